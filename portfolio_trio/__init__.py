@@ -1,0 +1,3 @@
+"""Real-time stock-portfolio analysis over WebSockets, on structured concurrency."""
+
+__version__ = "0.1.0"
