@@ -1,0 +1,213 @@
+"""One run: snapshot, metric tasks, record, stream.
+
+The task that calls ``Analysis.run`` owns everything here: the metric tasks live in a nursery inside it, so
+that cancelling the caller's scope ends all of it, wherever it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from portfolio_trio.metrics import METHOD_VERSION, MetricError, compute
+from portfolio_trio.protocol.messages import AnalysisResult, AnalysisStarted, MetricFailure
+from portfolio_trio.store import StoreError, StoreUnavailable
+from portfolio_trio.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from portfolio_trio.market import Tick
+    from portfolio_trio.metrics import AnalysisInputs, Metric, Result
+    from portfolio_trio.services import Services
+    from portfolio_trio.store import RunStart
+
+log: Final = logging.getLogger(__name__)
+
+# The one wait that a cancelled run still sits out: without it nobody would know the number under which
+# the store holds the run, and nobody could clear it.
+START_SECONDS = 2.0
+
+Outcome = AnalysisResult | MetricFailure
+
+
+class Outlet(Protocol):
+    """Where a run's messages go."""
+
+    def started(self, message: AnalysisStarted) -> None:
+        """The run has its snapshot."""
+
+    def deliver(self, batch: Sequence[Outcome]) -> None:
+        """Queue recorded results and metric errors, in this order, to leave together."""
+
+    async def delivered(self) -> None:
+        """Wait until all that was queued has left."""
+
+
+_Ready = tuple[int, Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """What all metrics of one run see."""
+
+    start: RunStart
+    tick: Tick
+    inputs: AnalysisInputs
+
+
+class Analysis:
+    """The work of one run of one session.
+
+    Attributes:
+        run_id: The number under which the document may name a run of this socket as current: at first
+            that of the run before, if the document was not told of its end; then this run's own.
+    """
+
+    def __init__(
+        self, services: Services, session_id: str, ticker: str, outlet: Outlet, run_id: int | None = None
+    ) -> None:
+        self._services = services
+        self._session_id = session_id
+        self._ticker = ticker
+        self._outlet = outlet
+        self.run_id = run_id
+        self._recorded = 0
+
+    async def run(self) -> tuple[int, int]:
+        """Compute, record and stream every metric; return how many results and how many errors left.
+
+        Raises:
+            AnalysisError: Holdings or prices allow no analysis of this ticker.
+            StoreError: The store refused or could not be reached.
+        """
+        snapshot = await self._take_snapshot()
+        self._outlet.started(self._announcement(snapshot))
+        metrics = tuple(self._services.metrics.values())
+        send, receive = trio.open_memory_channel[_Ready](len(metrics))
+        results, failure = 0, None
+        async with trio.open_nursery() as nursery:
+            for place, metric in enumerate(metrics):
+                nursery.start_soon(self._compute, place, metric, snapshot, send)
+            try:
+                results = await self._record_all(snapshot, receive)
+            except StoreError as error:
+                # Raised outside the nursery, so that it comes alone and not in a group.
+                failure = error
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        await self._outlet.delivered()
+        return results, len(metrics) - results
+
+    async def _take_snapshot(self) -> _Snapshot:
+        services = self._services
+        asked_at = services.book.current.tick_id
+        start = None
+        with trio.move_on_after(START_SECONDS, shield=True):
+            start = await services.store.start_analysis(
+                self._session_id,
+                ticker=self._ticker,
+                started_at=rfc3339(services.now()),
+                tick_id=asked_at,
+            )
+        if start is None:
+            raise StoreUnavailable(f"start_analysis was not answered within {START_SECONDS:g} s", sent=True)
+        self.run_id = start.run_id
+        await trio.lowlevel.checkpoint_if_cancelled()
+        # Holdings, tick and prices are read without a checkpoint in between: they belong together.
+        prices = services.book.prices_for(start.holdings)
+        inputs = services.returns.inputs(self._ticker, start.holdings, prices)
+        return _Snapshot(start, services.book.current, inputs)
+
+    def _announcement(self, snapshot: _Snapshot) -> AnalysisStarted:
+        return AnalysisStarted(
+            ticker=self._ticker,
+            run_id=snapshot.start.run_id,
+            metrics=tuple(self._services.metrics),
+            snapshot=snapshot.inputs.snapshot,
+            version=snapshot.start.version,
+            tick_id=snapshot.tick.tick_id,
+            as_of=snapshot.tick.as_of,
+        )
+
+    async def _compute(
+        self, place: int, metric: Metric, snapshot: _Snapshot, send: trio.MemorySendChannel[_Ready]
+    ) -> None:
+        """One metric task; the channel has room for all of them."""
+        await self._services.delay()
+        try:
+            if metric.heavy:
+                result = await trio.to_thread.run_sync(
+                    compute, metric, snapshot.inputs, abandon_on_cancel=True
+                )
+            else:
+                result = compute(metric, snapshot.inputs)
+        except MetricError as error:
+            if error.__cause__ is not None:
+                log.exception("metric %s failed", metric.name, exc_info=error.__cause__)
+            send.send_nowait((place, self._failure(metric, snapshot, error)))
+        else:
+            send.send_nowait((place, self._result(metric, snapshot, result)))
+
+    def _result(self, metric: Metric, snapshot: _Snapshot, result: Result) -> AnalysisResult:
+        return AnalysisResult(
+            ticker=self._ticker,
+            metric=metric.name,
+            value=result.value,
+            timestamp=rfc3339(self._services.now()),
+            run_id=snapshot.start.run_id,
+            snapshot=snapshot.inputs.snapshot,
+            tick_id=snapshot.tick.tick_id,
+            as_of=snapshot.tick.as_of,
+            method=METHOD_VERSION,
+            detail=result.detail,
+        )
+
+    def _failure(self, metric: Metric, snapshot: _Snapshot, error: MetricError) -> MetricFailure:
+        return MetricFailure(
+            ticker=self._ticker,
+            metric=metric.name,
+            code=error.code,
+            detail=error.reason,
+            tickers=error.tickers or None,
+            run_id=snapshot.start.run_id,
+        )
+
+    async def _record_all(self, snapshot: _Snapshot, receive: trio.MemoryReceiveChannel[_Ready]) -> int:
+        """Record and hand on what the metric tasks give, until all have; return the number of results."""
+        waiting = len(self._services.metrics)
+        results = 0
+        while waiting:
+            batch = [await receive.receive()]
+            # What is ready together is recorded by one script and leaves in one send.
+            while receive.statistics().current_buffer_used:
+                batch.append(receive.receive_nowait())
+            waiting -= len(batch)
+            outcomes = [outcome for _, outcome in sorted(batch, key=itemgetter(0))]
+            results += await self._record(snapshot, outcomes, last=not waiting)
+            self._outlet.deliver(outcomes)
+        return results
+
+    async def _record(self, snapshot: _Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
+        """Write results into the document, and with the last of them that the run is over."""
+        records = [outcome.to_record() for outcome in outcomes if isinstance(outcome, AnalysisResult)]
+        if records or last:
+            await self._services.store.record_results(
+                self._session_id,
+                run_id=snapshot.start.run_id,
+                version=snapshot.start.version,
+                results=records,
+                at=rfc3339(self._services.now()),
+                finish=last,
+                # Counting makes the write safe to repeat where its reply was lost with the connection.
+                recorded=self._recorded,
+            )
+            self._recorded += len(records)
+        if last:
+            self.run_id = None
+        return len(records)

@@ -1,0 +1,51 @@
+"""From the typed errors of the rooms below to what a client is told."""
+
+from __future__ import annotations
+
+from portfolio_trio.metrics import AnalysisError
+from portfolio_trio.protocol.codes import ErrorCode
+from portfolio_trio.protocol.messages import Error
+from portfolio_trio.store import (
+    MissingPrices,
+    PortfolioChanged,
+    RunNotCurrent,
+    RunSuperseded,
+    SessionMissing,
+    StoreError,
+    StoreFull,
+    TooManyHoldings,
+    VersionConflict,
+    WrongType,
+)
+
+_STORE_CODES: tuple[tuple[type[StoreError], ErrorCode], ...] = (
+    (MissingPrices, ErrorCode.BAD_PRICE),
+    (PortfolioChanged, ErrorCode.PORTFOLIO_CHANGED),
+    (RunNotCurrent, ErrorCode.SUPERSEDED),
+    (RunSuperseded, ErrorCode.SUPERSEDED),
+    (SessionMissing, ErrorCode.SESSION_EXPIRED),
+    (StoreFull, ErrorCode.STORE_FULL),
+    (TooManyHoldings, ErrorCode.TOO_MANY_HOLDINGS),
+    (VersionConflict, ErrorCode.VERSION_CONFLICT),
+    (WrongType, ErrorCode.SESSION_BROKEN),
+)
+
+
+def explain(
+    failure: AnalysisError | StoreError,
+    *,
+    request_id: str | int | None = None,
+    ticker: str | None = None,
+    run_id: int | None = None,
+) -> Error:
+    """The ``error`` message for a failed request.
+
+    What of the store has no line in the table is the store being away: it may work later.
+    """
+    if isinstance(failure, AnalysisError):
+        code, detail, tickers = ErrorCode(failure.code), failure.reason, failure.tickers
+    else:
+        code = next((code for kind, code in _STORE_CODES if isinstance(failure, kind)), ErrorCode.UNAVAILABLE)
+        detail = str(failure)
+        tickers = failure.tickers if isinstance(failure, MissingPrices) else ()
+    return Error.of(code, detail, id=request_id, ticker=ticker, tickers=tuple(tickers) or None, run_id=run_id)

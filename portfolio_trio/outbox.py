@@ -1,0 +1,88 @@
+"""What waits to be sent to one socket: bounded, in order, and free of what nobody should see any more."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+
+if TYPE_CHECKING:
+    from portfolio_trio.slot import Run
+
+
+class _Waiting(NamedTuple):
+    text: str
+    run: Run | None
+
+
+class Outbox:
+    """A queue of frames between the tasks of a session and its one writer.
+
+    Putting never waits. A socket that falls behind by more than ``max_bytes`` characters loses the whole
+    queue, at once, and is to be closed (``overflowed``): nobody waits for a slow client, and what it holds
+    is freed. Frames of a run can be dropped while they wait.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._waiting: deque[_Waiting] = deque()
+        self._latest: str | None = None
+        self._in_flight: tuple[Run | None, ...] = ()
+        self._news = trio.lowlevel.ParkingLot()
+        self._written = trio.lowlevel.ParkingLot()
+        self.overflowed = False
+
+    def put(self, text: str, run: Run | None = None) -> None:
+        """Queue one frame; it belongs to ``run`` if one is given."""
+        self._waiting.append(_Waiting(text, run))
+        self._bytes += len(text)
+        if self._bytes > self._max_bytes:
+            self.overflowed = True
+            self._waiting.clear()
+            self._bytes = 0
+            self._latest = None
+            self._written.unpark_all()
+        self._news.unpark_all()
+
+    def put_latest(self, text: str) -> None:
+        """Queue one frame in place of the latest one that still waits."""
+        self._latest = text
+        self._news.unpark_all()
+
+    def drop(self, run: Run) -> int:
+        """Forget what of ``run`` still waits; return how many frames that were."""
+        kept = deque(item for item in self._waiting if item.run is not run)
+        dropped = len(self._waiting) - len(kept)
+        if dropped:
+            self._waiting = kept
+            self._bytes = sum(len(item.text) for item in kept)
+            self._written.unpark_all()
+        return dropped
+
+    async def take(self) -> list[str]:
+        """Everything that waits, as soon as something does; call ``written`` when it has left.
+
+        After an overflow the list is empty.
+        """
+        while not (self._waiting or self._latest or self.overflowed):
+            await self._news.park()
+        texts = [item.text for item in self._waiting]
+        self._in_flight = tuple(item.run for item in self._waiting)
+        self._waiting.clear()
+        self._bytes = 0
+        if self._latest is not None:
+            texts.append(self._latest)
+            self._latest = None
+        return texts
+
+    def written(self) -> None:
+        """What was taken has left."""
+        self._in_flight = ()
+        self._written.unpark_all()
+
+    async def flushed(self, run: Run) -> None:
+        """Wait until no frame of ``run`` waits or is on its way; after an overflow, for ever."""
+        while self.overflowed or run in self._in_flight or any(item.run is run for item in self._waiting):
+            await self._written.park()

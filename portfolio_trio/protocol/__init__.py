@@ -1,0 +1,1 @@
+"""The wire: messages, error codes and close codes; no I/O."""

@@ -1,0 +1,94 @@
+"""The one table of error codes and the one of close codes."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ErrorCode(StrEnum):
+    """What an ``error`` or a ``metric_error`` is about."""
+
+    INVALID_MESSAGE = "invalid_message"
+    UNKNOWN_ACTION = "unknown_action"
+    TOO_MANY_HOLDINGS = "too_many_holdings"
+    UNKNOWN_TICKER = "unknown_ticker"
+    EMPTY_PORTFOLIO = "empty_portfolio"
+    NOT_HELD = "not_held"
+    BAD_PRICE = "bad_price"
+    SUPERSEDED = "superseded"
+    PORTFOLIO_CHANGED = "portfolio_changed"
+    VERSION_CONFLICT = "version_conflict"
+    SESSION_EXPIRED = "session_expired"
+    SESSION_BROKEN = "session_broken"
+    RATE_LIMITED = "rate_limited"
+    DRAINING = "draining"
+    UNAVAILABLE = "unavailable"
+    STORE_FULL = "store_full"
+    INTERNAL = "internal"
+    NO_OTHER_HOLDINGS = "no_other_holdings"
+    INSUFFICIENT_HISTORY = "insufficient_history"
+    ZERO_VARIANCE = "zero_variance"
+    ZERO_PORTFOLIO_VARIANCE = "zero_portfolio_variance"
+    METRIC_FAILED = "metric_failed"
+
+
+class ErrorMeaning(NamedTuple):
+    """What a code says, and whether the same request may succeed later without a change."""
+
+    retryable: bool
+    meaning: str
+
+
+ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
+    ErrorCode.INVALID_MESSAGE: ErrorMeaning(retryable=False, meaning="The frame is no valid request."),
+    ErrorCode.UNKNOWN_ACTION: ErrorMeaning(retryable=False, meaning="The action does not exist."),
+    ErrorCode.TOO_MANY_HOLDINGS: ErrorMeaning(retryable=False, meaning="Too many lines for one portfolio."),
+    ErrorCode.UNKNOWN_TICKER: ErrorMeaning(retryable=False, meaning="No price source knows the ticker."),
+    ErrorCode.EMPTY_PORTFOLIO: ErrorMeaning(retryable=False, meaning="The portfolio holds no shares."),
+    ErrorCode.NOT_HELD: ErrorMeaning(retryable=False, meaning="The portfolio does not hold the ticker."),
+    ErrorCode.BAD_PRICE: ErrorMeaning(retryable=True, meaning="A holding has no usable live price."),
+    ErrorCode.SUPERSEDED: ErrorMeaning(retryable=False, meaning="A newer analysis took its place."),
+    ErrorCode.PORTFOLIO_CHANGED: ErrorMeaning(
+        retryable=True, meaning="The portfolio kept changing under the analysis."
+    ),
+    ErrorCode.VERSION_CONFLICT: ErrorMeaning(retryable=True, meaning="The holdings changed in between."),
+    ErrorCode.SESSION_EXPIRED: ErrorMeaning(
+        retryable=True, meaning="The session expired; a new one with the default holdings took its place."
+    ),
+    ErrorCode.SESSION_BROKEN: ErrorMeaning(
+        retryable=False, meaning="The session's key in the store holds something else; it is left untouched."
+    ),
+    ErrorCode.RATE_LIMITED: ErrorMeaning(retryable=True, meaning="Too many requests on this socket."),
+    ErrorCode.DRAINING: ErrorMeaning(retryable=True, meaning="The server is going away; connect again."),
+    ErrorCode.UNAVAILABLE: ErrorMeaning(retryable=True, meaning="The store cannot be reached at the moment."),
+    ErrorCode.STORE_FULL: ErrorMeaning(retryable=True, meaning="The store's memory is full."),
+    ErrorCode.INTERNAL: ErrorMeaning(retryable=True, meaning="A fault of the server; its log has the cause."),
+    ErrorCode.NO_OTHER_HOLDINGS: ErrorMeaning(
+        retryable=False, meaning="The metric compares with the rest of the portfolio, and there is none."
+    ),
+    ErrorCode.INSUFFICIENT_HISTORY: ErrorMeaning(retryable=False, meaning="Too few closed bars."),
+    ErrorCode.ZERO_VARIANCE: ErrorMeaning(retryable=False, meaning="The returns do not vary."),
+    ErrorCode.ZERO_PORTFOLIO_VARIANCE: ErrorMeaning(
+        retryable=False, meaning="The portfolio's returns do not vary."
+    ),
+    ErrorCode.METRIC_FAILED: ErrorMeaning(
+        retryable=False, meaning="The metric raised, or gave no finite number."
+    ),
+}
+
+
+class CloseCode(IntEnum):
+    """Why the server closes a socket."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    INVALID_UTF8 = 1007
+    POLICY = 1008
+    TOO_BIG = 1009
+    INTERNAL = 1011
+    OVERLOADED = 1013

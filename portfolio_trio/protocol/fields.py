@@ -1,0 +1,93 @@
+"""The words of the protocol: tickers, shares, holdings, request ids."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+TICKER_PATTERN = r"^[A-Z][A-Z0-9.\-]{0,14}$"
+MAX_HOLDINGS = 500
+# Share counts up to here are exact as doubles, and times any price still far from infinity.
+MAX_SHARES = 1e15
+
+TOO_MANY_HOLDINGS = "too_many_holdings"
+
+_TICKER = re.compile(TICKER_PATTERN)
+
+
+def check_ticker(name: str) -> str:
+    """Return ``name`` in upper case.
+
+    Raises:
+        PydanticCustomError: It is no ticker.
+    """
+    ticker = name.upper()
+    if not _TICKER.match(ticker):
+        raise PydanticCustomError(
+            "ticker",
+            "{name} is not a ticker: a letter, then up to 14 letters, digits, dots or dashes",
+            {"name": repr(name[:40])},
+        )
+    return ticker
+
+
+def check_holdings(holdings: dict[str, float]) -> dict[str, float]:
+    """Return ``holdings`` with tickers in upper case.
+
+    Raises:
+        PydanticCustomError: A name is no ticker or stands twice, or there are more than ``MAX_HOLDINGS``.
+    """
+    if len(holdings) > MAX_HOLDINGS:
+        raise PydanticCustomError(
+            TOO_MANY_HOLDINGS,
+            "{count} holdings; at most {limit} are allowed",
+            {"count": len(holdings), "limit": MAX_HOLDINGS},
+        )
+    checked: dict[str, float] = {}
+    for name, shares in holdings.items():
+        ticker = check_ticker(name)
+        if ticker in checked:
+            raise PydanticCustomError("ticker", "{name} stands twice", {"name": ticker})
+        checked[ticker] = shares
+    return checked
+
+
+Ticker = Annotated[
+    str,
+    AfterValidator(check_ticker),
+    Field(
+        description="upper-cased by the server",
+        examples=["AAPL"],
+        json_schema_extra={"pattern": TICKER_PATTERN},
+    ),
+]
+
+Shares = Annotated[
+    float,
+    Field(
+        strict=True,
+        allow_inf_nan=False,
+        ge=-MAX_SHARES,
+        le=MAX_SHARES,
+        description="number of shares; fractions allowed, negative is a short position",
+        examples=[100],
+    ),
+]
+
+Holdings = Annotated[
+    dict[str, Shares],
+    AfterValidator(check_holdings),
+    Field(
+        description=f"shares by ticker, at most {MAX_HOLDINGS} lines",
+        examples=[{"AAPL": 100, "GOOGL": 50}],
+    ),
+]
+
+RequestId = Annotated[
+    Annotated[str, StringConstraints(max_length=128)]
+    | Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)],
+    Field(description="chosen by the client; its answers echo it"),
+]

@@ -1,0 +1,300 @@
+"""What goes over the wire: requests, answers and events, as models that parse and serialise themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, TypeAdapter, ValidationError
+
+from portfolio_trio.protocol.codes import ERRORS, ErrorCode
+from portfolio_trio.protocol.fields import TOO_MANY_HOLDINGS, Holdings, RequestId, Shares, Ticker
+
+if TYPE_CHECKING:
+    from typing import Self
+
+SUBPROTOCOL = "portfolio.v1"
+
+
+# --- what a client sends -------------------------------------------------------------------------------
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    id: RequestId | None = None
+
+
+class Analyze(_Request):
+    """Start the analysis of one ticker; a running one is cancelled first."""
+
+    action: Literal["analyze"]
+    ticker: Ticker
+
+
+class Cancel(_Request):
+    """Cancel the running analysis, if there is one."""
+
+    action: Literal["cancel"]
+
+
+class GetPortfolio(_Request):
+    """Ask for holdings, version and value."""
+
+    action: Literal["get_portfolio"]
+
+
+class SetHoldings(_Request):
+    """Replace the holdings as a whole."""
+
+    action: Literal["set_holdings"]
+    holdings: Holdings
+    version: Annotated[int, Field(ge=0, strict=True)] | None = Field(
+        None, description="if given: refuse the change unless the portfolio still has this version"
+    )
+
+
+class Trade(_Request):
+    """Add to one holding; negative shares sell. A holding that comes to zero is removed."""
+
+    action: Literal["trade"]
+    ticker: Ticker
+    shares: Shares
+
+
+class GetResults(_Request):
+    """Ask for recorded results, newest last."""
+
+    action: Literal["get_results"]
+    ticker: Ticker | None = None
+    limit: Annotated[int, Field(ge=1, le=1000, strict=True)] = 100
+
+
+Request = Analyze | Cancel | GetPortfolio | SetHoldings | Trade | GetResults
+_REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="action")])
+
+
+class RequestError(Exception):
+    """A frame that is no valid request; ``answer`` is what the client is told."""
+
+    def __init__(self, answer: Error) -> None:
+        super().__init__(answer.detail)
+        self.answer = answer
+
+
+def parse_request(frame: str | bytes) -> Request:
+    """Read one WebSocket frame.
+
+    Raises:
+        RequestError: The frame is binary, no JSON, no known action or lacks what the action needs.
+    """
+    if isinstance(frame, bytes):
+        raise RequestError(_invalid("binary frames are not understood; send JSON as text"))
+    try:
+        return _REQUEST.validate_json(frame)
+    except ValidationError as error:
+        raise RequestError(_explain(frame, error)) from None
+
+
+def _invalid(reason: str, request_id: str | int | None = None) -> Error:
+    return Error.of(ErrorCode.INVALID_MESSAGE, f"Invalid message: {reason}", id=request_id)
+
+
+def _explain(frame: str, error: ValidationError) -> Error:
+    """Turn the first thing that is wrong with a frame into the answer to it."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return _invalid(f"not JSON: {first['ctx']['error']}")
+    request_id = _read_id(frame)
+    if first["type"] == "union_tag_invalid":
+        return Error.of(
+            ErrorCode.UNKNOWN_ACTION, f"Unknown action: {first['ctx']['tag'][:64]}", id=request_id
+        )
+    if first["type"] == "union_tag_not_found":
+        return _invalid('field "action" is missing', request_id)
+    if first["type"] == TOO_MANY_HOLDINGS:
+        return Error.of(ErrorCode.TOO_MANY_HOLDINGS, f"Too many holdings: {first['msg']}", id=request_id)
+    place = ".".join(str(part) for part in first["loc"][1:])
+    return _invalid(f"{place[:80]}: {first['msg']}" if place else first["msg"], request_id)
+
+
+def _read_id(frame: str) -> str | int | None:
+    """The id of a request that is otherwise wrong, so that its error can be told from others."""
+    try:
+        document = pydantic_core.from_json(frame)
+        return _Request.model_validate({"id": document["id"]}).id
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+# --- what the server sends -----------------------------------------------------------------------------
+
+
+class Message(BaseModel):
+    """Anything the server sends; fields without a value are left out."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    id: RequestId | None = None
+
+    def to_json(self) -> str:
+        """The text of the frame."""
+        return self.model_dump_json(exclude_none=True)
+
+    def echo(self, request_id: str | int | None) -> Self:
+        """The same message as the answer to a request with this id."""
+        return self if request_id is None else self.model_copy(update={"id": request_id})
+
+
+class AnalysisResult(Message):
+    """One metric of one run."""
+
+    type: Literal["analysis_result"] = "analysis_result"
+    ticker: str
+    metric: str
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    timestamp: str
+    run_id: int
+    snapshot: str
+    tick_id: int
+    as_of: str
+    method: str
+    detail: SerializeAsAny[BaseModel] | None = None
+
+    def to_record(self) -> str:
+        """The text that the session document keeps: the message without its envelope."""
+        return self.model_dump_json(exclude_none=True, exclude={"type", "id"})
+
+
+class Error(Message):
+    """A request that failed, or something the client should know."""
+
+    type: Literal["error"] = "error"
+    code: str
+    detail: str
+    retryable: bool
+    ticker: str | None = None
+    metric: str | None = None
+    tickers: tuple[str, ...] | None = None
+    run_id: int | None = None
+
+    @classmethod
+    def of(cls, code: ErrorCode, detail: str, *, id: str | int | None = None, **more: Any) -> Error:  # noqa: A002, ANN401
+        """An error whose ``retryable`` comes from the table of codes."""
+        return cls(code=code, detail=detail, retryable=ERRORS[code].retryable, id=id, **more)
+
+
+class MetricFailure(Message):
+    """One metric of one run that could not be computed; it takes the place of the metric's result."""
+
+    type: Literal["metric_error"] = "metric_error"
+    ticker: str
+    metric: str
+    code: str
+    detail: str
+    tickers: tuple[str, ...] | None = None
+    run_id: int
+
+    def as_error(self) -> Error:
+        """The same for clients that know no ``metric_error``."""
+        # A metric of a plug-in may have codes of its own.
+        retryable = self.code in ERRORS and ERRORS[ErrorCode(self.code)].retryable
+        return Error(**self.model_dump(exclude={"type"}), retryable=retryable)
+
+
+class Valued(BaseModel):
+    """Which tick a portfolio was valued at."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tick_id: int
+    as_of: str
+
+
+class Running(BaseModel):
+    """The analysis that is running."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ticker: str
+    started_at: str
+    run_id: int
+    version: int
+    tick_id: int
+
+
+class Portfolio(Message):
+    """The state of a session."""
+
+    type: Literal["portfolio"] = "portfolio"
+    session_id: str
+    holdings: dict[str, float]
+    version: int
+    total_value: float
+    valued: Valued
+    current_analysis: Running | None = None
+
+
+class Results(Message):
+    """Recorded results, newest last, exactly as they were sent."""
+
+    type: Literal["results"] = "results"
+    ticker: str | None = None
+    results: tuple[dict[str, Any], ...]
+
+
+class AnalysisStarted(Message):
+    """A run has its snapshot and computes."""
+
+    type: Literal["analysis_started"] = "analysis_started"
+    ticker: str
+    run_id: int
+    metrics: tuple[str, ...]
+    snapshot: str
+    version: int
+    tick_id: int
+    as_of: str
+
+
+class AnalysisCompleted(Message):
+    """A run has sent a result or an error for each of its metrics."""
+
+    type: Literal["analysis_completed"] = "analysis_completed"
+    ticker: str
+    run_id: int
+    results: int
+    errors: int
+
+
+class AnalysisCancelled(Message):
+    """A run ended before it was complete, or there was none to cancel (then without ticker)."""
+
+    type: Literal["analysis_cancelled"] = "analysis_cancelled"
+    ticker: str | None = None
+    run_id: int | None = None
+    reason: str
+    cancelled_in_us: (
+        Annotated[int, Field(description="microseconds from the request to the end of the run")] | None
+    ) = None
+
+
+class AnalysisFailed(Message):
+    """A run ended with an error."""
+
+    type: Literal["analysis_failed"] = "analysis_failed"
+    ticker: str
+    run_id: int | None = None
+    code: str
+    detail: str
+    retryable: bool
+
+
+class PortfolioUpdate(Message):
+    """The portfolio at a new tick; a latest value: a slow client skips to the newest."""
+
+    type: Literal["portfolio_update"] = "portfolio_update"
+    total_value: float
+    values: dict[str, float]
+    tick_id: int
+    as_of: str
+    stale: bool

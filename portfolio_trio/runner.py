@@ -1,0 +1,268 @@
+"""The running side of one connection: starts, switches, restarts and ends its one analysis.
+
+The task of an analysis lives in the connection's nursery. Its cancel scope belongs to the runner, and
+whoever cancels it waits for ``ended``: when that is set, no task of the run is left, none of its messages
+waits, and its last event has been queued.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from portfolio_trio.analysis import Analysis
+from portfolio_trio.failures import explain
+from portfolio_trio.hub import Viewer
+from portfolio_trio.metrics import AnalysisError
+from portfolio_trio.protocol.codes import ErrorCode
+from portfolio_trio.protocol.messages import (
+    AnalysisCancelled,
+    AnalysisCompleted,
+    AnalysisFailed,
+    AnalysisStarted,
+    Analyze,
+    Error,
+)
+from portfolio_trio.slot import EndReason, Run, RunState, Slot
+from portfolio_trio.store import PortfolioChanged, RunNotCurrent, RunSuperseded, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from portfolio_trio.analysis import Outcome
+    from portfolio_trio.hub import Room
+    from portfolio_trio.protocol.messages import Message
+    from portfolio_trio.services import Services
+
+# How often a portfolio may change under one request before the request is given up.
+MAX_RESTARTS: Final = 20
+
+# What the store's fence says about a run, as the reason for its end.
+_FENCES: Final[tuple[tuple[type[StoreError], EndReason], ...]] = (
+    (PortfolioChanged, EndReason.PORTFOLIO_CHANGED),
+    (RunSuperseded, EndReason.SUPERSEDED),
+    (RunNotCurrent, EndReason.SUPERSEDED),
+)
+
+
+class Asker(Viewer, Protocol):
+    """The socket that asked for the runs."""
+
+    def answer(self, message: Message, run: Run | None = None) -> None:
+        """Queue what the socket gets whether or not it speaks the subprotocol."""
+
+    @property
+    def sees_events(self) -> bool:
+        """Whether the socket speaks the subprotocol."""
+
+    async def flushed(self, run: Run) -> None:
+        """Wait until all of the run that was queued here has left."""
+
+
+class _Task:
+    """One request's task: the scope that ends it, and the event that says it has ended."""
+
+    __slots__ = ("attempt", "ended", "last", "scope")
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.attempt = trio.CancelScope()
+        self.ended = trio.Event()
+        self.last: AnalysisCancelled | None = None
+
+
+class _RunOutlet:
+    """Sends what one run has to say to the asking socket and to the session's other viewers."""
+
+    def __init__(self, runner: Runner, run: Run) -> None:
+        self._runner = runner
+        self._run = run
+
+    def started(self, message: AnalysisStarted) -> None:
+        self._runner.slot.snapshot(self._run, message.run_id)
+        self._runner.announce(message, self._run)
+
+    def deliver(self, batch: Sequence[Outcome]) -> None:
+        for outcome in batch:
+            self._runner.deliver(outcome, self._run)
+
+    async def delivered(self) -> None:
+        await self._runner.asker.flushed(self._run)
+
+
+class Runner:
+    """At most one analysis at a time, for one socket.
+
+    Args:
+        services: The rooms below.
+        room: The session and its sockets.
+        asker: The socket this runner belongs to.
+        nursery: The connection's nursery; it ends the analysis with the connection.
+    """
+
+    def __init__(self, services: Services, room: Room, asker: Asker, nursery: trio.Nursery) -> None:
+        self._services = services
+        self._room = room
+        self.asker = asker
+        self._nursery = nursery
+        self.slot = Slot()
+        self._task: _Task | None = None
+        self._analysis: Analysis | None = None
+        self._cancelled_at = 0.0
+        self._idle = trio.Event()
+        self._idle.set()
+
+    def start(self, request: Analyze) -> None:
+        """Start an analysis in the connection's nursery; the one before must have ended."""
+        self._task = _Task()
+        self._idle = trio.Event()
+        self._nursery.start_soon(self._carry_out, request, self._task)
+
+    async def stop(self, reason: EndReason) -> AnalysisCancelled | None:
+        """Cancel the analysis and wait until its task has ended; return its last event, if it was open."""
+        task = self._task
+        if task is None:
+            return None
+        self.decide(reason)
+        task.scope.cancel()
+        await task.ended.wait()
+        return task.last
+
+    def restart(self) -> None:
+        """End the run as ``portfolio_changed``; its task starts it again."""
+        if self._task is not None and self.decide(EndReason.PORTFOLIO_CHANGED):
+            self._task.attempt.cancel()
+
+    def decide(self, reason: EndReason) -> bool:
+        """Decide the end of the current run: from here on nothing of it is queued or taken for sending."""
+        run = self.slot.cancel(reason)
+        if run is not None:
+            self._cancelled_at = trio.current_time()
+            self._room.drop(run)
+        return run is not None
+
+    async def idle(self) -> None:
+        """Wait until no analysis runs."""
+        await self._idle.wait()
+
+    async def clear(self) -> None:
+        """Say in the document that the last run is over, if it may still stand there as current.
+
+        Raises:
+            StoreError: The store refused or could not be reached.
+        """
+        analysis = self._analysis
+        if analysis is not None and analysis.run_id is not None:
+            await self._services.store.finish_analysis(self._room.session_id, run_id=analysis.run_id)
+            analysis.run_id = None
+
+    def announce(self, message: Message, run: Run) -> None:
+        """Let every viewer see an event of a run."""
+        self._room.publish(message.to_json(), run=run, but=self.asker)
+        self.asker.see(message.echo(run.request_id).to_json(), run)
+
+    def deliver(self, outcome: Outcome, run: Run) -> None:
+        """Queue one outcome for the asking socket and every viewer, unless the run's end is decided."""
+        if not run.may_send:
+            return
+        self._room.publish(outcome.to_json(), run=run, but=self.asker)
+        self.asker.answer(outcome.echo(run.request_id), run)
+
+    async def _carry_out(self, request: Analyze, task: _Task) -> None:
+        try:
+            with task.scope:
+                for _ in range(MAX_RESTARTS):
+                    if task.scope.cancel_called:
+                        # Cancelled while a restart was under way.
+                        return
+                    task.attempt = trio.CancelScope()
+                    if not await self._attempt(request, task):
+                        return
+                self._give_up(request)
+        finally:
+            self._task = None
+            self._idle.set()
+            task.ended.set()
+
+    async def _attempt(self, request: Analyze, task: _Task) -> bool:
+        """One run; True if the portfolio changed under it and it is to be started again."""
+        run = self.slot.begin(request.ticker, request.id)
+        known = None if self._analysis is None else self._analysis.run_id
+        session_id = self._room.session_id
+        analysis = Analysis(self._services, session_id, run.ticker, _RunOutlet(self, run), known)
+        self._analysis = analysis
+        summary = (0, 0)
+        try:
+            with task.attempt:
+                summary = await analysis.run()
+                self.slot.complete(run)
+        except (AnalysisError, StoreError) as failure:
+            await self._stumble(run, failure)
+        finally:
+            task.last = self._settle(run, *summary)
+        return run.reason is EndReason.PORTFOLIO_CHANGED
+
+    async def _stumble(self, run: Run, failure: AnalysisError | StoreError) -> None:
+        """Turn what stopped a run into its end: a fence cancels it, anything else fails it."""
+        for kind, reason in _FENCES:
+            if isinstance(failure, kind):
+                if self.decide(reason) and reason is EndReason.SUPERSEDED and not self.asker.sees_events:
+                    self.asker.answer(explain(failure, request_id=run.request_id, ticker=run.ticker))
+                return
+        if run.may_send:
+            self._tell_failure(run, explain(failure, request_id=run.request_id, ticker=run.ticker))
+        self.slot.fail(run)
+        try:
+            await self.clear()
+        except StoreError:
+            # Still on the runner's mind: the next run takes its place in the document, and a
+            # disconnect tries once more.
+            return
+
+    def _tell_failure(self, run: Run, error: Error) -> None:
+        failed = AnalysisFailed(
+            ticker=run.ticker,
+            run_id=run.run_id,
+            code=error.code,
+            detail=error.detail,
+            retryable=error.retryable,
+        )
+        self.announce(failed, run)
+        if not self.asker.sees_events:
+            self.asker.answer(error, run)
+
+    def _settle(self, run: Run, results: int, errors: int) -> AnalysisCancelled | None:
+        """Free the slot and announce how the run ended."""
+        if run.state in {RunState.STARTING, RunState.RUNNING}:
+            # Ended from outside, with the connection.
+            self.decide(EndReason.DISCONNECTED)
+        state = run.state
+        self.slot.end(run)
+        if state is RunState.COMPLETED and run.run_id is not None:
+            self.announce(
+                AnalysisCompleted(ticker=run.ticker, run_id=run.run_id, results=results, errors=errors), run
+            )
+        if state is not RunState.CANCELLING or run.reason is None:
+            return None
+        cancelled = AnalysisCancelled(
+            ticker=run.ticker,
+            run_id=run.run_id,
+            reason=run.reason,
+            cancelled_in_us=round((trio.current_time() - self._cancelled_at) * 1e6),
+        )
+        if run.reason is not EndReason.CANCELLED:
+            # Whoever sent ``cancel`` announces it: the answer carries the id of that request.
+            self._room.publish(cancelled.to_json())
+        return cancelled
+
+    def _give_up(self, request: Analyze) -> None:
+        self.asker.answer(
+            Error.of(
+                ErrorCode.PORTFOLIO_CHANGED,
+                f"the portfolio changed {MAX_RESTARTS} times under the analysis of {request.ticker}; "
+                "ask again when it rests",
+                id=request.id,
+                ticker=request.ticker,
+            )
+        )

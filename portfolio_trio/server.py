@@ -1,0 +1,279 @@
+"""The top of the house: who owns which nursery, and in which order it ends.
+
+serve
+└─ open_server           the store's connection, the price book, the market updater, the sockets
+├─ market updater    ticks until the end
+├─ connections       one child per socket; a child's failure ends that child only
+└─ listeners         end first, at drain
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import time
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+from redis.exceptions import RedisError
+
+from portfolio_trio.http import FrontDoor, Response, accept_websocket, serve_listeners
+from portfolio_trio.hub import Hub
+from portfolio_trio.market import MarketError, PriceBook, open_price_source
+from portfolio_trio.market.updater import MarketUpdater
+from portfolio_trio.metrics import installed_metrics
+from portfolio_trio.protocol.codes import CloseCode
+from portfolio_trio.protocol.messages import SUBPROTOCOL
+from portfolio_trio.redis import open_redis
+from portfolio_trio.services import Services
+from portfolio_trio.session import Session
+from portfolio_trio.slot import EndReason
+from portfolio_trio.store import PortfolioStore, ScriptsNotFound, StoreError, all_scripts, check_engine
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from portfolio_trio.http import Request, Upgrade
+    from portfolio_trio.market import PriceSource
+    from portfolio_trio.metrics import MetricRegistry
+    from portfolio_trio.redis import RedisClient
+    from portfolio_trio.settings import Settings
+
+log: Final = logging.getLogger(__name__)
+
+# What all sockets together get to say goodbye once nothing runs any more.
+GOODBYE_SECONDS: Final = 5.0
+
+
+class StartError(Exception):
+    """The server cannot start; the message is one line that says what to do."""
+
+
+class Server:
+    """One running server without its listeners: serves accepted streams.
+
+    Attributes:
+        services: What its sessions share.
+        front_door: Takes accepted streams, of sockets or of memory.
+        updater: The market.
+        connections: The nursery of everything a client causes; a socket's task is its child.
+    """
+
+    def __init__(
+        self, services: Services, updater: MarketUpdater, redis: RedisClient, connections: trio.Nursery
+    ) -> None:
+        self.services = services
+        self.updater = updater
+        self.connections = connections
+        self.front_door = FrontDoor(
+            routes={("GET", "/health"): _health, ("GET", "/ready"): self._ready},
+            websocket=self._welcome,
+            header_seconds=services.settings.header_seconds,
+        )
+        self._redis = redis
+        self._sessions: dict[Session, None] = {}
+        self._emptied = trio.Event()
+        self._draining = False
+
+    async def drain(self) -> None:
+        """Let running analyses finish for ``drain_seconds``, then end every socket with 1001."""
+        self._draining = True
+        sessions = tuple(self._sessions)
+        for session in sessions:
+            session.drain()
+        with trio.move_on_after(self.services.settings.drain_seconds) as limit:
+            for session in sessions:
+                await session.idle()
+        if limit.cancelled_caught:
+            log.warning("analyses still ran when the drain was over; they are cancelled")
+        for session in tuple(self._sessions):
+            session.end(CloseCode.GOING_AWAY, "the server is going away", EndReason.DRAINING)
+        with trio.move_on_after(GOODBYE_SECONDS):
+            if self._sessions:
+                await self._emptied.wait()
+
+    async def _welcome(self, upgrade: Upgrade) -> None:
+        if self._draining:
+            await upgrade.reject(503, "draining", "The server is going away; connect again.", retry_after=1)
+            return
+        limit = self.services.settings.max_message_bytes
+        subprotocol = SUBPROTOCOL if SUBPROTOCOL in upgrade.subprotocols else None
+        async with accept_websocket(upgrade, subprotocol=subprotocol, max_message_bytes=limit) as transport:
+            session = Session(self.services, upgrade.session_id, transport)
+            self._sessions[session] = None
+            try:
+                await session.run()
+            finally:
+                self._leave(session)
+
+    def _leave(self, session: Session) -> None:
+        del self._sessions[session]
+        if self._draining and not self._sessions:
+            self._emptied.set()
+
+    async def _ready(self, _request: Request) -> Response:
+        """200 while the store can be reached and prices are fresh, else 503; the body says which it is."""
+        tick = self.services.book.current
+        ready = self._redis.ready and not tick.stale and not self._draining
+        return Response.json(
+            {
+                "status": "ready" if ready else "not ready",
+                "store": "reachable" if self._redis.ready else "away",
+                "tick_id": tick.tick_id,
+                "as_of": tick.as_of,
+                "stale": tick.stale,
+                "draining": self._draining,
+            },
+            status=200 if ready else 503,
+        )
+
+
+async def _health(_request: Request) -> Response:
+    return Response.json({"status": "ok"})
+
+
+@asynccontextmanager
+async def open_server(
+    settings: Settings,
+    *,
+    metrics: MetricRegistry | None = None,
+    source: PriceSource | None = None,
+    now: Callable[[], float] = time.time,
+    rng: random.Random | None = None,
+) -> AsyncGenerator[Server]:
+    """A server for the length of the block: store, prices and market are up when it begins.
+
+    Args:
+        settings: Every knob.
+        metrics: What a run computes; by default the five and those of installed plug-ins.
+        source: Prices; by default those of ``settings.prices``.
+        now: Wall clock, seconds since the epoch.
+        rng: Draws artificial delays.
+
+    Raises:
+        StartError: The store or the prices cannot be used; nothing has been started.
+    """
+    async with _open_store(settings, now) as (redis, store):
+        book = await _open_book(settings, source, now)
+        services = Services(
+            settings=settings,
+            store=store,
+            book=book,
+            metrics=installed_metrics() if metrics is None else metrics,
+            hub=Hub(),
+            now=now,
+            rng=rng or random.Random(),  # noqa: S311 - spreads delays; no secret hangs on it
+        )
+        updater = MarketUpdater(
+            book, store, interval=settings.market_update_interval_seconds, failures=(StoreError,)
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(updater.run)
+            async with trio.open_nursery() as connections:
+                yield Server(services, updater, redis, connections)
+                connections.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open_store(
+    settings: Settings, now: Callable[[], float]
+) -> AsyncGenerator[tuple[RedisClient, PortfolioStore]]:
+    opening = True
+    try:
+        async with open_redis(
+            settings.redis_url.get_secret_value(), scripts=all_scripts(), wall_clock=now
+        ) as redis:
+            await check_engine(redis)
+            opening = False
+            yield (
+                redis,
+                PortfolioStore(
+                    redis, ttl_seconds=settings.session_ttl_seconds, max_results=settings.max_results
+                ),
+            )
+    except (RedisError, StoreError, ScriptsNotFound, ValueError) as error:
+        if not opening:
+            raise
+        raise StartError(f"the store cannot be used: {error}") from error
+
+
+async def _open_book(settings: Settings, source: PriceSource | None, now: Callable[[], float]) -> PriceBook:
+    try:
+        book = PriceBook(
+            source or open_price_source(settings.prices, live_prices=settings.live_prices), now=now
+        )
+        await book.open()
+    except MarketError as error:
+        raise StartError(f"there are no prices: {error}") from error
+    priced = book.prices_for(settings.default_holdings)
+    unpriced = [ticker for ticker in settings.default_holdings if ticker not in priced]
+    if unpriced:
+        raise StartError(
+            f"PORTFOLIO_DEFAULT_HOLDINGS: {', '.join(unpriced)} has no price in {settings.prices}; "
+            "choose names that the price source has"
+        )
+    return book
+
+
+async def serve(
+    settings: Settings,
+    *,
+    task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends it at once.
+
+    Reports its address (host, port) when it accepts connections.
+
+    Raises:
+        StartError: It cannot start.
+    """
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with open_server(settings) as server, trio.open_nursery() as nursery:
+            accepting = trio.CancelScope()
+            address = await nursery.start(partial(listen, server, accepting))
+            task_status.started(address)
+            await anext(signals)
+            log.info("draining: a second signal ends at once")
+            accepting.cancel()
+            nursery.start_soon(_drain_then_end, server, nursery.cancel_scope)
+            await anext(signals)
+            nursery.cancel_scope.cancel()
+
+
+async def _drain_then_end(server: Server, end: trio.CancelScope) -> None:
+    await server.drain()
+    end.cancel()
+
+
+async def listen(
+    server: Server,
+    accepting: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Accept connections for a server until ``accepting`` is cancelled; report (host, port).
+
+    Raises:
+        StartError: The address cannot be listened on.
+    """
+    settings = server.services.settings
+    try:
+        listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; "
+            "choose another with --port"
+        ) from error
+    host, port = listeners[0].socket.getsockname()[:2]
+    task_status.started((str(host), int(port)))
+    with accepting:
+        await serve_listeners(
+            listeners,
+            server.front_door.serve,
+            handler_nursery=server.connections,
+            max_connections=settings.max_connections,
+        )

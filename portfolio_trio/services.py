@@ -1,0 +1,65 @@
+"""What every session of one server shares; handed down, never global."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from portfolio_trio.metrics import ReturnsCache
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from portfolio_trio.hub import Hub
+    from portfolio_trio.market import PriceBook
+    from portfolio_trio.metrics import MetricRegistry
+    from portfolio_trio.settings import Settings
+    from portfolio_trio.store import PortfolioStore
+
+
+class Services:
+    """The rooms below a session.
+
+    Attributes:
+        settings: Every knob.
+        store: The documents.
+        book: Live prices and closed bars.
+        metrics: What a run computes, in the order in which results that are ready together leave.
+        hub: The other sockets of each session.
+        now: Seconds since the epoch; virtual in tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: PortfolioStore,
+        book: PriceBook,
+        metrics: MetricRegistry,
+        hub: Hub,
+        now: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.book = book
+        self.metrics = metrics
+        self.hub = hub
+        self.now = now
+        self._rng = rng
+        self._returns = ReturnsCache(book.bars)
+
+    @property
+    def returns(self) -> ReturnsCache:
+        """The weighted returns of the newest bars, built once for all sessions."""
+        if self._returns.bars is not self.book.bars:
+            self._returns = ReturnsCache(self.book.bars)
+        return self._returns
+
+    async def delay(self) -> None:
+        """Wait as long as a metric is to be held up artificially; usually not at all."""
+        bounds = self.settings.metric_delay_seconds
+        if bounds is not None:
+            await trio.sleep(self._rng.uniform(bounds.shortest, bounds.longest))

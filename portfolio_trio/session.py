@@ -1,0 +1,334 @@
+"""One WebSocket connection: its nursery, its reader, its writer, and the runner of its one analysis.
+
+    connection nursery
+    ├─ reader    takes requests one after another, answers them, decides
+    ├─ writer    the only task that sends
+    └─ run       at most one: the scope of the current analysis, its metric tasks inside
+
+The reader never waits for a metric. It waits for a run only after having cancelled it, so that the next
+one starts when nothing of the last is left.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, assert_never
+
+import trio
+
+from portfolio_trio.failures import explain
+from portfolio_trio.http import Disconnected
+from portfolio_trio.outbox import Outbox
+from portfolio_trio.protocol.codes import CloseCode, ErrorCode
+from portfolio_trio.protocol.messages import (
+    SUBPROTOCOL,
+    AnalysisCancelled,
+    Analyze,
+    Cancel,
+    Error,
+    GetPortfolio,
+    GetResults,
+    MetricFailure,
+    Portfolio,
+    RequestError,
+    Results,
+    Running,
+    SetHoldings,
+    Trade,
+    Valued,
+    parse_request,
+)
+from portfolio_trio.runner import Runner
+from portfolio_trio.slot import EndReason
+from portfolio_trio.store import SessionMissing, StoreError
+from portfolio_trio.times import rfc3339
+
+if TYPE_CHECKING:
+    from portfolio_trio import store
+    from portfolio_trio.http import WebSocketTransport
+    from portfolio_trio.hub import Room
+    from portfolio_trio.protocol.messages import Message, Request
+    from portfolio_trio.services import Services
+    from portfolio_trio.slot import Run
+
+log: Final = logging.getLogger(__name__)
+
+# What a connection that has ended may take to clear its run from the document, and to say goodbye.
+CLEAN_UP_SECONDS: Final = 2.0
+CLOSE_SECONDS: Final = 2.0
+
+
+class Session:
+    """One socket of one session, from the accepted upgrade to its end.
+
+    Args:
+        services: The rooms below.
+        session_id: Which portfolio.
+        transport: The socket.
+    """
+
+    def __init__(self, services: Services, session_id: str, transport: WebSocketTransport) -> None:
+        self._services = services
+        self._session_id = session_id
+        self._transport = transport
+        self._outbox = Outbox(services.settings.max_queue_bytes)
+        self._scope = trio.CancelScope()
+        self._close: tuple[CloseCode, str] = (CloseCode.NORMAL, "")
+        self._opened = False
+        self._draining = False
+        self._room: Room
+        self._runner: Runner
+
+    async def run(self) -> None:
+        """Serve the socket until the client leaves, is too slow, or the server ends it."""
+        with self._services.hub.join(self._session_id, self) as self._room:
+            try:
+                with self._scope:
+                    async with trio.open_nursery() as nursery:
+                        self._runner = Runner(self._services, self._room, self, nursery)
+                        nursery.start_soon(self._write)
+                        await self._read()
+                        self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
+            finally:
+                with trio.move_on_after(CLEAN_UP_SECONDS, shield=True):
+                    await self._forget_run()
+        code, reason = self._close
+        await self._transport.close(code, reason, timeout=CLOSE_SECONDS)
+
+    def end(self, code: CloseCode, reason: str, why: EndReason) -> None:
+        """End the connection: its run is over at once, its tasks end, then the socket is closed."""
+        self._close = (code, reason)
+        self._runner.decide(why)
+        self._scope.cancel()
+
+    def drain(self) -> None:
+        """Take no new analysis any more."""
+        self._draining = True
+
+    async def idle(self) -> None:
+        """Wait until no analysis runs here."""
+        await self._runner.idle()
+
+    # --- what other sockets and the runner ask of this one ---
+
+    @property
+    def sees_events(self) -> bool:
+        """Whether the client speaks the subprotocol and gets the session's events."""
+        return self._transport.subprotocol == SUBPROTOCOL
+
+    def see(self, event: str, run: Run | None = None) -> None:
+        """Queue an event of the session, if the client speaks the subprotocol."""
+        if self.sees_events:
+            self._outbox.put(event, run)
+
+    def answer(self, message: Message, run: Run | None = None) -> None:
+        """Queue an answer; a client without the subprotocol knows no message but results and errors."""
+        if isinstance(message, MetricFailure) and not self.sees_events:
+            message = message.as_error()
+        self._outbox.put(message.to_json(), run)
+
+    def drop(self, run: Run) -> None:
+        """Forget what of ``run`` still waits to be sent."""
+        self._outbox.drop(run)
+
+    async def flushed(self, run: Run) -> None:
+        """Wait until all of the run that was queued here has left."""
+        await self._outbox.flushed(run)
+
+    def restart_run(self) -> None:
+        """End the run as ``portfolio_changed`` and start it again, if there is one."""
+        self._runner.restart()
+
+    async def stop_run(self, reason: EndReason) -> AnalysisCancelled | None:
+        """End the run and wait until its task has ended; return its last event, if it was open."""
+        return await self._runner.stop(reason)
+
+    async def clear_run(self) -> None:
+        """Say in the document that this socket's run is over, if it may still stand there."""
+        await self._runner.clear()
+
+    # --- the two tasks ---
+
+    async def _write(self) -> None:
+        settings = self._services.settings
+        while True:
+            batch = await self._outbox.take()
+            if self._outbox.overflowed:
+                self.end(CloseCode.OVERLOADED, "too much waits to be sent", EndReason.DISCONNECTED)
+                return
+            with trio.move_on_after(settings.send_seconds) as limit:
+                try:
+                    await self._transport.send(batch)
+                except Disconnected:
+                    self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
+                    return
+            if limit.cancelled_caught:
+                # Half a frame may have left: nothing may follow it on this socket.
+                self._transport.abort()
+                self.end(CloseCode.OVERLOADED, "nothing was taken in time", EndReason.DISCONNECTED)
+                return
+            self._outbox.written()
+
+    async def _read(self) -> None:
+        await self._greet()
+        while True:
+            try:
+                frame = await self._transport.receive()
+            except Disconnected:
+                return
+            try:
+                request = parse_request(frame)
+            except RequestError as error:
+                self.answer(error.answer)
+            else:
+                await self._answer_or_explain(request)
+
+    async def _greet(self) -> None:
+        """Open the session; a client with the subprotocol first gets the state, then events."""
+        try:
+            opened = await self._open()
+        except StoreError as failure:
+            self.answer(explain(failure))
+        else:
+            self.see(_portfolio(opened).to_json())
+
+    async def _answer_or_explain(self, request: Request) -> None:
+        try:
+            if not self._opened:
+                await self._open()
+            await self._carry_out(request)
+        except SessionMissing as failure:
+            # It expired under an idle socket. The next request opens it anew, with default holdings,
+            # which the client must know before it sees numbers of them.
+            self._opened = False
+            self.answer(explain(failure, request_id=request.id))
+        except StoreError as failure:
+            self.answer(explain(failure, request_id=request.id))
+
+    async def _carry_out(self, request: Request) -> None:
+        match request:
+            case Analyze():
+                await self._analyze(request)
+            case Cancel():
+                await self._cancel(request)
+            case GetPortfolio():
+                self.answer(_portfolio(await self._open()).echo(request.id))
+            case SetHoldings() | Trade():
+                await self._edit(request)
+            case GetResults():
+                await self._results(request)
+            case _:
+                assert_never(request)
+
+    # --- the requests ---
+
+    async def _analyze(self, request: Analyze) -> None:
+        if self._draining:
+            self.answer(Error.of(ErrorCode.DRAINING, "the server is going away", id=request.id))
+            return
+        async with self._room.turn:
+            await self._room.stop_runs(EndReason.SUPERSEDED, but=self)
+            before = self._runner.slot.current
+            await self._runner.stop(EndReason.SWITCHED)
+            if before is not None:
+                # The writer may be in the middle of a frame of it.
+                await self._outbox.flushed(before)
+            self._runner.start(request)
+
+    async def _cancel(self, request: Cancel) -> None:
+        async with self._room.turn:
+            stopped = await self._room.stop_runs(EndReason.CANCELLED)
+        if stopped is None:
+            self.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))
+            return
+        self._room.publish(stopped.to_json(), but=self)
+        self.answer(stopped.echo(request.id))
+        for viewer in self._room.viewers:
+            await viewer.clear_run()
+
+    async def _edit(self, request: SetHoldings | Trade) -> None:
+        services = self._services
+        tickers = (
+            [ticker for ticker, shares in request.holdings.items() if shares]
+            if isinstance(request, SetHoldings)
+            else [request.ticker]
+        )
+        prices = services.book.prices_for(tickers)
+        unpriced = [ticker for ticker in tickers if ticker not in prices]
+        if unpriced:
+            self.answer(self._unpriced(unpriced, request.id))
+            return
+        changed = await self._change(request)
+        # What runs is on the old holdings: nothing of it leaves after this.
+        self._room.restart_runs()
+        portfolio = _portfolio(changed)
+        self._room.publish(portfolio.to_json(), but=self)
+        self.answer(portfolio.echo(request.id))
+
+    def _unpriced(self, tickers: list[str], request_id: str | int | None) -> Error:
+        known = self._services.book.bars.column
+        strangers = [ticker for ticker in tickers if ticker not in known]
+        names = ", ".join((strangers or tickers)[:10])
+        if strangers:
+            code, detail = ErrorCode.UNKNOWN_TICKER, f"no price source knows {names}"
+        else:
+            code, detail = ErrorCode.BAD_PRICE, f"no live price for {names}"
+        return Error.of(code, detail, id=request_id, tickers=tuple(strangers or tickers))
+
+    async def _change(self, request: SetHoldings | Trade) -> store.Portfolio:
+        services = self._services
+        if isinstance(request, SetHoldings):
+            return await services.store.set_holdings(
+                self._session_id,
+                request.holdings,
+                tick=services.book.current,
+                at=rfc3339(services.now()),
+                expected_version=request.version,
+                price_lookup=services.book.prices_for,
+            )
+        return await services.store.trade(
+            self._session_id,
+            request.ticker,
+            request.shares,
+            tick=services.book.current,
+            at=rfc3339(services.now()),
+            price_lookup=services.book.prices_for,
+        )
+
+    async def _results(self, request: GetResults) -> None:
+        results = await self._services.store.get_results(
+            self._session_id, ticker=request.ticker, limit=request.limit
+        )
+        self.answer(Results(ticker=request.ticker, results=tuple(results), id=request.id))
+
+    # --- the document ---
+
+    async def _open(self) -> store.Portfolio:
+        services = self._services
+        opened = await services.store.open_session(
+            self._session_id,
+            holdings=services.settings.default_holdings,
+            tick=services.book.current,
+            at=rfc3339(services.now()),
+            price_lookup=services.book.prices_for,
+        )
+        self._opened = True
+        return opened
+
+    async def _forget_run(self) -> None:
+        try:
+            await self._runner.clear()
+        except StoreError:
+            log.warning("session %s: its run could not be cleared from the document", self._session_id)
+
+
+def _portfolio(stored: store.Portfolio) -> Portfolio:
+    current = stored.current_analysis
+    return Portfolio(
+        session_id=stored.session_id,
+        holdings=dict(stored.holdings),
+        version=stored.version,
+        total_value=stored.total_value,
+        valued=Valued(tick_id=stored.valued.tick_id, as_of=stored.valued.as_of),
+        current_analysis=current and Running.model_validate(current, from_attributes=True),
+    )

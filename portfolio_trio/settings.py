@@ -1,0 +1,156 @@
+"""Every knob of the server, in one place: environment, ``.env`` and flags of ``serve`` alike."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, CliImplicitFlag, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as PydanticSettingsError
+
+from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
+
+class SettingsError(Exception):
+    """A setting has a value that the server cannot start with; the message is one line that says which."""
+
+
+class Delay(NamedTuple):
+    """Bounds of an artificial delay, in seconds."""
+
+    shortest: float
+    longest: float
+
+
+def _parse_delay(value: object) -> object:
+    """Read ``"2,5"`` (or ``"2"``) as bounds; an empty text is no delay."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    try:
+        parts = [float(part) for part in value.split(",")]
+    except ValueError:
+        raise ValueError("write one or two numbers of seconds, such as 2,5") from None
+    if len(parts) not in {1, 2}:
+        raise ValueError("write one or two numbers of seconds, such as 2,5")
+    return Delay(parts[0], parts[-1])
+
+
+def _check_delay(value: Delay | None) -> Delay | None:
+    if value is not None and not (0 <= value.shortest <= value.longest < math.inf):
+        raise ValueError("the shortest delay comes first, and none is negative or infinite")
+    return value
+
+
+class Settings(BaseSettings):
+    """Settings of one server process.
+
+    Each field is read from the environment variable ``PORTFOLIO_<NAME>``, from a line of ``.env`` and from
+    a flag of ``portfolio-trio serve``; the flag wins over the variable, the variable over the file.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="PORTFOLIO_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        hide_input_in_errors=True,
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    insecure: CliImplicitFlag[bool] = Field(
+        default=False, description="serve an address that is not loopback without authentication"
+    )
+    redis_url: SecretStr = Field(
+        SecretStr("embedded://"),
+        description="embedded://, redis://, rediss://, unix:// or redis+cluster://",
+    )
+    session_ttl_seconds: PositiveInt = Field(86_400, description="idle seconds after which a session expires")
+    market_update_interval_seconds: PositiveFloat = Field(
+        30.0, allow_inf_nan=False, description="seconds from one market tick to the next"
+    )
+    prices: str = Field("simulated", description="price source: simulated or csv:PATH")
+    live_prices: str | None = Field(
+        None, description="with csv: a JSON file of live prices, read again at each tick"
+    )
+    metric_delay_seconds: Annotated[
+        Delay | None, NoDecode, BeforeValidator(_parse_delay), AfterValidator(_check_delay)
+    ] = Field(None, description="LOW,HIGH: each metric first waits a random time in this range")
+    default_holdings: Holdings = Field(
+        default_factory=lambda: {"AAPL": 100.0, "GOOGL": 50.0, "MSFT": 75.0},
+        description="JSON object of shares by ticker that a new session holds",
+    )
+    drain_seconds: NonNegativeFloat = Field(
+        10.0,
+        allow_inf_nan=False,
+        description="seconds that running analyses get to finish at the end",
+    )
+    max_results: PositiveInt = Field(1000, description="results kept per session; the oldest are dropped")
+    max_message_bytes: PositiveInt = Field(262_144, description="longest message a client may send")
+    max_queue_bytes: PositiveInt = Field(
+        1_048_576, description="what may wait to be sent to one socket before it is closed as too slow"
+    )
+    max_connections: PositiveInt = Field(10_000, description="open sockets in all; more are answered 503")
+    header_seconds: PositiveFloat = Field(
+        10.0, allow_inf_nan=False, description="seconds a client has to send its HTTP head"
+    )
+    send_seconds: PositiveFloat = Field(
+        10.0, allow_inf_nan=False, description="seconds a client has to take what is sent before it is closed"
+    )
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        if not (self.insecure or _is_loopback(self.host)):
+            raise ValueError(
+                f"host {self.host} is reachable from other machines and there is no authentication: "
+                "listen on 127.0.0.1, or say --insecure if the network in front keeps strangers out"
+            )
+        return self
+
+    @classmethod
+    def read(cls, flags: Sequence[str] = (), *, program: str = "portfolio-trio serve") -> Settings:
+        """Read flags, environment and ``.env``.
+
+        Raises:
+            SettingsError: A value is wrong; the text is one line that names the setting.
+            SystemExit: The flags asked for help, or one of them does not exist.
+        """
+        try:
+            return cls(_cli_parse_args=list(flags), _cli_prog_name=program)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = str(first["loc"][0]) if first["loc"] else ""
+            setting = f"PORTFOLIO_{name.upper()} (--{name.replace('_', '-')}): " if name else ""
+            raise SettingsError(f"{setting}{first['msg']}") from None
+        except PydanticSettingsError as error:
+            raise SettingsError(" ".join(str(error).split())) from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
