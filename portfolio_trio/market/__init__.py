@@ -1,0 +1,37 @@
+"""Market prices: sources of closed bars and live prices, and the book that holds the latest."""
+
+from portfolio_trio.market._book import PriceBook
+from portfolio_trio.market._csv_bars import parse_bars, read_bars
+from portfolio_trio.market._csv_source import CsvSource
+from portfolio_trio.market._errors import (
+    BookNotOpenError,
+    MarketError,
+    PriceFileError,
+    PriceSourceError,
+    PriceSourceSpecError,
+    PriceSourceTimeoutError,
+)
+from portfolio_trio.market._opening import open_price_source
+from portfolio_trio.market._simulated import SimulatedSource
+from portfolio_trio.market._source import Admission, PriceSource, Unusable, is_ticker
+from portfolio_trio.market._tick import Tick
+
+__all__ = [
+    "Admission",
+    "BookNotOpenError",
+    "CsvSource",
+    "MarketError",
+    "PriceBook",
+    "PriceFileError",
+    "PriceSource",
+    "PriceSourceError",
+    "PriceSourceSpecError",
+    "PriceSourceTimeoutError",
+    "SimulatedSource",
+    "Tick",
+    "Unusable",
+    "is_ticker",
+    "open_price_source",
+    "parse_bars",
+    "read_bars",
+]

@@ -1,0 +1,289 @@
+"""The price book: the latest tick and the closed bars, one writer and many readers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import numpy as np
+import trio
+
+from portfolio_trio.market._check import checked_price, sift
+from portfolio_trio.market._errors import (
+    BookNotOpenError,
+    MarketError,
+    PriceSourceError,
+    PriceSourceTimeoutError,
+    shown,
+)
+from portfolio_trio.market._tick import Tick, utc_text
+from portfolio_trio.metrics.bars import Bars
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    import numpy.typing as npt
+
+    from portfolio_trio.market._source import PriceSource
+
+_T = TypeVar("_T")
+log: Final = logging.getLogger(__name__)
+
+
+class PriceBook:
+    """Holds the newest tick and the closed bars of one price source.
+
+    One task writes (`open` once, then `advance` on its schedule); any number read. Every name that
+    has a price has a column in `bars`. Reading and admitting are synchronous: what a task reads
+    without awaiting in between belongs together.
+
+    Attributes:
+        bars_generation: Changes whenever `bars` does. Admitting appends columns and keeps the `dates`
+            object and the columns there were; new bars from the source bring a new `dates` object.
+        last_error: Why the newest tick is stale, or has old bars; None while all is well.
+        unpriced: Why a name has no price at the newest tick, for each name the source reported on.
+    """
+
+    def __init__(
+        self,
+        source: PriceSource,
+        *,
+        now: Callable[[], float],
+        max_names: int = 10_000,
+        quote_timeout: float = 10.0,
+        open_timeout: float = 60.0,
+    ) -> None:
+        """Make a book over `source`; nothing is read before `open`.
+
+        Args:
+            source: The prices; from now on called by this book only.
+            now: Wall clock, seconds since 1970 in UTC.
+            max_names: `prices_for` admits no name beyond so many columns.
+            quote_timeout: Seconds the source gets for its bars and again for its prices at each tick.
+            open_timeout: The same at `open`, where a long history may have to be read.
+        """
+        self._source = source
+        self._now = now
+        self._max_names = max_names
+        self._quote_timeout = quote_timeout
+        self._open_timeout = open_timeout
+        self._writing = trio.Lock()
+        self._newer = trio.Event()
+        self._tick: Tick | None = None
+        self._listed: Bars | None = None
+        self._bars: Bars | None = None
+        self._unmerged: dict[str, npt.NDArray[np.float64]] = {}
+        self._reported: MarketError | None = None
+        self.bars_generation = 0
+        self.last_error: MarketError | None = None
+        self.unpriced: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def source_name(self) -> str:
+        """What the source calls itself."""
+        return self._source.name
+
+    @property
+    def current(self) -> Tick:
+        """The newest tick. `BookNotOpenError` before `open`."""
+        if self._tick is None:
+            raise BookNotOpenError("the price book has no tick yet: await open() first")
+        return self._tick
+
+    @property
+    def bars(self) -> Bars:
+        """The closed bars, admitted names included. `BookNotOpenError` before `open`.
+
+        Merged when first read after an admission, so that admissions in between cost nothing.
+        """
+        if self._bars is None:
+            raise BookNotOpenError("the price book has no bars yet: await open() first")
+        if self._unmerged:
+            self._bars = _with_columns(self._bars, self._unmerged)
+            self._unmerged = {}
+        return self._bars
+
+    async def open(self) -> Tick:
+        """Load the bars and publish the first tick.
+
+        Raises:
+            PriceSourceError: The source has no bars or no prices: there is nothing to start with.
+        """
+        async with self._writing:
+            self._list(await self._load(self._open_timeout))
+            return self._publish(await self._quote({}, self._open_timeout), {})
+
+    async def advance(self) -> Tick:
+        """Publish the next tick and wake who waits for it.
+
+        A source that fails or is late keeps what it keeps from being new: without bars the old bars
+        stay, without prices the old prices stay with their `as_of`, and the tick is stale.
+        `last_error` then says why. Cancelling publishes nothing.
+        """
+        async with self._writing:
+            bars_error = await self._reload()
+            previous = self.current.prices
+            try:
+                quoted = await self._quote(previous, self._quote_timeout)
+            except PriceSourceError as error:
+                self._report(error)
+                return self._repeat()
+            self._report(bars_error)
+            return self._publish(quoted, previous)
+
+    def prices_for(self, tickers: Iterable[str]) -> Mapping[str, float]:
+        """Return the current prices of `tickers`, admitting names the book did not know.
+
+        A new name joins the current tick at its first price; no other price changes. A name that
+        cannot be priced is left out: it has no price at this tick, or the source does not supply it,
+        or the book is full.
+        """
+        wanted = list(tickers)
+        known = self.current.prices
+        unknown = [ticker for ticker in dict.fromkeys(wanted) if ticker not in known]
+        if unknown:
+            self._admit(unknown)
+        prices = self.current.prices
+        return {ticker: prices[ticker] for ticker in wanted if ticker in prices}
+
+    async def wait_newer(self, tick_id: int) -> Tick:
+        """Wait until the current tick is newer than `tick_id` and return it; ticks between are skipped."""
+        await trio.lowlevel.checkpoint()
+        while self.current.tick_id <= tick_id:
+            await self._newer.wait()
+        return self.current
+
+    async def _reload(self) -> PriceSourceError | None:
+        try:
+            self._list(await self._load(self._quote_timeout))
+        except PriceSourceError as error:
+            return error
+        return None
+
+    async def _load(self, seconds: float) -> Bars:
+        bars: object = await self._ask(self._source.load, seconds)
+        if not isinstance(bars, Bars):
+            raise PriceSourceError(f"price source {self._source.name} loaded {shown(bars)}, which is no Bars")
+        return bars
+
+    async def _quote(self, previous: Mapping[str, float], seconds: float) -> Mapping[str, object]:
+        quoted: object = await self._ask(partial(self._source.quote, previous), seconds)
+        if not isinstance(quoted, Mapping):
+            raise PriceSourceError(
+                f"price source {self._source.name} quoted {shown(quoted)}, which is no mapping"
+            )
+        return quoted
+
+    async def _ask(self, ask: Callable[[], Awaitable[_T]], seconds: float) -> _T:
+        """Await what the source answers; whatever it raises becomes a `PriceSourceError`."""
+        with trio.move_on_after(seconds):
+            try:
+                return await ask()
+            except PriceSourceError:
+                raise
+            # A source may be anybody's plug-in: what it raises must not end the updater.
+            except Exception as error:
+                raise PriceSourceError(f"price source {self._source.name}: {error!r}") from error
+        raise PriceSourceTimeoutError(f"price source {self._source.name} did not answer in {seconds:g} s")
+
+    def _list(self, bars: Bars) -> None:
+        """Take the source's bars; names admitted before are asked for again, as dates may differ.
+
+        A name that has no column any more loses its price at once, as what is priced has a column.
+        """
+        if bars is self._listed:
+            return
+        known = () if self._listed is None else self.bars.tickers
+        self._listed = self._bars = bars
+        self._unmerged = {}
+        for ticker in known:
+            if ticker not in bars.column:
+                self._admit_column(ticker)
+        self.bars_generation += 1
+        if self._tick is not None:
+            kept = {t: price for t, price in self._tick.prices.items() if self._has_column(t)}
+            self._tick = replace(self._tick, prices=MappingProxyType(kept))
+
+    def _publish(self, quoted: Mapping[str, object], previous: Mapping[str, float]) -> Tick:
+        prices, unpriced = sift(quoted, self._has_column)
+        # Admitted while the source was quoting: it could not know of them.
+        if self._tick is not None:
+            for ticker, price in self._tick.prices.items():
+                if ticker not in previous and ticker not in unpriced:
+                    prices.setdefault(ticker, price)
+        self._report_unpriced(unpriced)
+        now_ms = int(self._now() * 1000)
+        return self._set(Tick(self._next_id(now_ms), utc_text(now_ms), MappingProxyType(prices)))
+
+    def _repeat(self) -> Tick:
+        """Publish the old prices under a new id."""
+        return self._set(replace(self.current, tick_id=self._next_id(int(self._now() * 1000)), stale=True))
+
+    def _next_id(self, now_ms: int) -> int:
+        return max(now_ms, 1 if self._tick is None else self._tick.tick_id + 1)
+
+    def _set(self, tick: Tick) -> Tick:
+        self._tick = tick
+        self._newer.set()
+        self._newer = trio.Event()
+        return tick
+
+    def _has_column(self, ticker: str) -> bool:
+        return ticker in self._unmerged or (self._bars is not None and ticker in self._bars.column)
+
+    def _admit(self, tickers: Iterable[str]) -> None:
+        first = {}
+        for ticker in tickers:
+            if not self._has_column(ticker) and (price := self._admit_column(ticker)) is not None:
+                first[ticker] = price
+        if first:
+            self._tick = replace(self.current, prices=MappingProxyType({**self.current.prices, **first}))
+            self.bars_generation += 1
+
+    def _admit_column(self, ticker: str) -> float | None:
+        """Take the history of `ticker` from the source; return its first price, None if there is none."""
+        bars = self._bars
+        if bars is None or len(bars.tickers) + len(self._unmerged) >= self._max_names:
+            return None
+        try:
+            admission = self._source.admit(ticker)
+            if admission is None:
+                return None
+            price = checked_price(admission.price)
+            column = np.asarray(admission.closes, dtype=np.float64)
+        except Exception:
+            log.exception("price source %s could not admit %s", self._source.name, shown(ticker))
+            return None
+        if price is None or column.shape != (len(bars.dates),):
+            log.error(
+                "price source %s admitted %s with no usable price or column", self._source.name, shown(ticker)
+            )
+            return None
+        self._unmerged[ticker] = column
+        return price
+
+    def _report(self, error: MarketError | None) -> None:
+        """Keep `error` and log it when it is news: a feed that is down all night fills no log."""
+        if error is not None and str(error) != str(self.last_error):
+            log.warning("prices are not up to date: %s", error)
+        elif error is None and self.last_error is not None:
+            log.info("prices are up to date again")
+        self.last_error = error
+
+    def _report_unpriced(self, unpriced: Mapping[str, str]) -> None:
+        news = {ticker: reason for ticker, reason in unpriced.items() if self.unpriced.get(ticker) != reason}
+        if news:
+            log.warning(
+                "no price for %s", "; ".join(f"{t} ({reason})" for t, reason in list(news.items())[:20])
+            )
+        self.unpriced = MappingProxyType(dict(unpriced))
+
+
+def _with_columns(bars: Bars, columns: Mapping[str, npt.NDArray[np.float64]]) -> Bars:
+    # Row by row of the transposed table, as in `Bars` each column lies in one piece.
+    closes = np.vstack([bars.closes.T, *columns.values()]).T
+    return Bars(bars.dates, (*bars.tickers, *columns), closes)

@@ -1,0 +1,46 @@
+"""Which quoted prices can be used: the one place that decides it, for every source."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import TYPE_CHECKING
+
+from portfolio_trio.market._errors import shown
+from portfolio_trio.market._source import Unusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def checked_price(value: object) -> float | None:
+    """Return `value` as a float when it is a number, finite and positive; else None."""
+    if isinstance(value, bool) or not isinstance(value, (float, Real)):
+        return None
+    try:
+        price = float(value)
+    except OverflowError:
+        return None
+    return price if 0.0 < price < math.inf else None
+
+
+def sift(
+    quoted: Mapping[str, object], has_column: Callable[[str], bool]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Split what a source quoted into prices and, for each unusable one, the reason.
+
+    Names without a column of bars are dropped: no number could be computed for them.
+    """
+    prices: dict[str, float] = {}
+    unpriced: dict[str, str] = {}
+    for ticker, value in quoted.items():
+        if not has_column(ticker):
+            continue
+        price = checked_price(value)
+        if price is not None:
+            prices[ticker] = price
+        elif isinstance(value, Unusable):
+            unpriced[ticker] = value.reason
+        else:
+            unpriced[ticker] = f"{shown(value)} is not a price"
+    return prices, unpriced

@@ -1,0 +1,75 @@
+"""From the setting that names a price source to the source."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.market._csv_source import CsvSource
+from portfolio_trio.market._errors import PriceSourceSpecError, shown
+from portfolio_trio.market._simulated import SimulatedSource
+from portfolio_trio.market._source import PriceSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PLUG_INS: Final = "portfolio_trio.price_sources"
+"""Entry-point group: the name is what stands before the colon, the object is called with what follows."""
+
+
+def open_price_source(spec: str, *, live_prices: str | None = None) -> PriceSource:
+    """Return the price source that `spec` names; no file is read before the price book loads it.
+
+    Args:
+        spec: ``simulated``, ``simulated:SEED``, ``csv:PATH``, or ``NAME`` or ``NAME:ARGUMENT`` of an
+            entry point in the group ``portfolio_trio.price_sources``.
+        live_prices: With ``csv:PATH``, the JSON file of live prices.
+
+    Raises:
+        PriceSourceSpecError: `spec` names no source, or does not go with `live_prices`.
+    """
+    name, _, argument = spec.strip().partition(":")
+    if live_prices and name != "csv":
+        raise PriceSourceSpecError(f"a file of live prices goes with csv:PATH only, not with {shown(spec)}")
+    if name == "simulated":
+        return SimulatedSource(_seed(argument))
+    if name == "csv":
+        if not argument:
+            raise PriceSourceSpecError("csv wants a file: csv:PATH")
+        return CsvSource(Path(argument).expanduser(), Path(live_prices).expanduser() if live_prices else None)
+    return _plug_in(name, argument)
+
+
+def _seed(argument: str) -> int:
+    try:
+        return int(argument) if argument else 0
+    except ValueError:
+        raise PriceSourceSpecError(
+            f"simulated wants a whole number as its seed, not {shown(argument)}"
+        ) from None
+
+
+def _plug_in(name: str, argument: str) -> PriceSource:
+    found = entry_points(group=PLUG_INS)
+    factories = found.select(name=name)
+    if not factories:
+        known = ", ".join(["simulated", "simulated:SEED", "csv:PATH", *sorted(found.names)])
+        raise PriceSourceSpecError(f"no price source is called {shown(name)}; there are {known}")
+    if len(factories) > 1:
+        where = ", ".join(sorted(entry.value for entry in factories))
+        raise PriceSourceSpecError(
+            f"more than one plug-in is called {shown(name)}: {where}; remove all but one"
+        )
+    (entry,) = factories
+    try:
+        factory: Callable[[str], object] = entry.load()
+        source = factory(argument)
+    # A plug-in may raise anything; the reader of the start-up line wants to know which one did.
+    except Exception as error:
+        raise PriceSourceSpecError(
+            f"price source {name} ({entry.value}) cannot be used: {error!r}"
+        ) from error
+    if not isinstance(source, PriceSource):
+        raise PriceSourceSpecError(f"price source {name} ({entry.value}) returned no PriceSource")
+    return source

@@ -1,0 +1,86 @@
+"""What a price source is, and what passes between it and the price book."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from portfolio_trio.metrics.bars import Bars
+
+_TICKER: Final = re.compile(r"[A-Z][A-Z0-9.\-]{0,14}", re.ASCII)
+
+
+def is_ticker(text: str) -> bool:
+    """Return whether `text` can name a stock: ``^[A-Z][A-Z0-9.-]{0,14}$``."""
+    return _TICKER.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Stands where a price should: the feed named the stock but gave nothing that can be a price.
+
+    Attributes:
+        reason: A few words for the report, such as ``given twice``.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Admission:
+    """What a source supplies for a name it had not listed.
+
+    Attributes:
+        closes: Closing prices, shape ``(T,)``, on the dates of the bars the source loaded last;
+            NaN where there is no close.
+        price: The first live price, in currency units.
+    """
+
+    closes: npt.NDArray[np.float64]
+    price: float
+
+
+@runtime_checkable
+class PriceSource(Protocol):
+    """Where closed bars and live prices come from. One price book owns and calls it, one call at a time.
+
+    A source may raise anything: the book keeps the last prices, marks the tick stale and reports it.
+    Neither method may block the event loop: long work and files belong in a worker thread.
+    """
+
+    @property
+    def name(self) -> str:
+        """A short name for logs and reports, such as ``simulated``."""
+        ...
+
+    async def load(self) -> Bars:
+        """Return the closed bars known now.
+
+        Called before each `quote`: return the very same object while nothing has changed, a new one
+        when there is a new bar.
+        """
+        ...
+
+    async def quote(self, previous: Mapping[str, float]) -> Mapping[str, float | Unusable]:
+        """Return the live prices of one tick, in currency units.
+
+        Args:
+            previous: Prices of the tick before; empty at the first.
+
+        Returns:
+            A price for every name that is in `previous` or in the bars. A name that is left out, is
+            `Unusable` or has a price that is not finite and positive has no price at this tick; it
+            never takes the others with it.
+        """
+        ...
+
+    def admit(self, ticker: str) -> Admission | None:
+        """Return history and first price of a name not yet listed; None when the source has none."""
+        ...

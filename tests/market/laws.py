@@ -1,0 +1,10 @@
+"""How this folder runs its properties."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hypothesis import settings
+
+LAW: Final = settings(deadline=None, derandomize=True)
+"""No time limit per example, as machines are noisy; the same examples in every run."""

@@ -1,0 +1,253 @@
+"""CSV truth: what a file of closes means, and what exactly is wrong with a bad one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portfolio_trio.market import PriceFileError, parse_bars, read_bars
+from tests.market.laws import LAW
+
+if TYPE_CHECKING:
+    from portfolio_trio.metrics.bars import Bars
+
+PATH = Path("prices.csv")
+GOOD = "date,AAPL,MSFT\n2026-11-18,1.5,2\n2026-11-19,1.6,2.5\n"
+
+DATES = st.dates(date(1970, 1, 1), date(2099, 12, 31)).map(date.isoformat)
+TICKERS = st.from_regex(r"[A-Z][A-Z0-9.\-]{0,5}", fullmatch=True)
+CLOSES = st.one_of(st.just(math.nan), st.floats(1e-6, 1e9))
+
+
+def parse(text: str | bytes) -> Bars:
+    return parse_bars(text if isinstance(text, bytes) else text.encode(), PATH)
+
+
+def table(rows: list[list[object]], *, dialect: str = "excel") -> str:
+    out = io.StringIO(newline="")
+    csv.writer(out, dialect=dialect).writerows(rows)
+    return out.getvalue()
+
+
+def same(one: Bars, other: Bars) -> bool:
+    return (
+        one.dates == other.dates
+        and one.tickers == other.tickers
+        and np.array_equal(one.closes, other.closes, equal_nan=True)
+    )
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[list[object]]:
+    """Draw a heading and rows of distinct dates with gaps, oldest first; each close as `repr`."""
+    tickers = draw(st.lists(TICKERS, min_size=1, max_size=5, unique=True))
+    dates = sorted(draw(st.lists(DATES, min_size=1, max_size=12, unique=True)))
+    rows: list[list[object]] = [["date", *tickers]]
+    for day in dates:
+        closes = [draw(CLOSES) for _ in tickers]
+        rows.append([day, *("" if math.isnan(close) else repr(close) for close in closes)])
+    return rows
+
+
+def test_a_plain_file() -> None:
+    bars = parse(GOOD)
+    assert bars.dates == ("2026-11-18", "2026-11-19")
+    assert bars.tickers == ("AAPL", "MSFT")
+    assert bars.closes.tolist() == [[1.5, 2.0], [1.6, 2.5]]
+
+
+@LAW
+@given(tables())
+def test_what_is_written_is_what_is_read(rows: list[list[object]]) -> None:
+    bars = parse(table(rows))
+    assert bars.tickers == tuple(rows[0][1:])
+    assert bars.dates == tuple(row[0] for row in rows[1:])
+    wanted = [[float(str(cell)) if cell else math.nan for cell in row[1:]] for row in rows[1:]]
+    assert np.array_equal(bars.closes, np.array(wanted), equal_nan=True)
+
+
+@LAW
+@given(tables(), st.data())
+def test_neither_order_nor_repetition_of_rows_matters(rows: list[list[object]], data: st.DataObject) -> None:
+    repeated = data.draw(st.lists(st.sampled_from(rows[1:]), max_size=3))
+    shuffled = data.draw(st.permutations(rows[1:] + repeated))
+    assert same(parse(table([rows[0], *shuffled])), parse(table(rows)))
+
+
+@LAW
+@given(tables())
+def test_neither_line_ends_nor_quotes_nor_a_byte_order_mark_matter(rows: list[list[object]]) -> None:
+    plain = parse(table(rows))
+    assert same(parse(table(rows, dialect="unix")), plain)  # all cells quoted, LF
+    assert same(parse(table(rows).encode("utf-8-sig")), plain)
+    assert same(parse(table(rows).replace("\r\n", "\r")), plain)
+    assert same(parse(table(rows).removesuffix("\r\n")), plain)
+
+
+@pytest.mark.parametrize("cell", ["", " ", "nan", "NaN", "inf", "-inf", "0", "-1", "-0.0", "1e999"])
+def test_what_is_no_positive_number_is_missing(cell: str) -> None:
+    bars = parse(f"date,AAPL,MSFT\n2026-11-18,{cell},2\n")
+    assert math.isnan(bars.closes[0, 0])
+    assert bars.closes[0, 1] == 2.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Date,aapl,Msft\n2026-11-18,1.5,2\n2026-11-19,1.6,2.5\n",
+        ' ,"AAPL", MSFT \n2026-11-18, 1.5,2 \n 2026-11-19,1.6,2.5',
+        GOOD.replace("\n", "\n\n"),
+        GOOD.replace("date", "é"),
+        GOOD.replace("date", "the_date"),
+    ],
+)
+def test_harmless_variations(text: str) -> None:
+    assert same(parse(text), parse(GOOD))
+
+
+def test_two_missing_closes_do_not_contradict_each_other() -> None:
+    bars = parse("date,A,B\n2026-11-18,,1\n2026-11-18,-1,1\n2026-11-18,0,1.0\n")
+    assert bars.dates == ("2026-11-18",)
+
+
+BAD = {
+    "empty": ("", "prices.csv: the file is empty; its first line must name the columns"),
+    "only a BOM": (b"\xef\xbb\xbf", "prices.csv: the file is empty; its first line must name the columns"),
+    "header only": ("date,AAPL\n", "prices.csv: no rows below the line of column names"),
+    "only dates": (
+        "date\n2026-11-18\n",
+        "prices.csv, line 1: only one column, 'date'; a date column and one column per ticker are wanted",
+    ),
+    "semicolons": (
+        "date;AAPL\n2026-11-18;1,5\n",
+        "prices.csv, line 1: the cells are separated by semicolons; separate them by commas",
+    ),
+    "tabs": (
+        "date\tAAPL\n2026-11-18\t1.5\n",
+        "prices.csv, line 1: the cells are separated by tabs; separate them by commas",
+    ),
+    "no header": (
+        "2026-11-18,1.5\n",
+        "prices.csv, line 1: the first line must name the columns, not start with '2026-11-18'",
+    ),
+    "bad ticker": ("date,AAPL,no such\n", "prices.csv, line 1, column 3: 'no such' is not a ticker"),
+    "unnamed column": ("date,AAPL,\n2026-11-18,1,\n", "prices.csv, line 1, column 3: '' is not a ticker"),
+    "ticker twice": (
+        "date,AAPL,MSFT,aapl\n",
+        "prices.csv, line 1, column AAPL: stands twice; name each ticker once",
+    ),
+    "too few cells": (GOOD + "2026-11-20,1\n", "prices.csv, line 4: 2 cells where the first line has 3"),
+    "too many cells": (GOOD + "2026-11-20,1,2,3\n", "prices.csv, line 4: 4 cells where the first line has 3"),
+    "bad date": (
+        GOOD + "20.11.2026,1,2\n",
+        "prices.csv, line 4, column 1: '20.11.2026' is not a date; write YYYY-MM-DD",
+    ),
+    "no such day": (
+        GOOD + "2026-02-30,1,2\n",
+        "prices.csv, line 4, column 1: '2026-02-30' is not a date; write YYYY-MM-DD",
+    ),
+    "short date": (
+        GOOD + "20261120,1,2\n",
+        "prices.csv, line 4, column 1: '20261120' is not a date; write YYYY-MM-DD",
+    ),
+    "week date": (
+        GOOD + "2026-W47-5,1,2\n",
+        "prices.csv, line 4, column 1: '2026-W47-5' is not a date; write YYYY-MM-DD",
+    ),
+    "no date": (GOOD + ",1,2\n", "prices.csv, line 4, column 1: '' is not a date; write YYYY-MM-DD"),
+    "text": (GOOD + "2026-11-20,1,abc\n", "prices.csv, line 4, column MSFT: 'abc' is not a price"),
+    "after a blank line": (
+        GOOD + "\n2026-11-20,1,abc\n",
+        "prices.csv, line 5, column MSFT: 'abc' is not a price",
+    ),
+    "after a cell of two lines": (
+        'date,A\n"2026-11-18\n",1\n2026-11-19,abc\n',
+        "prices.csv, line 4, column A: 'abc' is not a price",
+    ),
+    "thousands": (
+        GOOD + '2026-11-20,1,"1,234.5"\n',
+        "prices.csv, line 4, column MSFT: '1,234.5' is not a price",
+    ),
+    "underscore": (GOOD + "2026-11-20,1,1_000\n", "prices.csv, line 4, column MSFT: '1_000' is not a price"),
+    "other digits": (GOOD + "2026-11-20,1,١٢\n", "prices.csv, line 4, column MSFT: '١٢' is not a price"),
+    "hexadecimal": (GOOD + "2026-11-20,1,0x1\n", "prices.csv, line 4, column MSFT: '0x1' is not a price"),
+    "currency": (GOOD + "2026-11-20,$1,2\n", "prices.csv, line 4, column AAPL: '$1' is not a price"),
+    "a novel": (
+        GOOD + f"2026-11-20,{'x' * 1000},2\n",
+        f"prices.csv, line 4, column AAPL: '{'x' * 39}... is not a price",
+    ),
+    "NUL": (GOOD + "2026-11-20,1\0,2\n", "prices.csv, line 4, column AAPL: '1\\x00' is not a price"),
+    "not UTF-8": (
+        GOOD.encode() + b"2026-11-20,1,\xff\n",
+        "prices.csv, line 4: byte b'\\xff' is not UTF-8; save the file as UTF-8",
+    ),
+    "open quote": (GOOD + '2026-11-20,1,"2\n', "prices.csv, line 4: not a CSV row: unexpected end of data"),
+    "endless cell": (
+        GOOD + "2026-11-20,1," + "9" * 200_000 + "\n",
+        "prices.csv, line 4: not a CSV row: field larger than field limit (131072)",
+    ),
+    "contradiction": (
+        GOOD + "2026-11-18,1.5,3\n",
+        "prices.csv, line 4, column MSFT: 3 contradicts 2 of line 2, both for 2026-11-18; keep one",
+    ),
+    "contradicting gap": (
+        GOOD + "2026-11-18,,2\n",
+        (
+            "prices.csv, line 4, column AAPL: "
+            "a missing close contradicts 1.5 of line 2, both for 2026-11-18; keep one"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
+def test_a_bad_file_is_told_in_one_line(text: str | bytes, message: str) -> None:
+    with pytest.raises(PriceFileError) as caught:
+        parse(text)
+    assert str(caught.value) == message
+    assert "\n" not in message
+    assert caught.value.path == PATH
+
+
+@LAW
+@given(
+    st.binary(max_size=200) | st.text(alphabet='date,A1.\n\r"-; 2026\ufeff\0', max_size=80).map(str.encode)
+)
+def test_whatever_the_bytes_it_is_bars_or_a_price_file_error(content: bytes) -> None:
+    try:
+        outcome: str | Bars = parse(content)
+    except PriceFileError as error:
+        outcome = str(error)
+    assert len(outcome.splitlines() if isinstance(outcome, str) else outcome.dates[:1]) == 1
+
+
+@LAW
+@given(tables(), st.data())
+def test_one_bad_cell_is_found_where_it_is(rows: list[list[object]], data: st.DataObject) -> None:
+    row = data.draw(st.integers(1, len(rows) - 1))
+    column = data.draw(st.integers(1, len(rows[0]) - 1))
+    rows[row][column] = "oops"
+    with pytest.raises(PriceFileError, match="'oops' is not a price") as caught:
+        parse(table(rows))
+    assert (caught.value.line, caught.value.column) == (row + 1, rows[0][column])
+
+
+def test_a_long_history_is_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    prices = np.random.default_rng(0).uniform(10.0, 500.0, (8_000, 20)).round(4)
+    first = date(1995, 1, 1)
+    rows: list[list[object]] = [["date", *(f"T{number}" for number in range(20))]]
+    rows += [[(first + timedelta(day)).isoformat(), *closes] for day, closes in enumerate(prices.tolist())]
+    path.write_text(table(rows), newline="")
+    bars = read_bars(path)
+    assert (bars.closes == prices).all()
+    assert bars.dates[0] == "1995-01-01"
