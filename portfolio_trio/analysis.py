@@ -92,7 +92,9 @@ class Analysis:
         results, failure = 0, None
         async with trio.open_nursery() as nursery:
             for place, metric in enumerate(metrics):
-                nursery.start_soon(self._compute, place, metric, snapshot, send)
+                # Drawn here and not in the tasks, whose order Trio shuffles.
+                delay = self._services.draw_delay()
+                nursery.start_soon(self._compute, place, metric, delay, snapshot, send)
             try:
                 results = await self._record_all(snapshot, receive)
             except StoreError as error:
@@ -136,10 +138,16 @@ class Analysis:
         )
 
     async def _compute(
-        self, place: int, metric: Metric, snapshot: _Snapshot, send: trio.MemorySendChannel[_Ready]
+        self,
+        place: int,
+        metric: Metric,
+        delay: float,
+        snapshot: _Snapshot,
+        send: trio.MemorySendChannel[_Ready],
     ) -> None:
         """One metric task; the channel has room for all of them."""
-        await self._services.delay()
+        if delay:
+            await trio.sleep(delay)
         try:
             if metric.heavy:
                 result = await trio.to_thread.run_sync(

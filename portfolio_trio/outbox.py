@@ -29,7 +29,7 @@ class Outbox:
         self._bytes = 0
         self._waiting: deque[_Waiting] = deque()
         self._latest: str | None = None
-        self._in_flight: tuple[Run | None, ...] = ()
+        self._in_flight: tuple[Run | None, ...] | None = None
         self._news = trio.lowlevel.ParkingLot()
         self._written = trio.lowlevel.ParkingLot()
         self.overflowed = False
@@ -79,10 +79,19 @@ class Outbox:
 
     def written(self) -> None:
         """What was taken has left."""
-        self._in_flight = ()
+        self._in_flight = None
         self._written.unpark_all()
+
+    async def empty(self) -> None:
+        """Wait until nothing waits or is on its way."""
+        while self._in_flight is not None or self._waiting or self._latest:
+            await self._written.park()
 
     async def flushed(self, run: Run) -> None:
         """Wait until no frame of ``run`` waits or is on its way; after an overflow, for ever."""
-        while self.overflowed or run in self._in_flight or any(item.run is run for item in self._waiting):
+        while (
+            self.overflowed
+            or run in (self._in_flight or ())
+            or any(item.run is run for item in self._waiting)
+        ):
             await self._written.park()

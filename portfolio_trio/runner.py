@@ -28,7 +28,7 @@ from portfolio_trio.slot import EndReason, Run, RunState, Slot
 from portfolio_trio.store import PortfolioChanged, RunNotCurrent, RunSuperseded, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from portfolio_trio.analysis import Outcome
     from portfolio_trio.hub import Room
@@ -44,6 +44,13 @@ _FENCES: Final[tuple[tuple[type[StoreError], EndReason], ...]] = (
     (RunSuperseded, EndReason.SUPERSEDED),
     (RunNotCurrent, EndReason.SUPERSEDED),
 )
+
+
+# Ends that a client without the subprotocol did not bring about itself, and would wait for in vain.
+_TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
+    EndReason.SUPERSEDED: (ErrorCode.SUPERSEDED, "a newer analysis of this session took its place"),
+    EndReason.DRAINING: (ErrorCode.DRAINING, "the server is going away; connect again and ask anew"),
+}
 
 
 class Asker(Viewer, Protocol):
@@ -126,6 +133,9 @@ class Runner:
             return None
         self.decide(reason)
         task.scope.cancel()
+        if reason is EndReason.SUPERSEDED:
+            # The socket that takes over may be gone before its own run replaces this one in the document.
+            self._nursery.start_soon(self._clear_after, task)
         await task.ended.wait()
         return task.last
 
@@ -156,6 +166,14 @@ class Runner:
         if analysis is not None and analysis.run_id is not None:
             await self._services.store.finish_analysis(self._room.session_id, run_id=analysis.run_id)
             analysis.run_id = None
+
+    async def _clear_after(self, task: _Task) -> None:
+        await task.ended.wait()
+        try:
+            await self.clear()
+        except StoreError:
+            # Tried once more when the connection ends.
+            return
 
     def announce(self, message: Message, run: Run) -> None:
         """Let every viewer see an event of a run."""
@@ -207,8 +225,7 @@ class Runner:
         """Turn what stopped a run into its end: a fence cancels it, anything else fails it."""
         for kind, reason in _FENCES:
             if isinstance(failure, kind):
-                if self.decide(reason) and reason is EndReason.SUPERSEDED and not self.asker.sees_events:
-                    self.asker.answer(explain(failure, request_id=run.request_id, ticker=run.ticker))
+                self.decide(reason)
                 return
         if run.may_send:
             self._tell_failure(run, explain(failure, request_id=run.request_id, ticker=run.ticker))
@@ -251,6 +268,9 @@ class Runner:
             reason=run.reason,
             cancelled_in_us=round((trio.current_time() - self._cancelled_at) * 1e6),
         )
+        if run.reason in _TOLD and not self.asker.sees_events:
+            code, detail = _TOLD[run.reason]
+            self.asker.answer(Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id))
         if run.reason is not EndReason.CANCELLED:
             # Whoever sent ``cancel`` announces it: the answer carries the id of that request.
             self._room.publish(cancelled.to_json())

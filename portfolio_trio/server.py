@@ -25,12 +25,10 @@ from portfolio_trio.hub import Hub
 from portfolio_trio.market import MarketError, PriceBook, open_price_source
 from portfolio_trio.market.updater import MarketUpdater
 from portfolio_trio.metrics import installed_metrics
-from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.redis import open_redis
 from portfolio_trio.services import Services
 from portfolio_trio.session import Session
-from portfolio_trio.slot import EndReason
 from portfolio_trio.store import PortfolioStore, ScriptsNotFound, StoreError, all_scripts, check_engine
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 # What all sockets together get to say goodbye once nothing runs any more.
-GOODBYE_SECONDS: Final = 5.0
+GOODBYE_SECONDS: Final = 8.0
 
 
 class StartError(Exception):
@@ -89,9 +87,10 @@ class Server:
                 await session.idle()
         if limit.cancelled_caught:
             log.warning("analyses still ran when the drain was over; they are cancelled")
-        for session in tuple(self._sessions):
-            session.end(CloseCode.GOING_AWAY, "the server is going away", EndReason.DRAINING)
         with trio.move_on_after(GOODBYE_SECONDS):
+            async with trio.open_nursery() as nursery:
+                for session in sessions:
+                    nursery.start_soon(session.depart)
             if self._sessions:
                 await self._emptied.wait()
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import trio
-
 from portfolio_trio.metrics import ReturnsCache
 
 if TYPE_CHECKING:
@@ -58,8 +56,7 @@ class Services:
             self._returns = ReturnsCache(self.book.bars)
         return self._returns
 
-    async def delay(self) -> None:
-        """Wait as long as a metric is to be held up artificially; usually not at all."""
+    def draw_delay(self) -> float:
+        """How many seconds a metric is to be held up artificially; usually none."""
         bounds = self.settings.metric_delay_seconds
-        if bounds is not None:
-            await trio.sleep(self._rng.uniform(bounds.shortest, bounds.longest))
+        return 0.0 if bounds is None else self._rng.uniform(bounds.shortest, bounds.longest)

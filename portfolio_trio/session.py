@@ -56,6 +56,7 @@ log: Final = logging.getLogger(__name__)
 # What a connection that has ended may take to clear its run from the document, and to say goodbye.
 CLEAN_UP_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 2.0
+LAST_WORDS_SECONDS: Final = 2.0
 
 
 class Session:
@@ -108,6 +109,13 @@ class Session:
     async def idle(self) -> None:
         """Wait until no analysis runs here."""
         await self._runner.idle()
+
+    async def depart(self) -> None:
+        """Cancel what runs, let the last words leave, then end the connection with 1001."""
+        await self._runner.stop(EndReason.DRAINING)
+        with trio.move_on_after(LAST_WORDS_SECONDS):
+            await self._outbox.empty()
+        self.end(CloseCode.GOING_AWAY, "the server is going away", EndReason.DRAINING)
 
     # --- what other sockets and the runner ask of this one ---
 
@@ -238,7 +246,8 @@ class Session:
     async def _cancel(self, request: Cancel) -> None:
         async with self._room.turn:
             stopped = await self._room.stop_runs(EndReason.CANCELLED)
-        if stopped is None:
+        if stopped is None or stopped.reason != EndReason.CANCELLED:
+            # Nothing ran, or its end had been decided, and told, just before.
             self.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))
             return
         self._room.publish(stopped.to_json(), but=self)

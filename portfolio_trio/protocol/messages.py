@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, TypeAdapter, ValidationError
+from typing_extensions import override
 
 from portfolio_trio.protocol.codes import ERRORS, ErrorCode
 from portfolio_trio.protocol.fields import TOO_MANY_HOLDINGS, Holdings, RequestId, Shares, Ticker
@@ -233,6 +234,11 @@ class Portfolio(Message):
     total_value: float
     valued: Valued
     current_analysis: Running | None = None
+
+    @override
+    def to_json(self) -> str:
+        """The text of the frame; that nothing runs is said, not left out."""
+        return self.model_dump_json(exclude={"id"} if self.id is None else None)
 
 
 class Results(Message):

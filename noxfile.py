@@ -1,0 +1,49 @@
+"""Sessions of nox: tests on each Python present, lint, types, examples, fuzz, bench."""
+
+from __future__ import annotations
+
+import shutil
+
+import nox
+
+PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if shutil.which(f"python{version}")]
+
+nox.options.sessions = ["tests", "lint", "types", "examples"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The test suite, on every Python that is installed."""
+    session.install("-e", ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and its formatting."""
+    session.install("-e", ".[lint]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict, over everything."""
+    session.install("-e", ".[test,types]", "nox")
+    session.run("mypy")
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Each example as a user runs it, and the demo."""
+    session.install("-e", ".")
+    session.run("python", "examples/run_all.py")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Random heads and frames against the front door."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.http.fuzz", *(session.posargs or ["--cases", "100000"]))

@@ -1,0 +1,129 @@
+"""A whole server in memory, in virtual time, and clients that talk to it."""
+
+from __future__ import annotations
+
+import json
+import random
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import trio
+from trio.testing import memory_stream_pair
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+
+from portfolio_trio.protocol.messages import SUBPROTOCOL
+from portfolio_trio.server import Server, open_server
+from portfolio_trio.settings import Settings
+from tests.support.clock import virtual_wall_time
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from portfolio_trio.metrics import MetricRegistry
+
+METRICS = ("portfolio_risk", "concentration", "correlation", "momentum", "allocation_score")
+HOLDINGS = {"AAPL": 100, "GOOGL": 50, "MSFT": 75}
+
+Frame = dict[str, Any]
+
+
+class Client:
+    """One socket of one session."""
+
+    def __init__(self, socket: WebSocketConnection, stream: trio.abc.Stream) -> None:
+        self.socket = socket
+        self.stream = stream
+
+    async def send(self, action: str, **fields: object) -> None:
+        await self.socket.send_message(json.dumps({"action": action, **fields}))
+
+    async def receive(self) -> Frame:
+        frame: Frame = json.loads(await self.socket.get_message())
+        return frame
+
+    async def take(self, count: int) -> list[Frame]:
+        """The next messages, so many of them."""
+        return [await self.receive() for _ in range(count)]
+
+    async def until(self, kind: str) -> list[Frame]:
+        """Messages up to and with the first of one type."""
+        frames = [await self.receive()]
+        while frames[-1]["type"] != kind:
+            frames.append(await self.receive())
+        return frames
+
+    async def silence(self, seconds: float) -> list[Frame]:
+        """What arrives within so many seconds."""
+        frames = []
+        with trio.move_on_after(seconds):
+            while True:
+                frames.append(await self.receive())
+        return frames
+
+    async def ask(self, action: str, **fields: object) -> Frame:
+        """Send one request and take the next message."""
+        await self.send(action, **fields)
+        return await self.receive()
+
+    async def closed(self) -> int:
+        """Read to the end; the close code."""
+        while True:
+            try:
+                await self.socket.get_message()
+            except ConnectionClosed as end:
+                return -1 if end.reason is None else int(end.reason.code)
+
+
+class House:
+    """A server and the nursery its clients live in."""
+
+    def __init__(self, server: Server, nursery: trio.Nursery) -> None:
+        self.server = server
+        self.nursery = nursery
+
+    @property
+    def store(self) -> Any:  # noqa: ANN401 - tests read documents as plain data
+        return self.server.services.store
+
+    async def document(self, session_id: str = "s") -> Frame:
+        document: Frame = await self.store.get_document(session_id)
+        return document
+
+    async def connect(self, session_id: str = "s", *, events: bool = False) -> Client:
+        """Open a socket; with ``events`` it speaks the subprotocol."""
+        ours, theirs = memory_stream_pair()
+        self.server.connections.start_soon(self.server.front_door.serve, theirs)
+        return await self.connect_through(ours, session_id, events=events)
+
+    async def connect_through(
+        self, stream: trio.abc.Stream, session_id: str = "s", *, events: bool = False
+    ) -> Client:
+        socket = await wrap_client_stream(
+            self.nursery,
+            cast("trio.SocketStream", stream),  # typed for sockets; any stream will do
+            "memory",
+            f"/ws/{session_id}",
+            subprotocols=[SUBPROTOCOL] if events else None,
+        )
+        return Client(socket, stream)
+
+
+@asynccontextmanager
+async def open_house(
+    *, metrics: MetricRegistry | None = None, seed: int = 0, **settings: object
+) -> AsyncGenerator[House]:
+    """A server in memory; under `trio.testing.MockClock` its wall clock is virtual, too."""
+    fields: dict[str, Any] = {"default_holdings": HOLDINGS, "redis_url": "embedded://", **settings}
+    async with (
+        open_server(
+            Settings(**fields), metrics=metrics, now=virtual_wall_time, rng=random.Random(seed)
+        ) as server,
+        trio.open_nursery() as nursery,
+    ):
+        yield House(server, nursery)
+        nursery.cancel_scope.cancel()
+
+
+def results(frames: Sequence[Frame]) -> list[tuple[str, str]]:
+    """Ticker and metric of each result among some messages."""
+    return [(frame["ticker"], frame["metric"]) for frame in frames if frame["type"] == "analysis_result"]

@@ -1,0 +1,424 @@
+"""Stories of one session, in virtual time over memory streams."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from portfolio_trio.settings import Delay
+from tests.support.clock import START
+from tests.support.house import HOLDINGS, METRICS, open_house, results
+from tests.support.streams import NarrowStream, StallingStream
+
+pytestmark = pytest.mark.trio
+
+SLOW = Delay(2, 5)
+
+
+async def test_five_results_stream_back_each_as_it_finishes(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="AAPL")
+        arrived = []
+        for _ in METRICS:
+            frame = await client.receive()
+            arrived.append((trio.current_time(), frame["metric"]))
+            assert set(frame) >= {"type", "ticker", "metric", "value", "timestamp", "run_id", "snapshot"}
+            assert frame["type"] == "analysis_result"
+            assert frame["ticker"] == "AAPL"
+        assert {metric for _, metric in arrived} == set(METRICS)
+        times = [moment for moment, _ in arrived]
+        assert len(set(times)) == len(METRICS)
+        assert 2 <= min(times) <= max(times) <= 5
+
+
+async def test_results_that_are_ready_together_come_in_one_order(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="AAPL")
+        assert results(await client.take(5)) == [("AAPL", metric) for metric in METRICS]
+
+
+async def test_all_results_of_a_run_name_one_snapshot(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW, market_update_interval_seconds=1) as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="AAPL")
+        frames = await client.take(5)
+        assert len({(f["run_id"], f["snapshot"], f["tick_id"], f["as_of"]) for f in frames}) == 1
+
+
+async def test_a_lower_case_ticker_is_accepted(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="aapl")
+        assert results(await client.take(5)) == [("AAPL", metric) for metric in METRICS]
+
+
+async def test_switch_ends_the_old_run_before_the_new_one_starts(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        client = await house.connect(events=True)
+        await client.send("analyze", ticker="AAPL")
+        await client.until("analysis_result")
+        await client.send("analyze", ticker="GOOGL")
+        frames = await client.until("analysis_completed")
+        kinds = [frame["type"] for frame in frames]
+        cancelled = kinds.index("analysis_cancelled")
+        assert frames[cancelled]["ticker"] == "AAPL"
+        assert frames[cancelled]["reason"] == "switched"
+        assert kinds[cancelled + 1] == "analysis_started"
+        assert {frame["ticker"] for frame in frames[cancelled + 1 :]} == {"GOOGL"}
+        assert len(results(frames[cancelled:])) == 5
+
+
+async def test_cancel_answers_ends_the_run_and_clears_the_document(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="AAPL")
+        await trio.sleep(1)
+        assert (await house.document())["current_analysis"]["ticker"] == "AAPL"
+        answer = await client.ask("cancel", id=9)
+        assert answer["type"] == "analysis_cancelled"
+        assert (answer["ticker"], answer["reason"], answer["id"]) == ("AAPL", "cancelled", 9)
+        assert await client.silence(10) == []
+        assert (await house.document())["current_analysis"] is None
+
+
+async def test_cancel_without_a_run_says_so(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        answer = await client.ask("cancel", id="x")
+        assert answer == {"id": "x", "type": "analysis_cancelled", "reason": "cancelled"}
+
+
+async def test_disconnect_cancels_at_once_and_clears_the_document(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        client = await house.connect()
+        watcher = await house.connect(events=True)
+        await client.send("analyze", ticker="AAPL")
+        await watcher.until("analysis_started")
+        left_at = trio.current_time()
+        await trio.aclose_forcefully(client.stream)
+        cancelled = (await watcher.until("analysis_cancelled"))[-1]
+        assert cancelled["reason"] == "disconnected"
+        assert trio.current_time() == left_at
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await house.document())["current_analysis"] is None
+
+
+async def test_completion_clears_the_document(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="AAPL")
+        await client.take(5)
+        document = await house.document()
+        assert document["current_analysis"] is None
+        assert document["run_counter"] == 1
+
+
+async def test_recorded_results_are_the_streamed_ones(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="AAPL", id=3)
+        streamed = await client.take(5)
+        assert [frame.pop("id") for frame in streamed] == [3] * 5
+        assert [frame.pop("type") for frame in streamed] == ["analysis_result"] * 5
+        assert (await house.document())["analysis_results"] == streamed
+        assert (await client.ask("get_results"))["results"] == streamed
+        assert (await client.ask("get_results", limit=2))["results"] == streamed[-2:]
+        assert (await client.ask("get_results", ticker="MSFT"))["results"] == []
+
+
+async def test_the_newest_thousand_results_are_kept(autojump_clock: MockClock) -> None:
+    async with open_house(max_results=12) as house:
+        client = await house.connect()
+        streamed = []
+        for _ in range(4):
+            await client.send("analyze", ticker="AAPL")
+            streamed += [(f["run_id"], f["metric"]) for f in await client.take(5)]
+        kept = (await house.document())["analysis_results"]
+        assert [(r["run_id"], r["metric"]) for r in kept] == streamed[-12:]
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "detail"),
+    [
+        ('{"action":"analyze"}', "invalid_message", "Invalid message: ticker: Field required"),
+        ('{"action":"delete"}', "unknown_action", "Unknown action: delete"),
+        ('{"action":"analyze","ticker":""}', "invalid_message", "Invalid message: ticker: '' is not a ticker"),
+        ('{"action":"analyze","ticker":"A B"}', "invalid_message", "Invalid message: ticker: 'A B' is not"),
+        ("{nonsense", "invalid_message", "Invalid message: not JSON"),
+        ("[" * 10_000, "invalid_message", "Invalid message: not JSON"),
+        (b'{"action":"analyze","ticker":"AAPL"}', "invalid_message", "Invalid message: binary"),
+        ('{"action":"set_holdings","holdings":{"AAPL":NaN}}', "invalid_message", "Invalid message: holdings"),
+        ('{"action":"set_holdings","holdings":{"AAPL":1e999}}', "invalid_message", "Invalid message: holdings"),
+        ('{"action":"set_holdings","holdings":{"AAPL":1,"aapl":2}}', "invalid_message", "Invalid message: hold"),
+        (
+            json.dumps({"action": "set_holdings", "holdings": {f"A{n}": 1 for n in range(10_000)}}),
+            "too_many_holdings",
+            "Too many holdings: 10000 holdings; at most 500",
+        ),
+        ('{"action":"analyze","ticker":"TSLA"}', "not_held", "TSLA is not in the portfolio"),
+    ],
+)
+async def test_an_error_is_answered_and_the_socket_stays_open(
+    autojump_clock: MockClock, frame: str | bytes, code: str, detail: str
+) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        await client.socket.send_message(frame)
+        answer = await client.receive()
+        assert (answer["type"], answer["code"]) == ("error", code)
+        assert answer["detail"].startswith(detail)
+        await client.send("analyze", ticker="AAPL")
+        assert len(results(await client.take(5))) == 5
+
+
+async def test_an_error_does_not_disturb_the_running_analysis(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="AAPL")
+        assert (await client.ask("analyze", ticker="A B", id=1))["code"] == "invalid_message"
+        assert len(results(await client.take(5))) == 5
+
+
+async def test_a_single_holding_completes_with_an_error_in_place_of_the_correlation(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        viewer = await house.connect(events=True)
+        await client.ask("set_holdings", holdings={"MSFT": -3})
+        await client.send("analyze", ticker="MSFT")
+        frames = await client.take(5)
+        assert [(f["type"], f["metric"]) for f in frames] == [
+            ("error" if metric == "correlation" else "analysis_result", metric) for metric in METRICS
+        ]
+        assert frames[2]["code"] == "no_other_holdings"
+        seen = await viewer.until("analysis_completed")
+        assert [f["type"] for f in seen if f.get("metric") == "correlation"] == ["metric_error"]
+        assert (seen[-1]["results"], seen[-1]["errors"]) == (4, 1)
+
+
+async def test_portfolio_of_a_new_session_is_worth_its_holdings(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        portfolio = await client.ask("get_portfolio", id=1)
+        prices = house.server.services.book.current.prices
+        assert portfolio["holdings"] == HOLDINGS
+        assert portfolio["version"] == 1
+        assert portfolio["total_value"] == pytest.approx(sum(n * prices[t] for t, n in HOLDINGS.items()))
+        assert portfolio["current_analysis"] is None
+
+
+async def test_holdings_can_be_short_fractional_or_zero(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        portfolio = await client.ask("set_holdings", holdings={"AAPL": -2.5, "MSFT": 0, "JPM": 1})
+        assert portfolio["holdings"] == {"AAPL": -2.5, "MSFT": 0, "JPM": 1}
+        assert portfolio["version"] == 2
+        await client.send("analyze", ticker="AAPL")
+        assert len(results(await client.take(5))) == 5
+        assert (await client.ask("analyze", ticker="MSFT"))["code"] == "not_held"
+
+
+async def test_an_empty_portfolio_is_an_error_and_not_a_number(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        assert (await client.ask("set_holdings", holdings={}))["total_value"] == 0
+        assert (await client.ask("analyze", ticker="AAPL"))["code"] == "empty_portfolio"
+        assert (await house.document())["current_analysis"] is None
+
+
+async def test_a_trade_changes_one_line(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        assert (await client.ask("trade", ticker="AAPL", shares=-100))["holdings"] == {"GOOGL": 50, "MSFT": 75}
+        assert (await client.ask("trade", ticker="JPM", shares=4))["holdings"]["JPM"] == 4
+
+
+async def test_a_version_that_is_gone_is_refused(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        assert (await client.ask("set_holdings", holdings={"MSFT": 1}, version=1))["version"] == 2
+        answer = await client.ask("set_holdings", holdings={"AAPL": 1}, version=1)
+        assert answer["code"] == "version_conflict"
+        assert (await house.document())["holdings"] == {"MSFT": 1}
+
+
+async def test_holdings_that_change_restart_the_run_on_the_new_snapshot(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        client = await house.connect(events=True)
+        await client.send("analyze", ticker="AAPL", id=5)
+        first = (await client.until("analysis_started"))[-1]
+        await client.until("analysis_result")
+        await client.send("set_holdings", holdings={"AAPL": 1, "JPM": 1})
+        frames = await client.until("analysis_completed")
+        changed = next(n for n, f in enumerate(frames) if f["type"] == "portfolio")
+        after = frames[changed:]
+        cancelled = next(f for f in frames if f["type"] == "analysis_cancelled")
+        assert cancelled["reason"] == "portfolio_changed"
+        assert {f["run_id"] for f in after if f["type"] == "analysis_result"} == {first["run_id"] + 1}
+        assert len(results(after)) == 5
+        assert {f["id"] for f in after if f["type"] == "analysis_result"} == {5}
+        recorded = [r["run_id"] for r in (await house.document())["analysis_results"]]
+        assert recorded == sorted(recorded)
+        assert recorded.count(first["run_id"] + 1) == 5
+
+
+async def test_an_edit_ends_the_run_at_once_and_not_at_its_next_write(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=Delay(100, 100)) as house:
+        client, viewer = await house.connect(), await house.connect(events=True)
+        await client.send("analyze", ticker="AAPL")
+        await viewer.until("analysis_started")
+        started = trio.current_time()
+        await client.ask("trade", ticker="AAPL", shares=1)
+        assert (await viewer.until("analysis_cancelled"))[-1]["reason"] == "portfolio_changed"
+        assert (await viewer.until("analysis_started"))[-1]["version"] == 2
+        assert trio.current_time() == started
+
+
+async def test_cancel_right_behind_an_edit_leaves_nothing_running(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        client, viewer = await house.connect(), await house.connect(events=True)
+        await client.send("analyze", ticker="AAPL")
+        await viewer.until("analysis_started")
+        await client.send("trade", ticker="AAPL", shares=1)
+        await client.send("cancel", id=1)
+        await trio.sleep(10)
+        events = await viewer.silence(1)
+        ends = [f["run_id"] for f in events if f["type"] == "analysis_cancelled"]
+        starts = [f["run_id"] for f in events if f["type"] == "analysis_started"]
+        assert ends == [1, *starts]
+        assert results(events) == []
+        assert (await house.document())["current_analysis"] is None
+
+
+async def test_the_newest_analyze_wins_whichever_socket_sent_it(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        one, two = await house.connect(), await house.connect()
+        await one.send("analyze", ticker="AAPL", id=1)
+        await trio.sleep(1)
+        await two.send("analyze", ticker="MSFT")
+        assert results(await two.take(5)) != []
+        told = await one.silence(20)
+        assert [f["code"] for f in told if f["type"] == "error"] == ["superseded"]
+        assert results(told) == []
+
+
+async def test_two_sessions_do_not_notice_each_other(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        one, two = await house.connect("one"), await house.connect("two")
+        await one.send("analyze", ticker="AAPL")
+        await two.send("analyze", ticker="MSFT")
+        await trio.aclose_forcefully(one.stream)
+        assert {ticker for ticker, _ in results(await two.take(5))} == {"MSFT"}
+
+
+async def test_a_session_expires_after_a_day_idle_and_market_ticks_do_not_keep_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(market_update_interval_seconds=600) as house:
+        client = await house.connect()
+        await client.ask("set_holdings", holdings={"MSFT": 1})
+        await trio.sleep(86_400 - 1)
+        assert (await client.ask("get_portfolio"))["version"] == 2
+        await trio.sleep(86_400 - 1)
+        assert (await house.document())["version"] == 2
+        await trio.sleep(2)
+        answer = await client.ask("analyze", ticker="MSFT")
+        assert answer["code"] == "session_expired"
+        assert answer["retryable"] is True
+        portfolio = await client.ask("get_portfolio")
+        assert (portfolio["version"], portfolio["holdings"]) == (1, HOLDINGS)
+
+
+async def test_every_tick_revalues_every_session(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        clients = [await house.connect(f"s{n}") for n in range(3)]
+        for client in clients:
+            await client.ask("get_portfolio")
+        before = await house.document("s1")
+        await trio.sleep(30.5)
+        tick = house.server.services.book.current
+        for n in range(3):
+            valued = await house.document(f"s{n}")
+            assert valued["valued"] == {"tick_id": tick.tick_id, "as_of": tick.as_of}
+            assert valued["total_value"] == pytest.approx(sum(n * tick.prices[t] for t, n in HOLDINGS.items()))
+        after = await house.document("s1")
+        assert after["total_value"] != before["total_value"]
+        assert after["last_activity"] == before["last_activity"]
+        assert tick.tick_id == int((START + 30) * 1000)
+
+
+async def test_a_client_that_never_reads_is_closed_and_no_other_notices(autojump_clock: MockClock) -> None:
+    async with open_house(max_queue_bytes=20_000, send_seconds=5) as house:
+        ours, theirs = trio.testing.memory_stream_pair()
+        house.server.connections.start_soon(house.server.front_door.serve, NarrowStream(theirs, 3_000))
+        deaf = await house.connect_through(ours, "deaf")
+        other = await house.connect("other")
+        for _ in range(50):
+            await deaf.send("analyze", ticker="AAPL")
+            await other.send("analyze", ticker="MSFT")
+            assert len(results(await other.take(5))) == 5
+        await trio.sleep(6)
+        assert [room.session_id for room in house.server.services.hub.rooms] == ["other"]
+        await other.send("analyze", ticker="MSFT")
+        assert len(results(await other.take(5))) == 5
+        assert (await house.document("deaf"))["current_analysis"] is None
+
+
+async def test_what_a_slow_client_has_not_got_yet_of_the_old_run_it_never_gets(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
+        ours, theirs = trio.testing.memory_stream_pair()
+        road = StallingStream(theirs)
+        house.server.connections.start_soon(house.server.front_door.serve, road)
+        client = await house.connect_through(ours)
+        viewer = await house.connect(events=True)
+        await client.send("analyze", ticker="AAPL")
+        road.stall_sending()
+        # All five are computed and recorded now: one is half-way out, four wait.
+        await trio.sleep(10)
+        assert len((await house.document())["analysis_results"]) == 5
+        assert "analysis_completed" not in [f["type"] for f in await viewer.silence(1)]
+
+        await client.send("analyze", ticker="GOOGL")
+        await trio.sleep(10)
+        # The frame on its way must be out before the new run takes its snapshot.
+        assert (await house.document())["run_counter"] == 1
+        assert [f["reason"] for f in await viewer.until("analysis_cancelled")] == ["switched"]
+
+        road.resume()
+        frames = await client.take(6)
+        assert [ticker for ticker, _ in results(frames)] == ["AAPL"] + ["GOOGL"] * 5
+        assert await client.silence(10) == []
+
+
+async def test_drain_lets_a_run_finish_and_closes_with_1001(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW, drain_seconds=10) as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="AAPL")
+        await trio.sleep(1)
+        house.nursery.start_soon(house.server.drain)
+        assert len(results(await client.take(5))) == 5
+        assert await client.closed() == 1001
+
+
+async def test_drain_cancels_what_takes_too_long(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=Delay(60, 60), drain_seconds=10) as house:
+        client = await house.connect(events=True)
+        await client.send("analyze", ticker="AAPL")
+        await client.until("analysis_started")
+        started = trio.current_time()
+        house.nursery.start_soon(house.server.drain)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await client.ask("analyze", ticker="MSFT"))["code"] == "draining"
+        frames = await client.until("analysis_cancelled")
+        assert frames[-1]["reason"] == "draining"
+        assert trio.current_time() - started == pytest.approx(10)
+        assert await client.closed() == 1001
+        assert (await house.document())["current_analysis"] is None
