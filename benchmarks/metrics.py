@@ -1,0 +1,263 @@
+"""Five metrics from cached returns, against the obvious numpy for each and against skfolio.
+
+Run it with the test dependencies installed::
+
+    python benchmarks/metrics.py
+
+Every figure is CPU time of this process. In each round all contenders take their turn, so a slow
+moment of the machine falls on all of them; ratios are formed within a round and the median is shown.
+All contenders return the same numbers, which is checked before anything is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from statistics import median
+from time import process_time
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from skfolio.moments import EWCovariance  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from portfolio_trio.metrics import BUILT_IN, AnalysisInputs, Bars, ReturnsCache, compute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+
+SIZES = (3, 30, 300, 500)
+TICKER = "N001"
+SHORT_EVERY = 5
+# Long enough for the clock, short enough for many rounds.
+SECONDS_PER_TURN = 0.02
+
+
+class Case(NamedTuple):
+    """One portfolio as the server has it, and as arrays in the order of its columns."""
+
+    cache: ReturnsCache
+    holdings: dict[str, float]
+    prices: dict[str, float]
+    values: npt.NDArray[np.float64]
+
+    @property
+    def closes(self) -> npt.NDArray[np.float64]:
+        """Closing prices, shape ``(300, N)``."""
+        return self.cache.bars.closes
+
+    def inputs(self) -> AnalysisInputs:
+        """Take a new snapshot."""
+        return self.cache.inputs(TICKER, self.holdings, self.prices)
+
+
+def make_case(count: int) -> Case:
+    """Correlated random walks, 300 bars, one short position in five."""
+    random = np.random.default_rng(count)
+    steps = random.normal(0.0, 0.012, size=(300, count)) + random.normal(0.0003, 0.01, size=(300, 1))
+    closes = 100.0 * np.exp(np.cumsum(steps, axis=0))
+    names = tuple(f"N{index:03d}" for index in range(count))
+    bars = Bars(tuple(f"day {index:03d}" for index in range(300)), names, closes)
+    shares = random.uniform(1.0, 100.0, size=count) * np.where(np.arange(count) % SHORT_EVERY, 1.0, -1.0)
+    prices = closes[-1]
+    return Case(
+        ReturnsCache(bars),
+        dict(zip(names, shares.tolist(), strict=True)),
+        dict(zip(names, prices.tolist(), strict=True)),
+        shares * prices,
+    )
+
+
+# --- the obvious numpy: each metric by itself, from closes and values ----------------------------------
+
+
+def ewma_covariance(closes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The covariance matrix as one would write it down."""
+    returns = np.diff(closes[-253:], axis=0) / closes[-253:-1]
+    weights = 0.5 ** (np.arange(252)[::-1] / 63.0)
+    weights /= weights.sum()
+    # np.cov demeans, our covariance does not: give the product of the means back.
+    mean = weights @ returns
+    centred = np.cov(returns, rowvar=False, aweights=weights, ddof=0)
+    matrix: npt.NDArray[np.float64] = np.atleast_2d(centred) + np.outer(mean, mean)
+    return matrix
+
+
+def numpy_risk(case: Case, index: int) -> float:
+    """Share of variance."""
+    weights = case.values / np.abs(case.values).sum()
+    product = ewma_covariance(case.closes) @ weights
+    return float(weights[index] * product[index] / (weights @ product))
+
+
+def numpy_concentration(case: Case, index: int) -> float:
+    """Share of gross value."""
+    return float(abs(case.values[index]) / np.abs(case.values).sum())
+
+
+def numpy_correlation(case: Case, index: int) -> float:
+    """Correlation with the rest."""
+    rest = case.values.copy()
+    rest[index] = 0.0
+    matrix = ewma_covariance(case.closes)
+    return float((matrix @ rest)[index] / np.sqrt(matrix[index, index] * (rest @ matrix @ rest)))
+
+
+def numpy_momentum(case: Case, index: int) -> float:
+    """Weight times risk-adjusted 12-1 return."""
+    weight = case.values[index] / np.abs(case.values).sum()
+    variance = ewma_covariance(case.closes[:, [index, index]])[0, 0]
+    raw = case.closes[-22, index] / case.closes[-253, index] - 1.0
+    return float(weight * raw / np.sqrt(252.0 * variance))
+
+
+def numpy_score(case: Case, index: int) -> float:
+    """Budget less share of variance."""
+    return 1.0 / len(case.values) - numpy_risk(case, index)
+
+
+OBVIOUS: Mapping[str, Callable[[Case, int], float]] = {
+    "portfolio_risk": numpy_risk,
+    "concentration": numpy_concentration,
+    "correlation": numpy_correlation,
+    "momentum": numpy_momentum,
+    "allocation_score": numpy_score,
+}
+
+
+def obvious(case: Case) -> dict[str, float]:
+    """All five, one after the other."""
+    return {name: function(case, 1) for name, function in OBVIOUS.items()}
+
+
+# --- skfolio: one fit for all five ---------------------------------------------------------------------
+
+
+def skfolio(case: Case) -> dict[str, float]:
+    """All five from one covariance fitted by skfolio, which is kinder than a fit for each."""
+    returns = np.diff(case.closes[-253:], axis=0) / case.closes[-253:-1]
+    matrix = EWCovariance(half_life=63, assume_centered=True, nearest=False).fit(returns).covariance_
+    weights = case.values / np.abs(case.values).sum()
+    rest = np.where(np.arange(len(weights)) == 1, 0.0, weights)
+    share = float(weights[1] * (matrix @ weights)[1] / (weights @ matrix @ weights))
+    raw = case.closes[-22, 1] / case.closes[-253, 1] - 1.0
+    return {
+        "portfolio_risk": share,
+        "concentration": abs(float(weights[1])),
+        "correlation": float((matrix @ rest)[1] / np.sqrt(matrix[1, 1] * (rest @ matrix @ rest))),
+        "momentum": float(weights[1] * raw / np.sqrt(252.0 * matrix[1, 1])),
+        "allocation_score": 1.0 / len(weights) - share,
+    }
+
+
+# --- ours ----------------------------------------------------------------------------------------------
+
+
+def values_only(case: Case) -> dict[str, float]:
+    """A new snapshot of cached returns, and five values."""
+    inputs = case.inputs()
+    return {name: compute(metric, inputs, detail=False).value for name, metric in BUILT_IN.items()}
+
+
+def everything(case: Case) -> dict[str, float]:
+    """A new snapshot of cached returns with its hash, five values and their details."""
+    inputs = case.inputs()
+    _ = inputs.snapshot
+    return {name: compute(metric, inputs).value for name, metric in BUILT_IN.items()}
+
+
+def same_inputs(inputs: AnalysisInputs, *, detail: bool) -> None:
+    """Five metrics of a snapshot that has been looked at before."""
+    for metric in BUILT_IN.values():
+        compute(metric, inputs, detail=detail)
+
+
+# --- timing --------------------------------------------------------------------------------------------
+
+
+def turns(function: Callable[[], object]) -> int:
+    """How many calls fill one turn."""
+    start = process_time()
+    calls = 0
+    while process_time() - start < SECONDS_PER_TURN:
+        function()
+        calls += 1
+    return max(1, calls)
+
+
+def cost(function: Callable[[], object], calls: int) -> float:
+    """CPU microseconds of one call."""
+    start = process_time()
+    for _ in range(calls):
+        function()
+    return (process_time() - start) / calls * 1e6
+
+
+def measure(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Each contender's cost in each round; all take their turn in every round."""
+    calls = {name: turns(function) for name, function in contenders.items()}
+    costs: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, function in contenders.items():
+            costs[name].append(cost(function, calls[name]))
+    return costs
+
+
+def check(case: Case) -> None:
+    """Stop where the contenders do not say the same."""
+    expected = everything(case)
+    for contender in (values_only, obvious, skfolio):
+        for name, value in contender(case).items():
+            if not np.isclose(value, expected[name], rtol=1e-9, atol=1e-12):
+                raise SystemExit(f"{contender.__name__} says {value} for {name}, not {expected[name]}")
+
+
+def contest(case: Case, rounds: int) -> dict[str, list[float]]:
+    """Every contender on one portfolio."""
+    check(case)
+    used = case.inputs()
+    names = used.tickers
+    return measure(
+        {
+            "build Y": partial(case.cache._build, names),  # noqa: SLF001 - what a closed bar costs
+            "inputs": case.inputs,
+            "values, inputs used before": partial(same_inputs, used, detail=False),
+            "values and details, inputs used before": partial(same_inputs, used, detail=True),
+            "inputs and values": partial(values_only, case),
+            "inputs, hash, values and details": partial(everything, case),
+            "obvious numpy": partial(obvious, case),
+            "skfolio": partial(skfolio, case),
+        },
+        rounds,
+    )
+
+
+def show(count: int, costs: Mapping[str, list[float]]) -> None:
+    """Print medians, and ratios formed round by round."""
+    print(f"\nN = {count}")
+    for name, each in costs.items():
+        print(f"  {name:<40}{median(each):>12.1f} us")
+    new = [both - inputs for both, inputs in zip(costs["inputs and values"], costs["inputs"], strict=True)]
+    print(f"  {'values of new inputs (difference)':<40}{median(new):>12.1f} us")
+    for other in ("obvious numpy", "skfolio"):
+        for ours in ("inputs and values", "inputs, hash, values and details"):
+            ratios = [theirs / own for theirs, own in zip(costs[other], costs[ours], strict=True)]
+            print(f"  {other + ' / ' + ours:<50}{median(ratios):>8.1f} x")
+
+
+def main() -> None:
+    """Print the table for each size of portfolio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each contender (default 15)")
+    rounds = parser.parse_args().rounds
+    print(f"CPU time, one BLAS thread, median of {rounds} interleaved rounds, L = 252")
+    # A second thread would count twice for whoever multiplies large matrices, which is not us.
+    with threadpool_limits(1):
+        for count in SIZES:
+            show(count, contest(make_case(count), rounds))
+
+
+if __name__ == "__main__":
+    main()

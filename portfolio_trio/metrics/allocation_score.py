@@ -1,0 +1,94 @@
+"""Which way, and how far, a position is from its risk budget."""
+
+from __future__ import annotations
+
+from math import copysign, isfinite, sqrt
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+
+from typing_extensions import override
+
+from portfolio_trio.metrics.history import ZERO_VARIANCE
+from portfolio_trio.metrics.portfolio_risk import risk_share
+from portfolio_trio.metrics.registry import Detail, metric
+
+if TYPE_CHECKING:
+    from portfolio_trio.metrics.inputs import AnalysisInputs
+
+Side: TypeAlias = Literal["buy", "sell", "hold"]
+
+
+class AllocationScoreDetail(Detail):
+    """Beside `allocation_score`: the one trade that puts the position on its budget.
+
+    Attributes:
+        budget: b_i, the share of risk the position should carry: 1/N unless set.
+        target_value: s t in currency units, signed: the value at which it carries exactly its budget,
+            all other share counts unchanged. None where no size does.
+        shares_to_trade: Shares to buy (above 0) or sell (below 0) at the live price to get there.
+        side: ``buy``, ``sell`` or ``hold``.
+    """
+
+    budget: float
+    target_value: float | None
+    shares_to_trade: float | None
+    side: Side
+
+    @override
+    @classmethod
+    def of(cls, inputs: AnalysisInputs, value: float) -> Self:
+        """Compute it beside a score."""
+        budget, sign = inputs.target, copysign(1.0, inputs.weight)
+        size = target_size(inputs)
+        if size is None:
+            return cls(budget=budget, target_value=None, shares_to_trade=None, side=_side(sign * value))
+        # The difference of values: a position on its target trades exactly nothing.
+        trade = (sign * size - float(inputs.values[inputs.index])) / float(inputs.prices[inputs.index])
+        return cls(budget=budget, target_value=sign * size, shares_to_trade=trade, side=_side(trade))
+
+
+@metric("allocation_score", detail=AllocationScoreDetail)
+def allocation_score(inputs: AnalysisInputs) -> float:
+    """Risk budget less risk share: b_i - w_i (Sw)_i / w'Sw.
+
+    Above 0 the position should grow, below 0 shrink; it is its size that is meant, so for a short one
+    growing is selling more. The scores sum to 0 over the holdings. It is minus the gradient of the
+    risk-budgeting objective (Spinu 2013), up to the positive factor of w'Sw and the weight.
+
+    Raises:
+        MetricError: ``insufficient_history`` below 60 common returns; ``zero_portfolio_variance``
+            where w'Sw is at most 1e-24; ``zero_variance`` where a is at most 1e-24.
+    """
+    share = risk_share(inputs)
+    inputs.require_moving()
+    return inputs.target - share
+
+
+def target_size(inputs: AnalysisInputs) -> float | None:
+    """The gross value t at which the position carries exactly its budget, in currency units.
+
+    The positive root of (1-b) a t^2 + (1-2b) s c t - b v = 0 with s the sign of the position, in the
+    form that does not cancel. A budget of 0 is reached by closing the position, unless it hedges: then
+    by the size at which its share returns to 0. A single holding is on its budget at any size, so it
+    stays. None where no size reaches the budget: the rest does not move, or the budget is all of it.
+    """
+    if inputs.count == 1:
+        return inputs.gross
+    if inputs.rest_variance <= ZERO_VARIANCE:
+        return None
+    # In units of the rest's gross value, where c and v have no tiny factors.
+    budget = inputs.target
+    square = (1.0 - budget) * inputs.variance
+    linear = copysign(1.0, inputs.weight) * (1.0 - 2.0 * budget) * inputs.rest_covariance
+    constant = budget * inputs.rest_variance
+    root = sqrt(linear * linear + 4.0 * square * constant)
+    above, below = (2.0 * constant, linear + root) if linear >= 0.0 else (root - linear, 2.0 * square)
+    if below <= 0.0:
+        return 0.0 if budget == 0.0 else None
+    size = above / below * inputs.rest_gross
+    return size if isfinite(size) else None
+
+
+def _side(trade: float) -> Side:
+    if trade == 0.0:
+        return "hold"
+    return "buy" if trade > 0.0 else "sell"

@@ -1,0 +1,114 @@
+"""How a stock moves with the rest of the portfolio."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from typing_extensions import override
+
+from portfolio_trio.metrics.errors import MetricError
+from portfolio_trio.metrics.history import WINDOW, ZERO_VARIANCE
+from portfolio_trio.metrics.registry import Detail, metric
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from portfolio_trio.metrics.inputs import AnalysisInputs
+
+MONTH, QUARTER = 21, 63
+# A product with ones is the quickest sum over rows this short.
+_ONES = np.ones((WINDOW, 1))
+
+
+class CorrelationDetail(Detail):
+    """Beside `correlation`; None where a window is not filled or does not move.
+
+    Attributes:
+        pearson: Ordinary Pearson correlation (equal weights, demeaned) over all rows used, at most 252.
+        rolling_21: The same over the newest 21 common returns.
+        rolling_63: The same over the newest 63.
+        beta: c / v in units of return: of the stock to the rest.
+        closest: The holding with the highest EWMA correlation to the stock, a short one counted with
+            the opposite sign; the first by name among equals. Names that do not move are left out.
+        most_diversifying: The holding with the lowest.
+        n_obs: Common daily returns used, 60 to 252.
+    """
+
+    pearson: float | None
+    rolling_21: float | None
+    rolling_63: float | None
+    beta: float
+    closest: str | None
+    most_diversifying: str | None
+    n_obs: int
+
+    @override
+    @classmethod
+    def of(cls, inputs: AnalysisInputs, value: float) -> Self:
+        """Compute it beside an EWMA correlation."""
+        pair = np.array((inputs.own_returns, inputs.rest_returns)) * inputs.history.undo_weights
+        closest, most_diversifying = _extremes(inputs)
+        return cls(
+            pearson=_pearson(pair),
+            rolling_21=_pearson(pair[:, -MONTH:]),
+            rolling_63=_pearson(pair[:, -QUARTER:]) if inputs.n_obs >= QUARTER else None,
+            beta=inputs.rest_covariance / inputs.rest_variance,
+            closest=closest,
+            most_diversifying=most_diversifying,
+            n_obs=inputs.n_obs,
+        )
+
+
+@metric("correlation", detail=CorrelationDetail)
+def correlation(inputs: AnalysisInputs) -> float:
+    """EWMA correlation of the stock with the rest of the portfolio: c / sqrt(a v), -1 to 1.
+
+    The rest is every other holding at its signed value, the stock itself left out. Pearson's formula
+    on exponentially weighted returns around 0 (the daily mean is noise at this length). The sign of
+    the stock's own position does not enter: it is the stock, not the position, that is compared.
+
+    Raises:
+        MetricError: ``insufficient_history`` below 60 common returns; ``no_other_holdings`` for a
+            single holding; ``zero_variance`` where a is at most 1e-24, or v at most 1e-24 times the
+            squared gross value of the rest.
+    """
+    own = inputs.variance
+    if inputs.count == 1:
+        raise MetricError("no_other_holdings", f"{inputs.ticker} is the only holding", (inputs.ticker,))
+    inputs.require_moving()
+    rest = inputs.rest_variance
+    if rest <= ZERO_VARIANCE:
+        raise MetricError("zero_variance", f"the value of the holdings beside {inputs.ticker} does not move")
+    value = inputs.rest_covariance / (sqrt(own) * sqrt(rest))
+    return _clip(value)
+
+
+def _clip(value: float) -> float:
+    """Rounding may step over the ends of the range by a last digit."""
+    return min(1.0, max(-1.0, value))
+
+
+def _pearson(pair: npt.NDArray[np.float64]) -> float | None:
+    """Pearson correlation of two rows, shape ``(2, n)``; None where one of them does not move."""
+    rows = pair.shape[1]
+    centred = pair - pair.dot(_ONES[:rows]) / rows
+    (first, cross), (_, second) = centred.dot(centred.T).tolist()
+    if min(first, second) <= rows * ZERO_VARIANCE:
+        return None
+    return _clip(cross / (sqrt(first) * sqrt(second)))
+
+
+def _extremes(inputs: AnalysisInputs) -> tuple[str | None, str | None]:
+    """The holdings that move most and least with the stock, by signed EWMA correlation."""
+    history = inputs.history
+    if len(history.flat) >= inputs.count - 1:
+        return None, None
+    covariances = history.weighted.dot(inputs.own_returns)
+    # Only the order matters, so the stock's own volatility may stay in.
+    scaled = covariances * np.copysign(history.inverse_volatilities, inputs.values)
+    scaled[history.flat] = scaled[inputs.index] = -np.inf
+    highest = int(scaled.argmax())
+    scaled[history.flat] = scaled[inputs.index] = np.inf
+    return inputs.tickers[highest], inputs.tickers[int(scaled.argmin())]

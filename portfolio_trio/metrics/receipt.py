@@ -1,0 +1,138 @@
+"""Receipts: what a run saw and said, and the same arithmetic once more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isclose
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from portfolio_trio.metrics.errors import MetricError
+from portfolio_trio.metrics.registry import MetricRegistry, compute
+from portfolio_trio.metrics.returns import ReturnsCache
+from portfolio_trio.metrics.snapshot import METHOD_VERSION
+
+if TYPE_CHECKING:
+    from portfolio_trio.metrics.bars import Bars
+    from portfolio_trio.metrics.inputs import AnalysisInputs
+
+RELATIVE_TOLERANCE = 1e-9
+"""Machines sum in different order: up to here two values are the same number."""
+
+
+class Receipt(BaseModel):
+    """What a run saw and said; with the closed bars it is all that recomputing takes.
+
+    Attributes:
+        ticker: The name analysed.
+        holdings: Signed shares of each name.
+        prices: Live prices of the snapshot, in currency units.
+        targets: Risk budgets and target weights, as they were set; None for 1/N each.
+        snapshot: The hash of holdings, prices, targets, bars and method: 64 hexadecimal digits.
+        method: `METHOD_VERSION` of the run.
+        tick_id: The market tick of the prices.
+        as_of: When that tick was, RFC 3339 in UTC.
+        last_bar: ISO date of the newest closed bar the run knew; None if not recorded, then the bars
+            given are taken as they are.
+        results: For each metric its value, or the code of its error.
+    """
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    ticker: str
+    holdings: dict[str, float]
+    prices: dict[str, float]
+    targets: dict[str, float] | None = None
+    snapshot: str = Field(pattern=r"^[0-9a-f]{64}$")
+    method: str
+    tick_id: int
+    as_of: str
+    last_bar: str | None = None
+    results: dict[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric, recorded and recomputed: a value, or the code of an error.
+
+    Attributes:
+        metric: Its name.
+        recorded: What the receipt says.
+        recomputed: What the arithmetic says now; None where no metric of this name is installed.
+        equal: Whether both are the same code, or the same number to 1e-9 relative.
+    """
+
+    metric: str
+    recorded: float | str
+    recomputed: float | str | None
+    equal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What recomputing a receipt found.
+
+    Attributes:
+        snapshot: The hash of the inputs rebuilt. Where it differs from the receipt's, other holdings,
+            prices, bars or another method were given, and differing values are no surprise.
+        snapshot_equal: Whether it is the receipt's.
+        method: The method version used now.
+        method_equal: Whether it is the receipt's.
+        comparisons: One for each metric of the receipt, in its order.
+    """
+
+    snapshot: str
+    snapshot_equal: bool
+    method: str
+    method_equal: bool
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether everything is: snapshot, method and every metric."""
+        return self.snapshot_equal and self.method_equal and all(each.equal for each in self.comparisons)
+
+
+def recompute(receipt: Receipt, bars: Bars, registry: MetricRegistry) -> Replay:
+    """Compute a recorded run again from its receipt and the closed bars.
+
+    Bars newer than the receipt's `last_bar` are left out, so a price file that has grown since still
+    fits.
+
+    Raises:
+        AnalysisError: The receipt's holdings and prices allow no analysis at all.
+    """
+    known = bars if receipt.last_bar is None else bars.until(receipt.last_bar)
+    inputs = ReturnsCache(known).inputs(
+        receipt.ticker, receipt.holdings, receipt.prices, targets=receipt.targets
+    )
+    comparisons = tuple(
+        _compare(name, recorded, _outcome(name, inputs, registry))
+        for name, recorded in receipt.results.items()
+    )
+    return Replay(
+        snapshot=inputs.snapshot,
+        snapshot_equal=inputs.snapshot == receipt.snapshot,
+        method=METHOD_VERSION,
+        method_equal=receipt.method == METHOD_VERSION,
+        comparisons=comparisons,
+    )
+
+
+def _outcome(name: str, inputs: AnalysisInputs, registry: MetricRegistry) -> float | str | None:
+    metric = registry.get(name)
+    if metric is None:
+        return None
+    try:
+        return compute(metric, inputs, detail=False).value
+    except MetricError as error:
+        return error.code
+
+
+def _compare(name: str, recorded: float | str, recomputed: float | str | None) -> Comparison:
+    if isinstance(recorded, float) and isinstance(recomputed, float):
+        equal = isclose(recorded, recomputed, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-15)
+    else:
+        equal = recorded == recomputed
+    return Comparison(name, recorded, recomputed, equal)

@@ -1,0 +1,47 @@
+"""The hash that names what a run saw: holdings, prices, bars and method."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from portfolio_trio.metrics.bars import Bars
+
+METHOD_VERSION = "1"
+"""Rises whenever any metric's value may change for the same inputs."""
+
+
+def history_digest(bars: Bars, tickers: tuple[str, ...]) -> bytes:
+    """The part of the snapshot that changes only with the bars and the set of names.
+
+    SHA-256 over: ``"portfolio_trio/" + METHOD_VERSION``, a zero byte, the names (sorted by code
+    point, joined by line feeds, UTF-8), a zero byte, `Bars.calendar_digest`, then
+    `Bars.column_digest` of each name in that order. Columns of names not held are left out: who
+    recomputes needs only the histories of what was held.
+    """
+    digest = hashlib.sha256(f"portfolio_trio/{METHOD_VERSION}\0".encode())
+    digest.update("\n".join(tickers).encode() + b"\0")
+    digest.update(bars.calendar_digest)
+    digest.update(b"".join(map(bars.column_digest, tickers)))
+    return digest.digest()
+
+
+def snapshot_hash(
+    history: bytes,
+    shares: npt.NDArray[np.float64],
+    prices: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.float64],
+) -> str:
+    """Name one snapshot: 64 hexadecimal digits, the same on every machine.
+
+    SHA-256 over the 32 bytes of `history_digest`, then the shares, the live prices and the targets
+    (each shape ``(N,)``, in the order of the sorted names) as big-endian IEEE-754 doubles. Lines with
+    zero shares are no part of it, nor is the ticker asked for: one snapshot serves any of them.
+    """
+    columns = np.concatenate((shares, prices, targets)).astype(">f8")
+    return hashlib.sha256(history + columns.tobytes()).hexdigest()

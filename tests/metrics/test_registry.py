@@ -1,0 +1,219 @@
+"""Metrics of one's own: made by decorator, held to their promise, found by entry point."""
+
+from __future__ import annotations
+
+import sys
+from math import nan
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from pydantic import ValidationError
+from typing_extensions import override
+
+from portfolio_trio.metrics import (
+    BUILT_IN,
+    AnalysisInputs,
+    Detail,
+    Metric,
+    MetricError,
+    MetricRegistry,
+    PluginError,
+    Result,
+    compute,
+    installed_metrics,
+    metric,
+)
+from tests.metrics.support import make_portfolio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Extra(Detail):
+    note: str
+    number: float
+
+    @override
+    @classmethod
+    def of(cls, inputs: AnalysisInputs, value: float) -> Self:
+        return cls(note=inputs.ticker, number=value)
+
+
+class Bare(Detail):
+    number: float
+
+
+@pytest.fixture
+def inputs() -> AnalysisInputs:
+    return make_portfolio({"A": 1.0, "B": 2.0}).inputs("A")
+
+
+def test_the_five_come_in_their_order() -> None:
+    assert tuple(BUILT_IN) == (
+        "portfolio_risk",
+        "concentration",
+        "correlation",
+        "momentum",
+        "allocation_score",
+    )
+    for name, each in BUILT_IN.items():
+        assert each.name == name
+        assert each.detail is not None
+        assert not each.heavy
+
+
+def test_details_have_a_schema_without_surprises() -> None:
+    for each in BUILT_IN.values():
+        assert each.detail is not None
+        schema = each.detail.model_json_schema()
+        assert schema["additionalProperties"] is False
+        assert set(schema["required"]) == set(schema["properties"])
+
+
+def test_a_function_becomes_a_metric(inputs: AnalysisInputs) -> None:
+    @metric("net_weight", detail=Extra, heavy=True)
+    def net_weight(inputs: AnalysisInputs) -> float:
+        return float(inputs.weights.sum())
+
+    assert (net_weight.name, net_weight.detail, net_weight.heavy) == ("net_weight", Extra, True)
+    assert compute(net_weight, inputs) == Result(1.0, Extra(note="A", number=1.0))
+    assert compute(net_weight, inputs, detail=False) == Result(1.0)
+    assert tuple(BUILT_IN.extended(net_weight))[-1] == "net_weight"
+    assert "net_weight" not in BUILT_IN
+
+
+def test_a_metric_may_return_value_and_detail_together(inputs: AnalysisInputs) -> None:
+    together = Metric("together", lambda _: Result(0.5, Bare(number=2.0)), Bare)
+    assert compute(together, inputs) == Result(0.5, Bare(number=2.0))
+    plain = Metric("plain", lambda _: 0.5)
+    assert compute(plain, inputs) == Result(0.5)
+
+
+@pytest.mark.parametrize(
+    ("returned", "reason"),
+    [
+        (nan, "not finite"),
+        (float("inf"), "not finite"),
+        (Result(-float("inf"), Bare(number=1.0)), "not finite"),
+        (None, "NoneType"),
+        (1, "int"),
+        (True, "bool"),
+        ("1.0", "str"),
+        (Result(1.0), "NoneType for its detail"),
+        (Result(1.0, Extra(note="", number=1.0)), "Extra for its detail"),
+        (1.0, "NotImplementedError"),
+    ],
+)
+def test_a_broken_promise_never_reaches_the_wire(
+    inputs: AnalysisInputs, returned: float | Result, reason: str
+) -> None:
+    with pytest.raises(MetricError, match=reason) as caught:
+        compute(Metric("broken", lambda _: returned, Bare), inputs)
+    assert (caught.value.metric, caught.value.code) == ("broken", "metric_failed")
+
+
+def test_what_a_metric_raises_is_the_cause(inputs: AnalysisInputs) -> None:
+    @metric("broken")
+    def broken(inputs: AnalysisInputs) -> float:
+        return {"A": 1.0}[inputs.ticker + "?"]
+
+    with pytest.raises(MetricError, match="KeyError") as caught:
+        compute(broken, inputs)
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_metric_may_refuse_with_a_code_of_its_own(inputs: AnalysisInputs) -> None:
+    @metric("picky")
+    def picky(inputs: AnalysisInputs) -> float:
+        raise MetricError("too_many", "I only like one", inputs.tickers)
+
+    with pytest.raises(MetricError) as caught:
+        compute(picky, inputs)
+    assert (caught.value.metric, caught.value.code) == ("picky", "too_many")
+    assert caught.value.tickers == ("A", "B")
+
+
+def test_a_detail_holds_no_nan(inputs: AnalysisInputs) -> None:
+    with pytest.raises(ValidationError):
+        Bare(number=nan)
+    with pytest.raises(MetricError, match="ValidationError"):
+        compute(Metric("broken", lambda _: Result(1.0, Bare(number=nan)), Bare), inputs)
+
+
+@pytest.mark.parametrize("name", ["", "Risk", "two words", "9lives", "a" * 65, "a-b"])
+def test_names_are_words_of_the_wire(name: str) -> None:
+    with pytest.raises(ValueError, match="metric name"):
+        Metric(name, lambda _: 1.0)
+
+
+def test_parts_of_the_wrong_kind_are_refused() -> None:
+    with pytest.raises(TypeError, match="called"):
+        Metric("a", 1.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Detail"):
+        Metric("a", lambda _: 1.0, dict)  # type: ignore[arg-type]
+
+
+def test_two_metrics_of_one_name_are_refused() -> None:
+    one = Metric("a", lambda _: 1.0)
+    with pytest.raises(ValueError, match="a metric a already"):
+        MetricRegistry(one, one)
+    with pytest.raises(ValueError, match="concentration"):
+        BUILT_IN.extended(Metric("concentration", lambda _: 1.0))
+
+
+PLUGIN = """
+from portfolio_trio.metrics import metric
+
+@metric("hedge_cost")
+def hedge_cost(inputs):
+    return 0.25
+
+@metric("momentum")
+def impostor(inputs):
+    return 0.0
+
+not_a_metric = 5
+"""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a distribution with one entry point where Python finds it."""
+
+    def write(line: str) -> None:
+        (tmp_path / "hedging_plugin.py").write_text(PLUGIN)
+        info = tmp_path / "hedging-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hedging\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[portfolio_trio.metrics]\n{line}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "hedging_plugin", raising=False)
+
+    return write
+
+
+def test_an_installed_metric_follows_the_five(install: Callable[[str], None], inputs: AnalysisInputs) -> None:
+    install("hedge = hedging_plugin:hedge_cost")
+    registry = installed_metrics()
+    assert tuple(registry) == (*BUILT_IN, "hedge_cost")
+    assert compute(registry["hedge_cost"], inputs).value == 0.25
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("bad = hedging_plugin:not_a_metric", "no Metric"),
+        ("bad = hedging_plugin:missing", "AttributeError"),
+        ("bad = no_such_module_here:hedge_cost", "ModuleNotFoundError"),
+        ("bad = hedging_plugin:impostor", "a metric momentum already"),
+    ],
+)
+def test_a_bad_installed_metric_is_named_with_its_package(
+    install: Callable[[str], None], line: str, reason: str
+) -> None:
+    install(line)
+    with pytest.raises(PluginError, match=reason) as caught:
+        installed_metrics()
+    assert "'bad'" in str(caught.value)
+    assert "of hedging" in str(caught.value)

@@ -1,0 +1,93 @@
+"""Weighted returns: built once, shared, and bounded."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+
+from portfolio_trio.metrics import Bars, ReturnsCache
+from portfolio_trio.metrics.history import decay_weights
+from tests.metrics.support import make_portfolio, outcomes
+
+NAMES = {f"N{index:02d}": 1.0 + index for index in range(12)}
+
+
+def test_weights_halve_every_63_rows_and_sum_to_one() -> None:
+    weights = decay_weights(252)
+    assert weights.sum() == pytest.approx(1.0, rel=1e-15)
+    assert weights[-1] / weights[-64] == pytest.approx(2.0, rel=1e-15)
+    assert (np.diff(weights) > 0.0).all()
+
+
+def test_a_set_of_names_is_built_once() -> None:
+    portfolio = make_portfolio(NAMES)
+    cache = ReturnsCache(portfolio.bars)
+    first = cache.inputs("N00", portfolio.holdings, portfolio.prices)
+    again = cache.inputs("N05", dict(reversed(portfolio.holdings.items())), portfolio.prices)
+    assert first.history is again.history
+
+
+def test_memory_is_bounded_and_the_oldest_set_goes_first() -> None:
+    portfolio = make_portfolio(NAMES)
+    one_set = 3 * 252 * 8 + 1024
+    cache = ReturnsCache(portfolio.bars, max_bytes=2 * one_set)
+    sets = [("N00", "N01", "N02"), ("N03", "N04", "N05"), ("N06", "N07", "N08")]
+    first, second = cache.history(sets[0]), cache.history(sets[1])
+    assert cache.history(sets[0]) is first
+    cache.history(sets[2])
+    assert cache.history(sets[0]) is first
+    assert cache.history(sets[1]) is not second
+
+
+def test_the_newest_set_is_kept_whatever_its_size() -> None:
+    portfolio = make_portfolio(NAMES)
+    cache = ReturnsCache(portfolio.bars, max_bytes=1)
+    history = cache.history(tuple(NAMES))
+    assert cache.history(tuple(NAMES)) is history
+
+
+def test_shared_rows_and_own_rows_are_the_same_numbers() -> None:
+    portfolio = make_portfolio(NAMES)
+    # A name with a gap makes the portfolio's rows its own; a gap older than all rows used does not
+    # change them.
+    closes = portfolio.bars.closes.copy()
+    closes[:40, 0] = np.nan
+    gap = portfolio._replace(bars=Bars(portfolio.bars.dates, portfolio.bars.tickers, closes))
+    cache = ReturnsCache(gap.bars)
+    columns = [gap.bars.column[name] for name in NAMES]
+    own, _ = cache._from_closes(tuple(NAMES), columns)
+    shared = cache._from_universe(columns)
+    assert shared is not None
+    np.testing.assert_array_equal(own, shared[0])
+
+
+def test_inputs_cannot_be_changed() -> None:
+    inputs = make_portfolio(NAMES).inputs("N03")
+    with pytest.raises(FrozenInstanceError):
+        inputs.ticker = "N04"  # type: ignore[misc]
+    for array in (inputs.weighted_returns, inputs.own_returns, inputs.closes, inputs.targets, inputs.shares):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1.0
+
+
+def test_inputs_answer_for_themselves() -> None:
+    portfolio = make_portfolio({"A": 2.0, "B": -1.0, "C": 4.0})
+    inputs = portfolio.inputs("B")
+    y, m = inputs.weighted_returns, inputs.values
+    rest = np.array([m[0], 0.0, m[2]])
+    assert (inputs.index, inputs.count, inputs.n_obs) == (1, 3, 252)
+    assert inputs.gross == pytest.approx(np.abs(m).sum(), rel=1e-15)
+    assert inputs.rest_gross == pytest.approx(np.abs(rest).sum(), rel=1e-15)
+    assert inputs.weight == pytest.approx(m[1] / inputs.gross, rel=1e-15)
+    np.testing.assert_allclose(inputs.rest_returns, y @ rest / inputs.rest_gross, rtol=1e-12)
+    a, c, v = y[:, 1] @ y[:, 1], y[:, 1] @ (y @ rest), (y @ rest) @ (y @ rest)
+    assert inputs.variance == pytest.approx(a, rel=1e-12)
+    assert inputs.rest_covariance == pytest.approx(c / inputs.rest_gross, rel=1e-12)
+    assert inputs.rest_variance == pytest.approx(v / inputs.rest_gross**2, rel=1e-12)
+    q = m[1] ** 2 * a + 2.0 * m[1] * c + v
+    assert inputs.portfolio_variance == pytest.approx(q / inputs.gross**2, rel=1e-12)
+    assert inputs.portfolio_covariance == pytest.approx((m[1] * a + c) / inputs.gross, rel=1e-12)
+    assert inputs.last_bar == portfolio.bars.dates[-1]
+    assert all(isinstance(each, float) for each in outcomes(inputs).values())
