@@ -1,0 +1,33 @@
+"""A task group for helpers of the body."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from anyio.abc import TaskGroup
+
+
+@asynccontextmanager
+async def background() -> AsyncIterator[TaskGroup]:
+    """A task group whose tasks are cancelled when the body ends.
+
+    What the body raises comes out as it is and not inside an exception group: callers of
+    a client want to catch their own exceptions, whatever tasks work behind it.
+    """
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        try:
+            yield tasks
+        # Raised again below, outside the group.
+        except Exception as error:  # noqa: BLE001
+            failure = error
+        finally:
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

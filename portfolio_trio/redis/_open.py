@@ -1,0 +1,84 @@
+"""Opening a client: the URL decides the engine."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from portfolio_trio.redis._cluster import open_cluster
+from portfolio_trio.redis._embedded import EmbeddedClient, EmbeddedServer
+from portfolio_trio.redis._link import LinkOptions, default_backoff
+from portfolio_trio.redis._network import open_network
+from portfolio_trio.redis._url import is_cluster, parse_endpoints
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from redis.backoff import AbstractBackoff
+
+    from portfolio_trio.redis._client import RedisClient
+    from portfolio_trio.redis._script import Script
+
+
+EMBEDDED = "embedded://"
+
+
+@asynccontextmanager
+async def open_redis(
+    url: str,
+    *,
+    scripts: Sequence[Script] = (),
+    client_name: str = "portfolio-trio",
+    max_pending: int = 10_000,
+    max_unsent_bytes: int = 64 * 1024 * 1024,
+    reply_timeout: float = 5.0,
+    connect_timeout: float = 5.0,
+    wall_clock: Callable[[], float] = time.time,
+    backoff: AbstractBackoff | None = None,
+    server: EmbeddedServer | None = None,
+) -> AsyncIterator[RedisClient]:
+    """A client for the length of the block: connected, greeted and with the scripts loaded when it begins.
+
+    Args:
+        url: ``redis://[[user]:password@]host[:port][/database]``, ``rediss://`` for TLS
+            (``?ssl_ca_certs=FILE``, ``ssl_certfile``, ``ssl_keyfile``, ... as in redis-py),
+            ``unix:///path/to.sock[?db=1]``, ``redis+cluster://host:port,host:port``,
+            ``rediss+cluster://`` or ``embedded://`` for a Redis inside this process.
+        scripts: Loaded on every connection to every node.
+        client_name: As CLIENT LIST shows it; no spaces.
+        max_pending: Commands without a reply at one time, per node.
+        max_unsent_bytes: Bytes gathered for one send at one time, per node.
+        reply_timeout: Seconds a reply may take before the connection is given up and made anew.
+        connect_timeout: Seconds for connecting, TLS, login and scripts together.
+        wall_clock: Seconds since the epoch; the embedded engine expires keys by it.
+        backoff: Delay before each attempt to reconnect; by default 50 ms doubling to 2 s, with jitter.
+        server: The embedded server to join; by default a fresh one, gone when the block ends.
+
+    Raises:
+        ValueError: The URL is not understood.
+        CannotConnect: Nothing answers there, or it is not a Redis that speaks RESP3.
+        WrongPassword: User name or password were refused.
+        WrongDatabase: The server has no such database.
+        ScriptRejected: A script does not compile.
+    """
+    if url == EMBEDDED:
+        embedded = EmbeddedClient(server or EmbeddedServer(wall_clock), scripts)
+        try:
+            yield embedded
+        finally:
+            embedded.close()
+        return
+    options = LinkOptions(
+        scripts=tuple(scripts),
+        client_name=client_name,
+        max_pending=max_pending,
+        max_unsent_bytes=max_unsent_bytes,
+        reply_timeout=reply_timeout,
+        connect_timeout=connect_timeout,
+        backoff=backoff or default_backoff(),
+    )
+    endpoints = parse_endpoints(url)
+    opened = open_cluster(endpoints, options) if is_cluster(url) else open_network(endpoints[0], options)
+    async with opened as client:
+        yield client

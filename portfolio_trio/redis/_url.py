@@ -1,0 +1,119 @@
+"""Redis URLs: where to connect, as whom, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from redis.exceptions import RedisError
+
+from portfolio_trio.redis._redis_py import (
+    RedisSSLContext,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+SCHEMES = ("embedded", "redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+_DEFAULT_PORT = 6379
+_CLUSTER = "+cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One server's address and how to enter: ``path`` for a Unix socket, else ``host`` and ``port``."""
+
+    host: str = "localhost"
+    port: int = _DEFAULT_PORT
+    path: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    database: int = 0
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def address(self) -> str:
+        """``host:port`` or the path, for people and for maps of nodes."""
+        return self.path or f"{self.host}:{self.port}"
+
+    def at(self, host: str, port: int) -> Endpoint:
+        """Another server that is entered the same way."""
+        return replace(self, host=host, port=port)
+
+
+def is_cluster(url: str) -> bool:
+    """Whether the URL names a cluster."""
+    return urlsplit(url).scheme.endswith(_CLUSTER)
+
+
+def parse_endpoints(url: str) -> tuple[Endpoint, ...]:
+    """The servers a URL names: several for a cluster (``redis+cluster://a:6379,b:6379``), else one.
+
+    Raises:
+        ValueError: The URL is not understood; the message says which part.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in SCHEMES or scheme == "embedded":
+        raise ValueError(
+            f"a Redis URL starts with one of {', '.join(s + '://' for s in SCHEMES)}; not with {scheme!r}"
+        )
+    if not scheme.endswith(_CLUSTER):
+        return (_parse_one(url),)
+    rest = url.removeprefix(f"{scheme}://")
+    user, at, rest = rest.rpartition("@")
+    hosts, slash, tail = rest.partition("/")
+    if not slash:
+        hosts, mark, query = rest.partition("?")
+        tail = f"{mark}{query}"
+    plain = scheme.removesuffix(_CLUSTER)
+    endpoints = tuple(_parse_one(f"{plain}://{user}{at}{host}/{tail}") for host in hosts.split(",") if host)
+    if not endpoints:
+        raise ValueError("a cluster URL names at least one node, as in redis+cluster://host:6379,host:6380")
+    if any(endpoint.database for endpoint in endpoints):
+        raise ValueError("a cluster has database 0 only: leave the number out of the URL")
+    return endpoints
+
+
+def _parse_one(url: str) -> Endpoint:
+    parts = dict(parse_url(url))
+    kind = parts.pop("connection_class", None)
+    _check_database(url)
+    tls = {name.removeprefix("ssl_"): parts.pop(name) for name in list(parts) if name.startswith("ssl_")}
+    unknown = parts.keys() - {"host", "port", "path", "username", "password", "db"}
+    if unknown or (tls and kind is not SSLConnection):
+        name = min(unknown) if unknown else "ssl_" + min(tls)
+        raise ValueError(f"the Redis URL has an option that is not known here: {name}")
+    if kind is UnixDomainSocketConnection and not parts.get("path"):
+        raise ValueError("a unix:// URL names a socket, as in unix:///run/redis.sock")
+    return Endpoint(
+        host=str(parts.get("host", "localhost")),
+        port=int(str(parts.get("port", _DEFAULT_PORT))),
+        path=str(parts.get("path", "")) if kind is UnixDomainSocketConnection else "",
+        username=str(parts.get("username", "")),
+        password=str(parts.get("password", "")),
+        database=int(str(parts.get("db", 0))),
+        tls=_tls_context(tls) if kind is SSLConnection else None,
+    )
+
+
+def _check_database(url: str) -> None:
+    # redis-py takes database 0 where the path is no number.
+    split = urlsplit(url)
+    database = split.path.strip("/")
+    if split.scheme != "unix" and database and not database.isdecimal():
+        raise ValueError(f"the database in a Redis URL is a number, not {database!r}")
+
+
+def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    # The defaults of redis-py's client: certificate required, host name checked.
+    settings = {"cert_reqs": "required", "check_hostname": True, **options}
+    try:
+        context: ssl.SSLContext = RedisSSLContext(**settings).get()
+    except (OSError, TypeError, RedisError) as error:
+        raise ValueError(f"the TLS options of the Redis URL do not work: {error}") from error
+    return context

@@ -1,0 +1,71 @@
+"""What a URL means."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from portfolio_trio.redis._url import Endpoint, is_cluster, parse_endpoints
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("redis://", Endpoint()),
+        ("redis://h:1/2", Endpoint("h", 1, database=2)),
+        ("redis://u:p%40@h", Endpoint("h", username="u", password="p@")),
+        ("redis://:p@h?db=3", Endpoint("h", password="p", database=3)),
+        ("redis://[::1]:7000", Endpoint("::1", 7000)),
+        ("unix:///run/r.sock?db=1&password=x", Endpoint(path="/run/r.sock", password="x", database=1)),
+    ],
+)
+def test_one_server(url: str, endpoint: Endpoint) -> None:
+    assert parse_endpoints(url) == (endpoint,)
+
+
+def test_a_cluster_names_several() -> None:
+    found = parse_endpoints("redis+cluster://u:p@a:1,b:2,[::1]:3/?")
+    assert [(e.host, e.port, e.username, e.password) for e in found] == [
+        ("a", 1, "u", "p"), ("b", 2, "u", "p"), ("::1", 3, "u", "p"),
+    ]  # fmt: skip
+    assert is_cluster("redis+cluster://a")
+    assert not is_cluster("redis://a")
+
+
+def test_tls_checks_certificate_and_name_unless_told_otherwise() -> None:
+    (strict,) = parse_endpoints("rediss://h")
+    (loose,) = parse_endpoints("rediss://h?ssl_cert_reqs=none")
+    assert strict.tls is not None
+    assert strict.tls.verify_mode is ssl.CERT_REQUIRED
+    assert strict.tls.check_hostname
+    assert loose.tls is not None
+    assert loose.tls.verify_mode is ssl.CERT_NONE
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://h", "starts with one of"),
+        ("h:6379", "starts with one of"),
+        ("redis://h/abc", "is a number"),
+        ("redis://h?sokket_timeout=1", "sokket_timeout"),
+        ("redis://h?ssl_ca_certs=x", "ssl_ca_certs"),
+        ("redis://h?db=x", "db"),
+        ("rediss://h?ssl_ca_certs=/nowhere", "TLS options"),
+        ("rediss://h?ssl_cert_reqs=perhaps", "TLS options"),
+        ("rediss://h?ssl_colour=x", "TLS options"),
+        ("unix://", "names a socket"),
+        ("redis+cluster://", "at least one node"),
+        ("redis+cluster://a/1", "database 0 only"),
+    ],
+)
+def test_a_wrong_url_says_what_is_wrong(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_endpoints(url)
+
+
+def test_the_password_does_not_print() -> None:
+    (endpoint,) = parse_endpoints("redis://:secret@h")
+    assert "secret" not in repr(endpoint)
+    assert "secret" not in endpoint.address

