@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from portfolio_trio.metrics import METHOD_VERSION, MetricError, compute
-from portfolio_trio.protocol.messages import AnalysisResult, AnalysisStarted, MetricFailure
+from portfolio_trio.protocol.messages import AnalysisResult, AnalysisStarted, MetricFailure, Receipt
 from portfolio_trio.store import StoreError, StoreUnavailable
 from portfolio_trio.times import rfc3339
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.market import Tick
     from portfolio_trio.metrics import AnalysisInputs, Metric, Result
+    from portfolio_trio.protocol.messages import Analyze
     from portfolio_trio.services import Services
     from portfolio_trio.store import RunStart
 
@@ -58,6 +59,7 @@ class _Snapshot:
     start: RunStart
     tick: Tick
     inputs: AnalysisInputs
+    receipt: Receipt | None
 
 
 class Analysis:
@@ -69,11 +71,12 @@ class Analysis:
     """
 
     def __init__(
-        self, services: Services, session_id: str, ticker: str, outlet: Outlet, run_id: int | None = None
+        self, services: Services, session_id: str, request: Analyze, outlet: Outlet, run_id: int | None = None
     ) -> None:
         self._services = services
         self._session_id = session_id
-        self._ticker = ticker
+        self._ticker = request.ticker
+        self._wants_receipt = request.receipt
         self._outlet = outlet
         self.run_id = run_id
         self._recorded = 0
@@ -107,6 +110,8 @@ class Analysis:
         return results, len(metrics) - results
 
     async def _take_snapshot(self) -> _Snapshot:
+        # Behind the shield it would be too late.
+        await trio.lowlevel.checkpoint_if_cancelled()
         services = self._services
         asked_at = services.book.current.tick_id
         start = None
@@ -124,7 +129,11 @@ class Analysis:
         # Holdings, tick and prices are read without a checkpoint in between: they belong together.
         prices = services.book.prices_for(start.holdings)
         inputs = services.returns.inputs(self._ticker, start.holdings, prices)
-        return _Snapshot(start, services.book.current, inputs)
+        receipt = None
+        if self._wants_receipt:
+            held = {ticker: shares for ticker, shares in start.holdings.items() if shares}
+            receipt = Receipt(holdings=held, prices=dict(prices), last_bar=inputs.last_bar)
+        return _Snapshot(start, services.book.current, inputs, receipt)
 
     def _announcement(self, snapshot: _Snapshot) -> AnalysisStarted:
         return AnalysisStarted(
@@ -174,6 +183,7 @@ class Analysis:
             as_of=snapshot.tick.as_of,
             method=METHOD_VERSION,
             detail=result.detail,
+            receipt=snapshot.receipt,
         )
 
     def _failure(self, metric: Metric, snapshot: _Snapshot, error: MetricError) -> MetricFailure:

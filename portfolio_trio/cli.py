@@ -1,10 +1,11 @@
-"""The command line: ``portfolio-trio serve``, ``portfolio-trio demo``."""
+"""The command line: ``portfolio-trio serve | demo | check | replay``."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "portfolio-trio"
 EMBEDDED: Final = "embedded://"
+UNUSABLE: Final = 2
 
 log: Final = logging.getLogger(PROGRAM)
 
@@ -27,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
         "serve": (_serve, "serve WebSockets until SIGTERM or Ctrl-C; every setting is a flag"),
         "demo": (_demo, "start a server and watch an analysis being switched"),
+        "check": (_check, "say whether serve would work with a Redis, and how fast it is"),
+        "replay": (_replay, "compute recorded results again from their receipts"),
     }
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -86,6 +90,34 @@ def _demo(flags: Sequence[str]) -> int:
     return _complain(reasons[0]) if reasons else 0
 
 
+def _check(flags: Sequence[str]) -> int:
+    from portfolio_trio.check import CheckError, check  # noqa: PLC0415 - as above
+
+    settings = Settings.read(flags, program=f"{PROGRAM} check")
+    try:
+        trio.run(check, settings.redis_url.get_secret_value())
+    except CheckError as error:
+        return _complain(str(error))
+    return 0
+
+
+def _replay(flags: Sequence[str]) -> int:
+    from portfolio_trio.market import MarketError  # noqa: PLC0415 - as above
+    from portfolio_trio.replay import ReplayError, replay  # noqa: PLC0415 - as above
+
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} replay",
+        description="Compute recorded results again from their receipts; the exit status is 0 if all are equal.",
+    )
+    parser.add_argument("results", type=Path, help="a file of messages as a client received them")
+    parser.add_argument("--prices", required=True, help="the closed bars: csv:PATH or simulated")
+    arguments = parser.parse_args(flags)
+    try:
+        return 0 if trio.run(replay, arguments.results, arguments.prices) else 1
+    except (ReplayError, MarketError) as error:
+        return _complain(str(error), status=UNUSABLE)
+
+
 def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
@@ -94,6 +126,6 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
             yield error
 
 
-def _complain(reason: str) -> int:
+def _complain(reason: str, *, status: int = 1) -> int:
     sys.stderr.write(f"{PROGRAM}: {reason}\n")
-    return 1
+    return status

@@ -124,7 +124,9 @@ class Runner:
         """Start an analysis in the connection's nursery; the one before must have ended."""
         self._task = _Task()
         self._idle = trio.Event()
-        self._nursery.start_soon(self._carry_out, request, self._task)
+        # Begun here and not in the task, which can be cancelled before it has taken a step.
+        run = self.slot.begin(request.ticker, request.id)
+        self._nursery.start_soon(self._carry_out, request, run, self._task)
 
     async def stop(self, reason: EndReason) -> AnalysisCancelled | None:
         """Cancel the analysis and wait until its task has ended; return its last event, if it was open."""
@@ -187,28 +189,28 @@ class Runner:
         self._room.publish(outcome.to_json(), run=run, but=self.asker)
         self.asker.answer(outcome.echo(run.request_id), run)
 
-    async def _carry_out(self, request: Analyze, task: _Task) -> None:
+    async def _carry_out(self, request: Analyze, run: Run, task: _Task) -> None:
         try:
             with task.scope:
                 for _ in range(MAX_RESTARTS):
-                    if task.scope.cancel_called:
-                        # Cancelled while a restart was under way.
+                    await self._attempt(request, run, task)
+                    if run.reason is not EndReason.PORTFOLIO_CHANGED or task.scope.cancel_called:
                         return
                     task.attempt = trio.CancelScope()
-                    if not await self._attempt(request, task):
-                        return
-                self._give_up(request)
+                    run = self.slot.begin(request.ticker, request.id)
+                await self._attempt(request, run, task)
+                if run.reason is EndReason.PORTFOLIO_CHANGED:
+                    self._give_up(request)
         finally:
             self._task = None
             self._idle.set()
             task.ended.set()
 
-    async def _attempt(self, request: Analyze, task: _Task) -> bool:
-        """One run; True if the portfolio changed under it and it is to be started again."""
-        run = self.slot.begin(request.ticker, request.id)
+    async def _attempt(self, request: Analyze, run: Run, task: _Task) -> None:
+        """One run, from its first step to its end."""
         known = None if self._analysis is None else self._analysis.run_id
         session_id = self._room.session_id
-        analysis = Analysis(self._services, session_id, run.ticker, _RunOutlet(self, run), known)
+        analysis = Analysis(self._services, session_id, request, _RunOutlet(self, run), known)
         self._analysis = analysis
         summary = (0, 0)
         try:
@@ -219,7 +221,6 @@ class Runner:
             await self._stumble(run, failure)
         finally:
             task.last = self._settle(run, *summary)
-        return run.reason is EndReason.PORTFOLIO_CHANGED
 
     async def _stumble(self, run: Run, failure: AnalysisError | StoreError) -> None:
         """Turn what stopped a run into its end: a fence cancels it, anything else fails it."""

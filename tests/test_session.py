@@ -147,14 +147,26 @@ async def test_the_newest_thousand_results_are_kept(autojump_clock: MockClock) -
     [
         ('{"action":"analyze"}', "invalid_message", "Invalid message: ticker: Field required"),
         ('{"action":"delete"}', "unknown_action", "Unknown action: delete"),
-        ('{"action":"analyze","ticker":""}', "invalid_message", "Invalid message: ticker: '' is not a ticker"),
+        (
+            '{"action":"analyze","ticker":""}',
+            "invalid_message",
+            "Invalid message: ticker: '' is not a ticker",
+        ),
         ('{"action":"analyze","ticker":"A B"}', "invalid_message", "Invalid message: ticker: 'A B' is not"),
         ("{nonsense", "invalid_message", "Invalid message: not JSON"),
         ("[" * 10_000, "invalid_message", "Invalid message: not JSON"),
         (b'{"action":"analyze","ticker":"AAPL"}', "invalid_message", "Invalid message: binary"),
         ('{"action":"set_holdings","holdings":{"AAPL":NaN}}', "invalid_message", "Invalid message: holdings"),
-        ('{"action":"set_holdings","holdings":{"AAPL":1e999}}', "invalid_message", "Invalid message: holdings"),
-        ('{"action":"set_holdings","holdings":{"AAPL":1,"aapl":2}}', "invalid_message", "Invalid message: hold"),
+        (
+            '{"action":"set_holdings","holdings":{"AAPL":1e999}}',
+            "invalid_message",
+            "Invalid message: holdings",
+        ),
+        (
+            '{"action":"set_holdings","holdings":{"AAPL":1,"aapl":2}}',
+            "invalid_message",
+            "Invalid message: hold",
+        ),
         (
             json.dumps({"action": "set_holdings", "holdings": {f"A{n}": 1 for n in range(10_000)}}),
             "too_many_holdings",
@@ -235,7 +247,10 @@ async def test_an_empty_portfolio_is_an_error_and_not_a_number(autojump_clock: M
 async def test_a_trade_changes_one_line(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         client = await house.connect()
-        assert (await client.ask("trade", ticker="AAPL", shares=-100))["holdings"] == {"GOOGL": 50, "MSFT": 75}
+        assert (await client.ask("trade", ticker="AAPL", shares=-100))["holdings"] == {
+            "GOOGL": 50,
+            "MSFT": 75,
+        }
         assert (await client.ask("trade", ticker="JPM", shares=4))["holdings"]["JPM"] == 4
 
 
@@ -346,7 +361,9 @@ async def test_every_tick_revalues_every_session(autojump_clock: MockClock) -> N
         for n in range(3):
             valued = await house.document(f"s{n}")
             assert valued["valued"] == {"tick_id": tick.tick_id, "as_of": tick.as_of}
-            assert valued["total_value"] == pytest.approx(sum(n * tick.prices[t] for t, n in HOLDINGS.items()))
+            assert valued["total_value"] == pytest.approx(
+                sum(n * tick.prices[t] for t, n in HOLDINGS.items())
+            )
         after = await house.document("s1")
         assert after["total_value"] != before["total_value"]
         assert after["last_activity"] == before["last_activity"]

@@ -25,7 +25,8 @@ def check_ticker(name: str) -> str:
         PydanticCustomError: It is no ticker.
     """
     ticker = name.upper()
-    if not _TICKER.match(ticker):
+    # Some letters become two others in upper case.
+    if not (name.isascii() and _TICKER.fullmatch(ticker)):
         raise PydanticCustomError(
             "ticker",
             "{name} is not a ticker: a letter, then up to 14 letters, digits, dots or dashes",

@@ -31,6 +31,9 @@ class Analyze(_Request):
 
     action: Literal["analyze"]
     ticker: Ticker
+    receipt: bool = Field(
+        default=False, description="let each result carry the holdings and prices it was computed from"
+    )
 
 
 class Cancel(_Request):
@@ -147,6 +150,16 @@ class Message(BaseModel):
         return self if request_id is None else self.model_copy(update={"id": request_id})
 
 
+class Receipt(BaseModel):
+    """What the metrics of a run saw; with the closed bars it is all that recomputing them takes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    holdings: dict[str, float]
+    prices: dict[str, float]
+    last_bar: str | None = None
+
+
 class AnalysisResult(Message):
     """One metric of one run."""
 
@@ -161,6 +174,7 @@ class AnalysisResult(Message):
     as_of: str
     method: str
     detail: SerializeAsAny[BaseModel] | None = None
+    receipt: Receipt | None = None
 
     def to_record(self) -> str:
         """The text that the session document keeps: the message without its envelope."""

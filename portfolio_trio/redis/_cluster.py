@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from portfolio_trio.redis._subscriber import subscribed
 from portfolio_trio.redis.errors import CannotConnect, CommandRefused, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import ByteStream, TaskGroup
@@ -84,10 +84,12 @@ class ClusterClient(RedisClient):
         return await self._on_slot(slot_of(keys), packed, repeatable=repeatable)
 
     @override
-    async def scan_keys(self, match: str, *, count: int = 1000) -> AsyncIterator[list[bytes]]:
+    async def scan_keys(self, match: str, *, count: int = 1000) -> AsyncGenerator[list[bytes]]:
         for node in self._map.primaries:
-            async for page in scan_pages(self._link(node), match, count):
-                yield page
+            # Closed at once and not by the garbage collector, should the caller leave early.
+            async with aclosing(scan_pages(self._link(node), match, count)) as pages:
+                async for page in pages:
+                    yield page
 
     @override
     def subscribe(self, *channels: str, max_waiting: int = 1000) -> AbstractAsyncContextManager[Subscription]:

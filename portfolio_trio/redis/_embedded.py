@@ -11,12 +11,12 @@ import anyio.lowlevel
 import redis
 from fakeredis import FakeServer
 from fakeredis._core import Database
-from fakeredis._socket import FakeSocket
 from lupa import lua51  # type: ignore[import-untyped] # ships no types
 from typing_extensions import override
 
 from portfolio_trio.redis._client import RedisClient
 from portfolio_trio.redis._commands import pack
+from portfolio_trio.redis._embedded_json import InPlaceJson
 from portfolio_trio.redis._pubsub import Message, Subscription
 from portfolio_trio.redis._statistics import ClientStatistics, NodeStatistics, State
 from portfolio_trio.redis.errors import ScriptRejected, Unavailable
@@ -48,7 +48,7 @@ class _ClockedDatabase(Database):
         """Drop what fakeredis sets."""
 
 
-class _Socket(FakeSocket):
+class _Socket(InPlaceJson):
     """One client's seat at an embedded server, with the server's clock for TIME."""
 
     def __init__(self, server: FakeServer, clock: Callable[[], float]) -> None:

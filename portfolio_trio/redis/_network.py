@@ -16,7 +16,7 @@ from portfolio_trio.redis._statistics import ClientStatistics
 from portfolio_trio.redis._subscriber import subscribed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from portfolio_trio.redis._commands import Arg
@@ -40,9 +40,8 @@ class NetworkClient(RedisClient):
         return await self.link.call(pack(args), repeatable=repeatable)
 
     @override
-    async def scan_keys(self, match: str, *, count: int = 1000) -> AsyncIterator[list[bytes]]:
-        async for page in scan_pages(self.link, match, count):
-            yield page
+    def scan_keys(self, match: str, *, count: int = 1000) -> AsyncGenerator[list[bytes]]:
+        return scan_pages(self.link, match, count)
 
     @override
     def subscribe(self, *channels: str, max_waiting: int = 1000) -> AbstractAsyncContextManager[Subscription]:

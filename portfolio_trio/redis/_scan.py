@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from portfolio_trio.redis._commands import pack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from portfolio_trio.redis._link import Link
 
 
-async def scan_pages(link: Link, match: str, count: int) -> AsyncIterator[list[bytes]]:
+async def scan_pages(link: Link, match: str, count: int) -> AsyncGenerator[list[bytes]]:
     """Pages of keys that match, never empty.
 
     Raises:

@@ -82,7 +82,7 @@ class House:
         self.nursery = nursery
 
     @property
-    def store(self) -> Any:  # noqa: ANN401 - tests read documents as plain data
+    def store(self) -> Any:
         return self.server.services.store
 
     async def document(self, session_id: str = "s") -> Frame:

@@ -1,0 +1,69 @@
+-- prelude: the helpers that the scripts share.
+--
+-- The loader puts this text where a script says `-- include prelude.lua`. Every name is a local of that
+-- script: one global assignment breaks every later script on some engines.
+--
+-- Field texts are cut out of the reply with patterns instead of decoding it: what the store writes holds no
+-- bracket, brace or quotation mark inside its strings (tickers, times), and the text of a number or of the
+-- holdings travels on without ever passing through cjson, which prints both differently from engine to engine.
+
+local HOLDING = '"([^"]+)":%s*([^%s,}]+)'
+
+-- Reads two or more `$` paths. With a single path the engines wrap the reply differently.
+-- Returns the reply's text, or nil and a status: missing, wrong_type.
+local function read(key, ...)
+  local reply = redis.pcall('JSON.GET', key, ...)
+  if type(reply) == 'string' then return reply end
+  if not reply then return nil, 'missing' end
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'none' and kind ~= 'ReJSON-RL' then return nil, 'wrong_type' end
+  return redis.call('JSON.GET', key, ...) -- not the key's fault: let the error out
+end
+
+-- JSON text of the one value that `path` matched in the reply of read(), or nil where it matched nothing.
+local function field(reply, path)
+  local _, at = string.find(reply, '"' .. path .. '":', 1, true)
+  local matches = at and string.match(reply, '^%s*(%b[])', at + 1)
+  local text = matches and string.sub(matches, 2, -2)
+  if text == '' then return nil end
+  return text
+end
+
+-- Prices by ticker, from JSON text {"AAPL":190.5}.
+local function prices_by_ticker(text)
+  local prices = {}
+  for ticker, price in string.gmatch(text, HOLDING) do prices[ticker] = tonumber(price) end
+  return prices
+end
+
+-- Values holdings text in document order; a line of zero shares needs no price. Returns the total as JSON
+-- text, or nil and a reply that says why: {"missing_prices", ticker, ...}, {"overflow"} where no double holds
+-- the total, {"wrong_type"} where a line holds no number.
+local function value_of(holdings, prices)
+  local total, unpriced = 0, {'missing_prices'}
+  for ticker, text in string.gmatch(holdings, HOLDING) do
+    local price, shares = prices[ticker], tonumber(text)
+    if not shares then return nil, {'wrong_type'} end
+    if price then
+      total = total + shares * price
+    elseif shares ~= 0 then
+      unpriced[#unpriced + 1] = ticker
+    end
+  end
+  if #unpriced > 1 then return nil, unpriced end
+  if total - total ~= 0 then return nil, {'overflow'} end
+  return string.format('%.17g', total)
+end
+
+-- JSON number text of what `path` matched, or nil where that is no number.
+local function number(reply, path)
+  local text = field(reply, path)
+  if text and tonumber(text) then return text end
+  return nil
+end
+
+local function integer(value) return string.format('%d', value) end
+
+local function quoted(text) return '"' .. text .. '"' end
+
+local function valued(tick_id, as_of) return '{"tick_id":' .. tick_id .. ',"as_of":' .. quoted(as_of) .. '}' end

@@ -1,0 +1,32 @@
+-- revalue: brings total_value to the prices of a tick.
+-- KEYS    portfolio:{<session_id>}, one or more (exactly one on a cluster)
+-- ARGV    tick_id, as_of (RFC 3339), prices (JSON text {"AAPL":190.5})
+-- reply   one list per key, in the order of KEYS:
+--         {"ok", old total_value, new total_value} as JSON text
+--         {"stale", tick_id}: valued at this tick or a newer one already
+--         {"missing_prices", ticker, ...}: held, but not among the prices; {"overflow"}, {"missing"},
+--         {"wrong_type"}: nothing changed
+-- fence   valued.tick_id: an older or equal tick never overwrites. Neither the time to live nor
+--         last_activity is touched: the market keeps no session alive
+-- include prelude.lua
+
+local tick_id, as_of, prices = tonumber(ARGV[1]), ARGV[2], prices_by_ticker(ARGV[3])
+local valuation = valued(ARGV[1], as_of)
+
+local function revalue(key)
+  local reply, status = read(key, '$.holdings', '$.total_value', '$.valued.tick_id')
+  if status then return {status} end
+  local holdings, old = field(reply, '$.holdings'), number(reply, '$.total_value')
+  local newest = number(reply, '$.valued.tick_id')
+  if not (holdings and old and newest) then return {'wrong_type'} end
+  if tonumber(newest) >= tick_id then return {'stale', newest} end
+
+  local total, refusal = value_of(holdings, prices)
+  if not total then return refusal end
+  redis.call('JSON.MSET', key, '$.total_value', total, key, '$.valued', valuation)
+  return {'ok', old, total}
+end
+
+local replies = {}
+for index, key in ipairs(KEYS) do replies[index] = revalue(key) end
+return replies

@@ -1,0 +1,58 @@
+-- trade: adds signed shares to one line and values the result at the caller's prices.
+-- KEYS[1] portfolio:{<session_id>}
+-- ARGV    ticker, shares (signed), max_holdings, prices (JSON text {"AAPL":190.5}), tick_id, as_of,
+--         now (RFC 3339), ttl_seconds
+-- reply   {"ok", holdings, version, total_value, current_analysis}, each as JSON text
+--         {"missing_prices", ticker, ...}: held, but not among the prices; {"too_many_holdings"},
+--         {"overflow"}, {"missing"}, {"wrong_type"}: nothing changed
+-- fence   none: trades add up in whatever order they come. A running analysis stays current, and its own
+--         fence refuses what it still writes
+-- include prelude.lua
+
+local key, ticker, delta, max_holdings = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local prices, tick_id, as_of, now, ttl = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+
+-- What is left after a sale in fractions is rounding, not a position.
+local function sum_of(held)
+  local sum = held + delta
+  if math.abs(sum) <= 1e-12 * math.max(math.abs(held), math.abs(delta)) then return 0 end
+  return sum
+end
+
+-- Holdings text after the trade, its number of lines, and whether the line is a new one. The other lines keep
+-- their text and place.
+local function traded(holdings)
+  local lines, held, at = {}, 0, nil
+  for name, text in string.gmatch(holdings, HOLDING) do
+    lines[#lines + 1] = quoted(name) .. ':' .. text
+    if name == ticker then at, held = #lines, tonumber(text) or 0 end
+  end
+  local shares = sum_of(held)
+  if shares ~= 0 then
+    lines[at or #lines + 1] = quoted(ticker) .. ':' .. string.format('%.17g', shares)
+  elseif at then
+    table.remove(lines, at)
+  end
+  return '{' .. table.concat(lines, ',') .. '}', #lines, not at
+end
+
+local reply, status = read(key, '$.holdings', '$.version', '$.current_analysis')
+if status then return {status} end
+local before, held = field(reply, '$.holdings'), number(reply, '$.version')
+local current = field(reply, '$.current_analysis')
+if not (before and held and current) then return {'wrong_type'} end
+
+local holdings, count, added = traded(before)
+if added and count > max_holdings then return {'too_many_holdings'} end
+local total, refusal = value_of(holdings, prices_by_ticker(prices))
+if not total then return refusal end
+
+local version = integer(held + 1)
+redis.call('JSON.MSET',
+  key, '$.holdings', holdings,
+  key, '$.version', version,
+  key, '$.total_value', total,
+  key, '$.valued', valued(tick_id, as_of),
+  key, '$.last_activity', quoted(now))
+redis.call('EXPIRE', key, ttl)
+return {'ok', holdings, version, total, current}

@@ -1,0 +1,120 @@
+"""``portfolio-trio check``: would ``serve`` work with this Redis, and how fast is it?"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import RedisError, ResponseError
+
+from portfolio_trio.redis import open_redis
+from portfolio_trio.store import (
+    PortfolioStore,
+    RunSuperseded,
+    ScriptsNotFound,
+    StoreError,
+    all_scripts,
+    check_engine,
+    key_of,
+)
+from portfolio_trio.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portfolio_trio.redis import RedisClient
+
+ROUND_TRIPS: Final = 500
+EMBEDDED: Final = "embedded://"
+
+
+class CheckError(Exception):
+    """``serve`` would not work; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class _Tick:
+    """Prices for the self-test."""
+
+    tick_id: int
+    as_of: str
+    prices: Mapping[str, float] = field(default_factory=lambda: {"AAPL": 100.0, "MSFT": 50.0})
+
+
+async def check(url: str) -> None:
+    """Connect, try everything the server needs, and print what was found.
+
+    Raises:
+        CheckError: The server could not use this Redis.
+    """
+    try:
+        async with open_redis(url, scripts=all_scripts()) as client:
+            print(f"connected    {await _version(client, url)}")
+            await check_engine(client)
+            print("JSON, Lua    every command of the scripts answers as it should")
+            await _self_test(client)
+            print("scripts      a session was opened, analysed, fenced, edited, revalued and removed")
+            p50, p99 = await _round_trips(client)
+            print(f"round trip   p50 {p50:.0f} us, p99 {p99:.0f} us ({ROUND_TRIPS} pings, one after another)")
+    except (RedisError, StoreError, ScriptsNotFound, ValueError) as error:
+        raise CheckError(f"serve would not work: {error}") from error
+
+
+async def _version(client: RedisClient, url: str) -> str:
+    if url == EMBEDDED:
+        return "to the embedded engine: nothing is kept when the server ends"
+    try:
+        info = await client.info("server")
+    except ResponseError:
+        return "to a server that does not say its version"
+    name = info.get("server_name", "redis")
+    version = info.get(f"{name}_version") or info.get("redis_version", "of unknown version")
+    return f"to {name} {version}"
+
+
+async def _self_test(client: RedisClient) -> None:
+    """Every script once, on a session of its own that is removed at the end."""
+    session = f"check-{secrets.token_hex(16)}"
+    store = PortfolioStore(client, ttl_seconds=60, max_results=1)
+    at = rfc3339(time.time())
+    try:
+        await store.open_session(session, holdings={"AAPL": 1}, tick=_Tick(1, at), at=at)
+        stale = await store.start_analysis(session, ticker="AAPL", started_at=at, tick_id=1)
+        run = await store.start_analysis(session, ticker="AAPL", started_at=at, tick_id=1)
+        results = ['{"metric":"a"}', '{"metric":"b"}']
+        more = {"version": run.version, "results": results, "at": at}
+        try:
+            await store.record_results(session, run_id=stale.run_id, **more)
+        except RunSuperseded:
+            pass
+        else:
+            raise CheckError("serve would not work: a superseded run could write")
+        await store.record_results(session, run_id=run.run_id, finish=True, recorded=0, **more)
+        await store.set_holdings(session, {"AAPL": 2}, tick=_Tick(1, at), at=at)
+        await store.trade(session, "MSFT", 2, tick=_Tick(1, at), at=at)
+        await store.revalue([session], tick=_Tick(2, at))
+        document = await store.get_document(session)
+        expected = {
+            "holdings": {"AAPL": 2, "MSFT": 2},
+            "version": 3,
+            "total_value": 300,
+            "current_analysis": None,
+        }
+        found = {name: document[name] for name in expected}
+        if found != expected or document["analysis_results"] != [{"metric": "b"}]:
+            raise CheckError(f"serve would not work: the scripts left {found} and not {expected}")
+    finally:
+        await client.delete(key_of(session))
+
+
+async def _round_trips(client: RedisClient) -> tuple[float, float]:
+    """Median and 99th percentile of PING, in microseconds."""
+    took = []
+    for _ in range(ROUND_TRIPS):
+        start = time.perf_counter()
+        await client.ping()
+        took.append((time.perf_counter() - start) * 1e6)
+    took.sort()
+    return took[len(took) // 2], took[len(took) * 99 // 100]

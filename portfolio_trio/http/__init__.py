@@ -1,0 +1,33 @@
+"""The front door: one port for plain HTTP and for WebSockets.
+
+`serve_listeners` accepts connections and `FrontDoor.serve` takes each of them: it reads the head with h11
+under a deadline, answers plain requests from a table of routes, and gives WebSocket upgrades on
+`/ws/{session_id}` to a handler. The handler either refuses (`Upgrade.reject`) or accepts:
+
+    async with accept_websocket(upgrade, subprotocol="portfolio.v1") as transport:
+        while True:
+            request = await transport.receive()
+            await transport.send([answer(request)])
+
+Nothing a peer sends raises out of here: a bad head has its HTTP status, a bad frame its close code, and the
+handler sees `Disconnected`.
+"""
+
+from portfolio_trio.http._front_door import FrontDoor, Request
+from portfolio_trio.http._head import Head
+from portfolio_trio.http._listeners import serve_listeners
+from portfolio_trio.http._response import Response
+from portfolio_trio.http._upgrade import Upgrade
+from portfolio_trio.http.websocket import Disconnected, WebSocketTransport, accept_websocket
+
+__all__ = [
+    "Disconnected",
+    "FrontDoor",
+    "Head",
+    "Request",
+    "Response",
+    "Upgrade",
+    "WebSocketTransport",
+    "accept_websocket",
+    "serve_listeners",
+]

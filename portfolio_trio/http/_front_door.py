@@ -1,0 +1,207 @@
+"""One accepted connection: read the head, then answer it or hand it over."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import h11
+import trio
+
+from portfolio_trio.http._head import Head, HeadReader
+from portfolio_trio.http._response import Refusal, Response, refuse
+from portfolio_trio.http._upgrade import (
+    SESSION_ID,
+    Upgrade,
+    peer_of,
+    read_upgrade,
+    send_response,
+    upgrade_required,
+)
+from portfolio_trio.http.websocket import Disconnected
+
+logger = logging.getLogger(__name__)
+
+_WEBSOCKETS = "/ws/"
+_BODY_CHUNK = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A plain HTTP request: its head, its whole body, and the client's address (None off TCP)."""
+
+    head: Head
+    body: bytes = field(default=b"", repr=False)
+    peer: str | None = None
+
+
+Route = Callable[[Request], Awaitable[Response]]
+Routes = Mapping[tuple[str, str], Route]
+
+
+class FrontDoor:
+    """Serves HTTP and WebSocket upgrades on accepted streams.
+
+    Args:
+        routes: The plain answers, by method and path. A GET route answers HEAD too.
+        websocket: Takes the upgrades of `/ws/{session_id}`; it rejects or accepts, and returns when the
+            WebSocket is over.
+        header_seconds: How long a client may take for its head; then 408, or a silent close when it has not
+            sent a byte.
+        body_seconds: How long it may take for a body; then 408.
+        route_seconds: How long a route may take; then 503.
+        send_seconds: How long an answer may take to leave; then the connection is closed.
+        linger_seconds: How long a connection waits, after its answer, for the client to close.
+        max_header_bytes: Above it 431.
+        max_body_bytes: Above it 413.
+    """
+
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        websocket: Callable[[Upgrade], Awaitable[None]],
+        header_seconds: float = 10.0,
+        body_seconds: float = 10.0,
+        route_seconds: float = 30.0,
+        send_seconds: float = 10.0,
+        linger_seconds: float = 2.0,
+        max_header_bytes: int = 16_384,
+        max_body_bytes: int = 65_536,
+    ) -> None:
+        self._routes = routes
+        self._websocket = websocket
+        self._header_seconds = header_seconds
+        self._body_seconds = body_seconds
+        self._route_seconds = route_seconds
+        self._send_seconds = send_seconds
+        self._linger_seconds = linger_seconds
+        self._max_header_bytes = max_header_bytes
+        self._max_body_bytes = max_body_bytes
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection to its end and close it.
+
+        Failures are logged and stay here; only cancellation (and what else is no Exception) passes.
+        """
+        try:
+            upgrade = await self._answer_unless_upgrade(stream)
+            if upgrade is not None:
+                await self._hand_over(upgrade)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            logger.debug("The peer left before it was answered.")
+        except* Exception:
+            logger.exception("Answering a connection failed; it was closed.")
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _hand_over(self, upgrade: Upgrade) -> None:
+        try:
+            await self._websocket(upgrade)
+        except* Disconnected:
+            pass
+        except* Exception:
+            logger.exception("A session failed; its connection was closed.")
+        if not upgrade.answered:
+            await upgrade.reject(500, "internal_error", "The server failed.")
+
+    async def _answer_unless_upgrade(self, stream: trio.abc.Stream) -> Upgrade | None:
+        reader = HeadReader(stream, max_bytes=self._max_header_bytes)
+        try:
+            head = await self._read_head(reader)
+            if head is None:
+                return None
+            if (upgrade := self._find_upgrade(head, stream)) is not None:
+                return upgrade
+            response = await self._respond(head, reader.connection, stream)
+        except Refusal as refusal:
+            response = refusal.response
+        await send_response(
+            stream,
+            response,
+            send_seconds=self._send_seconds,
+            linger_seconds=self._linger_seconds,
+            head_only=reader.wants_head_only,
+        )
+        return None
+
+    async def _read_head(self, reader: HeadReader) -> Head | None:
+        with trio.move_on_after(self._header_seconds):
+            return await reader.read()
+        if not reader.received:
+            return None
+        raise refuse(408, "timeout", f"The request's head did not arrive within {self._header_seconds:g} s.")
+
+    def _find_upgrade(self, head: Head, stream: trio.abc.Stream) -> Upgrade | None:
+        if not head.path.startswith(_WEBSOCKETS):
+            if head.is_upgrade:
+                raise refuse(404, "not_found", "No WebSocket lives here; connect to /ws/{session_id}.")
+            return None
+        session_id = head.path.removeprefix(_WEBSOCKETS)
+        if not SESSION_ID.fullmatch(session_id):
+            raise refuse(404, "not_found", "A session id is 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -")
+        if head.method != "GET":
+            raise _wrong_method({"GET"})
+        if not head.is_upgrade:
+            raise upgrade_required()
+        upgrade = read_upgrade(head, session_id, stream)
+        upgrade.linger_seconds = self._linger_seconds
+        return upgrade
+
+    async def _respond(self, head: Head, connection: h11.Connection, stream: trio.abc.Stream) -> Response:
+        route = self._find_route(head)
+        self._check_announced_size(head)
+        body = await self._read_body(connection, stream)
+        with trio.move_on_after(self._route_seconds):
+            try:
+                return await route(Request(head=head, body=body, peer=peer_of(stream)))
+            except Exception:
+                logger.exception("The route %s %s failed.", head.method, head.path)
+                return Response.error(500, "internal_error", "The server failed.")
+        return Response.error(503, "unavailable", "The server is too slow just now.", retry_after=1)
+
+    def _find_route(self, head: Head) -> Route:
+        method = "GET" if head.method == "HEAD" else head.method
+        if (route := self._routes.get((method, head.path))) is not None:
+            return route
+        allowed = {method for method, path in self._routes if path == head.path}
+        if allowed:
+            raise _wrong_method(allowed)
+        raise refuse(404, "not_found", "Nothing lives at this path.")
+
+    def _check_announced_size(self, head: Head) -> None:
+        """Refuse before the client is told to go on. h11 has seen to it that the header is a number."""
+        self._check_size(int(head.header("content-length") or 0))
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_body_bytes:
+            raise refuse(413, "too_large", f"A body is limited to {self._max_body_bytes} bytes.")
+
+    async def _read_body(self, connection: h11.Connection, stream: trio.abc.Stream) -> bytes:
+        with trio.move_on_after(self._body_seconds):
+            try:
+                return await self._collect_body(connection, stream)
+            except h11.RemoteProtocolError as error:
+                raise refuse(
+                    error.error_status_hint, "bad_request", f"The body is broken: {error}."
+                ) from None
+        raise refuse(408, "timeout", f"The request's body did not arrive within {self._body_seconds:g} s.")
+
+    async def _collect_body(self, connection: h11.Connection, stream: trio.abc.Stream) -> bytes:
+        body = bytearray()
+        while True:
+            event = connection.next_event()
+            if isinstance(event, h11.EndOfMessage):
+                return bytes(body)
+            if isinstance(event, h11.Data):
+                body += event.data
+                self._check_size(len(body))
+                continue
+            if connection.they_are_waiting_for_100_continue:
+                go_on = connection.send(h11.InformationalResponse(status_code=100, headers=[]))
+                await stream.send_all(go_on or b"")
+            connection.receive_data(bytes(await stream.receive_some(_BODY_CHUNK)))
+
+
+def _wrong_method(allowed: set[str]) -> Refusal:
+    names = sorted(allowed | {"HEAD"} if "GET" in allowed else allowed)
+    return refuse(405, "method_not_allowed", f"Use {' or '.join(names)} here.", {"Allow": ", ".join(names)})

@@ -1,0 +1,107 @@
+"""Accept loops that no connection and no shortage of descriptors can end."""
+
+import errno
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from portfolio_trio.http._response import Response
+from portfolio_trio.http._upgrade import send_response
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[trio.abc.Stream], Awaitable[None]]
+
+_NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_PEER_GAVE_UP = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH})
+_PEER_GAVE_UP |= {errno.EHOSTUNREACH, errno.EOPNOTSUPP}
+_PAUSE_SECONDS = 0.1
+_TURN_AWAY_AT_ONCE = 64
+_TURN_AWAY_SECONDS = 1.0
+
+
+class _Reception:
+    """Counts the open connections and gives each new one its task."""
+
+    def __init__(self, handler: Handler, nursery: trio.Nursery, max_connections: int) -> None:
+        self._handler = handler
+        self._nursery = nursery
+        self._max_connections = max_connections
+        self._open = 0
+        self._turning_away = 0
+
+    def welcome(self, stream: trio.abc.Stream) -> None:
+        if self._open < self._max_connections:
+            self._open += 1
+            self._nursery.start_soon(self._serve, stream)
+        else:
+            self._turning_away += 1
+            self._nursery.start_soon(self._turn_away, stream)
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        try:
+            await self._handler(stream)
+        except* Exception:
+            logger.exception("A connection's handler failed.")
+        finally:
+            self._open -= 1
+            await trio.aclose_forcefully(stream)
+
+    async def _turn_away(self, stream: trio.abc.Stream) -> None:
+        try:
+            # A TLS client would need a handshake first, which is the work that is being saved.
+            if self._turning_away <= _TURN_AWAY_AT_ONCE and not isinstance(stream, trio.SSLStream):
+                full = Response.error(503, "overloaded", "The server is full; try again soon.", retry_after=1)
+                await send_response(
+                    stream, full, send_seconds=_TURN_AWAY_SECONDS, linger_seconds=_TURN_AWAY_SECONDS
+                )
+        finally:
+            self._turning_away -= 1
+            await trio.aclose_forcefully(stream)
+
+
+async def serve_listeners(
+    listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
+    handler: Handler,
+    *,
+    handler_nursery: trio.Nursery,
+    max_connections: int = 10_000,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Accept connections on all listeners until cancelled, then close the listeners.
+
+    Each connection runs `handler(stream)` in a task of `handler_nursery`, so cancelling this function stops
+    accepting and lets open connections go on. Above `max_connections` a new one is answered 503 and closed.
+    trio sets TCP_NODELAY on accepted sockets. A handler's exception is logged and ends its connection only.
+
+    Raises OSError when a listener itself is broken.
+    """
+    reception = _Reception(handler, handler_nursery, max_connections)
+    async with trio.open_nursery() as nursery:
+        for listener in listeners:
+            nursery.start_soon(_accept_all, listener, reception)
+        task_status.started()
+
+
+async def _accept_all(listener: trio.abc.Listener[trio.abc.Stream], reception: _Reception) -> None:
+    async with listener:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as error:
+                await _recover(error)
+            else:
+                reception.welcome(stream)
+
+
+async def _recover(error: OSError) -> None:
+    """Wait until accepting makes sense again. Raises `error` when it never will."""
+    if error.errno in _PEER_GAVE_UP:
+        await trio.lowlevel.checkpoint()
+    elif error.errno in _NO_RESOURCES:
+        # The listener stays readable meanwhile; without a pause this loop would spin.
+        logger.warning("No descriptors or memory for new connections: %s. Trying again.", error)
+        await trio.sleep(_PAUSE_SECONDS)
+    else:
+        raise error

@@ -1,0 +1,109 @@
+"""HTTP answers: their shape, their bytes, and how a connection ends so that they arrive."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Self
+
+import h11
+import trio
+
+_DRAIN_CHUNK = 65_536
+_DRAIN_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP answer; every answer closes its connection.
+
+    `headers` are further header lines; Content-Type, Content-Length, Connection and Date are made from the
+    other fields.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def json(cls, value: object, *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Self:
+        """Return `value` as JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
+        body = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        return cls(status=status, body=body, headers=headers)
+
+    @classmethod
+    def error(
+        cls,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        retry_after: float | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> Self:
+        """Return an error whose JSON body has the fields of the WebSocket message `error`.
+
+        `retry_after` is in seconds, sent rounded up; with it the error counts as retryable.
+        """
+        if retry_after is not None:
+            headers = (*headers, ("Retry-After", str(math.ceil(retry_after))))
+        body = {"type": "error", "code": code, "detail": detail, "retryable": retry_after is not None}
+        return cls.json(body, status=status, headers=headers)
+
+    def encode(self, *, head_only: bool = False) -> bytes:
+        """Return the bytes on the wire; `head_only` leaves the body out, as the answer to HEAD must."""
+        connection = h11.Connection(h11.SERVER)
+        reason = HTTPStatus(self.status).phrase
+        head = connection.send(
+            h11.Response(status_code=self.status, headers=self._header_lines(), reason=reason.encode())
+        )
+        return (head or b"") + (b"" if head_only else self.body)
+
+    def _header_lines(self) -> list[tuple[str, str]]:
+        # RFC 9110, 7.8: who sends Upgrade also names it in Connection.
+        upgrades = any(name.lower() == "upgrade" for name, _ in self.headers)
+        return [
+            ("Date", formatdate(usegmt=True)),
+            ("Content-Type", self.content_type),
+            ("Content-Length", str(len(self.body))),
+            ("Connection", "upgrade, close" if upgrades else "close"),
+            *self.headers,
+        ]
+
+
+class Refusal(Exception):  # noqa: N818  (it is an answer on its way, not a fault of the program)
+    """Raised while a request is read or routed, to answer it with `response` at once."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+def refuse(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Refusal:
+    """Return a `Refusal` with a JSON error body."""
+    return Refusal(Response.error(status, code, detail, headers=tuple((headers or {}).items())))
+
+
+async def half_close(stream: trio.abc.Stream) -> None:
+    """Tell the peer that no more bytes come, where the stream can say so (TLS cannot)."""
+    if isinstance(stream, trio.abc.HalfCloseableStream):
+        await stream.send_eof()
+
+
+async def linger(stream: trio.abc.Stream, *, seconds: float) -> None:
+    """Half-close, then read and drop until the peer closes, so that it gets all that was sent to it.
+
+    A socket closed with unread bytes in its buffer answers the peer with a reset, which destroys what the
+    peer has not read yet. Bounded by `seconds` and by 16 MiB; the caller closes the stream afterwards.
+    """
+    with trio.move_on_after(seconds):
+        try:
+            await half_close(stream)
+            dropped = 0
+            while dropped < _DRAIN_BYTES and (data := await stream.receive_some(_DRAIN_CHUNK)):
+                dropped += len(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return

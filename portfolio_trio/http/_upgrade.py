@@ -1,0 +1,173 @@
+"""A WebSocket upgrade that waits for its answer, and the check of its handshake."""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+
+import trio
+
+from portfolio_trio.http._head import Head
+from portfolio_trio.http._response import Response, linger, refuse
+
+SESSION_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HANDSHAKE_HEADERS = frozenset({b"host", b"connection", b"upgrade", b"origin", b"authorization"})
+_KEY_BYTES = 16
+
+
+@dataclass(slots=True, kw_only=True)
+class Upgrade:
+    """A client that wants to speak WebSocket, its handshake checked and not yet answered.
+
+    Answer it once: `reject`, or enter `accept_websocket(upgrade)`. It keeps only what a handler decides by,
+    not the whole head, since it lives as long as its connection.
+    """
+
+    session_id: str
+    subprotocols: tuple[str, ...] = ()
+    origin: str | None = None
+    host: str = ""
+    token: str | None = field(default=None, repr=False)
+    """What `Authorization: Bearer` carries, else the query's `token`."""
+    peer: str | None = None
+    """The client's address without port; None where the stream has none."""
+    stream: trio.abc.Stream = field(repr=False)
+    key: str = field(repr=False)
+    behind: bytes = field(default=b"", repr=False)
+    linger_seconds: float = 2.0
+    answered: bool = False
+
+    async def reject(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        retry_after: float | None = None,
+        send_seconds: float = 10.0,
+    ) -> None:
+        """Answer with an HTTP error instead of a WebSocket: 401, 403, 429, 503, ...
+
+        Bounded by `send_seconds`; a client that is gone meanwhile is no error.
+        """
+        self.take()
+        response = Response.error(status, code, detail, retry_after=retry_after)
+        await send_response(
+            self.stream, response, send_seconds=send_seconds, linger_seconds=self.linger_seconds
+        )
+
+    def handshake(self, subprotocol: str | None) -> bytes:
+        """Return the client's handshake in the fewest words, all of them checked, for the WebSocket library.
+
+        The library parses the head anew and keeps its headers as long as the connection lives; some headers,
+        the Host among them, can make it raise. So it gets to see only what it must. Raises ValueError for a
+        subprotocol that the client did not offer.
+        """
+        lines = [
+            "GET / HTTP/1.1",
+            "Host: handover",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Key: {self.key}",
+        ]
+        if subprotocol is not None:
+            if subprotocol not in self.subprotocols:
+                raise ValueError(f"The client did not offer the subprotocol {subprotocol!r}.")
+            lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+        return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+    def take(self) -> bytes:
+        """Mark the upgrade as answered, return the bytes behind its head; RuntimeError the second time."""
+        if self.answered:
+            raise RuntimeError("This upgrade has been answered: reject or accept it, once.")
+        self.answered = True
+        behind, self.behind = self.behind, b""
+        return behind
+
+
+async def send_response(
+    stream: trio.abc.Stream,
+    response: Response,
+    *,
+    send_seconds: float,
+    linger_seconds: float,
+    head_only: bool = False,
+) -> None:
+    """Send an answer, at most `send_seconds`, and end the connection so that it arrives."""
+    with trio.move_on_after(send_seconds) as scope:
+        try:
+            await stream.send_all(response.encode(head_only=head_only))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+    if not scope.cancelled_caught:
+        await linger(stream, seconds=linger_seconds)
+
+
+def read_upgrade(head: Head, session_id: str, stream: trio.abc.Stream) -> Upgrade:
+    """Check the opening handshake (RFC 6455, section 4.2.1) and return the upgrade.
+
+    All that trio-websocket would stumble over is found here. Raises `Refusal` with 400, or 426 for another
+    version of the protocol.
+    """
+    for name, value in head.headers:
+        if (name in _HANDSHAKE_HEADERS or name.startswith(b"sec-websocket-")) and not value.isascii():
+            raise refuse(400, "bad_handshake", f"The header {name.decode('latin-1')} must be ASCII.")
+    if head.header("sec-websocket-version") != "13":
+        raise _wrong_version()
+    if head.header("transfer-encoding") is not None or head.header("content-length") not in {None, "0"}:
+        raise refuse(400, "bad_handshake", "A WebSocket handshake has no body.")
+    subprotocols = head.tokens("sec-websocket-protocol")
+    if not all(map(_TOKEN.fullmatch, subprotocols)):
+        raise refuse(400, "bad_handshake", "Sec-WebSocket-Protocol must list tokens.")
+    return Upgrade(
+        session_id=session_id,
+        subprotocols=subprotocols,
+        origin=head.header("origin"),
+        host=head.header("host") or "",
+        token=_bearer(head) or head.query.get("token"),
+        peer=peer_of(stream),
+        stream=stream,
+        key=_key(head),
+        behind=head.behind,
+    )
+
+
+def upgrade_required() -> Exception:
+    """Return the refusal of a plain request where a WebSocket lives."""
+    return refuse(426, "upgrade_required", "Speak WebSocket here.", {"Upgrade": "websocket"})
+
+
+def _wrong_version() -> Exception:
+    headers = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    return refuse(426, "upgrade_required", "Speak version 13 of the WebSocket protocol.", headers)
+
+
+def _key(head: Head) -> str:
+    key = head.header("sec-websocket-key") or ""
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except binascii.Error:
+        nonce = b""
+    if len(nonce) != _KEY_BYTES:
+        raise refuse(400, "bad_handshake", "Sec-WebSocket-Key must be 16 bytes in base64.")
+    return key
+
+
+def _bearer(head: Head) -> str | None:
+    scheme, _, credentials = (head.header("authorization") or "").partition(" ")
+    return credentials.strip() or None if scheme.lower() == "bearer" else None
+
+
+def peer_of(stream: trio.abc.Stream) -> str | None:
+    """Return the peer's address without port, or None for streams that are no TCP connection."""
+    if isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    if not isinstance(stream, trio.SocketStream):
+        return None
+    try:
+        name: object = stream.socket.getpeername()
+    except OSError:
+        return None
+    return str(name[0]) if isinstance(name, tuple) else None

@@ -1,0 +1,153 @@
+"""``portfolio-trio replay``: compute recorded results again from their receipts."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from portfolio_trio.market import PriceBook, open_price_source
+from portfolio_trio.metrics import AnalysisError, Receipt, installed_metrics, recompute
+from portfolio_trio.protocol import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from portfolio_trio.metrics import Bars, Comparison
+
+
+class ReplayError(Exception):
+    """The file holds nothing that could be computed again; the message says what it lacks."""
+
+
+class _Outcome(BaseModel):
+    """What a replay needs of a result, or of an error that stands in its place."""
+
+    ticker: str
+    metric: str
+    run_id: int
+    value: float | None = None
+    code: str | None = None
+    snapshot: str = ""
+    method: str = ""
+    tick_id: int = 0
+    as_of: str = ""
+    receipt: messages.Receipt | None = None
+
+
+def read_receipts(path: Path) -> list[Receipt]:
+    """The runs in a file of messages: one message, a list, a ``results`` answer, or a message a line.
+
+    Raises:
+        ReplayError: The file cannot be read, or no result in it has its receipt.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        outcomes = [_Outcome.model_validate(found) for found in _outcomes(text)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReplayError(f"{path} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ReplayError(f"{path} holds a result that is none: {place}: {first['msg']}") from None
+    runs: dict[int, list[_Outcome]] = {}
+    for outcome in outcomes:
+        runs.setdefault(outcome.run_id, []).append(outcome)
+    receipts = [receipt for run in runs.values() if (receipt := _receipt(run)) is not None]
+    if not receipts:
+        raise ReplayError(
+            f"{path} holds no result with its receipt: ask for it with "
+            '{"action":"analyze","ticker":"AAPL","receipt":true}'
+        )
+    return receipts
+
+
+def _outcomes(text: str) -> Iterator[dict[str, Any]]:
+    """Whatever in the text names a metric of a run."""
+    try:
+        documents = [json.loads(text)]
+    except json.JSONDecodeError:
+        try:
+            documents = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except json.JSONDecodeError as error:
+            raise ReplayError(f"neither JSON nor a JSON message a line: {error}") from None
+    while documents:
+        document = documents.pop(0)
+        if isinstance(document, list):
+            documents[:0] = document
+        elif isinstance(document, dict) and isinstance(document.get("results"), list):
+            documents[:0] = document["results"]
+        elif isinstance(document, dict) and "metric" in document and "run_id" in document:
+            yield document
+
+
+def _receipt(run: list[_Outcome]) -> Receipt | None:
+    """One run; None where no result of it says what it saw."""
+    said = next((outcome for outcome in run if outcome.receipt is not None), None)
+    if said is None or said.receipt is None:
+        return None
+    return Receipt(
+        ticker=said.ticker,
+        holdings=said.receipt.holdings,
+        prices=said.receipt.prices,
+        last_bar=said.receipt.last_bar,
+        snapshot=said.snapshot,
+        method=said.method,
+        tick_id=said.tick_id,
+        as_of=said.as_of,
+        results={
+            outcome.metric: outcome.value if outcome.value is not None else outcome.code or "unknown"
+            for outcome in run
+        },
+    )
+
+
+async def replay(path: Path, prices: str) -> bool:
+    """Recompute every run of a file and print how it compares; True if all of it is equal.
+
+    Args:
+        path: Messages as a client received them.
+        prices: Where the closed bars come from, as in ``--prices`` of ``serve``.
+
+    Raises:
+        ReplayError: The file holds no receipt, or a receipt allows no analysis.
+        MarketError: The prices cannot be read.
+    """
+    receipts = read_receipts(path)
+    book = PriceBook(open_price_source(prices), now=time.time)
+    await book.open()
+    all_equal = True
+    for receipt in receipts:
+        # A source that makes up names on demand must be asked for them.
+        book.prices_for(receipt.holdings)
+        all_equal &= _print_comparison(receipt, book.bars)
+    return all_equal
+
+
+def _print_comparison(receipt: Receipt, bars: Bars) -> bool:
+    try:
+        outcome = recompute(receipt, bars, installed_metrics())
+    except AnalysisError as error:
+        raise ReplayError(f"{receipt.ticker}: {error.reason}") from error
+    print(f"{receipt.ticker} as of {receipt.as_of}, {len(receipt.holdings)} holdings")
+    if not outcome.snapshot_equal:
+        print(
+            f"  snapshot differs: recorded {receipt.snapshot[:16]}..., recomputed {outcome.snapshot[:16]}..."
+        )
+    if not outcome.method_equal:
+        print(f"  method differs: recorded {receipt.method}, this is {outcome.method}")
+    for comparison in outcome.comparisons:
+        print(f"  {comparison.metric:17} {_verdict(comparison)}")
+    print("  equal" if outcome.equal else "  DIFFERENT")
+    return outcome.equal
+
+
+def _verdict(comparison: Comparison) -> str:
+    if comparison.equal:
+        return f"{comparison.recorded}  equal"
+    if comparison.recomputed is None:
+        return f"{comparison.recorded}  cannot be recomputed: no such metric is installed"
+    return f"{comparison.recorded}  recomputed {comparison.recomputed}"

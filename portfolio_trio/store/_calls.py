@@ -1,0 +1,65 @@
+"""Calling Redis so that only the store's own errors come out."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from portfolio_trio.redis.errors import Unavailable
+from portfolio_trio.store.errors import (
+    StoreError,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+    StoreUnsupported,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEEDS: Final = (
+    "use Redis 8, or Valkey with its JSON module, or PORTFOLIO_REDIS_URL=embedded:// for a server without one"
+)
+# Replies by which a server says that it cannot serve now, though nothing is wrong with the call.
+_NOT_NOW: Final = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn redis-py's and the wrapper's errors into the store's."""
+    try:
+        yield
+    except RedisError as error:
+        raise translate(error) from error
+
+
+def translate(error: RedisError) -> StoreError:
+    """Return the store's error for one of redis-py's or the wrapper's."""
+    text = str(error)
+    if isinstance(error, Unavailable):
+        return StoreUnavailable(text, sent=error.sent)
+    if isinstance(error, RedisConnectionError | RedisTimeoutError):
+        # Who raised it cannot say whether the call went out, so it may have.
+        return StoreUnavailable(text, sent=True)
+    if text.startswith(_NOT_NOW):
+        return StoreUnavailable(text, sent=False)
+    return _refused(error, text)
+
+
+def _refused(error: RedisError, text: str) -> StoreError:
+    # redis-py strips the code of the errors it has classes for; a script's error may come with it.
+    if isinstance(error, OutOfMemoryError) or text.startswith("OOM"):
+        return StoreFull(f"Redis has reached its maxmemory: raise it or let sessions expire sooner ({text})")
+    if isinstance(error, ReadOnlyError) or text.startswith(("READONLY", "MISCONF")):
+        return StoreReadOnly(
+            f"Redis refuses writes: point PORTFOLIO_REDIS_URL at a writable primary ({text})"
+        )
+    if isinstance(error, NoPermissionError) or text.startswith("NOPERM"):
+        return StoreUnsupported(f"this Redis user may not run the scripts: allow JSON.* and EVALSHA ({text})")
+    if "unknown" in text.lower() and "command" in text.lower():
+        return StoreUnsupported(f"this Redis has no JSON or no Lua: {NEEDS}")
+    return StoreError(f"Redis refused: {text}")

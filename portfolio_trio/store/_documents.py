@@ -1,0 +1,61 @@
+"""Reading documents without a script: not for the hot path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+from redis.exceptions import ResponseError
+
+from portfolio_trio.store._calls import translated
+from portfolio_trio.store._keys import key_of
+from portfolio_trio.store.errors import SessionMissing, WrongType
+
+if TYPE_CHECKING:
+    from portfolio_trio.redis import RedisClient
+
+_DOCUMENT: Final = TypeAdapter(list[dict[str, JsonValue]])
+_RESULTS: Final = TypeAdapter(list[list[dict[str, JsonValue]]])
+
+
+async def read_results(client: RedisClient, session_id: str) -> list[dict[str, JsonValue]]:
+    """Return all stored results, oldest first.
+
+    Raises:
+        SessionMissing: There is no such session.
+        WrongType: Its key holds something else.
+    """
+    # Over two paths every engine answers in the same shape, by path; over one they differ.
+    found = await _read(client, session_id, "$.analysis_results", "$.version")
+    try:
+        return _RESULTS.validate_python(found["$.analysis_results"])[0]
+    except (TypeError, IndexError, ValidationError) as error:
+        raise WrongType(session_id) from error
+
+
+async def read_document(client: RedisClient, session_id: str) -> dict[str, JsonValue]:
+    """Return the whole document.
+
+    Raises:
+        SessionMissing: There is no such session.
+        WrongType: Its key holds something else.
+    """
+    found = await _read(client, session_id, "$")
+    try:
+        return _DOCUMENT.validate_python(found)[0]
+    except (IndexError, ValidationError) as error:
+        raise WrongType(session_id) from error
+
+
+# redis-py decodes the JSON without saying what it may be; pydantic looks at it next.
+async def _read(client: RedisClient, session_id: str, *paths: str) -> Any:  # noqa: ANN401 - see above
+    with translated():
+        try:
+            found = await client.execute_command("JSON.GET", key_of(session_id), *paths)
+        except ResponseError as error:
+            if "wrong" in str(error).lower():
+                raise WrongType(session_id) from error
+            raise
+    if found is None:
+        raise SessionMissing(session_id)
+    return found

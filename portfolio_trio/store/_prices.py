@@ -1,0 +1,63 @@
+"""The prices of one tick, as the scripts are given them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.store._texts import checked_time, numbers_by_ticker, valued_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from portfolio_trio.store.models import PriceLookup, Tick
+
+# More prices than this for each key of a call are not sent on the chance that they are held: the script
+# names what it misses, and is then sent just that.
+_PRICES_PER_KEY: Final = 32
+
+
+class Prices:
+    """A tick's prices and where to ask for more.
+
+    Prices that are not finite and above zero count as absent: a wrong price is reported as a missing one,
+    never summed.
+    """
+
+    def __init__(self, tick: Tick, lookup: PriceLookup | None = None) -> None:
+        self.tick_id = tick.tick_id
+        self.as_of = checked_time(tick.as_of)
+        self._prices = tick.prices
+        self._lookup = lookup
+        self._offers: dict[bool, Mapping[str, float]] = {}
+
+    @property
+    def valued(self) -> str:
+        """The document's ``valued`` at this tick, as JSON text."""
+        return valued_text(self.tick_id, self.as_of)
+
+    def offer(self, keys: int) -> Mapping[str, float]:
+        """What to send before knowing what is held: all prices if few for so many keys, else none."""
+        few = len(self._prices) <= _PRICES_PER_KEY * keys
+        if few not in self._offers:
+            self._offers[few] = _usable(self._prices) if few else {}
+        return self._offers[few]
+
+    def find(self, names: Iterable[str]) -> Mapping[str, float]:
+        """Return the prices of ``names``; a name without a usable price is left out."""
+        wanted = list(names)
+        found = _usable({name: self._prices[name] for name in wanted if name in self._prices})
+        unknown = [name for name in wanted if name not in found]
+        if unknown and self._lookup is not None:
+            asked = self._lookup(unknown)
+            found |= _usable({name: asked[name] for name in unknown if name in asked})
+        return found
+
+
+def prices_text(prices: Mapping[str, float]) -> str:
+    """Return prices as JSON text."""
+    return numbers_by_ticker(prices)
+
+
+def _usable(prices: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(price) for name, price in prices.items() if math.isfinite(price) and price > 0}

@@ -1,0 +1,110 @@
+"""From a script's reply to typed values; a status that is no success becomes the error it stands for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pydantic import TypeAdapter
+
+from portfolio_trio.store.errors import (
+    MissingPrices,
+    PortfolioChanged,
+    ResultsOutOfStep,
+    RunNotCurrent,
+    RunSuperseded,
+    SessionMissing,
+    StoreError,
+    ValueOverflow,
+    VersionConflict,
+    WrongType,
+)
+from portfolio_trio.store.models import CurrentAnalysis, Portfolio, Revaluation, RunStart, Valued
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from portfolio_trio.store.models import Outcome
+
+_HOLDINGS: Final = TypeAdapter(dict[str, float])
+_CURRENT: Final = TypeAdapter(CurrentAnalysis | None)
+_VALUED: Final = TypeAdapter(Valued)
+
+_REFUSALS: Final[Mapping[bytes, Callable[[str, Sequence[bytes]], StoreError]]] = {
+    b"missing": lambda session_id, _: SessionMissing(session_id),
+    b"wrong_type": lambda session_id, _: WrongType(session_id),
+    b"superseded": lambda session_id, rest: RunSuperseded(session_id, int(rest[0])),
+    b"not_running": lambda session_id, _: RunNotCurrent(session_id),
+    b"portfolio_changed": lambda session_id, rest: PortfolioChanged(session_id, int(rest[0])),
+    b"out_of_step": lambda session_id, rest: ResultsOutOfStep(session_id, int(rest[0])),
+    b"version": lambda session_id, rest: VersionConflict(session_id, int(rest[0])),
+    b"missing_prices": lambda _, rest: MissingPrices([name.decode() for name in rest]),
+    b"overflow": lambda _session_id, _: ValueOverflow(),
+}
+_OUTCOMES: Final[Mapping[bytes, Outcome]] = {
+    b"ok": "revalued",
+    b"stale": "stale",
+    b"missing": "missing",
+    b"missing_prices": "missing_prices",
+    b"overflow": "overflow",
+    b"wrong_type": "wrong_type",
+}
+
+
+def refusal(session_id: str, reply: Sequence[bytes]) -> StoreError:
+    """Return the error that a reply stands for."""
+    status, *rest = reply
+    make = _REFUSALS.get(status)
+    return make(session_id, rest) if make else StoreError(f"unexpected reply of a script: {status.decode()}")
+
+
+def portfolio(
+    session_id: str,
+    *,
+    holdings: str | bytes,
+    version: bytes,
+    total: str | bytes,
+    valued: str | bytes,
+    current: bytes,
+) -> Portfolio:
+    """Put a portfolio together from JSON texts.
+
+    Raises:
+        WrongType: They are not what the store writes.
+    """
+    try:
+        return Portfolio(
+            session_id=session_id,
+            holdings=_HOLDINGS.validate_json(holdings),
+            version=int(version),
+            total_value=float(total),
+            valued=_VALUED.validate_json(valued),
+            current_analysis=_CURRENT.validate_json(current),
+        )
+    except ValueError as error:  # pydantic's ValidationError is one
+        raise WrongType(session_id) from error
+
+
+def run_start(session_id: str, reply: Sequence[bytes]) -> RunStart:
+    """Read the reply of ``start_analysis``.
+
+    Raises:
+        StoreError: It is no success.
+    """
+    if reply[0] != b"ok":
+        raise refusal(session_id, reply)
+    _, run_id, holdings, version, total = reply
+    try:
+        return RunStart(int(run_id), _HOLDINGS.validate_json(holdings), int(version), float(total))
+    except ValueError as error:
+        raise WrongType(session_id) from error
+
+
+def revaluation(session_id: str, reply: Sequence[bytes]) -> Revaluation:
+    """Read one key's part of the reply of ``revalue``."""
+    status, *rest = reply
+    outcome = _OUTCOMES[status]
+    if outcome == "revalued":
+        return Revaluation(session_id, outcome, before=float(rest[0]), after=float(rest[1]))
+    if outcome == "missing_prices":
+        return Revaluation(session_id, outcome, unpriced=tuple(name.decode() for name in rest))
+    return Revaluation(session_id, outcome)

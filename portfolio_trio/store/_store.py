@@ -1,0 +1,336 @@
+"""The session documents: one typed function per script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portfolio_trio.store import _replies
+from portfolio_trio.store._calls import translated
+from portfolio_trio.store._documents import read_document, read_results
+from portfolio_trio.store._keys import key_of
+from portfolio_trio.store._prices import Prices, prices_text
+from portfolio_trio.store._sweep import Revaluer, Sweep
+from portfolio_trio.store._texts import (
+    checked_holdings,
+    checked_ticker,
+    checked_time,
+    new_document,
+    number,
+    total_value,
+)
+from portfolio_trio.store.errors import MissingPrices, SessionMissing, TooManyHoldings
+from portfolio_trio.store.models import Portfolio, Valued
+from portfolio_trio.store.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pydantic import JsonValue
+
+    from portfolio_trio.redis import RedisClient
+    from portfolio_trio.store.models import PriceLookup, Revaluation, RunStart, SweepReport, Tick
+
+
+class PortfolioStore:
+    """Session documents in Redis, each changed by one Lua script at a time.
+
+    Times are given by the caller, RFC 3339 in UTC with Z: the store reads no clock. Every method may raise
+    `StoreUnavailable`, `StoreFull`, `StoreReadOnly` or `StoreUnsupported`, and every one that names a session
+    `WrongType`. Cancelling a caller cancels its wait; the script may still run.
+    """
+
+    def __init__(
+        self,
+        client: RedisClient,
+        *,
+        ttl_seconds: int = 86_400,
+        max_results: int = 1_000,
+        max_holdings: int = 500,
+    ) -> None:
+        """Make a store over ``client``, which should have been opened with `all_scripts`.
+
+        Args:
+            client: The way to Redis.
+            ttl_seconds: How long a session lives after its client last did something.
+            max_results: How many results a document keeps, the newest ones.
+            max_holdings: How many lines a portfolio may have.
+        """
+        self._client = client
+        self._ttl = ttl_seconds
+        self._max_results = max_results
+        self._max_holdings = max_holdings
+
+    async def open_session(
+        self,
+        session_id: str,
+        *,
+        holdings: Mapping[str, float],
+        tick: Tick,
+        at: str,
+        price_lookup: PriceLookup | None = None,
+    ) -> Portfolio:
+        """Return the session's portfolio, creating the session with ``holdings`` if there is none.
+
+        Counts as the client's activity: the time to live starts anew.
+
+        Raises:
+            MissingPrices: There is no session, and a name of ``holdings`` has no price.
+            TooManyHoldings: ``holdings`` has more lines than allowed.
+        """
+        prices = Prices(tick, price_lookup)
+        text = checked_holdings(holdings, self._max_holdings)
+        try:
+            total = total_value(holdings, prices.find(holdings))
+        except MissingPrices:
+            # An existing session needs no prices to be opened.
+            try:
+                return await self.get_portfolio(session_id, at=at)
+            except SessionMissing:
+                pass
+            raise
+        document = new_document(
+            session_id, holdings=text, total=total, valued=prices.valued, at=checked_time(at)
+        )
+        opened = await self._open(session_id, document, at)
+        if opened is not None:
+            return opened
+        shares = {name: float(held) for name, held in holdings.items()}
+        return Portfolio(session_id, shares, 1, total, Valued(tick.tick_id, prices.as_of), None, created=True)
+
+    async def get_portfolio(self, session_id: str, *, at: str) -> Portfolio:
+        """Return the session's portfolio. Counts as the client's activity.
+
+        Raises:
+            SessionMissing: There is no such session.
+        """
+        portfolio = await self._open(session_id, "", at)
+        if portfolio is None:
+            raise AssertionError("open_session created a session from nothing")
+        return portfolio
+
+    async def start_analysis(
+        self, session_id: str, *, ticker: str, started_at: str, tick_id: int
+    ) -> RunStart:
+        """Make a new run the session's current one; whatever an older run still writes is refused.
+
+        Raises:
+            SessionMissing: There is no such session.
+        """
+        args = (checked_ticker(ticker), checked_time(started_at), tick_id, self._ttl)
+        # Sent twice it skips a number and does no other harm.
+        reply = await self._run("start_analysis", session_id, *args, idempotent=True)
+        return _replies.run_start(session_id, reply)
+
+    async def record_results(
+        self,
+        session_id: str,
+        *,
+        run_id: int,
+        version: int,
+        results: Sequence[bytes | str],
+        at: str,
+        finish: bool = False,
+        recorded: int | None = None,
+    ) -> None:
+        """Append results of the current run and drop the oldest beyond the limit.
+
+        Args:
+            session_id: The session.
+            run_id: The run that computed them.
+            version: The holdings' version it worked on.
+            results: JSON texts, one result each, oldest first.
+            at: Now.
+            finish: The run ends with these: nothing is current afterwards.
+            recorded: How many results of this run the caller has stored before. With it a call whose reply
+                was lost is sent again by itself and stored once; without it such a call raises
+                `StoreUnavailable`, and may have been stored.
+
+        Raises:
+            RunSuperseded: A newer run is current.
+            RunNotCurrent: No run is current.
+            PortfolioChanged: The holdings have another version now.
+            ResultsOutOfStep: The document counts other results of this run than ``recorded``.
+            SessionMissing: There is no such session.
+        """
+        before = "" if recorded is None else recorded
+        args = (run_id, version, before, checked_time(at), self._ttl, self._max_results, int(finish))
+        reply = await self._run(
+            "record_results", session_id, *args, *results, idempotent=recorded is not None
+        )
+        if reply[0] not in {b"ok", b"repeated"}:
+            raise _replies.refusal(session_id, reply)
+
+    async def finish_analysis(self, session_id: str, *, run_id: int) -> bool:
+        """Note that a run ended without its last result; False where it was not the current one any more.
+
+        Does not count as the client's activity.
+
+        Raises:
+            SessionMissing: There is no such session.
+        """
+        reply = await self._run("finish_analysis", session_id, run_id, idempotent=True)
+        if reply[0] in {b"superseded", b"not_running"}:
+            return False
+        if reply[0] != b"ok":
+            raise _replies.refusal(session_id, reply)
+        return True
+
+    async def set_holdings(
+        self,
+        session_id: str,
+        holdings: Mapping[str, float],
+        *,
+        tick: Tick,
+        at: str,
+        expected_version: int | None = None,
+        price_lookup: PriceLookup | None = None,
+    ) -> Portfolio:
+        """Replace the holdings and value them at ``tick``.
+
+        Raises:
+            VersionConflict: The holdings are not at ``expected_version``.
+            MissingPrices: A name of ``holdings`` has no price.
+            TooManyHoldings: More lines than allowed.
+            ValueOverflow: No number holds the value.
+            SessionMissing: There is no such session.
+        """
+        prices = Prices(tick, price_lookup)
+        text = checked_holdings(holdings, self._max_holdings)
+        total = number(total_value(holdings, prices.find(holdings)))
+        expected = "" if expected_version is None else expected_version
+        args = (expected, text, total, tick.tick_id, prices.as_of, checked_time(at), self._ttl)
+        reply = await self._run("set_holdings", session_id, *args)
+        if reply[0] != b"ok":
+            raise _replies.refusal(session_id, reply)
+        _, version, current = reply
+        return _replies.portfolio(
+            session_id,
+            holdings=text,
+            version=version,
+            total=total,
+            valued=prices.valued,
+            current=current,
+        )
+
+    async def trade(
+        self,
+        session_id: str,
+        ticker: str,
+        shares: float,
+        *,
+        tick: Tick,
+        at: str,
+        price_lookup: PriceLookup | None = None,
+    ) -> Portfolio:
+        """Add shares, negative to sell, to one line and value the holdings at ``tick``; a line of zero goes.
+
+        Raises:
+            MissingPrices: A name that is held, or the traded one, has no price.
+            TooManyHoldings: One line more than allowed.
+            ValueOverflow: No number holds the value.
+            SessionMissing: There is no such session.
+        """
+        prices = Prices(tick, price_lookup)
+        checked_time(at)
+        offer = prices.offer(1)
+        trade = (checked_ticker(ticker), number(shares), self._max_holdings)
+        rest = (tick.tick_id, prices.as_of, at, self._ttl)
+        reply = await self._run("trade", session_id, *trade, prices_text(offer), *rest)
+        if reply[0] == b"missing_prices":
+            missing = [name.decode() for name in reply[1:]]
+            found = prices.find(missing)
+            if len(found) < len(missing):
+                raise MissingPrices([name for name in missing if name not in found])
+            reply = await self._run("trade", session_id, *trade, prices_text({**offer, **found}), *rest)
+        if reply[0] == b"too_many_holdings":
+            raise TooManyHoldings(self._max_holdings)
+        if reply[0] != b"ok":
+            raise _replies.refusal(session_id, reply)
+        _, holdings, version, total, current = reply
+        return _replies.portfolio(
+            session_id,
+            holdings=holdings,
+            version=version,
+            total=total,
+            valued=prices.valued,
+            current=current,
+        )
+
+    async def revalue(
+        self, session_ids: Sequence[str], *, tick: Tick, price_lookup: PriceLookup | None = None
+    ) -> list[Revaluation]:
+        """Bring the totals of some sessions to ``tick``; one outcome each, in their order.
+
+        An older tick changes nothing. Does not count as the clients' activity.
+        """
+        revaluer = Revaluer(self._client, Prices(tick, price_lookup))
+        outcomes: list[Revaluation] = []
+        for window in revaluer.windows(session_ids):
+            outcomes += await revaluer.revalue(window)
+        return outcomes
+
+    async def revalue_all(
+        self,
+        tick: Tick,
+        *,
+        price_lookup: PriceLookup | None = None,
+        on_revalued: Callable[[Sequence[Revaluation]], None] | None = None,
+    ) -> SweepReport:
+        """Bring the total of every session to ``tick``.
+
+        Keys are found by SCAN and revalued in windows, a few at a time, so that memory stays bounded.
+        Cancelling it leaves some sessions at the older tick and nothing else.
+
+        Args:
+            tick: The prices.
+            price_lookup: Asked for names that the tick lacks.
+            on_revalued: Called with the outcomes of each window as it is done; must not raise or block.
+
+        Returns:
+            Counts by outcome. A key that is no session document is reported there and left as it is.
+        """
+        return await Sweep(self._client, Prices(tick, price_lookup), on_revalued).run()
+
+    async def get_results(
+        self, session_id: str, *, ticker: str | None = None, limit: int | None = None
+    ) -> list[dict[str, JsonValue]]:
+        """Return stored results, oldest first: of one ticker if named, the newest ``limit`` if given.
+
+        Reads all of them; not for the hot path.
+
+        Raises:
+            SessionMissing: There is no such session.
+        """
+        results = await read_results(self._client, session_id)
+        if ticker is not None:
+            results = [result for result in results if result.get("ticker") == ticker]
+        return results if limit is None else results[max(0, len(results) - limit) :]
+
+    async def get_document(self, session_id: str) -> dict[str, JsonValue]:
+        """Return the whole document, for tests and tools.
+
+        Raises:
+            SessionMissing: There is no such session.
+        """
+        return await read_document(self._client, session_id)
+
+    async def _open(self, session_id: str, document: str, at: str) -> Portfolio | None:
+        args = (document, checked_time(at), self._ttl)
+        reply = await self._run("open_session", session_id, *args, idempotent=True)
+        if reply[0] == b"created":
+            return None
+        if reply[0] != b"opened":
+            raise _replies.refusal(session_id, reply)
+        _, holdings, version, total, valued, current = reply
+        return _replies.portfolio(
+            session_id, holdings=holdings, version=version, total=total, valued=valued, current=current
+        )
+
+    async def _run(
+        self, name: str, session_id: str, *args: str | bytes | float, idempotent: bool = False
+    ) -> list[bytes]:
+        with translated():
+            reply: list[bytes] = await self._client.run_script(
+                script(name), [key_of(session_id)], args, idempotent=idempotent
+            )
+        return reply

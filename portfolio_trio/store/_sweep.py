@@ -1,0 +1,172 @@
+"""One tick over many sessions: windows of keys, a few in flight, nothing kept but counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final, cast
+
+import anyio
+
+from portfolio_trio.store import _replies
+from portfolio_trio.store._calls import translated
+from portfolio_trio.store._keys import KEY_PATTERN, key_of, session_of
+from portfolio_trio.store._prices import prices_text
+from portfolio_trio.store.errors import StoreError
+from portfolio_trio.store.models import Revaluation, SweepReport
+from portfolio_trio.store.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from portfolio_trio.redis import RedisClient
+    from portfolio_trio.store._prices import Prices
+    from portfolio_trio.store.models import Outcome
+
+# A script holds up every other caller of its server: some 64 documents of 30 holdings take one a
+# millisecond or two.
+WINDOW: Final = 64
+_IN_FLIGHT: Final = 4
+# Where a call takes one key, as many keys are on the way as there would be calls of a few.
+_IN_FLIGHT_SINGLE: Final = 32
+_EXAMPLES: Final = 10
+
+
+class Revaluer:
+    """Revalues documents at one tick."""
+
+    def __init__(self, client: RedisClient, prices: Prices) -> None:
+        self._client = client
+        self._prices = prices
+        self._window = WINDOW if client.many_keys else 1
+
+    def windows(self, session_ids: Sequence[str]) -> Iterable[Sequence[str]]:
+        """Cut sessions into what one call may take."""
+        return (session_ids[at : at + self._window] for at in range(0, len(session_ids), self._window))
+
+    async def revalue(self, session_ids: Sequence[str]) -> list[Revaluation]:
+        """Revalue one window; where prices are missing, ask for them and try those sessions once more.
+
+        Raises:
+            StoreError: Redis could not do it.
+        """
+        offer = self._prices.offer(len(session_ids))
+        outcomes = await self._call(session_ids, offer)
+        unpriced = dict.fromkeys(name for outcome in outcomes for name in outcome.unpriced)
+        found = self._prices.find(unpriced) if unpriced else {}
+        if not found:
+            return outcomes
+        again = [place for place, outcome in enumerate(outcomes) if outcome.unpriced]
+        second = await self._call([session_ids[place] for place in again], {**offer, **found})
+        for place, outcome in zip(again, second, strict=True):
+            outcomes[place] = outcome
+        return outcomes
+
+    async def _call(self, session_ids: Sequence[str], prices: Mapping[str, float]) -> list[Revaluation]:
+        args = (self._prices.tick_id, self._prices.as_of, prices_text(prices))
+        keys = [key_of(session_id) for session_id in session_ids]
+        try:
+            with translated():
+                replies = await self._client.run_script(script("revalue"), keys, args, idempotent=True)
+        except StoreError as error:
+            if type(error) is not StoreError:
+                raise
+            return await self._one_by_one(session_ids, prices)
+        return [_replies.revaluation(*pair) for pair in zip(session_ids, replies, strict=True)]
+
+    async def _one_by_one(self, session_ids: Sequence[str], prices: Mapping[str, float]) -> list[Revaluation]:
+        """A document on which the script fails must not keep the others of its window from their tick."""
+        if len(session_ids) == 1:
+            return [Revaluation(session_ids[0], "failed")]
+        return [(await self._call([session_id], prices))[0] for session_id in session_ids]
+
+
+class Sweep:
+    """All sessions at one tick."""
+
+    def __init__(
+        self,
+        client: RedisClient,
+        prices: Prices,
+        on_revalued: Callable[[Sequence[Revaluation]], None] | None,
+    ) -> None:
+        self._client = client
+        self._revaluer = Revaluer(client, prices)
+        self._tick_id = prices.tick_id
+        self._on_revalued = on_revalued
+        self._counts: Counter[Outcome] = Counter()
+        self._unpriced: dict[str, None] = {}
+        self._examples: list[Revaluation] = []
+        self._failure: StoreError | None = None
+
+    async def run(self) -> SweepReport:
+        """Find the sessions and revalue them.
+
+        Raises:
+            StoreError: Redis could not do it; some sessions may have been revalued.
+        """
+        send, receive = anyio.create_memory_object_stream[Sequence[str]](0)
+        workers = _IN_FLIGHT if self._client.many_keys else _IN_FLIGHT_SINGLE
+        with send, receive:
+            async with anyio.create_task_group() as group:
+                for _ in range(workers):
+                    group.start_soon(self._work, receive, group.cancel_scope)
+                try:
+                    await self._feed(send)
+                except StoreError as error:
+                    self._fail(error, group.cancel_scope)
+        if self._failure is not None:
+            raise self._failure
+        return self._report()
+
+    async def _feed(self, send: MemoryObjectSendStream[Sequence[str]]) -> None:
+        # An async generator that is left half-way must be closed by whoever left it.
+        pages = cast("AsyncGenerator[list[bytes], None]", self._client.scan_keys(KEY_PATTERN))
+        with translated():
+            async with send, aclosing(pages):
+                async for page in pages:
+                    for window in self._revaluer.windows(self._sessions(page)):
+                        await send.send(window)
+
+    def _sessions(self, page: Sequence[bytes]) -> list[str]:
+        sessions = []
+        for key in page:
+            session_id = session_of(key)
+            if session_id is None:
+                self._note([Revaluation(repr(key), "wrong_type")])
+            else:
+                sessions.append(session_id)
+        return sessions
+
+    async def _work(
+        self, receive: MemoryObjectReceiveStream[Sequence[str]], scope: anyio.CancelScope
+    ) -> None:
+        async for window in receive:
+            try:
+                outcomes = await self._revaluer.revalue(window)
+            except StoreError as error:
+                return self._fail(error, scope)
+            self._note(outcomes)
+            if self._on_revalued is not None:
+                self._on_revalued(outcomes)
+        return None
+
+    def _fail(self, error: StoreError, scope: anyio.CancelScope) -> None:
+        # Raised after the task group, so that it comes alone and not in a group.
+        self._failure = self._failure or error
+        scope.cancel()
+
+    def _note(self, outcomes: Sequence[Revaluation]) -> None:
+        for outcome in outcomes:
+            self._counts[outcome.outcome] += 1
+            if outcome.outcome not in {"revalued", "stale", "missing"} and len(self._examples) < _EXAMPLES:
+                self._examples.append(outcome)
+            for name in outcome.unpriced:
+                if len(self._unpriced) < _EXAMPLES:
+                    self._unpriced[name] = None
+
+    def _report(self) -> SweepReport:
+        return SweepReport(self._tick_id, dict(self._counts), tuple(self._unpriced), tuple(self._examples))

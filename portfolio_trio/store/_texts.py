@@ -1,0 +1,112 @@
+"""What goes into a script: JSON text made here, and the checks that keep it JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.store.errors import MissingPrices, TooManyHoldings, ValueOverflow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
+# The scripts cut names out of JSON text; this grammar has nothing that would need escaping there.
+_TICKER: Final = re.compile(r"[A-Z][A-Z0-9.\-]{0,14}", re.ASCII)
+
+
+def checked_time(text: str) -> str:
+    """Return ``text``, if it is RFC 3339 in UTC with Z.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not _TIME.fullmatch(text):
+        raise ValueError(f"{text!r} is no time; write RFC 3339 in UTC, such as 2026-11-22T09:30:00.125Z")
+    return text
+
+
+def checked_ticker(text: str) -> str:
+    """Return ``text``, if it is a ticker in upper case.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not _TICKER.fullmatch(text):
+        raise ValueError(f"{text!r} is no ticker; check requests before they reach the store")
+    return text
+
+
+def number(value: float) -> str:
+    """Return a finite number as JSON text that every engine reads back to the same double.
+
+    Raises:
+        ValueError: It is infinite or not a number.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no JSON number")
+    return f"{value:.17g}"
+
+
+def numbers_by_ticker(values: Mapping[str, float]) -> str:
+    """Return an object of numbers as JSON text, in the mapping's order.
+
+    Raises:
+        ValueError: A name is no ticker, or a number is not finite.
+    """
+    return "{" + ",".join(f'"{checked_ticker(name)}":{number(value)}' for name, value in values.items()) + "}"
+
+
+def checked_holdings(holdings: Mapping[str, float], limit: int) -> str:
+    """Return holdings as JSON text.
+
+    Raises:
+        TooManyHoldings: More lines than ``limit``.
+        ValueError: A name is no ticker, or a number of shares is not finite.
+    """
+    if len(holdings) > limit:
+        raise TooManyHoldings(limit)
+    return numbers_by_ticker(holdings)
+
+
+def total_value(holdings: Mapping[str, float], prices: Mapping[str, float]) -> float:
+    """Sum shares times price in the mapping's order, as the scripts do; a line of zero shares needs no price.
+
+    Raises:
+        MissingPrices: Names that ``prices`` lacks.
+        ValueOverflow: No double holds the sum.
+    """
+    unpriced = [name for name, shares in holdings.items() if shares and name not in prices]
+    if unpriced:
+        raise MissingPrices(unpriced)
+    total = 0.0
+    for name, shares in holdings.items():
+        if name in prices:
+            total += float(shares) * prices[name]
+    if not math.isfinite(total):
+        raise ValueOverflow
+    return total
+
+
+def valued_text(tick_id: int, as_of: str) -> str:
+    """Return ``valued`` as JSON text."""
+    return f'{{"tick_id":{tick_id},"as_of":"{as_of}"}}'
+
+
+def new_document(session_id: str, *, holdings: str, total: float, valued: str, at: str) -> str:
+    """Return the document of a new session as JSON text.
+
+    Args:
+        session_id: The session.
+        holdings: As JSON text.
+        total: Their value, in currency units.
+        valued: Which prices that stands for, as JSON text.
+        at: Now.
+    """
+    return (
+        f'{{"session_id":{json.dumps(session_id)},"holdings":{holdings},"version":1,'
+        f'"total_value":{number(total)},"valued":{valued},'
+        f'"run_counter":0,"current_analysis":null,"analysis_results":[],"last_activity":"{at}"}}'
+    )

@@ -1,0 +1,164 @@
+"""What the store raises; nothing of redis-py leaks past these."""
+
+# The names say what is the case, as trio.Cancelled does; an "Error" at the end of each adds nothing.
+# ruff: noqa: N818
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class StoreError(Exception):
+    """The store did not do what it was asked to; the document is unchanged unless a subclass says otherwise.
+
+    Attributes:
+        retryable: The same call may work later, without anything else being done.
+    """
+
+    retryable: ClassVar[bool] = False
+
+
+class StoreUnavailable(StoreError):
+    """Redis did not answer.
+
+    Attributes:
+        sent: False when Redis cannot have seen the call. True when the outcome is unknown: it may have
+            been carried out.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class StoreFull(StoreError):
+    """Redis has reached its ``maxmemory`` and refuses writes: raise it, or let sessions expire sooner."""
+
+    retryable = True
+
+
+class StoreReadOnly(StoreError):
+    """Redis refuses writes, as a replica or because it cannot save: use a writable primary."""
+
+    retryable = True
+
+
+class StoreUnsupported(StoreError):
+    """This Redis lacks what the store needs; the message says what and what to use instead."""
+
+
+class SessionMissing(StoreError):
+    """There is no such session, or no longer: open it anew."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} does not exist or has expired; open it again")
+        self.session_id = session_id
+
+
+class WrongType(StoreError):
+    """The session's key holds something that is no session document; it was left as it is."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"the key of session {session_id!r} holds something else than a session document; "
+            "it was left untouched: look at it, then delete or rename it"
+        )
+        self.session_id = session_id
+
+
+class RunSuperseded(StoreError):
+    """A newer run is the session's current one; the older may write no more.
+
+    Attributes:
+        current: run_id of the newer run.
+    """
+
+    def __init__(self, session_id: str, current: int) -> None:
+        super().__init__(f"run {current} is the current one of session {session_id!r} now")
+        self.session_id = session_id
+        self.current = current
+
+
+class RunNotCurrent(StoreError):
+    """No run is current: this one has been finished or cancelled and may write no more."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"no analysis is running for session {session_id!r}; start one")
+        self.session_id = session_id
+
+
+class PortfolioChanged(StoreError):
+    """The holdings have changed since the run started; start it again on the new ones.
+
+    Attributes:
+        version: The version held now.
+    """
+
+    def __init__(self, session_id: str, version: int) -> None:
+        super().__init__(f"the holdings of session {session_id!r} are at version {version} now; start again")
+        self.session_id = session_id
+        self.version = version
+
+
+class ResultsOutOfStep(StoreError):
+    """The caller counted other results of its run than the document does.
+
+    Attributes:
+        recorded: How many results of the run the document counts.
+    """
+
+    def __init__(self, session_id: str, recorded: int) -> None:
+        super().__init__(
+            f"{recorded} results of this run are stored in session {session_id!r}, not as many as stated"
+        )
+        self.session_id = session_id
+        self.recorded = recorded
+
+
+class VersionConflict(StoreError):
+    """The holdings are not at the version the caller expected; read them again and decide anew.
+
+    Attributes:
+        version: The version held now.
+    """
+
+    def __init__(self, session_id: str, version: int) -> None:
+        super().__init__(f"the holdings of session {session_id!r} are at version {version}; read them again")
+        self.session_id = session_id
+        self.version = version
+
+
+class TooManyHoldings(StoreError):
+    """The portfolio would have more lines than allowed.
+
+    Attributes:
+        limit: How many are allowed.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a portfolio may have {limit} holdings at most; sell one first")
+        self.limit = limit
+
+
+class MissingPrices(StoreError):
+    """Names that are held have no usable price (finite and above zero) at this tick.
+
+    Attributes:
+        tickers: Their names.
+    """
+
+    def __init__(self, tickers: Sequence[str]) -> None:
+        super().__init__(f"no price for {', '.join(tickers)} at this tick")
+        self.tickers = tuple(tickers)
+
+
+class ValueOverflow(StoreError):
+    """Shares times prices is more than a number can hold: hold fewer shares."""
+
+    def __init__(self) -> None:
+        super().__init__("the portfolio's value is beyond what a number can hold; hold fewer shares")

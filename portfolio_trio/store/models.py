@@ -1,0 +1,152 @@
+"""What the store gives out: parts of the session document, and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+PriceLookup: TypeAlias = Callable[[Iterable[str]], Mapping[str, float]]
+"""Prices of names that the tick's own prices lack; a name it cannot price is left out."""
+
+
+class Tick(Protocol):
+    """The prices of one moment, as a price book publishes them."""
+
+    @property
+    def tick_id(self) -> int:
+        """Rises with every tick."""
+
+    @property
+    def as_of(self) -> str:
+        """When the prices were quoted, RFC 3339 in UTC with Z."""
+
+    @property
+    def prices(self) -> Mapping[str, float]:
+        """Price per share by ticker, in currency units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """Which prices a total stands for.
+
+    Attributes:
+        tick_id: The tick.
+        as_of: When its prices were quoted, RFC 3339 in UTC with Z.
+    """
+
+    tick_id: int
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentAnalysis:
+    """The run that may write.
+
+    Attributes:
+        ticker: What it analyses.
+        started_at: RFC 3339 in UTC with Z.
+        run_id: Its number within the session.
+        version: The holdings' version it works on.
+        tick_id: The newest tick when it was started.
+        recorded: How many of its results are stored.
+    """
+
+    ticker: str
+    started_at: str
+    run_id: int
+    version: int
+    tick_id: int
+    recorded: int
+
+
+@dataclass(frozen=True, slots=True)
+class Portfolio:
+    """A session's state without its results.
+
+    Attributes:
+        session_id: The session.
+        holdings: Shares by ticker, fractional and negative ones too, in document order.
+        version: Rises by one with each change of the holdings.
+        total_value: Sum of shares times price, in currency units.
+        valued: The prices behind ``total_value``.
+        current_analysis: The run that may write; None when nothing runs.
+        created: This call created the session.
+    """
+
+    session_id: str
+    holdings: Mapping[str, float]
+    version: int
+    total_value: float
+    valued: Valued
+    current_analysis: CurrentAnalysis | None
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """What a run starts from.
+
+    Attributes:
+        run_id: Its number within the session; higher than that of every earlier run.
+        holdings: Shares by ticker, in document order.
+        version: The holdings' version; every write of the run states it.
+        total_value: As last valued, in currency units.
+    """
+
+    run_id: int
+    holdings: Mapping[str, float]
+    version: int
+    total_value: float
+
+
+Outcome = Literal["revalued", "stale", "missing", "missing_prices", "wrong_type", "overflow", "failed"]
+"""What became of one document: ``stale`` had this tick or a newer one already, ``missing`` has expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revaluation:
+    """One session at one tick.
+
+    Attributes:
+        session_id: The session, or the whole key where it is not one of a session.
+        outcome: Whether it was revalued, or why not; anything but ``revalued`` changed nothing.
+        before: The total until now, in currency units; only where it was revalued.
+        after: The total at this tick; only where it was revalued.
+        unpriced: Held names without a price; only with ``missing_prices``.
+    """
+
+    session_id: str
+    outcome: Outcome
+    before: float | None = None
+    after: float | None = None
+    unpriced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """One tick over all sessions.
+
+    Attributes:
+        tick_id: The tick.
+        counts: Documents by outcome; one that SCAN showed twice counts as ``stale`` the second time.
+        unpriced: Held names without a price, the first few of them.
+        examples: The first few documents that could not be revalued.
+    """
+
+    tick_id: int
+    counts: Mapping[Outcome, int]
+    unpriced: tuple[str, ...]
+    examples: tuple[Revaluation, ...]
+
+    @property
+    def revalued(self) -> int:
+        """How many documents have the new total."""
+        return self.counts.get("revalued", 0)
+
+    @property
+    def errors(self) -> int:
+        """How many documents should have been revalued and were not."""
+        return sum(self.counts.values()) - sum(
+            self.counts.get(fine, 0) for fine in ("revalued", "stale", "missing")
+        )

@@ -1,0 +1,177 @@
+"""The session document in plain Python: what every engine has to agree with."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from portfolio_trio.store import (
+    MissingPrices,
+    PortfolioChanged,
+    ResultsOutOfStep,
+    RunNotCurrent,
+    RunSuperseded,
+    SessionMissing,
+    TooManyHoldings,
+    VersionConflict,
+)
+from tests.store.engines import TTL, FakeTick
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Document = dict[str, Any]
+
+
+class Model:
+    """One session; each method is one call of the store, and raises as it does."""
+
+    def __init__(self, max_results: int, max_holdings: int) -> None:
+        self._max_results, self._max_holdings = max_results, max_holdings
+        self._document: Document | None = None
+        self._expires = 0.0
+        self.now = 0.0
+
+    def document(self) -> Document:
+        if self._document is None or self.now > self._expires:
+            self._document = None
+            raise SessionMissing("s")
+        return self._document
+
+    def _touch(self, at: str) -> Document:
+        document = self.document()
+        document["last_activity"] = at
+        self._expires = self.now + TTL
+        return document
+
+    def open(self, holdings: Mapping[str, float], tick: FakeTick, at: str) -> bool:
+        if len(holdings) > self._max_holdings:
+            raise TooManyHoldings(self._max_holdings)
+        try:
+            self._touch(at)
+        except SessionMissing:
+            self._document = {
+                "session_id": "s",
+                "holdings": dict(holdings),
+                "version": 1,
+                "total_value": _total(holdings, tick),
+                "valued": {"tick_id": tick.tick_id, "as_of": tick.as_of},
+                "run_counter": 0,
+                "current_analysis": None,
+                "analysis_results": [],
+                "last_activity": at,
+            }
+            self._expires = self.now + TTL
+            return True
+        return False
+
+    def start(self, ticker: str, at: str, tick_id: int) -> int:
+        document = self._touch(at)
+        document["run_counter"] += 1
+        document["current_analysis"] = {
+            "ticker": ticker,
+            "started_at": at,
+            "run_id": document["run_counter"],
+            "version": document["version"],
+            "tick_id": tick_id,
+            "recorded": 0,
+        }
+        return int(document["run_counter"])
+
+    def record(
+        self,
+        run_id: int,
+        version: int,
+        results: Sequence[Document],
+        at: str,
+        *,
+        finish: bool,
+        recorded: int | None,
+    ) -> None:
+        document = self.document()
+        current = document["current_analysis"]
+        if current is None:
+            if (
+                finish
+                and results
+                and recorded is not None
+                and self._ended_with(run_id, recorded + len(results))
+            ):
+                return
+            raise RunNotCurrent("s")
+        if current["run_id"] != run_id:
+            raise RunSuperseded("s", current["run_id"])
+        if not finish and results and recorded is not None and current["recorded"] == recorded + len(results):
+            return
+        if document["version"] != version:
+            raise PortfolioChanged("s", document["version"])
+        if recorded is not None and current["recorded"] != recorded:
+            raise ResultsOutOfStep("s", current["recorded"])
+        self._touch(at)
+        document["analysis_results"] = (document["analysis_results"] + list(results))[-self._max_results :]
+        current["recorded"] += len(results)
+        if finish:
+            document["current_analysis"] = None
+
+    def _ended_with(self, run_id: int, count: int) -> bool:
+        tail = self.document()["analysis_results"][-count:]
+        return len(tail) == count and all(found["run_id"] == run_id for found in tail)
+
+    def finish(self, run_id: int) -> bool:
+        document = self.document()
+        current = document["current_analysis"]
+        if current is None or current["run_id"] != run_id:
+            return False
+        document["current_analysis"] = None
+        return True
+
+    def set_holdings(
+        self, holdings: Mapping[str, float], tick: FakeTick, at: str, expected: int | None
+    ) -> int:
+        if len(holdings) > self._max_holdings:
+            raise TooManyHoldings(self._max_holdings)
+        total = _total(holdings, tick)
+        document = self.document()
+        if expected is not None and document["version"] != expected:
+            raise VersionConflict("s", document["version"])
+        return self._change(dict(holdings), total, tick, at)
+
+    def trade(self, ticker: str, shares: float, tick: FakeTick, at: str) -> int:
+        holdings = copy.copy(self.document()["holdings"])
+        held = holdings.get(ticker, 0) + shares
+        if held:
+            holdings[ticker] = held
+        else:
+            holdings.pop(ticker, None)
+        if len(holdings) > self._max_holdings and ticker not in self.document()["holdings"]:
+            raise TooManyHoldings(self._max_holdings)
+        return self._change(holdings, _total(holdings, tick), tick, at)
+
+    def _change(self, holdings: dict[str, float], total: float, tick: FakeTick, at: str) -> int:
+        document = self._touch(at)
+        document["holdings"] = holdings
+        document["version"] += 1
+        document["total_value"] = total
+        document["valued"] = {"tick_id": tick.tick_id, "as_of": tick.as_of}
+        return int(document["version"])
+
+    def revalue(self, tick: FakeTick) -> str:
+        try:
+            document = self.document()
+        except SessionMissing:
+            return "missing"
+        if document["valued"]["tick_id"] >= tick.tick_id:
+            return "stale"
+        try:
+            document["total_value"] = _total(document["holdings"], tick)
+        except MissingPrices:
+            return "missing_prices"
+        document["valued"] = {"tick_id": tick.tick_id, "as_of": tick.as_of}
+        return "revalued"
+
+
+def _total(holdings: Mapping[str, float], tick: FakeTick) -> float:
+    unpriced = [name for name, shares in holdings.items() if shares and name not in tick.prices]
+    if unpriced:
+        raise MissingPrices(unpriced)
+    return sum(shares * tick.prices.get(name, 0) for name, shares in holdings.items())

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from portfolio_trio.redis import open_redis
+from portfolio_trio.store import PortfolioStore, RunSuperseded, all_scripts, check_engine
+from tests.store.engines import AT, HOLDINGS, TICK, FakeTick
+from tests.support.redis_servers import path_binary, private_cluster
+
+pytestmark = pytest.mark.trio
+
+
+async def test_every_script_works_where_keys_lie_on_several_nodes() -> None:
+    binary = path_binary()
+    if binary is None:
+        pytest.skip("no server on the PATH")
+    with private_cluster(binary) as servers:
+        if b"json" not in repr(servers[0].do("MODULE LIST")).lower().encode():
+            pytest.skip("the server on the PATH has no JSON")
+        nodes = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+        async with open_redis(f"redis+cluster://{nodes}", scripts=all_scripts()) as client:
+            await check_engine(client)
+            store = PortfolioStore(client)
+            names = [f"s{number}" for number in range(40)]
+            for name in names:
+                await store.open_session(name, holdings=HOLDINGS, tick=TICK, at=AT)
+            for name in names[:5]:
+                first = await store.start_analysis(name, ticker="AAPL", started_at=AT, tick_id=1)
+                run = await store.start_analysis(name, ticker="AAPL", started_at=AT, tick_id=1)
+                with pytest.raises(RunSuperseded):
+                    await store.record_results(
+                        name, run_id=first.run_id, version=1, results=["{}"], at=AT, recorded=0
+                    )
+                await store.record_results(
+                    name, run_id=run.run_id, version=1, results=["{}"], at=AT, finish=True
+                )
+                assert not await store.finish_analysis(name, run_id=run.run_id)
+                assert (await store.trade(name, "AAPL", 1, tick=TICK, at=AT)).version == 2
+                assert (await store.set_holdings(name, HOLDINGS, tick=TICK, at=AT)).version == 3
+                assert len(await store.get_results(name)) == 1
+            large = {**TICK.prices, **{f"T{number}": 1.0 for number in range(500)}}
+            report = await store.revalue_all(FakeTick(2, prices=large))
+            assert (report.revalued, report.errors) == (len(names), 0)
+            assert all(server.do("DBSIZE") for server in servers)

@@ -1,0 +1,125 @@
+"""What a client may send, and what it is told when it sends something else."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portfolio_trio.protocol.codes import ERRORS, ErrorCode
+from portfolio_trio.protocol.fields import MAX_HOLDINGS
+from portfolio_trio.protocol.messages import Analyze, MetricFailure, RequestError, SetHoldings, parse_request
+
+TICKERS = st.from_regex(r"\A[A-Z][A-Z0-9.\-]{0,14}\Z")
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def refusal(frame: str | bytes) -> tuple[str, str]:
+    with pytest.raises(RequestError) as caught:
+        parse_request(frame)
+    return caught.value.answer.code, caught.value.answer.detail
+
+
+@given(TICKERS)
+def test_tickers_are_upper_cased(ticker: str) -> None:
+    request = parse_request(json.dumps({"action": "analyze", "ticker": ticker.lower()}))
+    assert isinstance(request, Analyze)
+    assert request.ticker == ticker
+
+
+@pytest.mark.parametrize("ticker", ["", " ", "A B", "1A", ".A", "A" * 16, "Ä", "ß", "A\n", "A\u0000", "$A"])
+def test_what_is_no_ticker_is_refused(ticker: str) -> None:
+    code, detail = refusal(json.dumps({"action": "analyze", "ticker": ticker}))
+    assert code == "invalid_message"
+    assert "is not a ticker" in detail
+
+
+@pytest.mark.parametrize("ticker", [None, 5, True, ["AAPL"], {}])
+def test_a_ticker_is_text(ticker: object) -> None:
+    assert refusal(json.dumps({"action": "analyze", "ticker": ticker}))[0] == "invalid_message"
+
+
+@given(st.dictionaries(TICKERS, st.floats(-1e15, 1e15), max_size=20))
+def test_finite_holdings_pass_unchanged(holdings: dict[str, float]) -> None:
+    request = parse_request(json.dumps({"action": "set_holdings", "holdings": holdings}))
+    assert isinstance(request, SetHoldings)
+    assert request.holdings == holdings
+
+
+@pytest.mark.parametrize(
+    "shares", ["NaN", "Infinity", "-Infinity", "1e999", "1e16", '"5"', "true", "null", "[1]"]
+)
+def test_shares_are_finite_numbers(shares: str) -> None:
+    assert refusal(f'{{"action":"set_holdings","holdings":{{"AAPL":{shares}}}}}')[0] == "invalid_message"
+    assert refusal(f'{{"action":"trade","ticker":"AAPL","shares":{shares}}}')[0] == "invalid_message"
+
+
+def test_holdings_have_a_limit_of_their_own() -> None:
+    def frame(count: int) -> str:
+        return json.dumps({"action": "set_holdings", "holdings": {f"T{n}": 1 for n in range(count)}})
+
+    assert isinstance(parse_request(frame(MAX_HOLDINGS)), SetHoldings)
+    assert refusal(frame(MAX_HOLDINGS + 1))[0] == "too_many_holdings"
+
+
+def test_the_id_of_a_wrong_request_is_echoed() -> None:
+    for frame in ('{"action":"analyze","id":"a"}', '{"action":"delete","id":"a"}', '{"id":"a"}'):
+        with pytest.raises(RequestError) as caught:
+            parse_request(frame)
+        assert caught.value.answer.id == "a"
+
+
+@pytest.mark.parametrize("request_id", [1.5, True, [1], {}, "x" * 129, 2**60])
+def test_an_id_that_is_none_is_refused_and_not_echoed(request_id: object) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_request(json.dumps({"action": "cancel", "id": request_id}))
+    assert caught.value.answer.id is None
+
+
+@given(st.text() | st.binary())
+def test_any_frame_is_a_request_or_has_a_named_answer(frame: str | bytes) -> None:
+    code, detail = refusal(frame)
+    assert code in {"invalid_message", "unknown_action"}
+    assert detail.startswith(("Invalid message: ", "Unknown action: "))
+
+
+@given(st.dictionaries(st.sampled_from(["action", "ticker", "holdings", "shares", "id", "limit"]), ANYTHING))
+def test_any_json_is_a_request_or_has_a_named_answer(document: dict[str, Any]) -> None:
+    for action in ("analyze", "cancel", "set_holdings", "trade", "get_results"):
+        try:
+            parse_request(json.dumps({**document, "action": action}))
+        except RequestError as error:
+            text = error.answer.to_json()
+            assert len(text) < 1000
+            assert json.loads(text)["detail"].startswith(("Invalid message: ", "Too many holdings: "))
+
+
+def test_every_code_has_a_meaning() -> None:
+    assert set(ERRORS) == set(ErrorCode)
+
+
+def test_a_metric_failure_is_an_error_for_clients_that_know_no_other() -> None:
+    failure = MetricFailure(ticker="A", metric="mine", code="my_own_code", detail="why", run_id=4)
+    error = json.loads(failure.as_error().to_json())
+    assert error == {
+        "type": "error",
+        "code": "my_own_code",
+        "detail": "why",
+        "retryable": False,
+        "ticker": "A",
+        "metric": "mine",
+        "run_id": 4,
+    }
+
+
+def test_no_infinity_can_be_made_of_finite_json() -> None:
+    assert math.isinf(float("1e999"))
+    assert refusal('{"action":"trade","ticker":"A","shares":1e999}')[0] == "invalid_message"

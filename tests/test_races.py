@@ -1,0 +1,181 @@
+"""What happens when a decision falls into the middle of a store call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from portfolio_trio.settings import Delay
+from portfolio_trio.store import PortfolioStore, StoreUnavailable
+from tests.support.house import House, open_house, results
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+pytestmark = pytest.mark.trio
+
+
+class Meddler:
+    """A store that does what the real one does, and something else before or after one of its calls."""
+
+    def __init__(
+        self,
+        store: PortfolioStore,
+        call: str,
+        *,
+        before: Callable[[], Awaitable[None]] | None = None,
+        after: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._store = store
+        self._call = call
+        self._before = before
+        self._after = after
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        if name != self._call:
+            return method
+
+        async def meddled(*args: Any, **more: Any) -> Any:
+            if self._before is not None:
+                await self._before()
+            outcome = await method(*args, **more)
+            if self._after is not None:
+                await self._after()
+            return outcome
+
+        return meddled
+
+
+def meddle(house: House, call: str, **hooks: Callable[[], Awaitable[None]]) -> None:
+    house.server.services.store = Meddler(house.store, call, **hooks)  # type: ignore[assignment]
+
+
+async def a_second() -> None:
+    await trio.sleep(1)
+
+
+async def test_a_run_cancelled_while_it_starts_does_not_stay_in_the_document(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        # The script has run, its reply is on the way.
+        meddle(house, "start_analysis", after=a_second)
+        await client.send("analyze", ticker="AAPL")
+        await trio.sleep(0.5)
+        assert (await client.ask("cancel"))["type"] == "analysis_cancelled"
+        await trio.sleep(1)
+        assert (await house.document())["current_analysis"] is None
+        assert await client.silence(1) == []
+
+
+async def test_a_store_that_hangs_while_a_run_starts_holds_a_switch_up_for_a_bounded_time(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        meddle(house, "start_analysis", before=trio.sleep_forever)
+        await client.send("analyze", ticker="AAPL")
+        await trio.sleep(0.5)
+        asked = trio.current_time()
+        await client.ask("cancel")
+        assert trio.current_time() - asked <= 2
+
+
+async def test_only_one_of_three_sockets_runs_at_a_time(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=Delay(2, 2)) as house:
+        sockets = [await house.connect() for _ in range(3)]
+        viewer = await house.connect(events=True)
+        meddle(house, "start_analysis", after=a_second)
+        for socket, ticker in zip(sockets, ("AAPL", "GOOGL", "MSFT"), strict=True):
+            await socket.send("analyze", ticker=ticker)
+            await trio.sleep(0.1)
+        events = await viewer.until("analysis_completed")
+        started = [f["ticker"] for f in events if f["type"] == "analysis_started"]
+        assert started[-1] == "MSFT"
+        assert {ticker for ticker, _ in results(events)} == {"MSFT"}
+        for early in sockets[:2]:
+            assert [f["code"] for f in await early.silence(1)] == ["superseded"]
+
+
+async def test_results_whose_end_was_decided_while_they_were_recorded_are_not_sent(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        viewer = await house.connect(events=True)
+
+        async def holdings_change_under_it() -> None:
+            house.server.services.store = store
+            (room,) = house.server.services.hub.rooms
+            room.restart_runs()
+
+        store = house.store
+        meddle(house, "record_results", after=holdings_change_under_it)
+        await client.send("analyze", ticker="AAPL")
+        events = await viewer.until("analysis_completed")
+        assert {f["run_id"] for f in events if f["type"] == "analysis_result"} == {2}
+        assert {f["run_id"] for f in await client.take(5)} == {2}
+
+
+@pytest.mark.parametrize("call", ["open_session", "start_analysis", "record_results", "set_holdings"])
+async def test_a_store_that_is_away_is_said_to_be_and_is_used_again_when_it_is_back(
+    autojump_clock: MockClock, call: str
+) -> None:
+    async with open_house() as house:
+        working = house.store
+
+        async def away() -> None:
+            raise StoreUnavailable("Redis is away", sent=False)
+
+        meddle(house, call, before=away)
+        client = await house.connect()
+        if call == "open_session":
+            # Said once on connect, and again to whoever asks.
+            assert (await client.receive())["code"] == "unavailable"
+        request: dict[str, Any] = {"ticker": "AAPL"}
+        action = "analyze"
+        if call == "set_holdings":
+            action, request = "set_holdings", {"holdings": {"AAPL": 1}}
+        answer = await client.ask(action, **request)
+        assert (answer["code"], answer["retryable"]) == ("unavailable", True)
+        house.server.services.store = working
+        await client.send("analyze", ticker="AAPL")
+        assert len(results(await client.take(5))) == 5
+        assert (await house.document())["current_analysis"] is None
+
+
+async def test_a_portfolio_that_never_rests_ends_the_request_with_an_error(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+
+        async def changes_again() -> None:
+            (room,) = house.server.services.hub.rooms
+            room.restart_runs()
+
+        meddle(house, "record_results", after=changes_again)
+        answer = await client.ask("analyze", ticker="AAPL", id=4)
+        assert (answer["code"], answer["id"], answer["retryable"]) == ("portfolio_changed", 4, True)
+        assert (await client.ask("get_portfolio"))["type"] == "portfolio"
+
+
+async def test_a_metric_that_raises_ends_itself_and_not_the_run(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    from portfolio_trio.metrics import BUILT_IN, AnalysisInputs, metric  # noqa: PLC0415 - for this story only
+
+    @metric("broken")
+    def broken(inputs: AnalysisInputs) -> float:
+        raise RuntimeError(inputs.ticker)
+
+    async with open_house(metrics=BUILT_IN.extended(broken)) as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="AAPL")
+        frames = await client.take(6)
+        assert len(results(frames)) == 5
+        assert (frames[5]["code"], frames[5]["metric"]) == ("metric_failed", "broken")
+        assert "RuntimeError: AAPL" in caplog.text

@@ -1,0 +1,284 @@
+"""The server as a process, on real sockets, with clients of others."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tests.support.house import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.store.engines import Engine
+
+PATIENCE = 30
+
+
+class Process:
+    """``portfolio-trio serve`` on a free port."""
+
+    def __init__(self, *flags: str) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "portfolio_trio", "serve", "--port", "0", *flags],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        self.log: list[str] = []
+        self.port = 0
+        self._reader = threading.Thread(target=self._drain)
+
+    def wait_until_it_serves(self) -> None:
+        assert self.popen.stderr is not None
+        for line in self.popen.stderr:
+            self.log.append(line)
+            if match := re.search(r"serving ws://[^:]+:(\d+)", line):
+                self.port = int(match.group(1))
+                # So that a full pipe never holds the server up.
+                self._reader.start()
+                return
+        raise AssertionError("".join(self.log))
+
+    def _drain(self) -> None:
+        assert self.popen.stderr is not None
+        self.log.extend(self.popen.stderr)
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait(PATIENCE)
+        if self._reader.is_alive():
+            self._reader.join(PATIENCE)
+        assert self.popen.stderr is not None
+        self.popen.stderr.close()
+
+    def end(self, by: signal.Signals) -> int:
+        self.popen.send_signal(by)
+        return self.popen.wait(PATIENCE)
+
+    def websocket(self, session: str = "s", **options: Any) -> ClientConnection:
+        client: ClientConnection = connect(
+            f"ws://127.0.0.1:{self.port}/ws/{session}", open_timeout=PATIENCE, **options
+        )
+        return client
+
+    def get(self, path: str) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+
+@contextmanager
+def serving(*flags: str) -> Iterator[Process]:
+    process = Process(*flags)
+    try:
+        process.wait_until_it_serves()
+        yield process
+    finally:
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[Process]:
+    with serving("--max-message-bytes", "262144", "--header-seconds", "1") as started:
+        yield started
+
+
+def ask(socket: ClientConnection, **request: object) -> dict[str, Any]:
+    socket.send(json.dumps(request))
+    answer: dict[str, Any] = json.loads(socket.recv(PATIENCE))
+    return answer
+
+
+def analyze(socket: ClientConnection, ticker: str = "AAPL") -> list[str]:
+    socket.send(json.dumps({"action": "analyze", "ticker": ticker}))
+    frames = [json.loads(socket.recv(PATIENCE)) for _ in METRICS]
+    assert {(frame["type"], frame["ticker"]) for frame in frames} == {("analysis_result", ticker)}
+    return [frame["metric"] for frame in frames]
+
+
+def upgrade(path: bytes, *, host: bytes = b"h", connection: bytes = b"Upgrade") -> bytes:
+    head = b"GET %b HTTP/1.1\r\nHost: %b\r\nUpgrade: websocket\r\nConnection: %b\r\n\r\n"
+    return head % (path, host, connection)
+
+
+def raw(process: Process, data: bytes) -> bytes:
+    """Send bytes, say that this was all, and read to the end."""
+    with socket.create_connection(("127.0.0.1", process.port), timeout=PATIENCE) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while chunk := connection.recv(65_536):
+                answer += chunk
+        except ConnectionResetError:
+            pass
+        return answer
+
+
+def test_the_whole_of_the_first_protocol(engine: Engine) -> None:
+    with serving("--redis-url", engine.url) as process, process.websocket() as client:
+        assert analyze(client) == list(METRICS)
+        assert ask(client, action="delete")["detail"] == "Unknown action: delete"
+        assert ask(client, action="analyze")["detail"].startswith("Invalid message: ")
+        client.send(b"\x00\x01")
+        assert json.loads(client.recv(PATIENCE))["code"] == "invalid_message"
+        assert ask(client, action="set_holdings", holdings={"MSFT": 1, "JPM": -2.5})["version"] == 2
+        assert analyze(client, "JPM") == list(METRICS)
+        assert ask(client, action="cancel")["type"] == "analysis_cancelled"
+        assert len(ask(client, action="get_results")["results"]) == 10
+        assert ask(client, action="get_portfolio")["current_analysis"] is None
+        assert process.get("/ready")[0] == 200
+        assert process.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_with_clients_connected(by: signal.Signals) -> None:
+    with serving("--metric-delay-seconds", "30", "--drain-seconds", "0.2") as process:
+        with process.websocket() as client:
+            client.send(json.dumps({"action": "analyze", "ticker": "AAPL"}))
+            assert ask(client, action="get_portfolio")["type"] == "portfolio"
+            assert process.end(by) == 0
+            assert json.loads(client.recv(PATIENCE))["code"] == "draining"
+            with pytest.raises(ConnectionClosed) as closed:
+                client.recv(PATIENCE)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1001
+        assert "Traceback" not in "".join(process.log)
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with serving("--metric-delay-seconds", "1000", "--drain-seconds", "1000") as process:
+        with process.websocket() as client:
+            client.send(json.dumps({"action": "analyze", "ticker": "AAPL"}))
+            assert ask(client, action="get_portfolio")["current_analysis"] is not None
+            process.popen.send_signal(signal.SIGTERM)
+            while not any("draining" in line for line in process.log):
+                assert ask(client, action="get_portfolio")["type"] == "portfolio"
+            assert process.end(signal.SIGTERM) == 0
+        assert "Traceback" not in "".join(process.log)
+
+
+def test_health_and_unknown_paths(process: Process) -> None:
+    assert process.get("/health") == (200, {"status": "ok"})
+    assert process.get("/nothing")[0] == 404
+    assert process.get("/ws/s")[0] == 426
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (os.urandom(2000), b"400"),
+        (
+            b"GET /ws/s HTTP/1.1\r\nHost: \xff\xfe\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+            b"400",
+        ),
+        (b"GET /ws/s HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: \xe9, Upgrade\r\n\r\n", b"400"),
+        (b"GET /elsewhere HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", b"404"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"431"),
+        (b"", b""),
+        (b"GET", b"400"),
+    ],
+    ids=["random", "host", "connection", "elsewhere", "long", "silent", "half"],
+)
+def test_no_head_of_any_bytes_ends_the_server(process: Process, head: bytes, status: bytes) -> None:
+    with process.websocket("bystander") as bystander:
+        answer = raw(process, head)
+        assert answer.startswith(b"HTTP/1.1 " + status if status else b"")
+        assert analyze(bystander) == list(METRICS)
+
+
+def test_a_client_that_says_nothing_is_let_go_after_the_deadline(process: Process) -> None:
+    with socket.create_connection(("127.0.0.1", process.port), timeout=PATIENCE) as silent:
+        assert silent.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [("x" * 1_000_000, 1009), ("é" * 200_000, 1009)],
+    ids=["characters", "bytes"],
+)
+def test_a_message_that_is_too_big_closes_its_socket_alone(process: Process, message: str, code: int) -> None:
+    with process.websocket("bystander") as bystander, process.websocket("big", max_size=None) as client:
+        client.send(message)
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(PATIENCE)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == code
+        assert analyze(bystander) == list(METRICS)
+
+
+def test_invalid_utf8_closes_its_socket_alone(process: Process) -> None:
+    with process.websocket("bystander") as bystander, process.websocket("bad") as client:
+        client.send(b"\xff\xfe", text=True)
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(PATIENCE)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1007
+        assert analyze(bystander) == list(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--redis-url", "redis://127.0.0.1:1"], "cannot connect to Redis"),
+        (["--redis-url", "http://127.0.0.1"], "store"),
+        (["--prices", "csv:/does/not/exist"], "no such file"),
+        (["--prices", "tea-leaves"], "tea-leaves"),
+        (["--default-holdings", '{"A B": 1}'], "is not a ticker"),
+        (["--host", "192.0.2.1", "--insecure"], "cannot listen on 192.0.2.1"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_line(flags: list[str], words: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "portfolio_trio", "serve", "--port", "0", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert ended.returncode == 1
+    assert words in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_a_port_that_is_taken_is_named(process: Process) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "portfolio_trio", "serve", "--port", str(process.port)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert ended.returncode == 1
+    assert f"port {process.port}" in ended.stderr
+
+
+def test_the_demo_switches_and_ends_well() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "portfolio_trio", "demo"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"AAPL: cancelled \(switched\) in \d+ µs, 3 metrics stopped", ended.stdout)
+    assert "GOOGL: completed with 5 results" in ended.stdout

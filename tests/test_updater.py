@@ -1,0 +1,99 @@
+"""The market updater's schedule, with a book and a ledger that take their time or fail."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from portfolio_trio.market import PriceBook, SimulatedSource, Tick
+from portfolio_trio.market.updater import MarketUpdater
+from tests.support.clock import virtual_wall_time
+
+pytestmark = pytest.mark.trio
+
+
+class SweepError(Exception):
+    """What the ledger raises."""
+
+
+@dataclass
+class Report:
+    revalued: int = 3
+    errors: int = 0
+
+
+class Ledger:
+    """Notes when each sweep started; takes the next of some durations, and fails where it is negative."""
+
+    def __init__(self, *durations: float) -> None:
+        self.durations = list(durations)
+        self.sweeps: list[tuple[float, int]] = []
+        self.report = Report()
+
+    async def revalue_all(
+        self, tick: Tick, *, price_lookup: Callable[[Iterable[str]], Mapping[str, float]]
+    ) -> Report:
+        assert price_lookup(["AAPL"])
+        self.sweeps.append((trio.current_time(), tick.tick_id))
+        duration = self.durations.pop(0) if self.durations else 0.0
+        if duration < 0:
+            raise SweepError("the store is away")
+        await trio.sleep(duration)
+        return self.report
+
+
+async def run_for(seconds: float, ledger: Ledger, interval: float = 30.0) -> MarketUpdater:
+    book = PriceBook(SimulatedSource(), now=virtual_wall_time)
+    await book.open()
+    updater = MarketUpdater(book, ledger, interval=interval, failures=(SweepError,))
+    with trio.move_on_after(seconds):
+        await updater.run()
+    return updater
+
+
+async def test_ticks_fall_on_a_fixed_schedule_whatever_a_sweep_takes(autojump_clock: MockClock) -> None:
+    ledger = Ledger(0, 12, 29, 0.5)
+    updater = await run_for(155, ledger)
+    assert [moment for moment, _ in ledger.sweeps] == [30, 60, 90, 120, 150]
+    assert updater.skipped == 0
+
+
+async def test_a_sweep_longer_than_the_interval_skips_and_says_so(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(0, 70)
+    updater = await run_for(185, ledger)
+    assert [moment for moment, _ in ledger.sweeps] == [30, 60, 150, 180]
+    assert updater.skipped == 2
+    assert "2 ticks were skipped" in caplog.text
+
+
+async def test_tick_ids_rise(autojump_clock: MockClock) -> None:
+    ledger = Ledger()
+    await run_for(10, ledger, interval=0.25)
+    ids = [tick_id for _, tick_id in ledger.sweeps]
+    assert len(ids) == 39
+    assert all(later > earlier for earlier, later in pairwise(ids))
+
+
+async def test_a_failed_sweep_is_logged_and_the_next_one_runs(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(-1)
+    updater = await run_for(65, ledger)
+    assert len(ledger.sweeps) == 2
+    assert updater.last_sweep_failed is False
+    assert "the store is away" in caplog.text
+
+
+async def test_a_sweep_with_errors_warns(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Ledger()
+    ledger.report = Report(revalued=2, errors=1)
+    await run_for(31, ledger)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
