@@ -107,7 +107,7 @@ def _replay(flags: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog=f"{PROGRAM} replay",
-        description="Compute recorded results again from their receipts; the exit status is 0 if all are equal.",
+        description="Compute recorded results again from their receipts. Exit status 0: all are equal.",
     )
     parser.add_argument("results", type=Path, help="a file of messages as a client received them")
     parser.add_argument("--prices", required=True, help="the closed bars: csv:PATH or simulated")

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from portfolio_trio.market import PriceBook, open_price_source
 from portfolio_trio.metrics import AnalysisError, Receipt, installed_metrics, recompute
-from portfolio_trio.protocol import messages
+from portfolio_trio.protocol import messages  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from portfolio_trio.metrics import Bars, Comparison
@@ -105,12 +105,13 @@ def _receipt(run: list[_Outcome]) -> Receipt | None:
     )
 
 
-async def replay(path: Path, prices: str) -> bool:
-    """Recompute every run of a file and print how it compares; True if all of it is equal.
+async def replay(path: Path, prices: str, say: Callable[[str], None] = print) -> bool:
+    """Recompute every run of a file and say how it compares; True if all of it is equal.
 
     Args:
         path: Messages as a client received them.
         prices: Where the closed bars come from, as in ``--prices`` of ``serve``.
+        say: Takes the report, line by line.
 
     Raises:
         ReplayError: The file holds no receipt, or a receipt allows no analysis.
@@ -123,25 +124,23 @@ async def replay(path: Path, prices: str) -> bool:
     for receipt in receipts:
         # A source that makes up names on demand must be asked for them.
         book.prices_for(receipt.holdings)
-        all_equal &= _print_comparison(receipt, book.bars)
+        all_equal &= _compare(receipt, book.bars, say)
     return all_equal
 
 
-def _print_comparison(receipt: Receipt, bars: Bars) -> bool:
+def _compare(receipt: Receipt, bars: Bars, say: Callable[[str], None]) -> bool:
     try:
         outcome = recompute(receipt, bars, installed_metrics())
     except AnalysisError as error:
         raise ReplayError(f"{receipt.ticker}: {error.reason}") from error
-    print(f"{receipt.ticker} as of {receipt.as_of}, {len(receipt.holdings)} holdings")
+    say(f"{receipt.ticker} as of {receipt.as_of}, {len(receipt.holdings)} holdings")
     if not outcome.snapshot_equal:
-        print(
-            f"  snapshot differs: recorded {receipt.snapshot[:16]}..., recomputed {outcome.snapshot[:16]}..."
-        )
+        say(f"  snapshot differs: recorded {receipt.snapshot[:16]}..., recomputed {outcome.snapshot[:16]}...")
     if not outcome.method_equal:
-        print(f"  method differs: recorded {receipt.method}, this is {outcome.method}")
+        say(f"  method differs: recorded {receipt.method}, this is {outcome.method}")
     for comparison in outcome.comparisons:
-        print(f"  {comparison.metric:17} {_verdict(comparison)}")
-    print("  equal" if outcome.equal else "  DIFFERENT")
+        say(f"  {comparison.metric:17} {_verdict(comparison)}")
+    say("  equal" if outcome.equal else "  DIFFERENT")
     return outcome.equal
 
 

@@ -184,7 +184,11 @@ async def _open_store(
     opening = True
     try:
         async with open_redis(
-            settings.redis_url.get_secret_value(), scripts=all_scripts(), wall_clock=now
+            settings.redis_url.get_secret_value(),
+            scripts=all_scripts(),
+            reply_timeout=settings.redis_timeout_seconds,
+            connect_timeout=settings.redis_timeout_seconds,
+            wall_clock=now,
         ) as redis:
             await check_engine(redis)
             opening = False

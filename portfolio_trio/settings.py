@@ -86,6 +86,9 @@ class Settings(BaseSettings):
         SecretStr("embedded://"),
         description="embedded://, redis://, rediss://, unix:// or redis+cluster://",
     )
+    redis_timeout_seconds: PositiveFloat = Field(
+        5.0, allow_inf_nan=False, description="seconds Redis has to answer before it counts as away"
+    )
     session_ttl_seconds: PositiveInt = Field(86_400, description="idle seconds after which a session expires")
     market_update_interval_seconds: PositiveFloat = Field(
         30.0, allow_inf_nan=False, description="seconds from one market tick to the next"

@@ -168,7 +168,8 @@ def test_a_second_signal_ends_it_at_once() -> None:
     with serving("--metric-delay-seconds", "1000", "--drain-seconds", "1000") as process:
         with process.websocket() as client:
             client.send(json.dumps({"action": "analyze", "ticker": "AAPL"}))
-            assert ask(client, action="get_portfolio")["current_analysis"] is not None
+            while ask(client, action="get_portfolio")["current_analysis"] is None:
+                pass
             process.popen.send_signal(signal.SIGTERM)
             while not any("draining" in line for line in process.log):
                 assert ask(client, action="get_portfolio")["type"] == "portfolio"

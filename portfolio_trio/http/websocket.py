@@ -241,8 +241,8 @@ class WebSocketTransport:
         try:
             return await self._library.get_message()
         except trio_websocket.ConnectionClosed:
-            if self._closed() is None and self._verdict is None:
-                # The reader is on its way out with an exception; wait for what it says.
+            if self._verdict is None:
+                # The reader is on its way out; what it has to say to the peer goes first.
                 await self._over.wait()
             raise self._disconnected() from None
 

@@ -1,0 +1,82 @@
+"""A Trio task between a client and a Redis on a Unix socket, that can misbehave on command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+
+class Proxy:
+    """Listens on a loopback port of its own and passes bytes on, as well as it is told to.
+
+    Attributes:
+        port: Where it listens.
+        slice: At most so many bytes are passed on at a time; None for all there are.
+        delay: Seconds before each piece is passed on.
+        silent: Nothing is passed on to the client any more, and nothing is closed either.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._wires: list[tuple[trio.SocketStream, trio.SocketStream]] = []
+        self.port = 0
+        self.slice: int | None = None
+        self.delay = 0.0
+        self.silent = False
+
+    async def reset(self) -> None:
+        """Break every connection at once."""
+        wires, self._wires = self._wires, []
+        for wire in wires:
+            for end in wire:
+                await trio.aclose_forcefully(end)
+
+    async def half_close(self) -> None:
+        """Say to every client that nothing more will come, and go on taking what it sends."""
+        for client, _ in self._wires:
+            await client.send_eof()
+
+    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.port = listener.socket.getsockname()[1]
+        task_status.started()
+        await trio.serve_listeners(self._connect, [listener])
+
+    async def _connect(self, client: trio.SocketStream) -> None:
+        try:
+            server = await trio.open_unix_socket(self._target)
+        except OSError:
+            await client.aclose()
+            return
+        self._wires.append((client, server))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pass_on, client, server)
+            nursery.start_soon(self._pass_on, server, client)
+
+    async def _pass_on(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
+        to_client = any(sink is client for client, _ in self._wires)
+        try:
+            while data := bytes(await source.receive_some()):
+                size = self.slice or len(data)
+                for start in range(0, len(data), size):
+                    if self.delay:
+                        await trio.sleep(self.delay)
+                    if to_client and self.silent:
+                        continue
+                    await sink.send_all(data[start : start + size])
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            await trio.aclose_forcefully(sink)
+
+
+@asynccontextmanager
+async def open_proxy(target: str) -> AsyncIterator[Proxy]:
+    """A proxy to a Unix socket, for the length of the block."""
+    async with trio.open_nursery() as nursery:
+        proxy = Proxy(target)
+        await nursery.start(proxy.serve)
+        yield proxy
+        nursery.cancel_scope.cancel()

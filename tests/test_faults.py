@@ -1,0 +1,268 @@
+"""A real Redis that dies, stalls, refuses or lies, under a whole server; nothing is lost, mixed up or stuck.
+
+Real sockets, hence real time: every wait is for something that happens, bounded, and none is a sleep.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+
+from portfolio_trio.settings import Delay
+from tests.support.house import METRICS, Client, Frame, House, open_house, results
+from tests.support.proxy import Proxy, open_proxy
+from tests.support.redis_servers import Server, path_binary, private_server, speaks_json
+
+pytestmark = pytest.mark.trio
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def redis() -> Iterator[Server]:
+    """A Redis with JSON that keeps what it has acknowledged, over a kill -9, too."""
+    binary = path_binary()
+    if binary is None:
+        pytest.skip("no Redis with JSON: put one on the PATH")
+    with private_server(binary, "--appendonly", "yes", "--appendfsync", "always") as server:
+        if not speaks_json(server):
+            pytest.skip("the Redis on the PATH has no JSON")
+        yield server
+
+
+@asynccontextmanager
+async def house_on(url: str, **settings: Any) -> AsyncIterator[House]:
+    with trio.fail_after(PATIENCE):
+        async with open_house(redis_url=url, redis_timeout_seconds=1.0, **settings) as house:
+            yield house
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Ask again until something holds; the test's own deadline bounds it."""
+    while not await holds():  # noqa: ASYNC110 - the other side is another process
+        await trio.sleep(0.005)
+
+
+async def analysis(client: Client, ticker: str = "AAPL") -> list[Frame]:
+    """Ask until the store is back, and return the results."""
+    while True:
+        await client.send("analyze", ticker=ticker)
+        frames = [await client.receive()]
+        if frames[0]["type"] == "error":
+            assert frames[0]["code"] in {"unavailable", "session_expired"}, frames[0]
+            assert frames[0]["retryable"] is True
+            await trio.sleep(0.005)
+            continue
+        return frames + await client.take(len(METRICS) - 1)
+
+
+async def assert_sound(house: House, streamed: list[Frame], session_id: str = "s") -> None:
+    """What a client saw is in the document, once and in order; nothing runs."""
+    document = await house.document(session_id)
+    recorded = iter(document["analysis_results"])
+    for frame in streamed:
+        expected = {key: value for key, value in frame.items() if key not in {"type", "id"}}
+        assert any(found == expected for found in recorded), f"{expected} is not recorded, or out of order"
+    keys = [(r["run_id"], r["metric"]) for r in document["analysis_results"]]
+    assert len(keys) == len(set(keys)), "a result is recorded twice"
+    assert document["current_analysis"] is None
+
+
+async def ready(house: House) -> tuple[int, Frame]:
+    """What ``GET /ready`` answers."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    house.server.connections.start_soon(house.server.front_door.serve, theirs)
+    await ours.send_all(b"GET /ready HTTP/1.1\r\nHost: h\r\n\r\n")
+    answer = b""
+    while chunk := bytes(await ours.receive_some()):
+        answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+async def test_kill_9_in_the_middle_of_an_analysis_and_restart(redis: Server) -> None:
+    async with house_on(redis.url, metric_delay_seconds=Delay(0.0, 0.4)) as house:
+        client = await house.connect()
+        streamed = await analysis(client)
+        await client.send("analyze", ticker="MSFT")
+        streamed.append(await client.receive())
+        redis.kill()
+        # Results that were not acknowledged are not streamed: the run ends with an error instead.
+        rest = await client.until("error")
+        streamed += [f for f in rest if f["type"] == "analysis_result"]
+        assert (rest[-1]["code"], rest[-1]["retryable"]) == ("unavailable", True)
+        assert (await client.ask("get_portfolio"))["code"] == "unavailable"
+        status, said = await ready(house)
+        assert (status, said["store"]) == (503, "away")
+
+        redis.start()
+        streamed += await analysis(client, "GOOGL")
+        await assert_sound(house, streamed)
+        assert (await ready(house))[0] == 200
+
+
+async def test_client_kill_costs_at_most_the_run(redis: Server) -> None:
+    async with house_on(redis.url) as house:
+        client = await house.connect()
+        streamed: list[Frame] = []
+        for _ in range(5):
+            streamed += await analysis(client)
+            redis.do("CLIENT KILL TYPE normal SKIPME yes")
+        streamed += await analysis(client)
+        await assert_sound(house, streamed)
+
+
+async def test_script_flush_is_not_noticed(redis: Server) -> None:
+    async with house_on(redis.url) as house:
+        client = await house.connect()
+        for _ in range(3):
+            redis.do("SCRIPT FLUSH")
+            await client.send("analyze", ticker="AAPL")
+            assert len(results(await client.take(5))) == 5
+
+
+async def test_a_replica_refuses_and_a_primary_serves_again(redis: Server) -> None:
+    async with house_on(redis.url) as house:
+        client = await house.connect()
+        streamed = await analysis(client)
+        redis.do("REPLICAOF 127.0.0.1 1")
+        answer = await client.ask("analyze", ticker="AAPL")
+        assert (answer["code"], answer["retryable"]) == ("unavailable", True)
+        redis.do("REPLICAOF NO ONE")
+        streamed += await analysis(client)
+        await assert_sound(house, streamed)
+
+
+async def test_maxmemory_is_named_and_passes(redis: Server) -> None:
+    async with house_on(redis.url) as house:
+        client = await house.connect()
+        streamed = await analysis(client)
+        redis.do("CONFIG SET maxmemory 1")
+        answer = await client.ask("analyze", ticker="AAPL")
+        assert (answer["code"], answer["retryable"]) == ("store_full", True)
+        redis.do("CONFIG SET maxmemory 0")
+        streamed += await analysis(client)
+        await assert_sound(house, streamed)
+
+
+async def test_a_key_of_the_wrong_type_is_reported_and_left_alone(redis: Server) -> None:
+    redis.do("SET", "portfolio:{s}", "precious")
+    async with house_on(redis.url) as house:
+        client = await house.connect()
+        assert (await client.receive())["code"] == "session_broken"
+        for action, fields in (("analyze", {"ticker": "AAPL"}), ("trade", {"ticker": "AAPL", "shares": 1})):
+            answer = await client.ask(action, **fields)
+            assert (answer["code"], answer["retryable"]) == ("session_broken", False)
+        await house.server.updater.tick()
+        assert redis.do("GET", "portfolio:{s}") == b"precious"
+        other = await house.connect("other")
+        assert len(await analysis(other)) == 5
+
+
+Fault = Callable[[Proxy], Awaitable[None]]
+
+
+async def slice_into_bytes(proxy: Proxy) -> None:
+    proxy.slice = 1
+
+
+async def delay(proxy: Proxy) -> None:
+    proxy.delay = 0.02
+
+
+async def reset(proxy: Proxy) -> None:
+    await proxy.reset()
+
+
+async def half_close(proxy: Proxy) -> None:
+    await proxy.half_close()
+
+
+async def go_silent(proxy: Proxy) -> None:
+    proxy.silent = True
+
+
+@pytest.mark.parametrize("fault", [slice_into_bytes, delay, reset, half_close, go_silent])
+async def test_a_bad_wire_loses_nothing_and_heals(redis: Server, fault: Fault) -> None:
+    async with (
+        open_proxy(redis.socket) as proxy,
+        house_on(f"redis://127.0.0.1:{proxy.port}", metric_delay_seconds=Delay(0, 0.1)) as house,
+    ):
+        clients = [await house.connect(f"s{n}") for n in range(4)]
+        streamed = [await analysis(client) for client in clients]
+        for client in clients:
+            await client.send("analyze", ticker="MSFT")
+        await fault(proxy)
+        for client, seen in zip(clients, streamed, strict=True):
+            count = 0
+            while count < len(METRICS):
+                frame = await client.receive()
+                if frame["type"] == "error":
+                    assert frame["code"] == "unavailable", frame
+                    break
+                # A reply that went to the wrong caller would bring another session's numbers.
+                assert frame["ticker"] == "MSFT"
+                seen.append(frame)
+                count += 1
+        proxy.slice, proxy.delay, proxy.silent = None, 0.0, False
+        for number, (client, seen) in enumerate(zip(clients, streamed, strict=True)):
+            seen.extend(await analysis(client, "GOOGL"))
+            await assert_sound(house, seen, f"s{number}")
+
+
+async def test_switching_on_a_bad_wire_mixes_nothing_up(redis: Server) -> None:
+    async with open_proxy(redis.socket) as proxy, house_on(f"redis://127.0.0.1:{proxy.port}") as house:
+        clients = [await house.connect(f"s{n}", events=True) for n in range(4)]
+        proxy.slice, proxy.delay = 40, 0.0005
+        for round_ in range(5):
+            for number, client in enumerate(clients):
+                await client.send("analyze", ticker=("AAPL", "MSFT", "GOOGL")[(round_ + number) % 3])
+                await client.send("trade", ticker="AAPL", shares=number)
+        for number, client in enumerate(clients):
+            await client.send("get_portfolio", id="last")
+            frames = [await client.receive()]
+            while frames[-1].get("id") != "last":
+                frames.append(await client.receive())
+            assert frames[-1]["holdings"]["AAPL"] == 100 + 5 * number
+            assert frames[-1]["version"] == 6
+            assert {f["session_id"] for f in frames if f["type"] == "portfolio"} == {f"s{number}"}
+            if still_runs(frames):
+                frames += await client.until("analysis_completed")
+            await until(partial(rests, house, f"s{number}"))
+            await assert_sound(house, [f for f in frames if f["type"] == "analysis_result"], f"s{number}")
+
+
+def still_runs(frames: list[Frame]) -> bool:
+    """Whether the last run that a viewer saw start has not ended yet."""
+    turns = {"analysis_started", "analysis_completed", "analysis_cancelled", "analysis_failed"}
+    return [f["type"] for f in frames if f["type"] in turns][-1:] == ["analysis_started"]
+
+
+async def rests(house: House, session_id: str) -> bool:
+    return (await house.document(session_id))["current_analysis"] is None
+
+
+async def test_market_ticks_survive_an_outage(redis: Server) -> None:
+    async with house_on(redis.url, market_update_interval_seconds=0.05) as house:
+        client = await house.connect()
+        await client.ask("get_portfolio")
+        redis.kill()
+
+        async def failed() -> bool:
+            return house.server.updater.last_sweep_failed
+
+        await until(failed)
+        redis.start()
+        back = house.server.services.book.current.tick_id
+
+        async def revalued() -> bool:
+            answer = await client.ask("get_portfolio")
+            return bool(answer["type"] == "portfolio" and answer["valued"]["tick_id"] > back)
+
+        await until(revalued)

@@ -1,0 +1,115 @@
+"""Receipts travel with results, and a replay finds them equal, or where they differ."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trio.testing import MockClock
+
+from portfolio_trio.cli import main
+from tests.support.house import METRICS, open_house, results
+
+CLOSES = Path(__file__).parents[1] / "examples" / "data" / "closes.csv"
+
+Frame = dict[str, Any]
+
+
+async def run_of(
+    ticker: str, *, prices: str = "simulated", receipt: bool = True, **holdings: float
+) -> list[Frame]:
+    async with open_house(prices=prices, default_holdings=holdings) as house:
+        client = await house.connect()
+        await client.send("analyze", ticker=ticker, receipt=receipt)
+        return await client.take(len(METRICS))
+
+
+def replay(tmp_path: Path, frames: object, prices: str = "simulated") -> int:
+    recorded = tmp_path / "result.json"
+    recorded.write_text(frames if isinstance(frames, str) else json.dumps(frames))
+    return main(["replay", str(recorded), "--prices", prices])
+
+
+async def in_thread(*arguments: Any) -> int:
+    # The command line runs an event loop of its own.
+    import trio  # noqa: PLC0415 - next to the call that needs it
+
+    return await trio.to_thread.run_sync(replay, *arguments)
+
+
+@pytest.mark.trio
+async def test_a_result_carries_its_receipt_only_when_asked(autojump_clock: MockClock) -> None:
+    plain = await run_of("AAPL", receipt=False, AAPL=1, MSFT=2)
+    assert all("receipt" not in frame for frame in plain)
+    receipts = [f["receipt"] for f in await run_of("AAPL", AAPL=1, MSFT=2, JPM=0)]
+    assert all(receipt == receipts[0] for receipt in receipts)
+    assert receipts[0]["holdings"] == {"AAPL": 1, "MSFT": 2}
+    assert set(receipts[0]["prices"]) >= {"AAPL", "MSFT"}
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("form", ["one", "list", "lines", "answer"])
+async def test_every_form_of_a_recorded_run_is_recomputed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    frames = await run_of("AAPL", AAPL=10, MSFT=-4.5, JPM=3)
+    assert len(results(frames)) == 5
+    forms: dict[str, object] = {
+        "one": frames[0],
+        "list": frames,
+        "lines": "\n".join(map(json.dumps, frames)),
+        "answer": {"type": "results", "results": frames},
+    }
+    assert await in_thread(tmp_path, forms[form]) == 0
+    assert "equal" in capsys.readouterr().out
+
+
+@pytest.mark.trio
+async def test_errors_are_recomputed_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = await run_of("AAPL", AAPL=10)
+    assert await in_thread(tmp_path, frames) == 0
+    assert "no_other_holdings  equal" in capsys.readouterr().out
+
+
+@pytest.mark.trio
+async def test_real_closes_and_a_file_that_has_grown_since(tmp_path: Path) -> None:
+    lines = CLOSES.read_text().splitlines()
+    then, now = tmp_path / "then.csv", tmp_path / "now.csv"
+    then.write_text("\n".join(lines[:-30]))
+    now.write_text("\n".join(lines))
+    frames = await run_of("XOM", prices=f"csv:{then}", AAPL=40, JPM=25, XOM=-30)
+    assert await in_thread(tmp_path, frames, f"csv:{now}") == 0
+
+
+@pytest.mark.trio
+async def test_what_was_changed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = await run_of("AAPL", AAPL=10, MSFT=4)
+    frames[1]["value"] = math.nextafter(frames[1]["value"], 2) * (1 + 1e-6)
+    assert await in_thread(tmp_path, frames) == 1
+    said = capsys.readouterr().out
+    assert said.count("recomputed") == 1
+    assert "concentration" in said
+    frames[0]["receipt"]["holdings"]["AAPL"] = 11
+    assert await in_thread(tmp_path, frames[:1]) == 1
+    assert "snapshot differs" in capsys.readouterr().out
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("content", ["", "not json", "[]", "{}", '{"metric":"a","run_id":"x","ticker":"A"}'])
+async def test_a_file_without_a_receipt_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    assert await in_thread(tmp_path, content) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.trio
+async def test_prices_that_cannot_be_read_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = await run_of("AAPL", AAPL=10, MSFT=4)
+    assert await in_thread(tmp_path, frames, "csv:/does/not/exist") == 2
+    assert "no such file" in capsys.readouterr().err
