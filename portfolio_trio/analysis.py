@@ -160,7 +160,11 @@ class Analysis:
         try:
             if metric.heavy:
                 result = await trio.to_thread.run_sync(
-                    compute, metric, snapshot.inputs, abandon_on_cancel=True
+                    compute,
+                    metric,
+                    snapshot.inputs,
+                    abandon_on_cancel=True,
+                    limiter=self._services.heavy,
                 )
             else:
                 result = compute(metric, snapshot.inputs)

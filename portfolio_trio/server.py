@@ -24,7 +24,7 @@ from portfolio_trio.http import FrontDoor, Response, accept_websocket, serve_lis
 from portfolio_trio.hub import Hub
 from portfolio_trio.market import MarketError, PriceBook, open_price_source
 from portfolio_trio.market.updater import MarketUpdater
-from portfolio_trio.metrics import installed_metrics
+from portfolio_trio.metrics import PluginError, installed_metrics
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.redis import open_redis
 from portfolio_trio.services import Services
@@ -161,7 +161,7 @@ async def open_server(
             settings=settings,
             store=store,
             book=book,
-            metrics=installed_metrics() if metrics is None else metrics,
+            metrics=_installed_metrics() if metrics is None else metrics,
             hub=Hub(),
             now=now,
             rng=rng or random.Random(),  # noqa: S311 - spreads delays; no secret hangs on it
@@ -175,6 +175,13 @@ async def open_server(
                 yield Server(services, updater, redis, connections)
                 connections.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
+
+
+def _installed_metrics() -> MetricRegistry:
+    try:
+        return installed_metrics()
+    except PluginError as error:
+        raise StartError(str(error)) from error
 
 
 @asynccontextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import trio
 
 from portfolio_trio.metrics import ReturnsCache
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from portfolio_trio.store import PortfolioStore
 
 
+HEAVY_THREADS: Final = 16
+
+
 class Services:
     """The rooms below a session.
 
@@ -27,6 +32,7 @@ class Services:
         metrics: What a run computes, in the order in which results that are ready together leave.
         hub: The other sockets of each session.
         now: Seconds since the epoch; virtual in tests.
+        heavy: Bounds the worker threads of heavy metrics.
     """
 
     def __init__(
@@ -47,6 +53,8 @@ class Services:
         self.hub = hub
         self.now = now
         self._rng = rng
+        # Apart from Trio's own, so that threads of abandoned metrics hold up no file and no name look-up.
+        self.heavy = trio.CapacityLimiter(HEAVY_THREADS)
         self._returns = ReturnsCache(book.bars)
 
     @property

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from portfolio_trio.metrics import BUILT_IN, AnalysisInputs, metric
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import PortfolioStore, StoreUnavailable
 from tests.support.house import House, open_house, results
@@ -166,8 +168,6 @@ async def test_a_portfolio_that_never_rests_ends_the_request_with_an_error(autoj
 async def test_a_metric_that_raises_ends_itself_and_not_the_run(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from portfolio_trio.metrics import BUILT_IN, AnalysisInputs, metric  # noqa: PLC0415 - for this story only
-
     @metric("broken")
     def broken(inputs: AnalysisInputs) -> float:
         raise RuntimeError(inputs.ticker)
@@ -179,3 +179,29 @@ async def test_a_metric_that_raises_ends_itself_and_not_the_run(
         assert len(results(frames)) == 5
         assert (frames[5]["code"], frames[5]["metric"]) == ("metric_failed", "broken")
         assert "RuntimeError: AAPL" in caplog.text
+
+
+async def test_a_heavy_metric_runs_in_a_thread_and_a_switch_does_not_wait_for_it() -> None:
+    release = threading.Event()
+    inside = threading.Event()
+
+    @metric("heavy", heavy=True)
+    def heavy(inputs: AnalysisInputs) -> float:
+        if inputs.ticker == "AAPL":
+            inside.set()
+            release.wait(60)
+        return 1.0
+
+    try:
+        # Threads take real time.
+        with trio.fail_after(30):
+            async with open_house(metrics=BUILT_IN.extended(heavy)) as house:
+                client = await house.connect()
+                await client.send("analyze", ticker="AAPL")
+                assert len(results(await client.take(5))) == 5
+                await trio.to_thread.run_sync(inside.wait)
+                await client.send("analyze", ticker="MSFT")
+                assert {ticker for ticker, _ in results(await client.take(6))} == {"MSFT"}
+                assert not release.is_set()
+    finally:
+        release.set()
