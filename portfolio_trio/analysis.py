@@ -68,6 +68,7 @@ class Analysis:
     Attributes:
         run_id: The number under which the document may name a run of this socket as current: at first
             that of the run before, if the document was not told of its end; then this run's own.
+        inputs: What the metrics see, once the snapshot is taken.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Analysis:
         self._wants_receipt = request.receipt
         self._outlet = outlet
         self.run_id = run_id
+        self.inputs: AnalysisInputs | None = None
         self._recorded = 0
 
     async def run(self) -> tuple[int, int]:
@@ -128,7 +130,7 @@ class Analysis:
         await trio.lowlevel.checkpoint_if_cancelled()
         # Holdings, tick and prices are read without a checkpoint in between: they belong together.
         prices = services.book.prices_for(start.holdings)
-        inputs = services.returns.inputs(self._ticker, start.holdings, prices)
+        inputs = self.inputs = services.returns.inputs(self._ticker, start.holdings, prices)
         receipt = None
         if self._wants_receipt:
             held = {ticker: shares for ticker, shares in start.holdings.items() if shares}

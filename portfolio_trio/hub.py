@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from portfolio_trio.protocol.messages import AnalysisCancelled
     from portfolio_trio.slot import EndReason, Run
@@ -20,8 +20,18 @@ class Viewer(Protocol):
     def see(self, event: str, run: Run | None = None) -> None:
         """Queue an event of the session; a socket without the subprotocol ignores it."""
 
+    def see_latest(self, event: str) -> None:
+        """Queue an event in place of the latest one that still waits."""
+
+    @property
+    def sees_events(self) -> bool:
+        """Whether the socket speaks the subprotocol."""
+
     def drop(self, run: Run) -> None:
         """Forget what of ``run`` still waits to be sent."""
+
+    def reprice(self, prices: Mapping[str, float]) -> None:
+        """Start the socket's run again if these prices move its portfolio too far from its snapshot."""
 
     def restart_run(self) -> None:
         """End the socket's run as ``portfolio_changed`` and start it again, if it has one."""
@@ -57,6 +67,21 @@ class Room:
         for viewer in self._viewers:
             if viewer is not but:
                 viewer.see(event, run)
+
+    def publish_latest(self, event: str) -> None:
+        """Let every socket see an event that replaces the one before."""
+        for viewer in self._viewers:
+            viewer.see_latest(event)
+
+    @property
+    def is_viewed(self) -> bool:
+        """Whether any socket of the session gets events."""
+        return any(viewer.sees_events for viewer in self._viewers)
+
+    def reprice(self, prices: Mapping[str, float]) -> None:
+        """Start again what runs on prices that are too far from these."""
+        for viewer in self.viewers:
+            viewer.reprice(prices)
 
     def drop(self, run: Run) -> None:
         """Forget what of ``run`` still waits, on every socket."""

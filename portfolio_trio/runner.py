@@ -7,6 +7,7 @@ waits, and its last event has been queued.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.analysis import Outcome
     from portfolio_trio.hub import Room
+    from portfolio_trio.metrics import AnalysisInputs
     from portfolio_trio.protocol.messages import Message
     from portfolio_trio.services import Services
 
@@ -58,10 +60,6 @@ class Asker(Viewer, Protocol):
 
     def answer(self, message: Message, run: Run | None = None) -> None:
         """Queue what the socket gets whether or not it speaks the subprotocol."""
-
-    @property
-    def sees_events(self) -> bool:
-        """Whether the socket speaks the subprotocol."""
 
     async def flushed(self, run: Run) -> None:
         """Wait until all of the run that was queued here has left."""
@@ -145,6 +143,14 @@ class Runner:
         """End the run as ``portfolio_changed``; its task starts it again."""
         if self._task is not None and self.decide(EndReason.PORTFOLIO_CHANGED):
             self._task.attempt.cancel()
+
+    def reprice(self, prices: Mapping[str, float]) -> None:
+        """Start the run again if prices have moved its portfolio further than the tolerance."""
+        analysis = self._analysis
+        if self.slot.current is None or analysis is None or analysis.inputs is None:
+            return
+        if _drift(analysis.inputs, prices) > self._services.settings.freshness_tolerance:
+            self.restart()
 
     def decide(self, reason: EndReason) -> bool:
         """Decide the end of the current run: from here on nothing of it is queued or taken for sending."""
@@ -287,3 +293,14 @@ class Runner:
                 ticker=request.ticker,
             )
         )
+
+
+def _drift(inputs: AnalysisInputs, prices: Mapping[str, float]) -> float:
+    """How far a portfolio's net value is from its snapshot at other prices, as a part of gross value.
+
+    Of gross value, since the net value of a long-short portfolio may be zero. A price that is gone is
+    infinitely far.
+    """
+    held = zip(inputs.tickers, map(float, inputs.shares), map(float, inputs.values), strict=True)
+    moved = sum(shares * prices.get(ticker, math.inf) - value for ticker, shares, value in held)
+    return abs(moved) / inputs.gross if math.isfinite(moved) else math.inf

@@ -30,6 +30,7 @@ from portfolio_trio.redis import open_redis
 from portfolio_trio.services import Services
 from portfolio_trio.session import Session
 from portfolio_trio.store import PortfolioStore, ScriptsNotFound, StoreError, all_scripts, check_engine
+from portfolio_trio.ticks import TickFeed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -157,17 +158,22 @@ async def open_server(
     """
     async with _open_store(settings, now) as (redis, store):
         book = await _open_book(settings, source, now)
+        hub = Hub()
         services = Services(
             settings=settings,
             store=store,
             book=book,
             metrics=_installed_metrics() if metrics is None else metrics,
-            hub=Hub(),
+            hub=hub,
             now=now,
             rng=rng or random.Random(),  # noqa: S311 - spreads delays; no secret hangs on it
         )
         updater = MarketUpdater(
-            book, store, interval=settings.market_update_interval_seconds, failures=(StoreError,)
+            book,
+            store,
+            TickFeed(hub, store),
+            interval=settings.market_update_interval_seconds,
+            failures=(StoreError,),
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(updater.run)

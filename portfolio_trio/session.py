@@ -44,6 +44,8 @@ from portfolio_trio.store import SessionMissing, StoreError
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from portfolio_trio import store
     from portfolio_trio.http import WebSocketTransport
     from portfolio_trio.hub import Room
@@ -134,6 +136,15 @@ class Session:
         if isinstance(message, MetricFailure) and not self.sees_events:
             message = message.as_error()
         self._outbox.put(message.to_json(), run)
+
+    def see_latest(self, event: str) -> None:
+        """Queue an event in place of the latest one that still waits, if the client speaks the subprotocol."""
+        if self.sees_events:
+            self._outbox.put_latest(event)
+
+    def reprice(self, prices: Mapping[str, float]) -> None:
+        """Start the run again if these prices move its portfolio too far from its snapshot."""
+        self._runner.reprice(prices)
 
     def drop(self, run: Run) -> None:
         """Forget what of ``run`` still waits to be sent."""

@@ -104,6 +104,11 @@ class Settings(BaseSettings):
         default_factory=lambda: {"AAPL": 100.0, "GOOGL": 50.0, "MSFT": 75.0},
         description="JSON object of shares by ticker that a new session holds",
     )
+    freshness_tolerance: NonNegativeFloat = Field(
+        0.01,
+        allow_inf_nan=False,
+        description="part of gross value by which a tick may move a portfolio under a run",
+    )
     drain_seconds: NonNegativeFloat = Field(
         10.0,
         allow_inf_nan=False,

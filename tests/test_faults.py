@@ -21,7 +21,7 @@ from tests.support.redis_servers import Server, path_binary, private_server, spe
 
 pytestmark = pytest.mark.trio
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def redis() -> Iterator[Server]:
 @asynccontextmanager
 async def house_on(url: str, **settings: Any) -> AsyncIterator[House]:
     with trio.fail_after(PATIENCE):
-        async with open_house(redis_url=url, redis_timeout_seconds=1.0, **settings) as house:
+        async with open_house(redis_url=url, redis_timeout_seconds=2.0, **settings) as house:
             yield house
 
 

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -134,7 +135,9 @@ def raw(process: Process, data: bytes) -> bytes:
 
 
 def test_the_whole_of_the_first_protocol(engine: Engine) -> None:
-    with serving("--redis-url", engine.url) as process, process.websocket() as client:
+    # A session of its own: other tests leave theirs in the same Redis.
+    session = secrets.token_hex(8)
+    with serving("--redis-url", engine.url) as process, process.websocket(session) as client:
         assert analyze(client) == list(METRICS)
         assert ask(client, action="delete")["detail"] == "Unknown action: delete"
         assert ask(client, action="analyze")["detail"].startswith("Invalid message: ")

@@ -35,6 +35,13 @@ class Ledger:
         self.durations = list(durations)
         self.sweeps: list[tuple[float, int]] = []
         self.report = Report()
+        self.told: list[tuple[str, int]] = []
+
+    def ticked(self, tick: Tick) -> None:
+        self.told.append(("ticked", tick.tick_id))
+
+    async def swept(self, tick: Tick) -> None:
+        self.told.append(("swept", tick.tick_id))
 
     async def revalue_all(
         self, tick: Tick, *, price_lookup: Callable[[Iterable[str]], Mapping[str, float]]
@@ -51,7 +58,7 @@ class Ledger:
 async def run_for(seconds: float, ledger: Ledger, interval: float = 30.0) -> MarketUpdater:
     book = PriceBook(SimulatedSource(), now=virtual_wall_time)
     await book.open()
-    updater = MarketUpdater(book, ledger, interval=interval, failures=(SweepError,))
+    updater = MarketUpdater(book, ledger, ledger, interval=interval, failures=(SweepError,))
     with trio.move_on_after(seconds):
         await updater.run()
     return updater
@@ -97,3 +104,16 @@ async def test_a_sweep_with_errors_warns(autojump_clock: MockClock, caplog: pyte
     ledger.report = Report(revalued=2, errors=1)
     await run_for(31, ledger)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+async def test_the_audience_is_told_of_a_tick_before_and_after_its_sweep(autojump_clock: MockClock) -> None:
+    ledger = Ledger(0, -1, 0)
+    await run_for(91, ledger)
+    first, failed, last = (tick_id for _, tick_id in ledger.sweeps)
+    assert ledger.told == [
+        ("ticked", first),
+        ("swept", first),
+        ("ticked", failed),
+        ("ticked", last),
+        ("swept", last),
+    ]

@@ -37,6 +37,16 @@ class Ledger(Protocol):
         """Bring every session to the prices of a tick."""
 
 
+class Audience(Protocol):
+    """Who wants to know of ticks."""
+
+    def ticked(self, tick: Tick) -> None:
+        """A tick has been published; no session is valued at it yet."""
+
+    async def swept(self, tick: Tick) -> None:
+        """Every session has been valued at the tick."""
+
+
 class MarketUpdater:
     """Advances the price book every ``interval`` seconds and revalues all sessions at the new tick.
 
@@ -47,6 +57,7 @@ class MarketUpdater:
     Args:
         book: The prices; this is its one writer.
         ledger: The sessions.
+        audience: Is told of each tick, and again when every session is valued at it.
         interval: Seconds between ticks.
         failures: What a sweep may raise without ending the updater.
     """
@@ -55,12 +66,14 @@ class MarketUpdater:
         self,
         book: PriceBook,
         ledger: Ledger,
+        audience: Audience,
         *,
         interval: float,
         failures: tuple[type[Exception], ...],
     ) -> None:
         self._book = book
         self._ledger = ledger
+        self._audience = audience
         self._interval = interval
         self._failures = failures
         self.skipped = 0
@@ -83,8 +96,10 @@ class MarketUpdater:
     async def tick(self) -> None:
         """Take the next prices and revalue every session."""
         tick = await self._book.advance()
+        self._audience.ticked(tick)
         try:
             report = await self._ledger.revalue_all(tick, price_lookup=self._book.prices_for)
+            await self._audience.swept(tick)
         except self._failures as error:
             self.last_sweep_failed = True
             log.warning("sweep of tick %d failed: %s", tick.tick_id, error)

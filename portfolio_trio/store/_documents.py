@@ -10,11 +10,14 @@ from redis.exceptions import ResponseError
 from portfolio_trio.store._calls import translated
 from portfolio_trio.store._keys import key_of
 from portfolio_trio.store.errors import SessionMissing, WrongType
+from portfolio_trio.store.models import Portfolio
 
 if TYPE_CHECKING:
     from portfolio_trio.redis import RedisClient
 
 _DOCUMENT: Final = TypeAdapter(list[dict[str, JsonValue]])
+_PORTFOLIO: Final = TypeAdapter(Portfolio)
+_PORTFOLIO_FIELDS: Final = ("holdings", "version", "total_value", "valued", "current_analysis")
 _RESULTS: Final = TypeAdapter(list[list[dict[str, JsonValue]]])
 
 
@@ -30,6 +33,21 @@ async def read_results(client: RedisClient, session_id: str) -> list[dict[str, J
     try:
         return _RESULTS.validate_python(found["$.analysis_results"])[0]
     except (TypeError, IndexError, ValidationError) as error:
+        raise WrongType(session_id) from error
+
+
+async def read_portfolio(client: RedisClient, session_id: str) -> Portfolio:
+    """Return the portfolio, without the results and without counting as the client's activity.
+
+    Raises:
+        SessionMissing: There is no such session.
+        WrongType: Its key holds something else.
+    """
+    found = await _read(client, session_id, *(f"$.{name}" for name in _PORTFOLIO_FIELDS))
+    try:
+        fields = {name: found[f"$.{name}"][0] for name in _PORTFOLIO_FIELDS}
+        return _PORTFOLIO.validate_python({"session_id": session_id, **fields})
+    except (TypeError, KeyError, IndexError, ValidationError) as error:
         raise WrongType(session_id) from error
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from portfolio_trio.store import _replies
 from portfolio_trio.store._calls import translated
-from portfolio_trio.store._documents import read_document, read_results
+from portfolio_trio.store._documents import read_document, read_portfolio, read_results
 from portfolio_trio.store._keys import key_of
 from portfolio_trio.store._prices import Prices, prices_text
 from portfolio_trio.store._sweep import Revaluer, Sweep
@@ -305,6 +305,14 @@ class PortfolioStore:
         if ticker is not None:
             results = [result for result in results if result.get("ticker") == ticker]
         return results if limit is None else results[max(0, len(results) - limit) :]
+
+    async def peek_portfolio(self, session_id: str) -> Portfolio:
+        """Return the session's portfolio without counting as the client's activity.
+
+        Raises:
+            SessionMissing: There is no such session.
+        """
+        return await read_portfolio(self._client, session_id)
 
     async def get_document(self, session_id: str) -> dict[str, JsonValue]:
         """Return the whole document, for tests and tools.

@@ -50,10 +50,13 @@ class Proxy:
         except OSError:
             await client.aclose()
             return
-        self._wires.append((client, server))
+        wire = (client, server)
+        self._wires.append(wire)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pass_on, client, server)
             nursery.start_soon(self._pass_on, server, client)
+        if wire in self._wires:
+            self._wires.remove(wire)
 
     async def _pass_on(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
         to_client = any(sink is client for client, _ in self._wires)

@@ -1,0 +1,87 @@
+"""What a market tick means to the sockets: runs that became stale start again, viewers see the new value."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from portfolio_trio.protocol.messages import PortfolioUpdate
+from portfolio_trio.store import SessionMissing, StoreError, WrongType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from portfolio_trio.hub import Hub, Room
+    from portfolio_trio.market import Tick
+    from portfolio_trio.store import PortfolioStore
+
+# Reads on their way at one time: enough to fill a pipeline, few enough to hold nobody up.
+READS_AT_ONCE: Final = 64
+
+
+class TickFeed:
+    """Tells the sockets of a process of each tick.
+
+    Args:
+        hub: The sockets.
+        store: The documents, which have the value that counts.
+    """
+
+    def __init__(self, hub: Hub, store: PortfolioStore) -> None:
+        self._hub = hub
+        self._store = store
+
+    def ticked(self, tick: Tick) -> None:
+        """Start again every run whose portfolio the tick moves by more than the tolerance."""
+        for room in self._hub.rooms:
+            room.reprice(tick.prices)
+
+    async def swept(self, tick: Tick) -> None:
+        """Send the new value to every session that has a viewer.
+
+        Raises:
+            StoreError: The store could not be reached.
+        """
+        rooms = (room for room in self._hub.rooms if room.is_viewed)
+        while chunk := tuple(islice(rooms, READS_AT_ONCE)):
+            await self._update_all(chunk, tick)
+
+    async def _update_all(self, rooms: tuple[Room, ...], tick: Tick) -> None:
+        failures: list[StoreError] = []
+
+        async def update(room: Room) -> None:
+            try:
+                await self._update(room, tick)
+            except StoreError as failure:
+                failures.append(failure)
+
+        async with trio.open_nursery() as nursery:
+            for room in rooms:
+                nursery.start_soon(update, room)
+        if failures:
+            raise failures[0]
+
+    async def _update(self, room: Room, tick: Tick) -> None:
+        try:
+            portfolio = await self._store.peek_portfolio(room.session_id)
+        except (SessionMissing, WrongType):
+            # Nothing was revalued; whoever asks next is told why.
+            return
+        if portfolio.valued.tick_id != tick.tick_id:
+            return
+        update = PortfolioUpdate(
+            total_value=portfolio.total_value,
+            values=dict(_values(portfolio.holdings, tick.prices)),
+            tick_id=tick.tick_id,
+            as_of=tick.as_of,
+            stale=tick.stale,
+        )
+        room.publish_latest(update.to_json())
+
+
+def _values(holdings: Mapping[str, float], prices: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    for ticker, shares in holdings.items():
+        if ticker in prices:
+            yield ticker, shares * prices[ticker]
