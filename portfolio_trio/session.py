@@ -138,7 +138,7 @@ class Session:
         self._outbox.put(message.to_json(), run)
 
     def see_latest(self, event: str) -> None:
-        """Queue an event in place of the latest one that still waits, if the client speaks the subprotocol."""
+        """Queue an event in place of the latest one that still waits, if the client gets events."""
         if self.sees_events:
             self._outbox.put_latest(event)
 

@@ -181,7 +181,7 @@ async def reset(proxy: Proxy) -> None:
 
 
 async def half_close(proxy: Proxy) -> None:
-    await proxy.half_close()
+    proxy.half_close()
 
 
 async def go_silent(proxy: Proxy) -> None:

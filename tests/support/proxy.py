@@ -15,12 +15,14 @@ class Proxy:
         port: Where it listens.
         slice: At most so many bytes are passed on at a time; None for all there are.
         delay: Seconds before each piece is passed on.
-        silent: Nothing is passed on to the client any more, and nothing is closed either.
+        silent: Nothing is passed on to the client any more, and nothing is closed either. A wire that has
+            swallowed something stays so: TCP loses a connection, never a piece of it.
     """
 
     def __init__(self, target: str) -> None:
         self._target = target
         self._wires: list[tuple[trio.SocketStream, trio.SocketStream]] = []
+        self._half_closed: set[trio.SocketStream] = set()
         self.port = 0
         self.slice: int | None = None
         self.delay = 0.0
@@ -33,10 +35,12 @@ class Proxy:
             for end in wire:
                 await trio.aclose_forcefully(end)
 
-    async def half_close(self) -> None:
+    def half_close(self) -> None:
         """Say to every client that nothing more will come, and go on taking what it sends."""
         for client, _ in self._wires:
-            await client.send_eof()
+            self._half_closed.add(client)
+            # At once, whoever is sending: what would still follow is swallowed.
+            client.socket.shutdown(trio.socket.SHUT_WR)
 
     async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -60,13 +64,15 @@ class Proxy:
 
     async def _pass_on(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
         to_client = any(sink is client for client, _ in self._wires)
+        swallowed = False
         try:
             while data := bytes(await source.receive_some()):
                 size = self.slice or len(data)
                 for start in range(0, len(data), size):
                     if self.delay:
                         await trio.sleep(self.delay)
-                    if to_client and self.silent:
+                    swallowed = swallowed or sink in self._half_closed or (to_client and self.silent)
+                    if swallowed:
                         continue
                     await sink.send_all(data[start : start + size])
         except (trio.BrokenResourceError, trio.ClosedResourceError):
