@@ -16,8 +16,9 @@ from tests.support.redis_servers import TEST_URL, find_json_server
 ENGINES: Final = ("embedded", "server")
 _SEEN: Final = pytest.StashKey[dict[str, str]]()
 
-# The same examples on each run, so that a red run is red again; `--hypothesis-seed=random` explores.
+# The same examples on each run, so that a red run is red again; HYPOTHESIS_PROFILE=explore draws new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
