@@ -43,6 +43,13 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def stress(session: nox.Session) -> None:
+    """A hundred thousand switches over real sockets, with every metric outstanding."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.stress", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Random heads and frames against the front door."""
     session.install("-e", ".[test]")

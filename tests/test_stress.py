@@ -1,0 +1,20 @@
+"""A short run of the stress, so that it stays able to run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_a_thousand_switches_leave_nothing_behind() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.stress", "--switches", "1000", "--clients", "8"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        cwd=Path(__file__).parents[1],
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "0 stale messages, 0 runs without an end, 0 tasks left" in ran.stdout
