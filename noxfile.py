@@ -50,6 +50,13 @@ def stress(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Each safeguard against stale numbers removed in turn: a test must miss it."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.mutants", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Random heads and frames against the front door."""
     session.install("-e", ".[test]")

@@ -1,10 +1,10 @@
 """The top of the house: who owns which nursery, and in which order it ends.
 
-serve
-└─ open_server           the store's connection, the price book, the market updater, the sockets
-├─ market updater    ticks until the end
-├─ connections       one child per socket; a child's failure ends that child only
-└─ listeners         end first, at drain
+| serve
+| └─ open_server          the store's connection, the price book, the market updater, the sockets
+|    ├─ market updater    ticks until the end
+|    ├─ connections       one child per socket; a child's failure ends that child only
+|    └─ listeners         end first, at drain
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ import logging
 import random
 import signal
 import time
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 from redis.exceptions import RedisError
 
+from portfolio_trio.access import Refused, TlsError, first_message, ssl_context
+from portfolio_trio.entrance import open_gate
 from portfolio_trio.http import FrontDoor, Response, accept_websocket, serve_listeners
 from portfolio_trio.hub import Hub
 from portfolio_trio.market import MarketError, PriceBook, open_price_source
 from portfolio_trio.market.updater import MarketUpdater
 from portfolio_trio.metrics import PluginError, installed_metrics
+from portfolio_trio.new_session import SessionRoute, allow_cross_origin
+from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.redis import open_redis
 from portfolio_trio.services import Services
@@ -33,6 +37,7 @@ from portfolio_trio.store import PortfolioStore, ScriptsNotFound, StoreError, al
 from portfolio_trio.ticks import TickFeed
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, Callable
 
     from portfolio_trio.http import Request, Upgrade
@@ -45,6 +50,7 @@ log: Final = logging.getLogger(__name__)
 
 # What all sockets together get to say goodbye once nothing runs any more.
 GOODBYE_SECONDS: Final = 8.0
+SPARE_CONNECTIONS: Final = 64
 
 
 class StartError(Exception):
@@ -67,8 +73,14 @@ class Server:
         self.services = services
         self.updater = updater
         self.connections = connections
+        self.gate = open_gate(services.settings, services.now)
         self.front_door = FrontDoor(
-            routes={("GET", "/health"): _health, ("GET", "/ready"): self._ready},
+            routes={
+                ("GET", "/health"): _health,
+                ("GET", "/ready"): self._ready,
+                ("POST", "/session"): SessionRoute(services, self.gate),
+                ("OPTIONS", "/session"): partial(allow_cross_origin, gate=self.gate),
+            },
             websocket=self._welcome,
             header_seconds=services.settings.header_seconds,
         )
@@ -99,10 +111,42 @@ class Server:
         if self._draining:
             await upgrade.reject(503, "draining", "The server is going away; connect again.", retry_after=1)
             return
-        limit = self.services.settings.max_message_bytes
+        with ExitStack() as places:
+            late = self.gate.asks_for_token(upgrade)
+            try:
+                places.enter_context(self.gate.server(upgrade))
+                if not late:
+                    places.enter_context(self.gate.session(upgrade.session_id, upgrade.token))
+            except Refused as refused:
+                await upgrade.reject(
+                    refused.status,
+                    refused.code,
+                    refused.detail,
+                    retry_after=refused.retry_after,
+                    headers=refused.headers,
+                )
+                return
+            await self._accept(upgrade, places, late=late)
+
+    async def _accept(self, upgrade: Upgrade, places: ExitStack, *, late: bool) -> None:
+        settings = self.services.settings
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in upgrade.subprotocols else None
-        async with accept_websocket(upgrade, subprotocol=subprotocol, max_message_bytes=limit) as transport:
-            session = Session(self.services, upgrade.session_id, transport)
+        async with accept_websocket(
+            upgrade, subprotocol=subprotocol, max_message_bytes=settings.max_message_bytes
+        ) as transport:
+            first = None
+            if late:
+                try:
+                    first = await first_message(transport, timeout=settings.auth_seconds)
+                    token = first.token.get_secret_value()
+                    places.enter_context(self.gate.session(upgrade.session_id, token))
+                except Refused as refused:
+                    await transport.close(refused.close_code, refused.close_reason)
+                    return
+                if self._draining:
+                    await transport.close(CloseCode.GOING_AWAY, "the server is going away")
+                    return
+            session = Session(self.services, upgrade.session_id, transport, first=first)
             self._sessions[session] = None
             try:
                 await session.run()
@@ -265,6 +309,15 @@ async def _drain_then_end(server: Server, end: trio.CancelScope) -> None:
     end.cancel()
 
 
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    try:
+        return ssl_context(settings.tls_certificate, settings.tls_key)
+    except TlsError as error:
+        raise StartError(str(error)) from error
+
+
 async def listen(
     server: Server,
     accepting: trio.CancelScope,
@@ -277,6 +330,7 @@ async def listen(
         StartError: The address cannot be listened on.
     """
     settings = server.services.settings
+    tls = _tls(settings)
     try:
         listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
     except OSError as error:
@@ -288,8 +342,12 @@ async def listen(
     task_status.started((str(host), int(port)))
     with accepting:
         await serve_listeners(
-            listeners,
+            [
+                each if tls is None else trio.SSLListener(each, tls, https_compatible=True)
+                for each in listeners
+            ],
             server.front_door.serve,
             handler_nursery=server.connections,
-            max_connections=settings.max_connections,
+            # Room for /health, and for telling who is too many.
+            max_connections=settings.max_connections + SPARE_CONNECTIONS,
         )

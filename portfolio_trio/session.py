@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import trio
 
+from portfolio_trio.access import Throttle, Verdict, keep_alive
 from portfolio_trio.failures import explain
 from portfolio_trio.http import Disconnected
 from portfolio_trio.outbox import Outbox
@@ -24,6 +25,7 @@ from portfolio_trio.protocol.messages import (
     SUBPROTOCOL,
     AnalysisCancelled,
     Analyze,
+    Authenticate,
     Cancel,
     Error,
     GetPortfolio,
@@ -70,11 +72,26 @@ class Session:
         transport: The socket.
     """
 
-    def __init__(self, services: Services, session_id: str, transport: WebSocketTransport) -> None:
+    def __init__(
+        self,
+        services: Services,
+        session_id: str,
+        transport: WebSocketTransport,
+        *,
+        first: Authenticate | None = None,
+    ) -> None:
         self._services = services
         self._session_id = session_id
         self._transport = transport
-        self._outbox = Outbox(services.settings.max_queue_bytes)
+        self._first = first
+        settings = services.settings
+        self._outbox = Outbox(settings.max_queue_bytes)
+        self._throttle = Throttle(
+            settings.requests_per_second,
+            settings.request_burst,
+            patience=settings.request_burst,
+            clock=trio.current_time,
+        )
         self._scope = trio.CancelScope()
         self._close: tuple[CloseCode, str] = (CloseCode.NORMAL, "")
         self._opened = False
@@ -90,6 +107,7 @@ class Session:
                     async with trio.open_nursery() as nursery:
                         self._runner = Runner(self._services, self._room, self, nursery)
                         nursery.start_soon(self._write)
+                        nursery.start_soon(self._keep_alive)
                         await self._read()
                         self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
             finally:
@@ -188,6 +206,26 @@ class Session:
                 return
             self._outbox.written()
 
+    async def _keep_alive(self) -> None:
+        settings = self._services.settings
+        await keep_alive(
+            self._transport, interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds
+        )
+        self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
+
+    async def _let_pass(self) -> bool:
+        """Whether one more request is served; else it is refused, or ends the connection."""
+        verdict = self._throttle.judge()
+        if verdict is Verdict.REFUSE:
+            wait = self._throttle.wait_seconds
+            self.answer(Error.of(ErrorCode.RATE_LIMITED, f"too many requests; wait {wait:.3g} s"))
+        elif verdict is Verdict.EXPEL:
+            # A frame cut off by the end would take the close frame's place.
+            with trio.move_on_after(LAST_WORDS_SECONDS):
+                await self._outbox.empty()
+            self.end(CloseCode.POLICY, "rate_limited: too many requests", EndReason.DISCONNECTED)
+        return verdict is Verdict.SERVE
+
     async def _read(self) -> None:
         await self._greet()
         while True:
@@ -195,6 +233,8 @@ class Session:
                 frame = await self._transport.receive()
             except Disconnected:
                 return
+            if not await self._let_pass():
+                continue
             try:
                 request = parse_request(frame)
             except RequestError as error:
@@ -209,7 +249,10 @@ class Session:
         except StoreError as failure:
             self.answer(explain(failure))
         else:
-            self.see(_portfolio(opened).to_json())
+            if self._first is None:
+                self.see(_portfolio(opened).to_json())
+            else:
+                self.answer(_portfolio(opened).echo(self._first.id))
 
     async def _answer_or_explain(self, request: Request) -> None:
         try:
@@ -230,7 +273,7 @@ class Session:
                 await self._analyze(request)
             case Cancel():
                 await self._cancel(request)
-            case GetPortfolio():
+            case GetPortfolio() | Authenticate():
                 self.answer(_portfolio(await self._open()).echo(request.id))
             case SetHoldings() | Trade():
                 await self._edit(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotation
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import (
@@ -11,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -59,6 +61,26 @@ def _check_delay(value: Delay | None) -> Delay | None:
     return value
 
 
+def _check_secret(value: SecretStr | None) -> SecretStr | None:
+    # Imported here, and below, so that --help needs no HTTP and no cryptography.
+    from portfolio_trio.access import split_secrets  # noqa: PLC0415
+
+    if value is not None:
+        split_secrets(value.get_secret_value())
+    return value
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    from portfolio_trio.access import OriginPolicy  # noqa: PLC0415
+
+    OriginPolicy(value)
+    return value
+
+
 class Settings(BaseSettings):
     """Settings of one server process.
 
@@ -82,6 +104,19 @@ class Settings(BaseSettings):
     insecure: CliImplicitFlag[bool] = Field(
         default=False, description="serve an address that is not loopback without authentication"
     )
+    auth_secret: Annotated[SecretStr | None, AfterValidator(_check_secret)] = Field(
+        None,
+        description="signs session tokens; 32 bytes or more; of several, with commas, the first signs",
+    )
+    token_ttl_seconds: PositiveInt = Field(604_800, description="seconds for which a token opens its session")
+    auth_seconds: PositiveFloat = Field(
+        5.0, allow_inf_nan=False, description="seconds a client has to send its token as the first message"
+    )
+    allowed_origins: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_origins)
+    ] = Field((), description="web origins besides the server's own, with commas; null and * are possible")
+    tls_certificate: Path | None = Field(None, description="PEM file: serve TLS with this certificate")
+    tls_key: Path | None = Field(None, description="PEM file: the certificate's private key")
     redis_url: SecretStr = Field(
         SecretStr("embedded://"),
         description="embedded://, redis://, rediss://, unix:// or redis+cluster://",
@@ -120,6 +155,25 @@ class Settings(BaseSettings):
         1_048_576, description="what may wait to be sent to one socket before it is closed as too slow"
     )
     max_connections: PositiveInt = Field(10_000, description="open sockets in all; more are answered 503")
+    max_sockets_per_session: PositiveInt = Field(32, description="open sockets of one session; more get 429")
+    max_sockets_per_address: NonNegativeInt = Field(
+        200, description="open sockets of one address that is not loopback; more get 429; 0: no limit"
+    )
+    requests_per_second: PositiveFloat = Field(
+        2_000.0, allow_inf_nan=False, description="requests one socket may send in the long run"
+    )
+    request_burst: PositiveInt = Field(4_000, description="requests one socket may send at once")
+    sessions_per_second: PositiveFloat = Field(
+        20.0, allow_inf_nan=False, description="answers of POST /session in the long run; more get 429"
+    )
+    ping_interval_seconds: PositiveFloat = Field(
+        20.0, allow_inf_nan=False, description="seconds from one ping to the next"
+    )
+    ping_timeout_seconds: PositiveFloat = Field(
+        20.0,
+        allow_inf_nan=False,
+        description="seconds a client has to answer a ping before it counts as gone",
+    )
     header_seconds: PositiveFloat = Field(
         10.0, allow_inf_nan=False, description="seconds a client has to send its HTTP head"
     )
@@ -129,12 +183,20 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:
-        if not (self.insecure or _is_loopback(self.host)):
+        if not (self.insecure or self.auth_secret or self.listens_on_loopback):
             raise ValueError(
-                f"host {self.host} is reachable from other machines and there is no authentication: "
-                "listen on 127.0.0.1, or say --insecure if the network in front keeps strangers out"
+                f"host {self.host} is reachable from other machines and there is no authentication: set "
+                "PORTFOLIO_AUTH_SECRET, listen on 127.0.0.1, or say --insecure if the network in front keeps "
+                "strangers out"
             )
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("--tls-certificate and --tls-key go together")
         return self
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """Whether other machines cannot reach the server."""
+        return _is_loopback(self.host)
 
     @classmethod
     def read(cls, flags: Sequence[str] = (), *, program: str = "portfolio-trio serve") -> Settings:
@@ -150,7 +212,7 @@ class Settings(BaseSettings):
             first = error.errors(include_url=False)[0]
             name = str(first["loc"][0]) if first["loc"] else ""
             setting = f"PORTFOLIO_{name.upper()} (--{name.replace('_', '-')}): " if name else ""
-            raise SettingsError(f"{setting}{first['msg']}") from None
+            raise SettingsError(setting + first["msg"].removeprefix("Value error, ")) from None
         except PydanticSettingsError as error:
             raise SettingsError(" ".join(str(error).split())) from None
 

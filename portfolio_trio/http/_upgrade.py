@@ -45,6 +45,7 @@ class Upgrade:
         detail: str,
         *,
         retry_after: float | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
         send_seconds: float = 10.0,
     ) -> None:
         """Answer with an HTTP error instead of a WebSocket: 401, 403, 429, 503, ...
@@ -52,7 +53,7 @@ class Upgrade:
         Bounded by `send_seconds`; a client that is gone meanwhile is no error.
         """
         self.take()
-        response = Response.error(status, code, detail, retry_after=retry_after)
+        response = Response.error(status, code, detail, retry_after=retry_after, headers=headers)
         await send_response(
             self.stream, response, send_seconds=send_seconds, linger_seconds=self.linger_seconds
         )

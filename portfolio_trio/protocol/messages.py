@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, SerializeAsAny, TypeAdapter, ValidationError
 from typing_extensions import override
 
 from portfolio_trio.protocol.codes import ERRORS, ErrorCode
@@ -66,6 +66,13 @@ class Trade(_Request):
     shares: Shares
 
 
+class Authenticate(_Request):
+    """Open the session with a token; the first message of a client that has sent none in its handshake."""
+
+    action: Literal["authenticate"]
+    token: Annotated[SecretStr, Field(max_length=2_048)]
+
+
 class GetResults(_Request):
     """Ask for recorded results, newest last."""
 
@@ -74,7 +81,7 @@ class GetResults(_Request):
     limit: Annotated[int, Field(ge=1, le=1000, strict=True)] = 100
 
 
-Request = Analyze | Cancel | GetPortfolio | SetHoldings | Trade | GetResults
+Request = Analyze | Cancel | GetPortfolio | SetHoldings | Trade | GetResults | Authenticate
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="action")])
 
 

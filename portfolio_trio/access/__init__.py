@@ -1,0 +1,53 @@
+"""Who may come in, and how much one may ask: tokens, origins, limits, keepalive, TLS.
+
+Decisions only; the server asks in this order and answers with what `Refused` says:
+
+    draining (503) -> places (429, 503) -> origin (403) -> token (401)
+"""
+
+from portfolio_trio.access._first_message import first_message
+from portfolio_trio.access._gate import Gate
+from portfolio_trio.access._keep_alive import keep_alive
+from portfolio_trio.access._occupancy import Limit, Occupancy, Occupied, address_group
+from portfolio_trio.access._origins import OriginError, OriginPolicy, OriginRefused, parse_origin
+from portfolio_trio.access._rate import RateLimit, Throttle, Verdict
+from portfolio_trio.access._refused import Refused
+from portfolio_trio.access._session_ids import new_session_id
+from portfolio_trio.access._tls import TlsError, ssl_context
+from portfolio_trio.access._tokens import (
+    MIN_SECRET_BYTES,
+    SecretError,
+    SessionTokens,
+    TokenFault,
+    TokenRefused,
+    check_secret,
+    split_secrets,
+)
+
+__all__ = [
+    "MIN_SECRET_BYTES",
+    "Gate",
+    "Limit",
+    "Occupancy",
+    "Occupied",
+    "OriginError",
+    "OriginPolicy",
+    "OriginRefused",
+    "RateLimit",
+    "Refused",
+    "SecretError",
+    "SessionTokens",
+    "Throttle",
+    "TlsError",
+    "TokenFault",
+    "TokenRefused",
+    "Verdict",
+    "address_group",
+    "check_secret",
+    "first_message",
+    "keep_alive",
+    "new_session_id",
+    "parse_origin",
+    "split_secrets",
+    "ssl_context",
+]

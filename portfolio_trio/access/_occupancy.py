@@ -1,0 +1,138 @@
+"""How many may be there at once."""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from portfolio_trio.access._refused import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_SUBNET_BITS: Final = 64
+
+
+class Limit(StrEnum):
+    """Which limit was reached."""
+
+    SESSION = "session"
+    ADDRESS = "address"
+    SERVER = "server"
+
+
+class _Answer(NamedTuple):
+    status: int
+    code: str
+    detail: str
+    retry_after: float
+
+
+_ANSWERS: Final[Mapping[Limit, _Answer]] = {
+    Limit.SESSION: _Answer(429, "session_full", "This session has too many sockets; close one first.", 1.0),
+    Limit.ADDRESS: _Answer(429, "address_full", "Your address has too many sockets; close one first.", 5.0),
+    Limit.SERVER: _Answer(503, "overloaded", "The server is full; try again soon.", 5.0),
+}
+
+
+class Occupied(Refused):
+    """There is no place left (HTTP 429 or 503, with Retry-After).
+
+    Attributes:
+        limit: The limit that was reached.
+    """
+
+    def __init__(self, limit: Limit) -> None:
+        status, code, detail, retry_after = _ANSWERS[limit]
+        super().__init__(status, code, detail, retry_after=retry_after)
+        self.limit = limit
+
+
+class Occupancy:
+    """Counts who is there, by session, by address and in all; it knows nobody who is not there.
+
+    Args:
+        per_session: Places of one session; None for no limit, here as below.
+        per_address: Places of one address, see ``address_group``.
+        total: Places in all.
+    """
+
+    def __init__(
+        self, *, per_session: int | None = None, per_address: int | None = None, total: int | None = None
+    ) -> None:
+        self._limits = {Limit.SESSION: per_session, Limit.ADDRESS: per_address, Limit.SERVER: total}
+        self._counts: dict[tuple[Limit, str], int] = {}
+
+    @contextmanager
+    def enter(self, address: str | None) -> Iterator[None]:
+        """Take a place of the server, and of the address, for the length of the block.
+
+        Raises:
+            Occupied: A limit is reached; no place was taken.
+        """
+        places = [(Limit.SERVER, "")]
+        if (group := address_group(address)) is not None:
+            places.append((Limit.ADDRESS, group))
+        with self._hold(places):
+            yield
+
+    @contextmanager
+    def join(self, session_id: str) -> Iterator[None]:
+        """Take a place of a session for the length of the block.
+
+        Raises:
+            Occupied: The limit is reached; no place was taken.
+        """
+        with self._hold([(Limit.SESSION, session_id)]):
+            yield
+
+    def count(self, limit: Limit, key: str = "") -> int:
+        """How many places are taken of a session (its id), of an address (its group), or in all."""
+        return self._counts.get((limit, key), 0)
+
+    def __len__(self) -> int:
+        """How many entries are remembered; 0 when nobody is there."""
+        return len(self._counts)
+
+    @contextmanager
+    def _hold(self, places: Sequence[tuple[Limit, str]]) -> Iterator[None]:
+        for limit, key in places:
+            most = self._limits[limit]
+            if most is not None and self.count(limit, key) >= most:
+                raise Occupied(limit)
+        for place in places:
+            self._counts[place] = self.count(*place) + 1
+        try:
+            yield
+        finally:
+            for place in places:
+                self._leave(place)
+
+    def _leave(self, place: tuple[Limit, str]) -> None:
+        self._counts[place] -= 1
+        if not self._counts[place]:
+            del self._counts[place]
+
+
+def address_group(address: str | None) -> str | None:
+    """Return what an address is counted as; None where it is not counted.
+
+    An IPv4 address counts by itself, also in its IPv6 form; an IPv6 address as its /64, which is what one
+    customer of a provider has. None (no TCP) and loopback are not counted: behind loopback is this machine,
+    mostly as a proxy with many clients, whose own limits count.
+    """
+    if address is None:
+        return None
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    if parsed.is_loopback:
+        return None
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    return str(ipaddress.IPv6Network((int(parsed), _SUBNET_BITS), strict=False))

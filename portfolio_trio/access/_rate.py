@@ -1,0 +1,92 @@
+"""How much one client may ask."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class RateLimit:
+    """A token bucket: ``burst`` requests at once, ``rate`` per second in the long run.
+
+    In any window of ``t`` seconds it grants at most ``burst + rate * t``. It is two numbers and no task.
+
+    Args:
+        rate: Requests per second, above 0.
+        burst: Requests, at least 1.
+        clock: Seconds, monotonic.
+    """
+
+    __slots__ = ("_burst", "_clock", "_filled_at", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
+        if not (rate > 0 and burst >= 1):
+            raise ValueError("a rate is above 0 and a burst at least 1")
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._tokens = float(burst)
+        self._filled_at = clock()
+
+    def grant(self) -> bool:
+        """Take one token; whether there was one."""
+        self._fill()
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long until there is a token."""
+        self._fill()
+        return max(0.0, (1 - self._tokens) / self._rate)
+
+    def _fill(self) -> None:
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+
+
+class Verdict(Enum):
+    """What becomes of one request."""
+
+    SERVE = auto()
+    REFUSE = auto()
+    """Answer ``rate_limited``."""
+    EXPEL = auto()
+    """Close with 1008: the client does not listen."""
+
+
+class Throttle:
+    """Judges the requests of one socket: too many are refused, and far too many end the socket.
+
+    The refused ones are counted by a bucket of the same rate, so a client that asks up to twice as fast as
+    it may is only refused, for as long as it likes; a faster one is expelled when that bucket is empty.
+
+    Args:
+        rate: Requests per second, above 0.
+        burst: Requests at once, at least 1.
+        patience: Refusals at once, at least 1.
+        clock: Seconds, monotonic.
+    """
+
+    __slots__ = ("_refusals", "_requests")
+
+    def __init__(self, rate: float, burst: int, *, patience: int, clock: Callable[[], float]) -> None:
+        self._requests = RateLimit(rate, burst, clock)
+        self._refusals = RateLimit(rate, patience, clock)
+
+    def judge(self) -> Verdict:
+        """Count one request."""
+        if self._requests.grant():
+            return Verdict.SERVE
+        return Verdict.REFUSE if self._refusals.grant() else Verdict.EXPEL
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long until a request is served again."""
+        return self._requests.wait_seconds

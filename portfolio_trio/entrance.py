@@ -1,0 +1,35 @@
+"""Who may come in, as the settings say it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portfolio_trio.access import Gate, Occupancy, OriginPolicy, SessionTokens, split_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portfolio_trio.settings import Settings
+
+
+def open_gate(settings: Settings, now: Callable[[], float]) -> Gate:
+    """The gate of one server; ``now`` gives seconds since the epoch."""
+    return Gate(
+        occupancy=Occupancy(
+            per_session=settings.max_sockets_per_session,
+            per_address=settings.max_sockets_per_address or None,
+            total=settings.max_connections,
+        ),
+        origins=OriginPolicy(
+            settings.allowed_origins,
+            local_only=settings.listens_on_loopback and settings.auth_secret is None,
+        ),
+        tokens=_tokens(settings, now),
+    )
+
+
+def _tokens(settings: Settings, now: Callable[[], float]) -> SessionTokens | None:
+    if settings.auth_secret is None:
+        return None
+    secrets = split_secrets(settings.auth_secret.get_secret_value())
+    return SessionTokens(*secrets, ttl_seconds=settings.token_ttl_seconds, now=now)

@@ -1,0 +1,130 @@
+"""A socket may ask in bursts, and in the long run only so often."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portfolio_trio.access import RateLimit, Throttle, Verdict
+
+rates = st.floats(0.01, 1_000)
+bursts = st.integers(1, 50)
+gaps = st.lists(st.floats(0, 2) | st.just(0.0) | st.floats(0, 1_000), max_size=60)
+EDGE = 1e-6
+"""What rounding may add: a token that is there a millionth of one too early."""
+
+
+class Clock:
+    def __init__(self, time: float = 0.0) -> None:
+        self.time = time
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@given(rate=rates, burst=bursts, gaps=gaps, start=st.floats(0, 1e6))
+def test_no_window_has_more_than_the_burst_and_the_rate(
+    rate: float, burst: int, gaps: list[float], start: float
+) -> None:
+    clock = Clock(start)
+    limit = RateLimit(rate, burst, clock)
+    granted = []
+    for gap in gaps:
+        clock.time += gap
+        if limit.grant():
+            granted.append(clock.time)
+    for first in range(len(granted)):
+        for last in range(first, len(granted)):
+            window = granted[last] - granted[first]
+            assert last - first + 1 <= burst + rate * window + EDGE
+
+
+@given(rate=rates, burst=bursts, gaps=gaps)
+def test_a_refusal_means_that_the_window_is_full(rate: float, burst: int, gaps: list[float]) -> None:
+    """The other side of the law: nobody is refused who has not used what was there."""
+    clock = Clock()
+    limit = RateLimit(rate, burst, clock)
+    tokens, filled_at = float(burst), 0.0
+    for gap in gaps:
+        clock.time += gap
+        tokens, filled_at = min(burst, tokens + rate * (clock.time - filled_at)), clock.time
+        if limit.grant():
+            tokens -= 1
+        else:
+            assert tokens < 1 + EDGE
+
+
+@given(rate=rates, burst=bursts)
+def test_after_a_pause_the_burst_is_there_again_and_no_more(rate: float, burst: int) -> None:
+    clock = Clock()
+    limit = RateLimit(rate, burst, clock)
+    for pause in (0.0, burst / rate + EDGE / rate, 1e6):
+        clock.time += pause
+        assert [limit.grant() for _ in range(burst + 1)] == [True] * burst + [False]
+
+
+@given(rate=rates, burst=bursts)
+def test_the_wait_is_neither_too_short_nor_too_long(rate: float, burst: int) -> None:
+    clock = Clock()
+    limit = RateLimit(rate, burst, clock)
+    assert limit.wait_seconds == 0
+    for _ in range(burst):
+        assert limit.grant()
+    wait = limit.wait_seconds
+    assert math.isclose(wait, 1 / rate, rel_tol=1e-9)
+    clock.time += wait * 0.99
+    assert not limit.grant()
+    clock.time += wait * 0.02
+    assert limit.grant()
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0.0, 1), (-1.0, 1), (1.0, 0), (1.0, -1), (math.nan, 1)])
+def test_a_limit_that_grants_nothing_is_a_mistake(rate: float, burst: int) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        RateLimit(rate, burst, Clock())
+
+
+def test_each_socket_costs_five_slots_and_no_dict() -> None:
+    assert not hasattr(RateLimit(1.0, 1, Clock()), "__dict__")
+    assert not hasattr(Throttle(1.0, 1, patience=1, clock=Clock()), "__dict__")
+
+
+def judge(throttle: Throttle, clock: Clock, *, per_second: float, seconds: float) -> list[Verdict]:
+    verdicts = []
+    for _ in range(round(per_second * seconds)):
+        verdicts.append(throttle.judge())
+        clock.time += 1 / per_second
+    return verdicts
+
+
+def test_a_client_within_its_rate_is_served_for_ever() -> None:
+    clock = Clock()
+    throttle = Throttle(16.0, 4, patience=4, clock=clock)
+    assert set(judge(throttle, clock, per_second=16, seconds=100)) == {Verdict.SERVE}
+
+
+def test_a_client_somewhat_too_fast_is_refused_and_never_expelled() -> None:
+    clock = Clock()
+    throttle = Throttle(16.0, 4, patience=4, clock=clock)
+    verdicts = judge(throttle, clock, per_second=32, seconds=100)
+    assert set(verdicts) == {Verdict.SERVE, Verdict.REFUSE}
+    assert verdicts.count(Verdict.SERVE) == pytest.approx(1_600, abs=5)
+
+
+def test_a_flood_is_expelled_after_burst_and_patience() -> None:
+    clock = Clock()
+    throttle = Throttle(16.0, 4, patience=6, clock=clock)
+    verdicts = [throttle.judge() for _ in range(12)]
+    assert verdicts == [Verdict.SERVE] * 4 + [Verdict.REFUSE] * 6 + [Verdict.EXPEL] * 2
+    assert throttle.wait_seconds == 1 / 16
+
+
+def test_a_steady_flood_is_expelled_although_some_is_served() -> None:
+    clock = Clock()
+    throttle = Throttle(16.0, 4, patience=6, clock=clock)
+    verdicts = judge(throttle, clock, per_second=64, seconds=2)
+    assert Verdict.EXPEL in verdicts
+    assert Verdict.SERVE in verdicts[4 : verdicts.index(Verdict.EXPEL)]

@@ -1,0 +1,187 @@
+"""Remove one safeguard after the other from a copy of the project, and see a test fail each time.
+
+    python -m tests.mutants
+
+Every fence of the scripts, the await of the old run, the purge of the queue and their like: what keeps stale
+numbers from leaving. The exit status is 0 if each of them is missed by a test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("portfolio_trio", "lua", "tests", "examples", "pyproject.toml", "README.md")
+CORE = ("tests/test_session.py", "tests/test_races.py", "tests/test_ticks.py", "tests/test_histories.py")
+STORE = ("tests/store/test_runs.py", "tests/store/test_holdings.py", "tests/store/test_sweep.py")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One safeguard, and the text that takes its place."""
+
+    missing: str
+    file: str
+    text: str
+    instead: str
+    tests: tuple[str, ...] = CORE
+
+
+MUTANTS = (
+    Mutant("the purge of the queue", "portfolio_trio/runner.py", "            self._room.drop(run)\n", ""),
+    Mutant(
+        "the await of the old run",
+        "portfolio_trio/runner.py",
+        "        await task.ended.wait()\n        return",
+        "        await trio.lowlevel.checkpoint()\n        return",
+    ),
+    Mutant("the cancellation itself", "portfolio_trio/runner.py", "        task.scope.cancel()\n", ""),
+    Mutant(
+        "the refusal to queue after the decision",
+        "portfolio_trio/runner.py",
+        "        if not run.may_send:\n            return\n        self._room.publish(outcome",
+        "        self._room.publish(outcome",
+    ),
+    Mutant(
+        "the wait for the last message of a run",
+        "portfolio_trio/analysis.py",
+        "        await self._outlet.delivered()\n",
+        "",
+    ),
+    Mutant(
+        "the shield round the start",
+        "portfolio_trio/analysis.py",
+        "with trio.move_on_after(START_SECONDS, shield=True)",
+        "with trio.move_on_after(START_SECONDS)",
+    ),
+    Mutant(
+        "the restart after an edit",
+        "portfolio_trio/session.py",
+        "        self._room.restart_runs()\n",
+        "",
+    ),
+    Mutant(
+        "the restart after a tick",
+        "portfolio_trio/runner.py",
+        "            self.restart()\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "the end of the other sockets' runs",
+        "portfolio_trio/session.py",
+        "            await self._room.stop_runs(EndReason.SUPERSEDED, but=self)\n",
+        "",
+    ),
+    Mutant(
+        "the wait for the frame on its way",
+        "portfolio_trio/session.py",
+        "                await self._outbox.flushed(before)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "one at a time",
+        "portfolio_trio/session.py",
+        "        async with self._room.turn:\n            await self._room.stop_runs(EndReason.SUPERSEDED",
+        "        if True:\n            await self._room.stop_runs(EndReason.SUPERSEDED",
+    ),
+    Mutant(
+        "the document's end of a run on disconnect",
+        "portfolio_trio/session.py",
+        "                    await self._forget_run()\n",
+        "                    pass\n",
+    ),
+    Mutant(
+        "the fence of record_results on the run",
+        "lua/record_results.lua",
+        "if tonumber(current) ~= run_id then",
+        "if false then",
+        STORE,
+    ),
+    Mutant(
+        "the fence of record_results on the holdings",
+        "lua/record_results.lua",
+        "if tonumber(held) ~= version then",
+        "if false then",
+        STORE,
+    ),
+    Mutant(
+        "the fence of record_results on repetition",
+        "lua/record_results.lua",
+        "if not finish and count > 0 and expected and",
+        "if false and",
+        STORE,
+    ),
+    Mutant(
+        "the fence of finish_analysis",
+        "lua/finish_analysis.lua",
+        "if tonumber(current) ~= run_id then",
+        "if false then",
+        STORE,
+    ),
+    Mutant(
+        "the fence of set_holdings",
+        "lua/set_holdings.lua",
+        "if expected ~= '' and",
+        "if false and",
+        STORE,
+    ),
+    Mutant(
+        "the fence of revalue",
+        "lua/revalue.lua",
+        "if tonumber(newest) >= tick_id then",
+        "if false then",
+        STORE,
+    ),
+)
+
+
+def survives(mutant: Mutant) -> bool:
+    """Whether the tests pass without the safeguard."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy / part)
+        target = copy / mutant.file
+        whole = target.read_text()
+        if mutant.text not in whole:
+            raise SystemExit(f"{mutant.file} has no {mutant.text!r} any more: bring the mutant up to date")
+        target.write_text(whole.replace(mutant.text, mutant.instead))
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-cov", "-p", "no:cacheprovider"]
+        ran = subprocess.run(
+            [*command, *mutant.tests],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        if ran.returncode not in {0, 1}:
+            raise SystemExit(ran.stdout + ran.stderr)
+        return ran.returncode == 0
+
+
+def main() -> int:
+    """Try all of them, or those whose names hold a word of the command line."""
+    survivors = 0
+    for mutant in MUTANTS:
+        if sys.argv[1:] and not any(word in mutant.missing for word in sys.argv[1:]):
+            continue
+        alive = survives(mutant)
+        survivors += alive
+        print(f"{'SURVIVES' if alive else 'caught  '}  without {mutant.missing}", flush=True)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
