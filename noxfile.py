@@ -57,6 +57,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """The standard fuzzing suite for WebSocket servers, where `wstest` is on the PATH."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.http.conformance", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Random heads and frames against the front door."""
     session.install("-e", ".[test]")

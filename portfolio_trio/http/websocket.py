@@ -248,6 +248,8 @@ class WebSocketTransport:
 
     async def _say_close(self, code: int, reason: str) -> None:
         if not self._stream.close_sent:
+            # A broken frame may have come meanwhile, and its code goes before any other.
+            code, reason = self._library_verdict() or (code, reason)
             self._judge(code, reason)
             await self._stream.send_close(code, reason)
 

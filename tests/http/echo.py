@@ -3,8 +3,8 @@
     python -m tests.http.echo 9001
     wstest --mode fuzzingclient --spec fuzzingclient.json
 
-The suite of the Autobahn project (`wstest`) is the usual one. It wants binary messages back as well, which the
-product never sends; they are framed here.
+The suite of the Autobahn project (`wstest`) is the usual one. It wants binary messages back as well, which
+the product never sends; they are framed here.
 """
 
 from __future__ import annotations
