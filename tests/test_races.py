@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,8 +100,15 @@ async def test_only_one_of_three_sockets_runs_at_a_time(autojump_clock: MockCloc
             await socket.send("analyze", ticker=ticker)
             await trio.sleep(0.1)
         events = await viewer.until("analysis_completed")
-        started = [f["ticker"] for f in events if f["type"] == "analysis_started"]
-        assert started[-1] == "MSFT"
+        turns = [
+            (f["type"], f["ticker"])
+            for f in events
+            if f["type"] in {"analysis_started", "analysis_cancelled"}
+        ]
+        assert turns[-1] == ("analysis_started", "MSFT")
+        # None starts while another has not ended.
+        kinds = [kind for kind, _ in turns]
+        assert all(pair != ("analysis_started",) * 2 for pair in pairwise(kinds))
         assert {ticker for ticker, _ in results(events)} == {"MSFT"}
         for early in asking[:2]:
             assert [f["code"] for f in await early.silence(1)] == ["superseded"]
