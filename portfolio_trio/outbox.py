@@ -36,6 +36,8 @@ class Outbox:
 
     def put(self, text: str, run: Run | None = None) -> None:
         """Queue one frame; it belongs to ``run`` if one is given."""
+        if self.overflowed:
+            return
         self._waiting.append(_Waiting(text, run))
         self._bytes += len(text)
         if self._bytes > self._max_bytes:

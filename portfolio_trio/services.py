@@ -64,6 +64,10 @@ class Services:
             self._returns = ReturnsCache(self.book.bars)
         return self._returns
 
+    def draw_retry_after(self) -> float:
+        """After how many seconds a client that is sent away should come back: not all at the same moment."""
+        return self._rng.uniform(0.5, 3.0)
+
     def draw_delay(self) -> float:
         """How many seconds a metric is to be held up artificially; usually none."""
         bounds = self.settings.metric_delay_seconds

@@ -135,7 +135,9 @@ class Session:
         await self._runner.stop(EndReason.DRAINING)
         with trio.move_on_after(LAST_WORDS_SECONDS):
             await self._outbox.empty()
-        self.end(CloseCode.GOING_AWAY, "the server is going away", EndReason.DRAINING)
+        retry_after = self._services.draw_retry_after()
+        reason = f"the server is going away; retry_after={retry_after:.1f}"
+        self.end(CloseCode.GOING_AWAY, reason, EndReason.DRAINING)
 
     # --- what other sockets and the runner ask of this one ---
 
@@ -247,12 +249,14 @@ class Session:
         try:
             opened = await self._open()
         except StoreError as failure:
-            self.answer(explain(failure))
+            greeting: Message = explain(failure)
         else:
-            if self._first is None:
-                self.see(_portfolio(opened).to_json())
-            else:
-                self.answer(_portfolio(opened).echo(self._first.id))
+            greeting = _portfolio(opened)
+        if self._first is None:
+            # A client without the subprotocol has asked nothing yet.
+            self.see(greeting.to_json())
+        else:
+            self.answer(greeting.echo(self._first.id))
 
     async def _answer_or_explain(self, request: Request) -> None:
         try:

@@ -154,8 +154,9 @@ async def test_maxmemory_is_named_and_passes(redis: Server) -> None:
 async def test_a_key_of_the_wrong_type_is_reported_and_left_alone(redis: Server) -> None:
     redis.do("SET", "portfolio:{s}", "precious")
     async with house_on(redis.url) as house:
+        viewer = await house.connect(events=True)
+        assert (await viewer.receive())["code"] == "session_broken"
         client = await house.connect()
-        assert (await client.receive())["code"] == "session_broken"
         for action, fields in (("analyze", {"ticker": "AAPL"}), ("trade", {"ticker": "AAPL", "shares": 1})):
             answer = await client.ask(action, **fields)
             assert (answer["code"], answer["retryable"]) == ("session_broken", False)

@@ -172,9 +172,7 @@ class Story:
             case "leave":
                 self.left.append(seat)
                 await trio.aclose_forcefully(seat.client.stream)
-                self.seats[step.session, step.socket] = await self.join(
-                    step.session, events=step.socket == 1
-                )
+                self.seats[step.session, step.socket] = await self.join(step.session, events=step.socket == 1)
             case "stall":
                 seat.road.stall_sending()
             case "resume":
@@ -326,7 +324,10 @@ def check_recorded(watched: list[Frame], recorded: list[Frame]) -> None:
     ]
 
 
-@settings(max_examples=int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "120")), suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "120")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(steps=st.lists(STEPS, max_size=16), delay=st.sampled_from([None, Delay(2, 5), Delay(2, 2)]))
 def test_what_always_holds_holds_in_every_history(steps: list[Step], delay: Delay | None) -> None:
     async def main() -> None:

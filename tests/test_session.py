@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import trio
@@ -415,6 +416,84 @@ async def test_what_a_slow_client_has_not_got_yet_of_the_old_run_it_never_gets(
         assert await client.silence(10) == []
 
 
+async def test_a_client_past_its_budget_is_closed_with_1013_and_all_of_it_is_freed(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(max_queue_bytes=5_000, send_seconds=1000, metric_delay_seconds=SLOW) as house:
+        ours, theirs = trio.testing.memory_stream_pair()
+        road = StallingStream(theirs)
+        house.server.connections.start_soon(house.server.front_door.serve, road)
+        slow = await house.connect_through(ours)
+        await slow.ask("get_portfolio")
+        road.stall_sending()
+        for _ in range(100):
+            await slow.send("get_portfolio")
+        await trio.testing.wait_all_tasks_blocked()
+        (session,) = house.server._sessions
+        assert session._outbox.overflowed
+        assert session._outbox._bytes == 0
+        road.resume()
+        assert await slow.closed() == 1013
+        await trio.testing.wait_all_tasks_blocked()
+        assert house.server.services.hub.rooms == ()
+
+
+async def test_every_viewer_sees_the_same_events_in_the_same_order(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        viewers = [await house.connect(events=True) for _ in range(3)]
+        one, two, _ = viewers
+        await one.send("analyze", ticker="AAPL", id=1)
+        await trio.sleep(3)
+        await two.send("analyze", ticker="MSFT", id=2)
+        await trio.sleep(3)
+        await one.send("trade", ticker="MSFT", shares=1, id=3)
+        await trio.sleep(1)
+        await two.send("cancel", id=4)
+        await one.send("analyze", ticker="GOOGL", id=5)
+        await trio.sleep(30)
+        seen = [await viewer.silence(1) for viewer in viewers]
+        assert {frame.pop("id", None) for frame in seen[0]} == {None, 1, 3, 5}
+        assert {frame.pop("id", None) for frame in seen[1]} == {None, 2, 4}
+        assert seen[0] == seen[1] == seen[2]
+        kinds = [frame["type"] for frame in seen[2] if frame["type"] != "analysis_result"]
+        assert kinds[-2:] == ["analysis_completed", "portfolio_update"] or kinds[-1] == "analysis_completed"
+
+
+async def test_two_sockets_that_edit_at_once_lose_nothing(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        sockets = [await house.connect(), await house.connect()]
+        for n in range(40):
+            for socket, ticker in zip(sockets, ("AAPL", "JPM"), strict=True):
+                await socket.send("trade", ticker=ticker, shares=1, id=n)
+        answers = [await socket.take(40) for socket in sockets]
+        versions = sorted(frame["version"] for frames in answers for frame in frames)
+        assert versions == list(range(2, 82))
+        holdings = (await house.document())["holdings"]
+        assert (holdings["AAPL"], holdings["JPM"]) == (140, 40)
+
+
+async def test_a_peer_that_vanishes_is_gone_within_the_deadline_and_its_run_cancelled(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(
+        metric_delay_seconds=Delay(500, 500), ping_interval_seconds=20, ping_timeout_seconds=10
+    ) as house:
+        ours, theirs = trio.testing.memory_stream_pair()
+        road = StallingStream(theirs)
+        house.server.connections.start_soon(house.server.front_door.serve, road)
+        vanishing = await house.connect_through(ours)
+        viewer = await house.connect(events=True)
+        await vanishing.send("analyze", ticker="AAPL")
+        await viewer.until("analysis_started")
+        # Nothing more arrives from it, and nothing says that it is gone.
+        road.stall_receiving()
+        gone = (await viewer.until("analysis_cancelled"))[-1]
+        assert gone["reason"] == "disconnected"
+        # The read that was under way still brings one pong; the second ping finds nobody.
+        assert trio.current_time() == pytest.approx(20 + 20 + 10)
+        assert (await house.document())["current_analysis"] is None
+
+
 async def test_drain_lets_a_run_finish_and_closes_with_1001(autojump_clock: MockClock) -> None:
     async with open_house(metric_delay_seconds=SLOW, drain_seconds=10) as house:
         client = await house.connect()
@@ -423,6 +502,9 @@ async def test_drain_lets_a_run_finish_and_closes_with_1001(autojump_clock: Mock
         house.nursery.start_soon(house.server.drain)
         assert len(results(await client.take(5))) == 5
         assert await client.closed() == 1001
+        closed = client.socket.closed
+        assert closed is not None
+        assert re.search(r"retry_after=[0-3]\.\d$", closed.reason or "")
 
 
 async def test_drain_cancels_what_takes_too_long(autojump_clock: MockClock) -> None:
