@@ -198,13 +198,14 @@ class Runner:
     async def _carry_out(self, request: Analyze, run: Run, task: _Task) -> None:
         try:
             with task.scope:
+                before: Run | None = None
                 for _ in range(MAX_RESTARTS):
-                    await self._attempt(request, run, task)
+                    await self._attempt(request, run, task, before)
                     if run.reason is not EndReason.PORTFOLIO_CHANGED or task.scope.cancel_called:
                         return
                     task.attempt = trio.CancelScope()
-                    run = self.slot.begin(request.ticker, request.id)
-                await self._attempt(request, run, task)
+                    before, run = run, self.slot.begin(request.ticker, request.id)
+                await self._attempt(request, run, task, before)
                 if run.reason is EndReason.PORTFOLIO_CHANGED:
                     self._give_up(request)
         finally:
@@ -212,8 +213,8 @@ class Runner:
             self._idle.set()
             task.ended.set()
 
-    async def _attempt(self, request: Analyze, run: Run, task: _Task) -> None:
-        """One run, from its first step to its end."""
+    async def _attempt(self, request: Analyze, run: Run, task: _Task, before: Run | None) -> None:
+        """One run, from its first step to its end; first the last frame of the one before must be out."""
         known = None if self._analysis is None else self._analysis.run_id
         session_id = self._room.session_id
         analysis = Analysis(self._services, session_id, request, _RunOutlet(self, run), known)
@@ -221,6 +222,8 @@ class Runner:
         summary = (0, 0)
         try:
             with task.attempt:
+                if before is not None:
+                    await self.asker.flushed(before)
                 summary = await analysis.run()
                 self.slot.complete(run)
         except (AnalysisError, StoreError) as failure:

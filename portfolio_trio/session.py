@@ -12,7 +12,7 @@ one starts when nothing of the last is left.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -24,34 +24,23 @@ from portfolio_trio.protocol.codes import CloseCode, ErrorCode
 from portfolio_trio.protocol.messages import (
     SUBPROTOCOL,
     AnalysisCancelled,
-    Analyze,
     Authenticate,
-    Cancel,
     Error,
-    GetPortfolio,
-    GetResults,
     MetricFailure,
-    Portfolio,
     RequestError,
-    Results,
-    Running,
-    SetHoldings,
-    Trade,
-    Valued,
     parse_request,
 )
+from portfolio_trio.requests import Requests
 from portfolio_trio.runner import Runner
 from portfolio_trio.slot import EndReason
-from portfolio_trio.store import SessionMissing, StoreError
-from portfolio_trio.times import rfc3339
+from portfolio_trio.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portfolio_trio import store
     from portfolio_trio.http import WebSocketTransport
     from portfolio_trio.hub import Room
-    from portfolio_trio.protocol.messages import Message, Request
+    from portfolio_trio.protocol.messages import Message
     from portfolio_trio.services import Services
     from portfolio_trio.slot import Run
 
@@ -94,10 +83,9 @@ class Session:
         )
         self._scope = trio.CancelScope()
         self._close: tuple[CloseCode, str] = (CloseCode.NORMAL, "")
-        self._opened = False
-        self._draining = False
         self._room: Room
         self._runner: Runner
+        self._requests: Requests
 
     async def run(self) -> None:
         """Serve the socket until the client leaves, is too slow, or the server ends it."""
@@ -106,6 +94,7 @@ class Session:
                 with self._scope:
                     async with trio.open_nursery() as nursery:
                         self._runner = Runner(self._services, self._room, self, nursery)
+                        self._requests = Requests(self._services, self._room, self, self._runner)
                         nursery.start_soon(self._write)
                         nursery.start_soon(self._keep_alive)
                         await self._read()
@@ -124,7 +113,7 @@ class Session:
 
     def drain(self) -> None:
         """Take no new analysis any more."""
-        self._draining = True
+        self._requests.draining = True
 
     async def idle(self) -> None:
         """Wait until no analysis runs here."""
@@ -242,160 +231,22 @@ class Session:
             except RequestError as error:
                 self.answer(error.answer)
             else:
-                await self._answer_or_explain(request)
+                await self._requests.answer(request)
 
     async def _greet(self) -> None:
         """Open the session; a client with the subprotocol first gets the state, then events."""
         try:
-            opened = await self._open()
+            greeting: Message = await self._requests.open()
         except StoreError as failure:
-            greeting: Message = explain(failure)
-        else:
-            greeting = _portfolio(opened)
+            greeting = explain(failure)
         if self._first is None:
             # A client without the subprotocol has asked nothing yet.
             self.see(greeting.to_json())
         else:
             self.answer(greeting.echo(self._first.id))
 
-    async def _answer_or_explain(self, request: Request) -> None:
-        try:
-            if not self._opened:
-                await self._open()
-            await self._carry_out(request)
-        except SessionMissing as failure:
-            # It expired under an idle socket. The next request opens it anew, with default holdings,
-            # which the client must know before it sees numbers of them.
-            self._opened = False
-            self.answer(explain(failure, request_id=request.id))
-        except StoreError as failure:
-            self.answer(explain(failure, request_id=request.id))
-
-    async def _carry_out(self, request: Request) -> None:
-        match request:
-            case Analyze():
-                await self._analyze(request)
-            case Cancel():
-                await self._cancel(request)
-            case GetPortfolio() | Authenticate():
-                self.answer(_portfolio(await self._open()).echo(request.id))
-            case SetHoldings() | Trade():
-                await self._edit(request)
-            case GetResults():
-                await self._results(request)
-            case _:
-                assert_never(request)
-
-    # --- the requests ---
-
-    async def _analyze(self, request: Analyze) -> None:
-        if self._draining:
-            self.answer(Error.of(ErrorCode.DRAINING, "the server is going away", id=request.id))
-            return
-        async with self._room.turn:
-            await self._room.stop_runs(EndReason.SUPERSEDED, but=self)
-            before = self._runner.slot.current
-            await self._runner.stop(EndReason.SWITCHED)
-            if before is not None:
-                # The writer may be in the middle of a frame of it.
-                await self._outbox.flushed(before)
-            self._runner.start(request)
-
-    async def _cancel(self, request: Cancel) -> None:
-        async with self._room.turn:
-            stopped = await self._room.stop_runs(EndReason.CANCELLED)
-        if stopped is None or stopped.reason != EndReason.CANCELLED:
-            # Nothing ran, or its end had been decided, and told, just before.
-            self.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))
-            return
-        self._room.publish(stopped.to_json(), but=self)
-        self.answer(stopped.echo(request.id))
-        for viewer in self._room.viewers:
-            await viewer.clear_run()
-
-    async def _edit(self, request: SetHoldings | Trade) -> None:
-        services = self._services
-        tickers = (
-            [ticker for ticker, shares in request.holdings.items() if shares]
-            if isinstance(request, SetHoldings)
-            else [request.ticker]
-        )
-        prices = services.book.prices_for(tickers)
-        unpriced = [ticker for ticker in tickers if ticker not in prices]
-        if unpriced:
-            self.answer(self._unpriced(unpriced, request.id))
-            return
-        changed = await self._change(request)
-        # What runs is on the old holdings: nothing of it leaves after this.
-        self._room.restart_runs()
-        portfolio = _portfolio(changed)
-        self._room.publish(portfolio.to_json(), but=self)
-        self.answer(portfolio.echo(request.id))
-
-    def _unpriced(self, tickers: list[str], request_id: str | int | None) -> Error:
-        known = self._services.book.bars.column
-        strangers = [ticker for ticker in tickers if ticker not in known]
-        names = ", ".join((strangers or tickers)[:10])
-        if strangers:
-            code, detail = ErrorCode.UNKNOWN_TICKER, f"no price source knows {names}"
-        else:
-            code, detail = ErrorCode.BAD_PRICE, f"no live price for {names}"
-        return Error.of(code, detail, id=request_id, tickers=tuple(strangers or tickers))
-
-    async def _change(self, request: SetHoldings | Trade) -> store.Portfolio:
-        services = self._services
-        if isinstance(request, SetHoldings):
-            return await services.store.set_holdings(
-                self._session_id,
-                request.holdings,
-                tick=services.book.current,
-                at=rfc3339(services.now()),
-                expected_version=request.version,
-                price_lookup=services.book.prices_for,
-            )
-        return await services.store.trade(
-            self._session_id,
-            request.ticker,
-            request.shares,
-            tick=services.book.current,
-            at=rfc3339(services.now()),
-            price_lookup=services.book.prices_for,
-        )
-
-    async def _results(self, request: GetResults) -> None:
-        results = await self._services.store.get_results(
-            self._session_id, ticker=request.ticker, limit=request.limit
-        )
-        self.answer(Results(ticker=request.ticker, results=tuple(results), id=request.id))
-
-    # --- the document ---
-
-    async def _open(self) -> store.Portfolio:
-        services = self._services
-        opened = await services.store.open_session(
-            self._session_id,
-            holdings=services.settings.default_holdings,
-            tick=services.book.current,
-            at=rfc3339(services.now()),
-            price_lookup=services.book.prices_for,
-        )
-        self._opened = True
-        return opened
-
     async def _forget_run(self) -> None:
         try:
             await self._runner.clear()
         except StoreError:
             log.warning("session %s: its run could not be cleared from the document", self._session_id)
-
-
-def _portfolio(stored: store.Portfolio) -> Portfolio:
-    current = stored.current_analysis
-    return Portfolio(
-        session_id=stored.session_id,
-        holdings=dict(stored.holdings),
-        version=stored.version,
-        total_value=stored.total_value,
-        valued=Valued(tick_id=stored.valued.tick_id, as_of=stored.valued.as_of),
-        current_analysis=current and Running.model_validate(current, from_attributes=True),
-    )

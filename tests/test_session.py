@@ -416,6 +416,23 @@ async def test_what_a_slow_client_has_not_got_yet_of_the_old_run_it_never_gets(
         assert await client.silence(10) == []
 
 
+async def test_a_restart_waits_for_the_frame_on_its_way(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
+        ours, theirs = trio.testing.memory_stream_pair()
+        road = StallingStream(theirs)
+        house.server.connections.start_soon(house.server.front_door.serve, road)
+        slow, other = await house.connect_through(ours), await house.connect()
+        await slow.send("analyze", ticker="AAPL")
+        road.stall_sending()
+        await trio.sleep(4)
+        await other.ask("trade", ticker="AAPL", shares=1)
+        await trio.sleep(10)
+        assert (await house.document())["run_counter"] == 1
+        road.resume()
+        runs = [frame["run_id"] for frame in await slow.take(6)]
+        assert runs == [1, 2, 2, 2, 2, 2]
+
+
 async def test_a_client_past_its_budget_is_closed_with_1013_and_all_of_it_is_freed(
     autojump_clock: MockClock,
 ) -> None:

@@ -1,0 +1,196 @@
+"""What a client may ask of its session, and how each request is carried out and answered.
+
+Requests of one socket are carried out one after another, in the order in which they came.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from portfolio_trio.failures import explain
+from portfolio_trio.protocol.codes import ErrorCode
+from portfolio_trio.protocol.messages import (
+    AnalysisCancelled,
+    Analyze,
+    Authenticate,
+    Cancel,
+    Error,
+    GetPortfolio,
+    GetResults,
+    Portfolio,
+    Results,
+    Running,
+    SetHoldings,
+    Trade,
+    Valued,
+)
+from portfolio_trio.slot import EndReason
+from portfolio_trio.store import SessionMissing, StoreError
+from portfolio_trio.times import rfc3339
+
+if TYPE_CHECKING:
+    from portfolio_trio import store
+    from portfolio_trio.hub import Room
+    from portfolio_trio.protocol.messages import Request
+    from portfolio_trio.runner import Asker, Runner
+    from portfolio_trio.services import Services
+
+
+class Requests:
+    """Carries out the requests of one socket.
+
+    Args:
+        services: The rooms below.
+        room: The session and its sockets.
+        asker: The socket.
+        runner: Its runs.
+
+    Attributes:
+        draining: No new analysis is started any more.
+    """
+
+    def __init__(self, services: Services, room: Room, asker: Asker, runner: Runner) -> None:
+        self._services = services
+        self._room = room
+        self._asker = asker
+        self._runner = runner
+        self._opened = False
+        self.draining = False
+
+    async def open(self) -> Portfolio:
+        """Open the session's document, or create it, and return the state.
+
+        Raises:
+            StoreError: The store refused or could not be reached.
+        """
+        services = self._services
+        opened = await services.store.open_session(
+            self._room.session_id,
+            holdings=services.settings.default_holdings,
+            tick=services.book.current,
+            at=rfc3339(services.now()),
+            price_lookup=services.book.prices_for,
+        )
+        self._opened = True
+        return _portfolio(opened)
+
+    async def answer(self, request: Request) -> None:
+        """Carry one request out, and answer it."""
+        try:
+            if not self._opened:
+                await self.open()
+            await self._carry_out(request)
+        except SessionMissing as failure:
+            # It expired under an idle socket. The next request opens it anew, with default holdings,
+            # which the client must know before it sees numbers of them.
+            self._opened = False
+            self._asker.answer(explain(failure, request_id=request.id))
+        except StoreError as failure:
+            self._asker.answer(explain(failure, request_id=request.id))
+
+    async def _carry_out(self, request: Request) -> None:
+        match request:
+            case Analyze():
+                await self._analyze(request)
+            case Cancel():
+                await self._cancel(request)
+            case GetPortfolio() | Authenticate():
+                self._asker.answer((await self.open()).echo(request.id))
+            case SetHoldings() | Trade():
+                await self._edit(request)
+            case GetResults():
+                await self._results(request)
+            case _:
+                assert_never(request)
+
+    async def _analyze(self, request: Analyze) -> None:
+        if self.draining:
+            self._asker.answer(Error.of(ErrorCode.DRAINING, "the server is going away", id=request.id))
+            return
+        async with self._room.turn:
+            await self._room.stop_runs(EndReason.SUPERSEDED, but=self._asker)
+            before = self._runner.slot.current
+            await self._runner.stop(EndReason.SWITCHED)
+            if before is not None:
+                # The writer may be in the middle of a frame of it.
+                await self._asker.flushed(before)
+            self._runner.start(request)
+
+    async def _cancel(self, request: Cancel) -> None:
+        async with self._room.turn:
+            stopped = await self._room.stop_runs(EndReason.CANCELLED)
+        if stopped is None or stopped.reason != EndReason.CANCELLED:
+            # Nothing ran, or its end had been decided, and told, just before.
+            self._asker.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))
+            return
+        self._room.publish(stopped.to_json(), but=self._asker)
+        self._asker.answer(stopped.echo(request.id))
+        for viewer in self._room.viewers:
+            await viewer.clear_run()
+
+    async def _edit(self, request: SetHoldings | Trade) -> None:
+        services = self._services
+        tickers = (
+            [ticker for ticker, shares in request.holdings.items() if shares]
+            if isinstance(request, SetHoldings)
+            else [request.ticker]
+        )
+        prices = services.book.prices_for(tickers)
+        unpriced = [ticker for ticker in tickers if ticker not in prices]
+        if unpriced:
+            self._asker.answer(self._unpriced(unpriced, request.id))
+            return
+        changed = await self._change(request)
+        # What runs is on the old holdings: nothing of it leaves after this.
+        self._room.restart_runs()
+        portfolio = _portfolio(changed)
+        self._room.publish(portfolio.to_json(), but=self._asker)
+        self._asker.answer(portfolio.echo(request.id))
+
+    def _unpriced(self, tickers: list[str], request_id: str | int | None) -> Error:
+        known = self._services.book.bars.column
+        strangers = [ticker for ticker in tickers if ticker not in known]
+        names = ", ".join((strangers or tickers)[:10])
+        if strangers:
+            code, detail = ErrorCode.UNKNOWN_TICKER, f"no price source knows {names}"
+        else:
+            code, detail = ErrorCode.BAD_PRICE, f"no live price for {names}"
+        return Error.of(code, detail, id=request_id, tickers=tuple(strangers or tickers))
+
+    async def _change(self, request: SetHoldings | Trade) -> store.Portfolio:
+        services = self._services
+        if isinstance(request, SetHoldings):
+            return await services.store.set_holdings(
+                self._room.session_id,
+                request.holdings,
+                tick=services.book.current,
+                at=rfc3339(services.now()),
+                expected_version=request.version,
+                price_lookup=services.book.prices_for,
+            )
+        return await services.store.trade(
+            self._room.session_id,
+            request.ticker,
+            request.shares,
+            tick=services.book.current,
+            at=rfc3339(services.now()),
+            price_lookup=services.book.prices_for,
+        )
+
+    async def _results(self, request: GetResults) -> None:
+        results = await self._services.store.get_results(
+            self._room.session_id, ticker=request.ticker, limit=request.limit
+        )
+        self._asker.answer(Results(ticker=request.ticker, results=tuple(results), id=request.id))
+
+
+def _portfolio(stored: store.Portfolio) -> Portfolio:
+    current = stored.current_analysis
+    return Portfolio(
+        session_id=stored.session_id,
+        holdings=dict(stored.holdings),
+        version=stored.version,
+        total_value=stored.total_value,
+        valued=Valued(tick_id=stored.valued.tick_id, as_of=stored.valued.as_of),
+        current_analysis=current and Running.model_validate(current, from_attributes=True),
+    )
