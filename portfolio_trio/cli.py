@@ -1,10 +1,11 @@
-"""The command line: ``portfolio-trio serve | demo | check | replay``."""
+"""The command line: ``portfolio-trio serve | demo | watch | check | replay``."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
         "serve": (_serve, "serve WebSockets until SIGTERM or Ctrl-C; every setting is a flag"),
         "demo": (_demo, "start a server and watch an analysis being switched"),
+        "watch": (_watch, "show a session of a running server, live"),
         "check": (_check, "say whether serve would work with a Redis, and how fast it is"),
         "replay": (_replay, "compute recorded results again from their receipts"),
     }
@@ -88,6 +90,24 @@ def _demo(flags: Sequence[str]) -> int:
     except* DemoError as group:
         reasons.extend(str(error) for error in _leaves(group))
     return _complain(reasons[0]) if reasons else 0
+
+
+def _watch(flags: Sequence[str]) -> int:
+    from portfolio_trio.client import ClientError  # noqa: PLC0415 - as above
+    from portfolio_trio.watch import watch  # noqa: PLC0415 - as above
+
+    parser = argparse.ArgumentParser(prog=f"{PROGRAM} watch", description="Show a session, live.")
+    parser.add_argument("url", help="ws://127.0.0.1:8000/ws/my-session")
+    parser.add_argument("--ticker", help="ask for its analysis")
+    parser.add_argument("--token", help="opens the session, where the server asks for one")
+    parser.add_argument("--plain", action="store_true", help="plain lines, no live table")
+    arguments = parser.parse_args(flags)
+    show = partial(watch, arguments.url, arguments.ticker, arguments.plain, token=arguments.token)
+    try:
+        trio.run(show)
+    except (ClientError, ValueError) as error:
+        return _complain(str(error))
+    return 0
 
 
 def _check(flags: Sequence[str]) -> int:

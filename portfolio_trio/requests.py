@@ -118,7 +118,12 @@ class Requests:
 
     async def _cancel(self, request: Cancel) -> None:
         async with self._room.turn:
-            stopped = await self._room.stop_runs(EndReason.CANCELLED)
+            stopped = None
+            run = self._runner.slot.current
+            if request.of is None:
+                stopped = await self._room.stop_runs(EndReason.CANCELLED)
+            elif run is not None and run.request_id == request.of:
+                stopped = await self._runner.stop(EndReason.CANCELLED)
         if stopped is None or stopped.reason != EndReason.CANCELLED:
             # Nothing ran, or its end had been decided, and told, just before.
             self._asker.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))

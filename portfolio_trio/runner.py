@@ -283,7 +283,8 @@ class Runner:
             self.asker.answer(Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id))
         if run.reason is not EndReason.CANCELLED:
             # Whoever sent ``cancel`` announces it: the answer carries the id of that request.
-            self._room.publish(cancelled.to_json())
+            self._room.publish(cancelled.to_json(), but=self.asker)
+            self.asker.see(cancelled.echo(run.request_id).to_json())
         return cancelled
 
     def _give_up(self, request: Analyze) -> None:

@@ -28,6 +28,7 @@ from portfolio_trio.market import MarketError, PriceBook, open_price_source
 from portfolio_trio.market.updater import MarketUpdater
 from portfolio_trio.metrics import PluginError, installed_metrics
 from portfolio_trio.new_session import SessionRoute, allow_cross_origin
+from portfolio_trio.protocol import asyncapi
 from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.redis import open_redis
@@ -78,6 +79,7 @@ class Server:
             routes={
                 ("GET", "/health"): _health,
                 ("GET", "/ready"): self._ready,
+                ("GET", "/asyncapi.json"): self._asyncapi,
                 ("POST", "/session"): SessionRoute(services, self.gate),
                 ("OPTIONS", "/session"): partial(allow_cross_origin, gate=self.gate),
             },
@@ -157,6 +159,13 @@ class Server:
         del self._sessions[session]
         if self._draining and not self._sessions:
             self._emptied.set()
+
+    async def _asyncapi(self, request: Request) -> Response:
+        """The protocol as an AsyncAPI document, with the details of the metrics that are installed here."""
+        details = {name: metric.detail for name, metric in self.services.metrics.items()}
+        host = request.head.header("host") or "localhost"
+        secure = self.services.settings.tls_certificate is not None
+        return Response.json(asyncapi.document(host=host, secure=secure, details=details))
 
     async def _ready(self, _request: Request) -> Response:
         """200 while the store can be reached and prices are fresh, else 503; the body says which it is."""

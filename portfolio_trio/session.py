@@ -29,6 +29,7 @@ from portfolio_trio.protocol.messages import (
     MetricFailure,
     RequestError,
     parse_request,
+    read_id,
 )
 from portfolio_trio.requests import Requests
 from portfolio_trio.runner import Runner
@@ -50,6 +51,8 @@ log: Final = logging.getLogger(__name__)
 CLEAN_UP_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 2.0
 LAST_WORDS_SECONDS: Final = 2.0
+# How often the state of a busy session is read anew before it is sent as it is.
+GREETINGS: Final = 5
 
 
 class Session:
@@ -83,6 +86,8 @@ class Session:
         )
         self._scope = trio.CancelScope()
         self._close: tuple[CloseCode, str] = (CloseCode.NORMAL, "")
+        self._greeted = False
+        self._missed = False
         self._room: Room
         self._runner: Runner
         self._requests: Requests
@@ -136,9 +141,13 @@ class Session:
         return self._transport.subprotocol == SUBPROTOCOL
 
     def see(self, event: str, run: Run | None = None) -> None:
-        """Queue an event of the session, if the client speaks the subprotocol."""
-        if self.sees_events:
+        """Queue an event of the session, if the client speaks the subprotocol and has its state."""
+        if not self.sees_events:
+            return
+        if self._greeted:
             self._outbox.put(event, run)
+        else:
+            self._missed = True
 
     def answer(self, message: Message, run: Run | None = None) -> None:
         """Queue an answer; a client without the subprotocol knows no message but results and errors."""
@@ -148,7 +157,7 @@ class Session:
 
     def see_latest(self, event: str) -> None:
         """Queue an event in place of the latest one that still waits, if the client gets events."""
-        if self.sees_events:
+        if self._greeted and self.sees_events:
             self._outbox.put_latest(event)
 
     def reprice(self, prices: Mapping[str, float]) -> None:
@@ -204,12 +213,13 @@ class Session:
         )
         self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
 
-    async def _let_pass(self) -> bool:
+    async def _let_pass(self, frame: str | bytes) -> bool:
         """Whether one more request is served; else it is refused, or ends the connection."""
         verdict = self._throttle.judge()
         if verdict is Verdict.REFUSE:
             wait = self._throttle.wait_seconds
-            self.answer(Error.of(ErrorCode.RATE_LIMITED, f"too many requests; wait {wait:.3g} s"))
+            detail = f"too many requests; wait {wait:.3g} s"
+            self.answer(Error.of(ErrorCode.RATE_LIMITED, detail, id=read_id(frame)))
         elif verdict is Verdict.EXPEL:
             # A frame cut off by the end would take the close frame's place.
             with trio.move_on_after(LAST_WORDS_SECONDS):
@@ -224,7 +234,7 @@ class Session:
                 frame = await self._transport.receive()
             except Disconnected:
                 return
-            if not await self._let_pass():
+            if not await self._let_pass(frame):
                 continue
             try:
                 request = parse_request(frame)
@@ -235,10 +245,17 @@ class Session:
 
     async def _greet(self) -> None:
         """Open the session; a client with the subprotocol first gets the state, then events."""
-        try:
-            greeting: Message = await self._requests.open()
-        except StoreError as failure:
-            greeting = explain(failure)
+        greeting: Message
+        for _ in range(GREETINGS):
+            self._missed = False
+            try:
+                greeting = await self._requests.open()
+            except StoreError as failure:
+                greeting = explain(failure)
+            if not self._missed:
+                # Else something happened meanwhile, which may be newer than this state.
+                break
+        self._greeted = True
         if self._first is None:
             # A client without the subprotocol has asked nothing yet.
             self.see(greeting.to_json())

@@ -1,9 +1,9 @@
 """The proof of cancellation: random histories of a whole server, in virtual time over memory streams.
 
 Several sockets of several sessions ask, switch, cancel, edit, leave and stop reading, while the market ticks
-and jumps and the store fails, lags or loses replies at any call. After every step what was seen so far is held
-against what always holds, and at the end every run must have ended. A history that breaks a law is shrunk and
-printed as a timeline.
+and jumps and the store fails, lags or loses replies at any call. After every step what was seen so far is
+held against what always holds, and at the end every run must have ended. A history that breaks a law is
+shrunk and printed as a timeline.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Story:
         self.house.nursery.start_soon(seat.read)
         return seat
 
-    async def do(self, step: Step) -> None:
+    async def do(self, step: Step) -> None:  # noqa: C901 - one case for each thing that can happen
         seat = self.seats[step.session, step.socket]
         match step.what:
             case "analyze":
@@ -200,6 +200,7 @@ class Story:
         book = self.house.server.services.book
         book.prices_for([ticker])
         source, quote = book._source, SimulatedSource.quote
+        assert isinstance(source, SimulatedSource)
 
         async def jumping(previous: dict[str, float]) -> dict[str, float]:
             quoted = dict(await quote(source, previous))
@@ -212,20 +213,15 @@ class Story:
             del source.quote
 
     def check(self) -> None:
-        for session, viewer in self.viewers.items():
+        for viewer in self.viewers.values():
             check_turns(viewer.frames)
             check_versions(viewer.frames)
-            self.check_values(session, viewer.frames)
+            check_values(viewer.frames)
         for seat in self.everybody():
             check_order(seat.frames)
             check_snapshots(seat.frames, self.ticks)
         for session in self.house.server._sessions:
             assert session._outbox._bytes <= BUDGET
-
-    def check_values(self, session: str, frames: list[Frame]) -> None:
-        """No older tick is shown after a newer one."""
-        shown = [f["tick_id"] for f in frames if f["type"] == "portfolio_update"]
-        assert shown == sorted(shown)
 
     async def check_the_end(self) -> None:
         for session, viewer in self.viewers.items():
@@ -273,6 +269,12 @@ def check_versions(frames: list[Frame]) -> None:
             of_run[frame["run_id"]] = frame["version"]
         elif frame["type"] == "analysis_result":
             assert of_run[frame["run_id"]] >= version, f"{frame} is on older holdings than {version}"
+
+
+def check_values(frames: list[Frame]) -> None:
+    """No older tick is shown after a newer one."""
+    shown = [f["tick_id"] for f in frames if f["type"] == "portfolio_update"]
+    assert shown == sorted(shown)
 
 
 def check_order(frames: list[Frame]) -> None:

@@ -183,6 +183,9 @@ def test_a_second_signal_ends_it_at_once() -> None:
 def test_health_and_unknown_paths(process: Process) -> None:
     assert process.get("/health") == (200, {"status": "ok"})
     assert process.get("/nothing")[0] == 404
+    status, document = process.get("/asyncapi.json")
+    assert (status, document["asyncapi"]) == (200, "3.0.0")
+    assert "portfolio_risk" in json.dumps(document)
     assert process.get("/ws/s")[0] == 426
 
 
@@ -273,6 +276,25 @@ def test_a_port_that_is_taken_is_named(process: Process) -> None:
     )
     assert ended.returncode == 1
     assert f"port {process.port}" in ended.stderr
+
+
+def test_watch_shows_a_session_and_ends_on_ctrl_c(process: Process) -> None:
+    url = f"ws://127.0.0.1:{process.port}/ws/watched"
+    command = [sys.executable, "-m", "portfolio_trio", "watch", url, "--ticker", "AAPL", "--plain"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        lines = []
+        for line in watching.stdout:
+            lines.append(line)
+            if "completed" in line:
+                watching.send_signal(signal.SIGINT)
+                break
+        assert watching.wait(PATIENCE) == 0
+    assert sum("AAPL" in line and "concentration" in line for line in lines) == 1
+    absent = subprocess.run(
+        [*command[:4], "ws://127.0.0.1:1/ws/x"], capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert (absent.returncode, len(absent.stderr.splitlines())) == (1, 1)
 
 
 def test_the_demo_switches_and_ends_well() -> None:

@@ -94,6 +94,46 @@ async def test_cancel_without_a_run_says_so(autojump_clock: MockClock) -> None:
         assert answer == {"id": "x", "type": "analysis_cancelled", "reason": "cancelled"}
 
 
+async def test_cancel_of_one_request_leaves_another_alone(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        one, two = await house.connect(), await house.connect()
+        await one.send("analyze", ticker="AAPL", id="first")
+        await trio.sleep(1)
+        await one.send("analyze", ticker="MSFT", id="second")
+        assert "ticker" not in await one.ask("cancel", of="first")
+        # Ids belong to the socket that chose them.
+        assert "ticker" not in await two.ask("cancel", of="second")
+        await trio.sleep(1)
+        assert (await one.ask("cancel", of="second", id=3))["ticker"] == "MSFT"
+        assert await one.silence(10) == []
+
+
+async def test_a_viewer_gets_the_state_and_then_events(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        one = await house.connect()
+        await one.ask("get_portfolio")
+        viewers = []
+        for _ in range(10):
+            # Each joins while the portfolio changes.
+            await one.send("trade", ticker="AAPL", shares=1)
+            viewers.append(await house.connect(events=True))
+            await one.send("trade", ticker="AAPL", shares=1)
+        await trio.testing.wait_all_tasks_blocked()
+        for viewer in viewers:
+            versions = [f["version"] for f in await viewer.silence(1) if f["type"] == "portfolio"]
+            assert versions == list(range(versions[0], 22))
+
+
+async def test_a_request_that_is_one_too_many_is_refused_by_its_id(autojump_clock: MockClock) -> None:
+    async with open_house(requests_per_second=1, request_burst=2) as house:
+        client = await house.connect()
+        for n in range(3):
+            await client.send("get_portfolio", id=n)
+        frames = await client.take(3)
+        assert [(f["type"], f["id"]) for f in frames] == [("portfolio", 0), ("portfolio", 1), ("error", 2)]
+        assert (frames[2]["code"], frames[2]["retryable"]) == ("rate_limited", True)
+
+
 async def test_disconnect_cancels_at_once_and_clears_the_document(autojump_clock: MockClock) -> None:
     async with open_house(metric_delay_seconds=SLOW) as house:
         client = await house.connect()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pydantic import SecretStr
+
 from portfolio_trio.protocol.events import ReceivedDetail
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
@@ -12,6 +14,7 @@ from portfolio_trio.protocol.messages import (
     AnalysisResult,
     AnalysisStarted,
     Analyze,
+    Authenticate,
     Cancel,
     Error,
     GetPortfolio,
@@ -65,6 +68,8 @@ REQUESTS: Final[tuple[Request, ...]] = (
     SetHoldings(action="set_holdings", holdings={"AAPL": 100, "GOOGL": 50, "MSFT": 75}, version=3, id=10),
     Trade(action="trade", ticker="AAPL", shares=-5, id=11),
     GetResults(action="get_results", ticker="AAPL", limit=10, id=12),
+    # As it is shown anywhere: nobody's token is written down.
+    Authenticate(action="authenticate", token=SecretStr("**********"), id=1),
 )
 
 MESSAGES: Final[tuple[Message, ...]] = (

@@ -40,6 +40,9 @@ class Cancel(_Request):
     """Cancel the running analysis, if there is one."""
 
     action: Literal["cancel"]
+    of: RequestId | None = Field(
+        None, description="if given: only the analysis that this socket asked for with this id"
+    )
 
 
 class GetPortfolio(_Request):
@@ -116,7 +119,7 @@ def _explain(frame: str, error: ValidationError) -> Error:
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return _invalid(f"not JSON: {first['ctx']['error']}")
-    request_id = _read_id(frame)
+    request_id = read_id(frame)
     if first["type"] == "union_tag_invalid":
         return Error.of(
             ErrorCode.UNKNOWN_ACTION, f"Unknown action: {first['ctx']['tag'][:64]}", id=request_id
@@ -129,8 +132,8 @@ def _explain(frame: str, error: ValidationError) -> Error:
     return _invalid(f"{place[:80]}: {first['msg']}" if place else first["msg"], request_id)
 
 
-def _read_id(frame: str) -> str | int | None:
-    """The id of a request that is otherwise wrong, so that its error can be told from others."""
+def read_id(frame: str | bytes) -> str | int | None:
+    """The id of a request that is not carried out, so that its error can be told from others."""
     try:
         document = pydantic_core.from_json(frame)
         return _Request.model_validate({"id": document["id"]}).id

@@ -1,0 +1,141 @@
+"""The reference page of the protocol, written out of its AsyncAPI document.
+
+python -m portfolio_trio.protocol.reference > docs/protocol.md
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.protocol.asyncapi import document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portfolio_trio.protocol.asyncapi import Json
+
+_INTRODUCTION: Final = """\
+# The protocol
+
+`ws://HOST:PORT/ws/{session_id}`, subprotocol `%(x-subprotocol)s`. This page is made from the models that
+parse and write the messages (`python -m portfolio_trio.protocol.reference`); the same as an AsyncAPI 3.0
+document for programs is `portfolio_trio.protocol.asyncapi.document()`. [The numbers](metrics.md) have a
+page of their own.
+
+%(description)s
+
+## In which order
+
+- The state comes first, then events, in the same order on every socket of the session.
+- A run begins with `analysis_started`. Then come one `analysis_result` or `metric_error` for each of its
+  `metrics`, as they finish, and one of `analysis_completed`, `analysis_cancelled` and `analysis_failed`,
+  after which nothing of the run comes. A run that ends before it has its snapshot ends without having
+  started.
+- A run that ends because another was asked for ends before the other one starts.
+- `analysis_cancelled` says why: `switched` (the same socket asked for another), `superseded` (another
+  socket did), `cancelled` (somebody sent `cancel`), `portfolio_changed` (holdings or prices moved; it starts
+  again by itself, with a new `run_id` and the old `id`), `disconnected` (who had asked is gone), `draining`
+  (the server ends).
+- `portfolio_update` is a latest value: a slow client skips to the newest. Nothing else is skipped; a client
+  that falls behind by too much is closed with 1013.
+"""
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    content = document()
+    head = _INTRODUCTION % {**content, "description": content["info"]["description"]}
+    return "\n".join(
+        chain(
+            [head],
+            ["## What a client sends", ""],
+            *(_section(content, name) for name in content["operations"] if name != "events"),
+            ["## What the server sends", ""],
+            *(_section(content, _last(each)) for each in content["operations"]["events"]["messages"]),
+            *(_section(content, name) for name in _bare_answers(content)),
+            ["## Parts of messages", ""],
+            *(_part(content, name) for name in _parts(content)),
+            _table("Error codes", "retryable", content["x-error-codes"]),
+            _table("Close codes", "reconnect", content["x-close-codes"]),
+        )
+    )
+
+
+def _bare_answers(content: Json) -> list[str]:
+    """Messages that only ever answer."""
+    operations = content["operations"]
+    told = {*operations, *map(_last, operations["events"]["messages"])}
+    return [name for name in content["components"]["messages"] if name not in told]
+
+
+def _parts(content: Json) -> list[str]:
+    """Schemas that only stand inside of messages."""
+    whole = {_last(message["payload"]) for message in content["components"]["messages"].values()}
+    return [name for name in content["components"]["schemas"] if name not in whole]
+
+
+def _section(content: Json, name: str) -> Iterator[str]:
+    message = content["components"]["messages"][name]
+    yield from (f"### `{name}`", "", message["summary"], "")
+    operation = content["operations"].get(name)
+    if operation is not None:
+        answers = ", ".join(f"[`{_last(each)}`](#{_last(each)})" for each in operation["reply"]["messages"])
+        yield from (f"Answered with {answers}.", "")
+    yield from ("```json", json.dumps(message["examples"][0]["payload"]), "```", "")
+    yield from _fields(content["components"]["schemas"][_last(message["payload"])])
+
+
+def _part(content: Json, name: str) -> Iterator[str]:
+    schema = content["components"]["schemas"][name]
+    yield from (f"### {name}", "", schema.get("description", "").partition("\n")[0], "")
+    yield from _fields(schema)
+
+
+def _fields(schema: Json) -> Iterator[str]:
+    yield from ("| field | type | always | |", "|---|---|---|---|")
+    required = schema.get("required", ())
+    for name, field in schema["properties"].items():
+        always = "yes" if name in required else ""
+        default = f"default `{json.dumps(field['default'])}`" if field.get("default") is not None else ""
+        notes = "; ".join(filter(None, (_description(field), default)))
+        yield f"| `{name}` | {_type(field)} | {always} | {notes} |"
+    yield ""
+
+
+def _description(field: Json) -> str:
+    """What the schema says about a field, itself or by the one thing it can be besides null."""
+    branches = (field, *field.get("anyOf", ()))
+    return next((each["description"] for each in branches if "description" in each), "")
+
+
+def _type(schema: Json) -> str:
+    match schema:
+        case {"$ref": _}:
+            return f"[{_last(schema)}](#{_last(schema).lower()})"
+        case {"const": value}:
+            return f"`{json.dumps(value)}`"
+        case {"anyOf": choices}:
+            return " or ".join(map(_type, choices))
+        case {"type": "array", "items": items}:
+            return f"array of {_type(items)}"
+        case {"type": "object", "additionalProperties": dict(values)}:
+            return f"object of {_type(values)}"
+        case _:
+            return str(schema["type"])
+
+
+def _table(title: str, flag: str, rows: list[Json]) -> Iterator[str]:
+    yield from (f"## {title}", "", f"| code | {flag} | |", "|---|---|---|")
+    yield from (f"| `{row['code']}` | {'yes' if row[flag] else 'no'} | {row['meaning']} |" for row in rows)
+    yield ""
+
+
+def _last(reference: Json) -> str:
+    return str(reference["$ref"].rpartition("/")[2])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

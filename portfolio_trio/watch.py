@@ -1,0 +1,245 @@
+"""``portfolio-trio watch``: a session in the terminal, live."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+
+import trio
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from portfolio_trio.client import (
+    ConnectionLost,
+    Disconnected,
+    Missed,
+    ReceivedResult,
+    RequestFailed,
+    RequestTimedOut,
+    RunCancelled,
+    Unknown,
+    connect,
+)
+from portfolio_trio.protocol.messages import (
+    AnalysisCancelled,
+    AnalysisCompleted,
+    AnalysisFailed,
+    AnalysisStarted,
+    Error,
+    MetricFailure,
+    Portfolio,
+    PortfolioUpdate,
+    Results,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from rich.console import RenderableType
+
+    from portfolio_trio.client import Backoff, Event, PortfolioClient
+
+_RunEvent: TypeAlias = (
+    AnalysisStarted
+    | ReceivedResult
+    | MetricFailure
+    | AnalysisCompleted
+    | AnalysisCancelled
+    | AnalysisFailed
+    | Error
+)
+
+# How many lines of what happened stand above the tables.
+LINES: Final = 12
+# A retryable refusal (the store is away, a price is missing) is asked about again after so long.
+AGAIN_SECONDS: Final = 5.0
+
+
+async def watch(
+    url: str,
+    ticker: str | None = None,
+    plain: bool = False,  # noqa: FBT001, FBT002 - trio.run hands it through by position
+    *,
+    token: str | None = None,
+    console: Console | None = None,
+    backoff: Backoff | None = None,
+    open_stream: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
+) -> None:
+    """Show a session until Ctrl-C or SIGTERM: its portfolio, its events, its results as they arrive.
+
+    Args:
+        url: ``ws://host:port/ws/session``.
+        ticker: Ask for its analysis, and again when that was lost with the connection.
+        plain: Plain lines, even on a terminal.
+        token: Where the server asks for one.
+        console: Where to; by default standard output.
+        backoff: Pauses before connecting again.
+        open_stream: As for `portfolio_trio.client.connect`.
+
+    Raises:
+        ValueError: The URL is not of that form.
+        ConnectFailed: No server answers there, or it refuses.
+        Disconnected: The server ended it for good.
+    """
+    console = console or Console(highlight=False)
+    failure = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ExitStack() as stack:
+        live = None
+        if console.is_terminal and not plain:
+            live = stack.enter_context(Live(console=console, auto_refresh=False))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_at_signal, signals, nursery.cancel_scope)
+            # Raised again below, outside the nursery's group.
+            try:
+                async with connect(url, token=token, backoff=backoff, open_stream=open_stream) as portfolio:
+                    await _follow(portfolio, _Board(console, live, portfolio), ticker)
+            except (Disconnected, ValueError) as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _follow(portfolio: PortfolioClient, board: _Board, ticker: str | None) -> None:
+    """Show events until the client gives up."""
+    lost = None
+    async with trio.open_nursery() as nursery:
+        if ticker is not None:
+            nursery.start_soon(_ask, portfolio, board, ticker)
+        try:
+            async for event in portfolio:
+                board.take(event)
+        except Disconnected as gave_up:
+            lost = gave_up
+        nursery.cancel_scope.cancel()
+    if lost is not None:
+        raise lost
+
+
+async def _cancel_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    await anext(signals)
+    scope.cancel()
+
+
+async def _ask(portfolio: PortfolioClient, board: _Board, ticker: str) -> None:
+    """Have one analysis of the ticker completed, over as many connections as that takes."""
+    while True:
+        try:
+            async with portfolio.analyze(ticker) as results:
+                await results.completed()
+        except RequestFailed as failed:
+            board.line(f"{ticker.upper()}: {failed.detail}", "red")
+            if not failed.retryable:
+                return
+            await trio.sleep(AGAIN_SECONDS)
+        except (Disconnected, RequestTimedOut, RunCancelled) as over:
+            # The events tell why; what somebody else decided stands.
+            if not over.retryable:
+                return
+        else:
+            return
+
+
+class _Board:
+    """What is shown: plain lines, and on a terminal tables of the portfolio and the analysis below them."""
+
+    def __init__(self, console: Console, live: Live | None, portfolio: PortfolioClient) -> None:
+        self._console = console
+        self._live = live
+        self._portfolio = portfolio
+        self._lines: deque[Text] = deque(maxlen=LINES)
+        self._run: AnalysisStarted | None = None
+        self._cells: dict[str, Text] = {}
+        self._end = ""
+
+    def take(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, AnalysisStarted):
+            self._run, self._cells, self._end = event, {}, "running"
+        elif isinstance(event, ReceivedResult):
+            self._cells[event.metric] = Text(f"{event.value:.6f}", "green")
+        elif isinstance(event, MetricFailure):
+            self._cells[event.metric] = Text(event.code, "red")
+        elif isinstance(event, AnalysisCompleted | AnalysisCancelled | AnalysisFailed) and self._run:
+            self._end = (
+                event.type.removeprefix("analysis_") if event.run_id == self._run.run_id else self._end
+            )
+        self.line(*_describe(event))
+
+    def line(self, text: str, style: str = "") -> None:
+        """Say one thing."""
+        said = Text(text, style)
+        self._lines.append(said)
+        if self._live is None:
+            self._console.print(said, soft_wrap=True)
+        else:
+            self._live.update(self._render(), refresh=True)
+
+    def _render(self) -> RenderableType:
+        parts: list[RenderableType] = [*self._lines, self._render_portfolio()]
+        if self._run is not None:
+            parts.append(self._render_run(self._run))
+        return Group(*parts)
+
+    def _render_portfolio(self) -> Table:
+        state, values = self._portfolio.state, self._portfolio.values
+        where = "" if self._portfolio.connected else ", connecting again"
+        table = Table(title=f"{state.session_id}, version {state.version}{where}", title_justify="left")
+        table.add_column("holding")
+        table.add_column("shares", justify="right")
+        table.add_column("value", justify="right", min_width=14)
+        for ticker, shares in state.holdings.items():
+            table.add_row(ticker, f"{shares:g}", f"{values[ticker]:,.2f}" if ticker in values else "")
+        table.add_section()
+        table.add_row("total", "", f"{state.total_value:,.2f}")
+        table.caption = f"as of {state.valued.as_of}"
+        return table
+
+    def _render_run(self, run: AnalysisStarted) -> Table:
+        table = Table(title=f"{run.ticker}, run {run.run_id}: {self._end}", title_justify="left")
+        table.add_column("metric")
+        table.add_column("value", justify="right", min_width=14)
+        for metric in run.metrics:
+            table.add_row(metric, self._cells.get(metric, Text("…", "dim")))
+        return table
+
+
+def _describe(event: Event) -> tuple[str, str]:
+    """What happened, in one line, and its style."""
+    match event:
+        case Portfolio():
+            held = ", ".join(f"{shares:g} {ticker}" for ticker, shares in event.holdings.items()) or "nothing"
+            return f"portfolio, version {event.version}: {held}, worth {event.total_value:,.2f}", ""
+        case PortfolioUpdate():
+            stale = " (prices are stale)" if event.stale else ""
+            return f"worth {event.total_value:,.2f} as of {event.as_of}{stale}", "dim"
+        case ConnectionLost():
+            return f"{event.detail}; connecting again in {event.retry_in:.1f} s", "yellow"
+        case Missed():
+            return f"{event.count} events were too many to show", "yellow"
+        case Results() | Unknown():
+            return event.type, "dim"
+        case _:
+            return _describe_run(event)
+
+
+def _describe_run(event: _RunEvent) -> tuple[str, str]:
+    match event:
+        case AnalysisStarted():
+            return f"{event.ticker}: run {event.run_id} started", "bold"
+        case ReceivedResult():
+            return f"{event.ticker}: {event.metric} = {event.value:.6f}", "green"
+        case MetricFailure():
+            return f"{event.ticker}: {event.metric}: {event.detail}", "red"
+        case AnalysisCompleted():
+            return f"{event.ticker}: run {event.run_id} completed", "bold green"
+        case AnalysisCancelled():
+            return f"{event.ticker or 'nothing'}: cancelled ({event.reason})", "bold red"
+        case AnalysisFailed() | Error():
+            return f"{event.code}: {event.detail}", "red"
+        case _:
+            assert_never(event)
