@@ -13,7 +13,7 @@ from portfolio_trio.market._errors import (
 )
 from portfolio_trio.market._opening import open_price_source
 from portfolio_trio.market._simulated import SimulatedSource
-from portfolio_trio.market._source import Admission, PriceSource, Unusable, is_ticker
+from portfolio_trio.market._source import Admission, PriceSource, Unusable
 from portfolio_trio.market._tick import Tick
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "SimulatedSource",
     "Tick",
     "Unusable",
-    "is_ticker",
     "open_price_source",
     "parse_bars",
     "read_bars",

@@ -20,8 +20,9 @@ from portfolio_trio.market._errors import (
     PriceSourceTimeoutError,
     shown,
 )
-from portfolio_trio.market._tick import Tick, utc_text
+from portfolio_trio.market._tick import Tick
 from portfolio_trio.metrics.bars import Bars
+from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -217,7 +218,7 @@ class PriceBook:
                     prices.setdefault(ticker, price)
         self._report_unpriced(unpriced)
         now_ms = int(self._now() * 1000)
-        return self._set(Tick(self._next_id(now_ms), utc_text(now_ms), MappingProxyType(prices)))
+        return self._set(Tick(self._next_id(now_ms), rfc3339(now_ms / 1000), MappingProxyType(prices)))
 
     def _repeat(self) -> Tick:
         """Publish the old prices under a new id."""

@@ -14,8 +14,8 @@ import numpy as np
 
 from portfolio_trio.market._errors import PriceFileError, shown
 from portfolio_trio.market._files import read_regular
-from portfolio_trio.market._source import is_ticker
 from portfolio_trio.metrics.bars import Bars
+from portfolio_trio.tickers import is_ticker
 
 if TYPE_CHECKING:
     from pathlib import Path

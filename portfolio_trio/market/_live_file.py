@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from portfolio_trio.market._check import checked_price
 from portfolio_trio.market._errors import PriceFileError, shown
-from portfolio_trio.market._source import Unusable, is_ticker
+from portfolio_trio.market._source import Unusable
+from portfolio_trio.tickers import is_ticker
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import trio
 
-from portfolio_trio.market._source import Admission, is_ticker
+from portfolio_trio.market._source import Admission
 from portfolio_trio.metrics.bars import Bars
+from portfolio_trio.tickers import is_ticker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

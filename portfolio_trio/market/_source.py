@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,13 +12,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from portfolio_trio.metrics.bars import Bars
-
-_TICKER: Final = re.compile(r"[A-Z][A-Z0-9.\-]{0,14}", re.ASCII)
-
-
-def is_ticker(text: str) -> bool:
-    """Return whether `text` can name a stock: ``^[A-Z][A-Z0-9.-]{0,14}$``."""
-    return _TICKER.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

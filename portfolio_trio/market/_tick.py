@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,9 +27,3 @@ class Tick:
     as_of: str
     prices: Mapping[str, float]
     stale: bool = False
-
-
-def utc_text(milliseconds: int) -> str:
-    """Return a time since 1970 as RFC 3339 in UTC: ``2026-11-20T21:00:00.000Z``."""
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

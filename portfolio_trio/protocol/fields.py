@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-TICKER_PATTERN = r"^[A-Z][A-Z0-9.\-]{0,14}$"
+from portfolio_trio.tickers import TICKER_PATTERN, is_ticker
+
 MAX_HOLDINGS = 500
 # Share counts up to here are exact as doubles, and times any price still far from infinity.
 MAX_SHARES = 1e15
 
 TOO_MANY_HOLDINGS = "too_many_holdings"
-
-_TICKER = re.compile(TICKER_PATTERN)
 
 
 def check_ticker(name: str) -> str:
@@ -26,7 +24,7 @@ def check_ticker(name: str) -> str:
     """
     ticker = name.upper()
     # Some letters become two others in upper case.
-    if not (name.isascii() and _TICKER.fullmatch(ticker)):
+    if not (name.isascii() and is_ticker(ticker)):
         raise PydanticCustomError(
             "ticker",
             "{name} is not a ticker: a letter, then up to 14 letters, digits, dots or dashes",

@@ -8,13 +8,13 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from portfolio_trio.store.errors import MissingPrices, TooManyHoldings, ValueOverflow
+from portfolio_trio.tickers import is_ticker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 # The scripts cut names out of JSON text; this grammar has nothing that would need escaping there.
-_TICKER: Final = re.compile(r"[A-Z][A-Z0-9.\-]{0,14}", re.ASCII)
 
 
 def checked_time(text: str) -> str:
@@ -34,7 +34,7 @@ def checked_ticker(text: str) -> str:
     Raises:
         ValueError: It is not.
     """
-    if not _TICKER.fullmatch(text):
+    if not is_ticker(text):
         raise ValueError(f"{text!r} is no ticker; check requests before they reach the store")
     return text
 
