@@ -187,6 +187,7 @@ class Analysis:
             snapshot=snapshot.inputs.snapshot,
             tick_id=snapshot.tick.tick_id,
             as_of=snapshot.tick.as_of,
+            stale=True if snapshot.tick.stale else None,
             method=METHOD_VERSION,
             detail=result.detail,
             receipt=snapshot.receipt,

@@ -8,12 +8,14 @@ from portfolio_trio.protocol.messages import Error
 from portfolio_trio.store import (
     MissingPrices,
     PortfolioChanged,
+    ResultsOutOfStep,
     RunNotCurrent,
     RunSuperseded,
     SessionMissing,
     StoreError,
     StoreFull,
     TooManyHoldings,
+    ValueOverflow,
     VersionConflict,
     WrongType,
 )
@@ -26,6 +28,8 @@ _STORE_CODES: tuple[tuple[type[StoreError], ErrorCode], ...] = (
     (SessionMissing, ErrorCode.SESSION_EXPIRED),
     (StoreFull, ErrorCode.STORE_FULL),
     (TooManyHoldings, ErrorCode.TOO_MANY_HOLDINGS),
+    (ResultsOutOfStep, ErrorCode.INTERNAL),
+    (ValueOverflow, ErrorCode.VALUE_OVERFLOW),
     (VersionConflict, ErrorCode.VERSION_CONFLICT),
     (WrongType, ErrorCode.SESSION_BROKEN),
 )

@@ -229,6 +229,8 @@ class Runner:
         except (AnalysisError, StoreError) as failure:
             await self._stumble(run, failure)
         finally:
+            # What it computed on is of no use any more, and a connection may idle for long.
+            analysis.inputs = None
             task.last = self._settle(run, *summary)
 
     async def _stumble(self, run: Run, failure: AnalysisError | StoreError) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import trio
@@ -293,6 +294,16 @@ async def test_a_trade_changes_one_line(autojump_clock: MockClock) -> None:
             "MSFT": 75,
         }
         assert (await client.ask("trade", ticker="JPM", shares=4))["holdings"]["JPM"] == 4
+
+
+async def test_a_value_beyond_all_numbers_is_refused_and_changes_nothing(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        book = house.server.services.book
+        book._tick = replace(book.current, prices={**book.current.prices, "AAPL": 1e300})
+        answer = await client.ask("trade", ticker="AAPL", shares=1e15)
+        assert (answer["code"], answer["retryable"]) == ("value_overflow", False)
+        assert (await house.document())["holdings"] == HOLDINGS
 
 
 async def test_a_version_that_is_gone_is_refused(autojump_clock: MockClock) -> None:

@@ -59,6 +59,9 @@ async def test_a_source_that_fails_shows_in_the_update(
         await house.server.updater.tick()
         update = await viewer.receive()
         assert (update["stale"], update["as_of"]) == (True, as_of)
+        await viewer.send("analyze", ticker="AAPL")
+        frames = [f for f in await viewer.until("analysis_completed") if f["type"] == "analysis_result"]
+        assert [(f["stale"], f["as_of"]) for f in frames] == [(True, as_of)] * 5
 
 
 @pytest.mark.parametrize(("factor", "restarts"), [(1.005, 0), (0.995, 0), (1.05, 1), (0.9, 1)])

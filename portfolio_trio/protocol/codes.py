@@ -28,6 +28,7 @@ class ErrorCode(StrEnum):
     DRAINING = "draining"
     UNAVAILABLE = "unavailable"
     STORE_FULL = "store_full"
+    VALUE_OVERFLOW = "value_overflow"
     INTERNAL = "internal"
     NO_OTHER_HOLDINGS = "no_other_holdings"
     INSUFFICIENT_HISTORY = "insufficient_history"
@@ -66,6 +67,9 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
     ErrorCode.DRAINING: ErrorMeaning(retryable=True, meaning="The server is going away; connect again."),
     ErrorCode.UNAVAILABLE: ErrorMeaning(retryable=True, meaning="The store cannot be reached at the moment."),
     ErrorCode.STORE_FULL: ErrorMeaning(retryable=True, meaning="The store's memory is full."),
+    ErrorCode.VALUE_OVERFLOW: ErrorMeaning(
+        retryable=False, meaning="No number can hold the portfolio's value: hold fewer shares."
+    ),
     ErrorCode.INTERNAL: ErrorMeaning(retryable=True, meaning="A fault of the server; its log has the cause."),
     ErrorCode.NO_OTHER_HOLDINGS: ErrorMeaning(
         retryable=False, meaning="The metric compares with the rest of the portfolio, and there is none."

@@ -182,6 +182,9 @@ class AnalysisResult(Message):
     snapshot: str
     tick_id: int
     as_of: str
+    stale: Literal[True] | None = Field(
+        None, description="present where the price source had failed: the prices are those of as_of"
+    )
     method: str
     detail: SerializeAsAny[BaseModel] | None = None
     receipt: Receipt | None = None
