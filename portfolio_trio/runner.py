@@ -68,12 +68,13 @@ class Asker(Viewer, Protocol):
 class _Task:
     """One request's task: the scope that ends it, and the event that says it has ended."""
 
-    __slots__ = ("attempt", "ended", "last", "scope")
+    __slots__ = ("attempt", "ended", "last", "reason", "scope")
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.attempt = trio.CancelScope()
         self.ended = trio.Event()
+        self.reason = EndReason.DISCONNECTED
         self.last: AnalysisCancelled | None = None
 
 
@@ -132,6 +133,7 @@ class Runner:
         if task is None:
             return None
         self.decide(reason)
+        task.reason = reason
         task.scope.cancel()
         if reason is EndReason.SUPERSEDED:
             # The socket that takes over may be gone before its own run replaces this one in the document.
@@ -196,19 +198,26 @@ class Runner:
         self.asker.answer(outcome.echo(run.request_id), run)
 
     async def _carry_out(self, request: Analyze, run: Run, task: _Task) -> None:
+        before: Run | None = None
+        owed = True
         try:
             with task.scope:
-                before: Run | None = None
                 for _ in range(MAX_RESTARTS):
                     await self._attempt(request, run, task, before)
-                    if run.reason is not EndReason.PORTFOLIO_CHANGED or task.scope.cancel_called:
+                    if run.reason is not EndReason.PORTFOLIO_CHANGED:
                         return
                     task.attempt = trio.CancelScope()
                     before, run = run, self.slot.begin(request.ticker, request.id)
                 await self._attempt(request, run, task, before)
                 if run.reason is EndReason.PORTFOLIO_CHANGED:
+                    owed = False
                     self._give_up(request)
         finally:
+            if owed and run.reason is EndReason.PORTFOLIO_CHANGED:
+                # Cancelled while it was to be started again: say that it is not.
+                run = self.slot.begin(request.ticker, request.id)
+                self.decide(task.reason)
+                task.last = self._settle(run)
             self._task = None
             self._idle.set()
             task.ended.set()
@@ -261,7 +270,7 @@ class Runner:
         if not self.asker.sees_events:
             self.asker.answer(error, run)
 
-    def _settle(self, run: Run, results: int, errors: int) -> AnalysisCancelled | None:
+    def _settle(self, run: Run, results: int = 0, errors: int = 0) -> AnalysisCancelled | None:
         """Free the slot and announce how the run ended."""
         if run.state in {RunState.STARTING, RunState.RUNNING}:
             # Ended from outside, with the connection.

@@ -114,6 +114,33 @@ async def test_only_one_of_three_sockets_runs_at_a_time(autojump_clock: MockCloc
             assert [f["code"] for f in await early.silence(1)] == ["superseded"]
 
 
+@pytest.mark.parametrize("by", ["another socket", "the same socket", "cancel"])
+async def test_a_restart_that_is_overtaken_is_not_waited_for_in_vain(
+    autojump_clock: MockClock, by: str
+) -> None:
+    async with open_house() as house:
+        one, two, viewer = await house.connect(), await house.connect(), await house.connect(events=True)
+        meddle(house, "start_analysis", after=a_second)
+        await one.send("analyze", ticker="AAPL", id=1)
+        await trio.sleep(0.2)
+        (room,) = house.server.services.hub.rooms
+        room.restart_runs()
+        await trio.sleep(0.2)
+        if by == "cancel":
+            answer = await one.ask("cancel", id=2)
+            assert (answer["type"], answer["ticker"], answer["id"]) == ("analysis_cancelled", "AAPL", 2)
+        else:
+            newer = two if by == "another socket" else one
+            await newer.send("analyze", ticker="MSFT", id=2)
+            if newer is two:
+                assert (await one.receive())["code"] == "superseded"
+            assert len(results(await newer.take(5))) == 5
+        reasons = [f["reason"] for f in await viewer.silence(5) if f["type"] == "analysis_cancelled"]
+        ends = {"another socket": "superseded", "the same socket": "switched", "cancel": "cancelled"}
+        assert reasons == ["portfolio_changed", ends[by]]
+        assert (await house.document())["current_analysis"] is None
+
+
 async def test_results_whose_end_was_decided_while_they_were_recorded_are_not_sent(
     autojump_clock: MockClock,
 ) -> None:
