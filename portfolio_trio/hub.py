@@ -10,7 +10,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from portfolio_trio.protocol.messages import AnalysisCancelled
+    from portfolio_trio.protocol.messages import AnalysisCancelled, Message
     from portfolio_trio.slot import EndReason, Run
 
 
@@ -62,11 +62,13 @@ class Room:
         """Every socket of the session."""
         return tuple(self._viewers)
 
-    def publish(self, event: str, *, run: Run | None = None, but: Viewer | None = None) -> None:
+    def publish(self, event: Message, *, run: Run | None = None, but: Viewer | None = None) -> None:
         """Let every socket but one see an event."""
-        for viewer in self._viewers:
-            if viewer is not but:
-                viewer.see(event, run)
+        viewers = [viewer for viewer in self._viewers if viewer is not but and viewer.sees_events]
+        if viewers:
+            text = event.to_json()
+            for viewer in viewers:
+                viewer.see(text, run)
 
     def publish_latest(self, event: str) -> None:
         """Let every socket see an event that replaces the one before."""

@@ -128,7 +128,7 @@ class Requests:
             # Nothing ran, or its end had been decided, and told, just before.
             self._asker.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))
             return
-        self._room.publish(stopped.to_json(), but=self._asker)
+        self._room.publish(stopped, but=self._asker)
         self._asker.answer(stopped.echo(request.id))
         for viewer in self._room.viewers:
             await viewer.clear_run()
@@ -149,7 +149,7 @@ class Requests:
         # What runs is on the old holdings: nothing of it leaves after this.
         self._room.restart_runs()
         portfolio = _portfolio(changed)
-        self._room.publish(portfolio.to_json(), but=self._asker)
+        self._room.publish(portfolio, but=self._asker)
         self._asker.answer(portfolio.echo(request.id))
 
     def _unpriced(self, tickers: list[str], request_id: str | int | None) -> Error:

@@ -185,16 +185,18 @@ class Runner:
             # Tried once more when the connection ends.
             return
 
-    def announce(self, message: Message, run: Run) -> None:
-        """Let every viewer see an event of a run."""
-        self._room.publish(message.to_json(), run=run, but=self.asker)
-        self.asker.see(message.echo(run.request_id).to_json(), run)
+    def announce(self, message: Message, run: Run, *, lasting: bool = False) -> None:
+        """Let every viewer see an event of a run; unless it is to last, it can be dropped with the run."""
+        owner = None if lasting else run
+        self._room.publish(message, run=owner, but=self.asker)
+        if self.asker.sees_events:
+            self.asker.see(message.echo(run.request_id).to_json(), owner)
 
     def deliver(self, outcome: Outcome, run: Run) -> None:
         """Queue one outcome for the asking socket and every viewer, unless the run's end is decided."""
         if not run.may_send:
             return
-        self._room.publish(outcome.to_json(), run=run, but=self.asker)
+        self._room.publish(outcome, run=run, but=self.asker)
         self.asker.answer(outcome.echo(run.request_id), run)
 
     async def _carry_out(self, request: Analyze, run: Run, task: _Task) -> None:
@@ -294,8 +296,7 @@ class Runner:
             self.asker.answer(Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id))
         if run.reason is not EndReason.CANCELLED:
             # Whoever sent ``cancel`` announces it: the answer carries the id of that request.
-            self._room.publish(cancelled.to_json(), but=self.asker)
-            self.asker.see(cancelled.echo(run.request_id).to_json())
+            self.announce(cancelled, run, lasting=True)
         return cancelled
 
     def _give_up(self, request: Analyze) -> None:

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from portfolio_trio.protocol.codes import ERRORS, ErrorCode
 from portfolio_trio.protocol.fields import MAX_HOLDINGS
-from portfolio_trio.protocol.messages import Analyze, MetricFailure, RequestError, SetHoldings, parse_request
+from portfolio_trio.protocol.messages import (
+    AnalysisResult,
+    Analyze,
+    MetricFailure,
+    RequestError,
+    SetHoldings,
+    parse_request,
+)
 
 TICKERS = st.from_regex(r"\A[A-Z][A-Z0-9.\-]{0,14}\Z")
 ANYTHING = st.recursive(
@@ -123,3 +130,26 @@ def test_a_metric_failure_is_an_error_for_clients_that_know_no_other() -> None:
 def test_no_infinity_can_be_made_of_finite_json() -> None:
     assert math.isinf(float("1e999"))
     assert refusal('{"action":"trade","ticker":"A","shares":1e999}')[0] == "invalid_message"
+
+
+def test_a_result_is_serialised_once_and_never_as_another() -> None:
+    result = AnalysisResult(
+        ticker="A",
+        metric="m",
+        value=1.5,
+        timestamp="t",
+        run_id=1,
+        snapshot="s",
+        tick_id=2,
+        as_of="a",
+        method="1",
+    )
+    record = json.loads(result.to_record())
+    assert json.loads(result.to_json()) == {"type": "analysis_result", **record}
+    for request_id in (7, 'with "quotes" and \u00e9'):
+        echoed = json.loads(result.echo(request_id).to_json())
+        assert echoed == {"id": request_id, "type": "analysis_result", **record}
+    other = result.model_copy(update={"value": 2.5})
+    assert json.loads(other.to_json())["value"] == 2.5
+    assert json.loads(other.to_record())["value"] == 2.5
+    assert json.loads(result.to_json())["value"] == 1.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic_core
@@ -12,6 +14,7 @@ from portfolio_trio.protocol.codes import ERRORS, ErrorCode
 from portfolio_trio.protocol.fields import TOO_MANY_HOLDINGS, Holdings, RequestId, Shares, Ticker
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
 SUBPROTOCOL = "portfolio.v1"
@@ -189,9 +192,27 @@ class AnalysisResult(Message):
     detail: SerializeAsAny[BaseModel] | None = None
     receipt: Receipt | None = None
 
+    @cached_property
+    def _record(self) -> str:
+        return self.model_dump_json(exclude_none=True, exclude={"type", "id"})
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy; with its own text, unless nothing but the envelope differs."""
+        copied = super().model_copy(update=update, deep=deep)
+        if set(update or ()) - {"id"}:
+            copied.__dict__.pop("_record", None)
+        return copied
+
     def to_record(self) -> str:
         """The text that the session document keeps: the message without its envelope."""
-        return self.model_dump_json(exclude_none=True, exclude={"type", "id"})
+        return self._record
+
+    @override
+    def to_json(self) -> str:
+        """The text of the frame: the envelope round the record, which is serialised once."""
+        request_id = "" if self.id is None else f'"id":{json.dumps(self.id)},'
+        return f'{{{request_id}"type":"{self.type}",{self._record[1:]}'
 
 
 class Error(Message):

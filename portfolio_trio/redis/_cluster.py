@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.redis._commands import Arg
     from portfolio_trio.redis._link import LinkOptions
+    from portfolio_trio.redis._pipeline import Call
     from portfolio_trio.redis._pubsub import Subscription
     from portfolio_trio.redis._slots import Node
     from portfolio_trio.redis._url import Endpoint
@@ -82,6 +83,10 @@ class ClusterClient(RedisClient):
             if not keys:
                 return await self._keyless(args, packed, repeatable=repeatable)
         return await self._on_slot(slot_of(keys), packed, repeatable=repeatable)
+
+    @override
+    def _begin(self, args: tuple[Arg, ...], key: Arg) -> Call | None:
+        return self._link(self._map.owner(slot_of((key,)))).begin(pack(args))
 
     @override
     async def scan_keys(self, match: str, *, count: int = 1000) -> AsyncGenerator[list[bytes]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, TaskStatus
     from redis.backoff import AbstractBackoff
 
+    from portfolio_trio.redis._pipeline import Call
     from portfolio_trio.redis._script import Script
     from portfolio_trio.redis._url import Endpoint
 
@@ -146,6 +147,14 @@ class Link:
         if isinstance(reply, Exception):
             return await self._failed(reply, connection, packed, repeatable=repeatable)
         return reply
+
+    def begin(self, packed: bytes) -> Call | None:
+        """Send one packed command without waiting for its reply; None while there is no connection.
+
+        Raises:
+            TooManyPending: A bound is reached.
+        """
+        return None if not self.ready or self._connection is None else self._connection.submit(packed)
 
     async def ask(self, packed: bytes) -> Any:  # noqa: ANN401
         """As :meth:`call`, for a slot that is moving to this node (ASK)."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.redis._commands import Arg
     from portfolio_trio.redis._link import LinkOptions
+    from portfolio_trio.redis._pipeline import Call
     from portfolio_trio.redis._pubsub import Subscription
     from portfolio_trio.redis._url import Endpoint
 
@@ -38,6 +39,10 @@ class NetworkClient(RedisClient):
     @override
     async def _call(self, args: tuple[Arg, ...], keys: Sequence[Arg] | None, *, repeatable: bool) -> Any:
         return await self.link.call(pack(args), repeatable=repeatable)
+
+    @override
+    def _begin(self, args: tuple[Arg, ...], key: Arg) -> Call | None:
+        return self.link.begin(pack(args))
 
     @override
     def scan_keys(self, match: str, *, count: int = 1000) -> AsyncGenerator[list[bytes]]:

@@ -30,6 +30,8 @@ class Prices:
         self._prices = tick.prices
         self._lookup = lookup
         self._offers: dict[bool, Mapping[str, float]] = {}
+        # By identity: the offers live as long as this does.
+        self._texts: dict[int, str] = {}
 
     @property
     def valued(self) -> str:
@@ -42,6 +44,14 @@ class Prices:
         if few not in self._offers:
             self._offers[few] = _usable(self._prices) if few else {}
         return self._offers[few]
+
+    def text(self, prices: Mapping[str, float]) -> str:
+        """Return prices as JSON text; what is offered to every key is written once."""
+        if not any(prices is offered for offered in self._offers.values()):
+            return prices_text(prices)
+        if id(prices) not in self._texts:
+            self._texts[id(prices)] = prices_text(prices)
+        return self._texts[id(prices)]
 
     def find(self, names: Iterable[str]) -> Mapping[str, float]:
         """Return the prices of ``names``; a name without a usable price is left out."""

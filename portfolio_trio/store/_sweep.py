@@ -12,7 +12,6 @@ import anyio
 from portfolio_trio.store import _replies
 from portfolio_trio.store._calls import translated
 from portfolio_trio.store._keys import KEY_PATTERN, key_of, session_of
-from portfolio_trio.store._prices import prices_text
 from portfolio_trio.store.errors import StoreError
 from portfolio_trio.store.models import Revaluation, SweepReport
 from portfolio_trio.store.scripts import script
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 # millisecond or two.
 WINDOW: Final = 64
 _IN_FLIGHT: Final = 4
-# Where a call takes one key, as many keys are on the way as there would be calls of a few.
-_IN_FLIGHT_SINGLE: Final = 32
 _EXAMPLES: Final = 10
 
 
@@ -41,11 +38,10 @@ class Revaluer:
     def __init__(self, client: RedisClient, prices: Prices) -> None:
         self._client = client
         self._prices = prices
-        self._window = WINDOW if client.many_keys else 1
 
     def windows(self, session_ids: Sequence[str]) -> Iterable[Sequence[str]]:
-        """Cut sessions into what one call may take."""
-        return (session_ids[at : at + self._window] for at in range(0, len(session_ids), self._window))
+        """Cut sessions into what is on the way together: in one call, or where keys are spread in many."""
+        return (session_ids[at : at + WINDOW] for at in range(0, len(session_ids), WINDOW))
 
     async def revalue(self, session_ids: Sequence[str]) -> list[Revaluation]:
         """Revalue one window; where prices are missing, ask for them and try those sessions once more.
@@ -53,7 +49,8 @@ class Revaluer:
         Raises:
             StoreError: Redis could not do it.
         """
-        offer = self._prices.offer(len(session_ids))
+        # Prices go out once a call.
+        offer = self._prices.offer(len(session_ids) if self._client.many_keys else 1)
         outcomes = await self._call(session_ids, offer)
         unpriced = dict.fromkeys(name for outcome in outcomes for name in outcome.unpriced)
         found = self._prices.find(unpriced) if unpriced else {}
@@ -66,16 +63,23 @@ class Revaluer:
         return outcomes
 
     async def _call(self, session_ids: Sequence[str], prices: Mapping[str, float]) -> list[Revaluation]:
-        args = (self._prices.tick_id, self._prices.as_of, prices_text(prices))
+        args = (self._prices.tick_id, self._prices.as_of, self._prices.text(prices))
         keys = [key_of(session_id) for session_id in session_ids]
         try:
             with translated():
-                replies = await self._client.run_script(script("revalue"), keys, args, idempotent=True)
+                replies = await self._run(keys, args)
         except StoreError as error:
             if type(error) is not StoreError:
                 raise
             return await self._one_by_one(session_ids, prices)
         return [_replies.revaluation(*pair) for pair in zip(session_ids, replies, strict=True)]
+
+    async def _run(self, keys: Sequence[str], args: Sequence[str | int]) -> list[list[bytes]]:
+        revalue = script("revalue")
+        if self._client.many_keys:
+            replies: list[list[bytes]] = await self._client.run_script(revalue, keys, args, idempotent=True)
+            return replies
+        return [reply for (reply,) in await self._client.run_script_each(revalue, keys, args)]
 
     async def _one_by_one(self, session_ids: Sequence[str], prices: Mapping[str, float]) -> list[Revaluation]:
         """A document on which the script fails must not keep the others of its window from their tick."""
@@ -109,10 +113,9 @@ class Sweep:
             StoreError: Redis could not do it; some sessions may have been revalued.
         """
         send, receive = anyio.create_memory_object_stream[Sequence[str]](0)
-        workers = _IN_FLIGHT if self._client.many_keys else _IN_FLIGHT_SINGLE
         with send, receive:
             async with anyio.create_task_group() as group:
-                for _ in range(workers):
+                for _ in range(_IN_FLIGHT):
                     group.start_soon(self._work, receive, group.cancel_scope)
                 try:
                     await self._feed(send)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -213,6 +213,14 @@ async def test_where_keys_go_one_by_one_every_session_is_still_reached(
             most = max(most, len(keys))
             return await run_script(script, keys, *rest, **options)  # type: ignore[arg-type]
 
+        begin = it.client._begin
+
+        def begun(args: tuple[Any, ...], key: Any) -> Any:
+            nonlocal most
+            most = max(most, args[2])
+            return begin(args, key)
+
         monkeypatch.setattr(it.client, "run_script", counted)
+        monkeypatch.setattr(it.client, "_begin", begun)
         assert (await it.store.revalue_all(FakeTick(2))).revalued == 70
         assert most == 1
