@@ -31,7 +31,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy, strict, over everything."""
-    session.install("-e", ".[test,types]", "nox")
+    session.install("-e", ".[test,types]", "nox", "-r", "benchmarks/requirements.txt")
     session.run("mypy")
 
 
@@ -61,6 +61,13 @@ def conformance(session: nox.Session) -> None:
     """The standard fuzzing suite for WebSocket servers, where `wstest` is on the PATH."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.http.conformance", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The short form of the benchmarks against a peer and a limit, as ratios."""
+    session.install("-e", ".", "-r", "benchmarks/requirements.txt")
+    session.run("python", "benchmarks/run_all.py", *(session.posargs or ["--short"]))
 
 
 @nox.session

@@ -1,0 +1,64 @@
+"""The servers that are measured against each other, each with a Redis of its own."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final
+
+from _processes import HERE, Server, free_port, private_redis, server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from _processes import Redis
+
+OURS: Final = "portfolio_trio"
+TUNED: Final = "peer, tuned"
+UNTUNED: Final = "peer, untuned"
+WHOLE_DOCUMENT: Final = "peer, untuned, whole document"
+LIMIT: Final = "bare trio-websocket"
+
+
+def _ours(port: int, redis_url: str) -> list[str]:
+    # More sockets than the 10,000 that are let in by default, so that a benchmark can hold them all.
+    flags = ["--max-connections", "20000", "--max-results", "1000"]
+    return ["-m", "portfolio_trio", "serve", "--port", str(port), "--redis-url", redis_url, *flags]
+
+
+def _peer(*flags: str) -> Callable[[int, str], list[str]]:
+    def command(port: int, redis_url: str) -> list[str]:
+        return [
+            str(HERE / "peers" / "fastapi_server.py"),
+            "--port",
+            str(port),
+            "--redis-url",
+            redis_url,
+            *flags,
+        ]
+
+    return command
+
+
+def _limit(port: int, _redis_url: str) -> list[str]:
+    return [str(HERE / "peers" / "bare_trio_websocket.py"), "--port", str(port)]
+
+
+COMMANDS: Final[dict[str, Callable[[int, str], list[str]]]] = {
+    OURS: _ours,
+    TUNED: _peer("--variant", "tuned"),
+    UNTUNED: _peer("--variant", "untuned"),
+    WHOLE_DOCUMENT: _peer("--variant", "untuned", "--whole-document"),
+    LIMIT: _limit,
+}
+
+
+@contextmanager
+def contenders(names: Sequence[str]) -> Iterator[dict[str, Server]]:
+    """Start servers; those that are not measured just now stand idle."""
+    with ExitStack() as stack:
+        started = {}
+        for name in names:
+            found: Redis = stack.enter_context(private_redis())
+            port = free_port()
+            started[name] = stack.enter_context(server(name, COMMANDS[name](port, found.url), port))
+        yield started

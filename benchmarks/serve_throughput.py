@@ -1,0 +1,125 @@
+"""Analyses per second, and how long the first and the last of five results take, at 1 to 256 clients.
+
+    python benchmarks/serve_throughput.py [--short] [--json PATH]
+
+Against the peer (FastAPI), tuned and not, and against the limit (a bare trio-websocket server). The servers
+take turns, so that a slow moment of the machine falls on all of them, and ratios are formed within a turn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from _contenders import LIMIT, OURS, TUNED, UNTUNED, WHOLE_DOCUMENT, contenders
+from _options import Options, run
+from _processes import drive
+from _report import Bar, bars_table, ratios, table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from _processes import Server
+
+ALL: Final = (1, 16, 64, 256)
+# The untuned peer runs out of connections at 64 clients and then answers some of them never.
+PLAN: Final[Mapping[str, tuple[int, ...]]] = {
+    OURS: ALL,
+    TUNED: ALL,
+    UNTUNED: (1, 16, 64),
+    WHOLE_DOCUMENT: (1, 16),
+    LIMIT: ALL,
+}
+SHORT_PLAN: Final[Mapping[str, tuple[int, ...]]] = {**PLAN, UNTUNED: (1, 16), LIMIT: (1, 16)}
+
+_Figures = dict[tuple[str, int], list[dict[str, Any]]]
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Run all turns; return rows, and the ratios with their goals."""
+    plan = SHORT_PLAN if options.short else PLAN
+    figures: _Figures = {}
+    with contenders(list(plan)) as servers:
+        for round_number in range(options.rounds):
+            for clients in ALL:
+                names = [name for name in plan if clients in plan[name]]
+                # Who comes first changes from round to round.
+                for name in names[round_number % len(names) :] + names[: round_number % len(names)]:
+                    figures.setdefault((name, clients), []).append(_turn(servers[name], clients, options))
+    return {"rows": _rows(figures), "bars": _bars(figures)}
+
+
+def _turn(target: Server, clients: int, options: Options) -> dict[str, Any]:
+    return drive(target, "--mode", "analyze", "--clients", clients, "--seconds", options.seconds)
+
+
+def _rows(figures: _Figures) -> list[dict[str, Any]]:
+    return [
+        {"server": name, "clients": clients, **{key: middle(each, key) for key in each[0]}}
+        for (name, clients), each in sorted(figures.items(), key=lambda item: item[0][1])
+    ]
+
+
+def middle(runs: list[dict[str, Any]], key: str) -> float | None:
+    """The median over runs of one figure; None where some run has none."""
+    values = [run[key] for run in runs]
+    return None if None in values else sorted(values)[len(values) // 2]
+
+
+def _bars(figures: _Figures) -> list[Bar]:
+    def rates(name: str, clients: int, key: str = "per_s") -> list[float]:
+        return [run[key] or 0.0 for run in figures[name, clients]]
+
+    def against(name: str, clients: int, least: float | None) -> Bar:
+        values = ratios(rates(OURS, clients), rates(name, clients))
+        return Bar(f"analyses/s, {clients} clients, / {name}", values, least=least)
+
+    def cpu(name: str) -> Bar:
+        return Bar(
+            f"CPU per analysis, 16 clients, / {name}",
+            ratios(rates(OURS, 16, "server_cpu_us"), rates(name, 16, "server_cpu_us")),
+        )
+
+    spread = ratios(rates(OURS, 256, "last_p99_ms"), rates(OURS, 256, "last_p50_ms"))
+    return [
+        against(WHOLE_DOCUMENT, 1, 10),
+        against(WHOLE_DOCUMENT, 16, 10),
+        against(UNTUNED, 1, None),
+        against(UNTUNED, 16, None),
+        against(TUNED, 1, 4),
+        against(TUNED, 16, 4),
+        against(TUNED, 64, None),
+        against(TUNED, 256, None),
+        against(LIMIT, 1, None),
+        against(LIMIT, 16, 0.85),
+        cpu(TUNED),
+        cpu(LIMIT),
+        Bar("lost results, 256 clients", tuple(rates(OURS, 256, "lost")), most=0, unit=""),
+        Bar("p99 / p50 of the last result, 256 clients", spread, most=4),
+    ]
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print both tables."""
+    head = (
+        "server",
+        "clients",
+        "analyses/s",
+        "first p50",
+        "p99",
+        "last p50",
+        "p99 ms",
+        "lost",
+        "CPU us",
+        "busy",
+    )
+    keys = (
+        "server", "clients", "per_s", "first_p50_ms", "first_p99_ms",
+        "last_p50_ms", "last_p99_ms", "lost", "server_cpu_us", "server_busy",
+    )  # fmt: skip
+    print(table(head, [[row[key] for key in keys] for row in figures["rows"]]))
+    print()
+    print(bars_table(figures["bars"]))
+
+
+if __name__ == "__main__":
+    run(__doc__, measure, show, rounds=5, seconds=3.0)
