@@ -69,6 +69,15 @@ async def test_commands_and_scripts_reach_the_node_of_their_key(nodes: list[Serv
         assert await client.execute_command("SINTERCARD", 1, "none") == 0  # keys only the server can tell
 
 
+async def test_one_call_for_each_of_many_keys_over_every_node(nodes: list[Server]) -> None:
+    keys = [f"k{number}" for number in range(200)]
+    async with opened(nodes) as client:
+        assert await client.run_script_each(SET, keys, ["v"]) == [b"v"] * 200
+        nodes[1].do("SCRIPT FLUSH")
+        assert await client.run_script_each(SET, keys, ["w"]) == [b"w"] * 200
+        assert sum(int(str(node.do("DBSIZE"))) for node in nodes) == 200
+
+
 async def test_what_no_single_node_can_do_is_refused(nodes: list[Server]) -> None:
     async with opened(nodes) as client:
         with pytest.raises(CrossSlot, match="tag"):

@@ -137,6 +137,23 @@ async def test_scripts_survive_a_flush(server: Server) -> None:
             await client.evalsha(COUNT.sha, 1, "n")
 
 
+async def test_one_call_for_each_of_many_keys(server: Server) -> None:
+    keys = [f"n{number}" for number in range(100)]
+    async with open_redis(server.url, scripts=[COUNT, ECHO]) as client:
+        assert await client.run_script_each(COUNT, keys, []) == [1] * 100
+        server.do("SCRIPT FLUSH")
+        assert await client.run_script_each(COUNT, keys, []) == [2] * 100
+        replies = await client.run_script_each(ECHO, keys, ["x"])
+        assert replies == [[key.encode(), b"x"] for key in keys]
+        server.do("CLIENT KILL", "TYPE", "normal", "SKIPME", "yes")
+        await until_served(lambda: client.run_script_each(ECHO, keys, ["y"]))
+        assert await client.run_script_each(ECHO, keys[:2], ["z"]) == [[b"n0", b"z"], [b"n1", b"z"]]
+        server.do("DEL", "n3")
+        server.do("RPUSH", "n3", "x")
+        with pytest.raises(ResponseError):
+            await client.run_script_each(COUNT, keys, [])
+
+
 async def test_client_kill_is_survived(server: Server) -> None:
     async with open_redis(server.url, scripts=[COUNT]) as client:
         await client.ping()
