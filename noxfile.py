@@ -39,7 +39,7 @@ def types(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Each example as a user runs it, and the demo."""
     session.install("-e", ".")
-    session.run("python", "examples/run_all.py")
+    session.run("python", "examples/run_examples.py")
 
 
 @nox.session
