@@ -78,7 +78,6 @@ class PriceBook:
         self._listed: Bars | None = None
         self._bars: Bars | None = None
         self._unmerged: dict[str, npt.NDArray[np.float64]] = {}
-        self._reported: MarketError | None = None
         self.bars_generation = 0
         self.last_error: MarketError | None = None
         self.unpriced: Mapping[str, str] = MappingProxyType({})

@@ -9,7 +9,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from portfolio_trio.redis.errors import CrossSlot, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from portfolio_trio.redis._commands import Arg
 
@@ -84,8 +84,3 @@ def _bytes(key: Arg) -> bytes:
     if isinstance(key, str):
         return key.encode()
     return bytes(key) if isinstance(key, bytes | bytearray | memoryview) else str(key).encode()
-
-
-def addresses(nodes: Iterable[Node]) -> str:
-    """Nodes for people."""
-    return ", ".join(f"{host}:{port}" for host, port in nodes)
