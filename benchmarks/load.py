@@ -5,8 +5,10 @@
 analyze: each client asks, waits for its five results, asks again, for as long as ``--seconds``.
 switch:  each client asks, waits for the first result, thinks for a random time up to twice ``--think`` and
          asks for another ticker; what then still comes of the old one once the new one has begun is counted.
+visit:   each client asks at random moments, ``--think`` apart in the mean, whether or not the server is
+         quick: half of the time for the portfolio, half for an analysis.
 idle:    opens ``--clients`` connections, ``--at-once`` at a time, and holds them ``--seconds``.
-sequence: one client, ``--sessions`` (comma-separated) in turns of ``--count`` analyses each.
+grow:    one client with an old session and new ones in turns, of ``--count`` analyses each.
 """
 
 from __future__ import annotations
@@ -15,26 +17,20 @@ import argparse
 import asyncio
 import json
 import math
-import random
 import resource
 import statistics
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import psutil
 import uvloop
-from _sockets import Socket, frame, new_session
-from typing_extensions import override
+from _clients import GET_PORTFOLIO, Analyst, Caller, Clock, Solo, Switcher, Visitor
+from _sockets import Socket, new_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TICKERS = ("AAPL", "GOOGL", "MSFT")
-ANALYZE = {ticker: frame(json.dumps({"action": "analyze", "ticker": ticker}).encode()) for ticker in TICKERS}
-GET_PORTFOLIO = frame(b'{"action":"get_portfolio"}')
-RESULTS = 5
 # What a run may take beyond its time until its last answers are in; then what is missing is lost.
 GRACE_SECONDS = 10.0
 CONNECT_AT_ONCE = 64
@@ -51,154 +47,6 @@ def quantile(values: Sequence[float], share: float) -> float | None:
 def summary(values: Sequence[float], name: str) -> dict[str, float | None]:
     """Median and 99th percentile in milliseconds."""
     return {f"{name}_p50_ms": quantile(values, 0.5), f"{name}_p99_ms": quantile(values, 0.99)}
-
-
-class Clock:
-    """When measuring begins and ends, for all clients of a run."""
-
-    def __init__(self) -> None:
-        self.begin = self.end = math.inf
-
-    def start(self, warm_up: float, seconds: float) -> None:
-        """Measure for so many seconds, after a warm-up."""
-        self.begin = time.perf_counter() + warm_up
-        self.end = self.begin + seconds
-
-    def counts(self, moment: float) -> bool:
-        """Whether what ended at this moment counts."""
-        return self.begin <= moment < self.end
-
-
-class Analyst(Socket):
-    """Asks, takes five results, asks again."""
-
-    def __init__(self, clock: Clock, number: int) -> None:
-        super().__init__()
-        self._clock = clock
-        self._turn = number
-        self._asked = 0.0
-        self._got = RESULTS
-        self._first = 0.0
-        self.firsts: list[float] = []
-        self.lasts: list[float] = []
-        self.errors = 0
-        self.done = asyncio.get_running_loop().create_future()
-
-    @property
-    def missing(self) -> int:
-        """Results that should have come and did not."""
-        return RESULTS - self._got
-
-    def ask(self) -> None:
-        """Ask for the next ticker, unless time is up."""
-        now = time.perf_counter()
-        if now >= self._clock.end:
-            self.done.set_result(None)
-            return
-        self._turn += 1
-        self._got, self._asked = 0, now
-        self._ticker = TICKERS[self._turn % len(TICKERS)]
-        self.send(ANALYZE[self._ticker])
-
-    @override
-    def on_message(self, payload: bytes) -> None:
-        message = orjson.loads(payload)
-        kind = message["type"]
-        if kind == "error":
-            self.errors += 1
-        if kind != "analysis_result" or message["ticker"] != self._ticker:
-            return
-        now = time.perf_counter()
-        self._got += 1
-        if self._got == 1:
-            self._first = now
-        if self._got == RESULTS:
-            if self._clock.counts(now):
-                self.firsts.append(self._first - self._asked)
-                self.lasts.append(now - self._asked)
-            self.ask()
-
-    @override
-    def on_closed(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-
-class Switcher(Socket):
-    """Asks, takes the first result, thinks, asks for another ticker while the rest is outstanding."""
-
-    def __init__(self, clock: Clock, number: int, think: float) -> None:
-        super().__init__()
-        self._clock = clock
-        self._turn = number
-        self._think = think
-        self._draw = random.Random(number)  # noqa: S311 - spreads load
-        self._ticker = ""
-        self._asked: float | None = None
-        self.latencies: list[float] = []
-        self.stale = 0
-        self.done = asyncio.get_running_loop().create_future()
-
-    def ask(self) -> None:
-        """Switch to the next ticker, unless time is up."""
-        self._asked = time.perf_counter()
-        if self._asked >= self._clock.end or self.closed:
-            if not self.done.done():
-                self.done.set_result(None)
-            return
-        self._turn += 1
-        self._ticker = TICKERS[self._turn % len(TICKERS)]
-        self.send(ANALYZE[self._ticker])
-
-    @override
-    def on_message(self, payload: bytes) -> None:
-        message = orjson.loads(payload)
-        if message["type"] != "analysis_result":
-            return
-        if message["ticker"] != self._ticker:
-            # Before the first of the new one it may have been on its way when the switch was sent.
-            self.stale += self._asked is None
-            return
-        if self._asked is None:
-            return
-        now = time.perf_counter()
-        if self._clock.counts(now):
-            self.latencies.append(now - self._asked)
-        self._asked = None
-        if self._think:
-            asyncio.get_running_loop().call_later(self._draw.uniform(0, 2 * self._think), self.ask)
-        else:
-            self.ask()
-
-    @override
-    def on_closed(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-
-class Caller(Socket):
-    """One request at a time, each with one answer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._answer.cancel()
-
-    async def ask(self, ready: bytes) -> dict[str, Any]:
-        """Send a request and return the next message."""
-        self._answer = asyncio.get_running_loop().create_future()
-        self.send(ready)
-        return await self._answer
-
-    @override
-    def on_message(self, payload: bytes) -> None:
-        if not self._answer.done():
-            self._answer.set_result(orjson.loads(payload))
-
-    @override
-    def on_closed(self) -> None:
-        if not self._answer.done():
-            self._answer.set_exception(ConnectionError("closed before the answer"))
 
 
 def cpu_seconds(pid: int | None) -> float:
@@ -297,6 +145,32 @@ async def switch(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+async def visit(options: argparse.Namespace) -> dict[str, Any]:
+    """An open loop of portfolios and analyses at a modest rate."""
+    clock = Clock()
+    clients = [Visitor(clock, number, options.think) for number in range(options.clients)]
+    await connect_all(clients, options.url)
+    clock.start(options.warm_up, options.seconds)
+    for client in clients:
+        client.come()
+    server_cpu, own_cpu = await cpu_while(clock, options.pid)
+    await asyncio.wait([client.done for client in clients], timeout=GRACE_SECONDS)
+    portfolios = [value for client in clients for value in client.portfolios]
+    analyses = [value for client in clients for value in client.analyses]
+    lost, errors = (sum(client.missing for client in clients), sum(client.errors for client in clients))
+    for client in clients:
+        client.close()
+    return {
+        "per_s": round((len(portfolios) + len(analyses)) / options.seconds, 1),
+        **summary(portfolios, "portfolio"),
+        **summary(analyses, "analysis"),
+        "lost": lost,
+        "errors": errors,
+        "server_busy": round(server_cpu / options.seconds, 3),
+        "driver_busy": round(own_cpu / options.seconds, 3),
+    }
+
+
 async def idle(options: argparse.Namespace) -> dict[str, Any]:
     """Connections that do nothing."""
     process = psutil.Process(options.pid)
@@ -322,30 +196,6 @@ async def idle(options: argparse.Namespace) -> dict[str, Any]:
         "bytes_per_connection": round(held / len(sockets)),
         "idle_cpu_percent": round(100 * idle_cpu / options.seconds, 3),
     }
-
-
-class Solo(Analyst):
-    """One client whose analyses are counted and not timed out."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock, 0)
-        self._left = 0
-
-    async def analyze(self, count: int) -> list[float]:
-        """So many analyses, one after another; how long each took."""
-        self._left, self.lasts = count, []
-        self.done = asyncio.get_running_loop().create_future()
-        self.ask()
-        await self.done
-        return self.lasts
-
-    @override
-    def ask(self) -> None:
-        if not self._left:
-            self.done.set_result(None)
-            return
-        self._left -= 1
-        super().ask()
 
 
 async def grow(options: argparse.Namespace) -> dict[str, Any]:
@@ -374,7 +224,7 @@ async def grow(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-MODES = {"analyze": analyze, "switch": switch, "idle": idle, "grow": grow}
+MODES = {"analyze": analyze, "switch": switch, "visit": visit, "idle": idle, "grow": grow}
 
 
 def main() -> None:
@@ -387,7 +237,9 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--warm-up", type=float, default=0.5, help="seconds that do not count")
-    parser.add_argument("--think", type=float, default=1.0, help="switch: mean seconds between switches")
+    parser.add_argument(
+        "--think", type=float, default=1.0, help="switch, visit: mean seconds between requests"
+    )
     parser.add_argument("--at-once", type=int, default=CONNECT_AT_ONCE, help="idle: handshakes under way")
     parser.add_argument(
         "--count", type=int, default=100, help="switch, grow: requests that are timed together"

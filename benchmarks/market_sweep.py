@@ -2,7 +2,7 @@
 
     python benchmarks/market_sweep.py [--short] [--full] [--json PATH]
 
-sweep:       `PortfolioStore.revalue_all`: SCAN, one script call for many keys, a few calls in flight.
+sweep:       `PortfolioStore.revalue_all`: SCAN, then one script call for many keys after another.
 one key:     the same on a client that takes one key a call, as on a cluster.
 ready bytes: the single-key script, every command packed beforehand, written to a raw socket 512 at a time
              and answered to hiredis: what the plain way can reach at most. Finding the keys is not in it.
@@ -14,9 +14,7 @@ over 100,000, too.
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
 import socket
 import statistics
 import time
@@ -27,9 +25,10 @@ import trio
 from _options import Options, run
 from _processes import pin, private_redis, server_core
 from _report import Bar, bars_table, ratios, table
+from _sessions import fill, session_id
+from _sessions import ticks as all_ticks
 from typing_extensions import override
 
-from portfolio_trio.market import Tick
 from portfolio_trio.redis import open_redis
 from portfolio_trio.store import PortfolioStore, all_scripts
 from portfolio_trio.store.scripts import script
@@ -39,47 +38,16 @@ if TYPE_CHECKING:
 
     from _processes import Redis
 
+    from portfolio_trio.market import Tick
     from portfolio_trio.redis import RedisClient
 
-NAMES: Final = [f"N{number:02d}" for number in range(30)]
-HELD: Final = 10
 WINDOW: Final = 512
-AS_OF: Final = "2026-11-22T09:30:00.125Z"
 # One by one, no more than this many: a rate does not need all of them.
 ONE_BY_ONE: Final = 2_000
 SWEEP, SINGLE, READY, LOOP = "sweep", "one key a call", "ready bytes", "one by one"
 
 
-def _ticks() -> Iterator[Tick]:
-    for number in itertools.count(1_000):
-        prices = {name: 100 + 10 * math.sin(number + place) for place, name in enumerate(NAMES)}
-        yield Tick(number, AS_OF, prices)
-
-
-def _session_id(number: int) -> str:
-    return f"session-{number:06d}"
-
-
-def _holdings(number: int) -> dict[str, float]:
-    return {NAMES[(number + step) % len(NAMES)]: 10.0 + (number + step) % 90 for step in range(HELD)}
-
-
-async def _fill(url: str, sessions: int, tick: Tick) -> None:
-    """Create the sessions."""
-    async with open_redis(url, scripts=all_scripts()) as client:
-        store = PortfolioStore(client)
-        numbers = iter(range(sessions))
-
-        async def work() -> None:
-            for number in numbers:
-                await store.open_session(_session_id(number), holdings=_holdings(number), tick=tick, at=AS_OF)
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(64):
-                nursery.start_soon(work)
-
-
-def _single(client: RedisClient) -> RedisClient:
+def one_key(client: RedisClient) -> RedisClient:
     """The same client, saying that a script may take one key only."""
 
     class Single(type(client)):  # type: ignore[misc] # whichever class the URL led to
@@ -97,7 +65,7 @@ def sweep(url: str, sessions: int, ticks: Iterator[Tick], *, single: bool) -> fl
 
     async def main() -> float:
         async with open_redis(url, scripts=all_scripts()) as client:
-            store = PortfolioStore(_single(client) if single else client)
+            store = PortfolioStore(one_key(client) if single else client)
             tick = next(ticks)
             began = time.perf_counter()
             report = await store.revalue_all(tick)
@@ -113,7 +81,7 @@ def _packed(sessions: Sequence[int], tick: Tick) -> list[bytes]:
     """One EVALSHA for each session."""
     prices = "{" + ",".join(f'"{name}":{price:.17g}' for name, price in tick.prices.items()) + "}"
     sha = script("revalue").sha
-    words = [("EVALSHA", sha, "1", f"portfolio:{{{_session_id(number)}}}") for number in sessions]
+    words = [("EVALSHA", sha, "1", f"portfolio:{{{session_id(number)}}}") for number in sessions]
     return [hiredis.pack_command((*each, str(tick.tick_id), tick.as_of, prices)) for each in words]  # type: ignore[arg-type] # hiredis declares a tuple of one
 
 
@@ -150,7 +118,7 @@ def one_by_one(found: Redis, sessions: int, ticks: Iterator[Tick]) -> float:
     with found.client() as client:
         began = time.perf_counter()
         for number in range(sessions):
-            key = f"portfolio:{{{_session_id(number)}}}"
+            key = f"portfolio:{{{session_id(number)}}}"
             client.evalsha(sha, 1, key, tick.tick_id, tick.as_of, prices)
         return sessions / (time.perf_counter() - began)
 
@@ -160,10 +128,10 @@ def measure(options: Options) -> dict[str, Any]:
     pin(0, server_core())
     sizes = [1_000, 10_000] if not options.full else [1_000, 10_000, 100_000]
     rates: dict[tuple[int, str], list[float]] = {}
-    ticks = _ticks()
+    ticks = all_ticks()
     for size in sizes:
         with private_redis() as found:
-            trio.run(_fill, found.url, size, next(ticks))
+            trio.run(fill, found.url, size, next(ticks))
             ways: dict[str, Callable[[], float]] = {
                 SWEEP: lambda url=found.url, size=size: sweep(url, size, ticks, single=False),  # type: ignore[misc]
                 SINGLE: lambda url=found.url, size=size: sweep(url, size, ticks, single=True),  # type: ignore[misc]
