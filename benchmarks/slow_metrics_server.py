@@ -14,7 +14,8 @@ import trio
 from typing_extensions import override
 
 from portfolio_trio.metrics import BUILT_IN
-from portfolio_trio.server import listen, open_server
+from portfolio_trio.server import open_server
+from portfolio_trio.serving import listen
 from portfolio_trio.settings import Settings
 
 DELAYS = "2,5"

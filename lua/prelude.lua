@@ -4,7 +4,7 @@
 -- script: one global assignment breaks every later script on some engines.
 --
 -- Field texts are cut out of the reply with patterns instead of decoding it: what the store writes holds no
--- bracket, brace or quotation mark inside its strings (tickers, times), and the text of a number or of the
+-- bracket, brace or quotation mark inside its strings (tickers, times, workers), and the text of a number or of the
 -- holdings travels on without ever passing through cjson, which prints both differently from engine to engine.
 
 local HOLDING = '"([^"]+)":%s*([^%s,}]+)'
@@ -55,6 +55,12 @@ local function value_of(holdings, prices)
   return string.format('%.17g', total)
 end
 
+-- Milliseconds since 1970 by the clock of this server, the one clock that all workers share.
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
 -- JSON number text of what `path` matched, or nil where that is no number.
 local function number(reply, path)
   local text = field(reply, path)
@@ -62,8 +68,24 @@ local function number(reply, path)
   return nil
 end
 
+-- Adds to a reply the names of the workers, but one, that have sockets of the session: it is they who want to
+-- hear of what a script has done.
+local function with_others(answer, reply, me)
+  for worker in string.gmatch(field(reply, '$.attached') or '', '"([^"]+)"') do
+    if worker ~= me then answer[#answer + 1] = worker end
+  end
+  return answer
+end
+
 local function integer(value) return string.format('%d', value) end
 
 local function quoted(text) return '"' .. text .. '"' end
+
+-- A list of strings as JSON text.
+local function names(list)
+  local texts = {}
+  for index, name in ipairs(list) do texts[index] = quoted(name) end
+  return '[' .. table.concat(texts, ',') .. ']'
+end
 
 local function valued(tick_id, as_of) return '{"tick_id":' .. tick_id .. ',"as_of":' .. quoted(as_of) .. '}' end

@@ -2,9 +2,9 @@
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    run_id, version, recorded (results of this run stored before this call; "" where the caller does
 --         not count), now (RFC 3339), ttl_seconds, max_results, finish ("1" clears current_analysis, else
---         "0"), result (JSON text) ...
--- reply   {"ok"}
---         {"repeated"}: these results were stored by an earlier sending of this call; nothing changed
+--         "0"), worker, result (JSON text) ...
+-- reply   {"ok", other attached worker ...}
+--         {"repeated", other attached worker ...}: these results were stored by an earlier sending of this call; nothing changed
 --         {"superseded", current run_id}, {"not_running"}, {"portfolio_changed", version},
 --         {"out_of_step", recorded}, {"missing"}, {"wrong_type"}: nothing changed
 -- fence   current_analysis.run_id, the holdings' version and, where the caller counts, the number of results
@@ -14,7 +14,7 @@
 local key = KEYS[1]
 local run_id, version, expected = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local now, ttl, max_results, finish = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1'
-local FIRST = 8
+local worker, FIRST = ARGV[8], 9
 local count = #ARGV - FIRST + 1
 
 -- After the call that finished a run its count is gone. But a run's results stand together, and at the end as
@@ -41,14 +41,16 @@ local function refusal(held, current, recorded)
   if expected and tonumber(recorded) ~= expected then return {'out_of_step', recorded} end
 end
 
-local reply, status = read(key, '$.version', '$.current_analysis.run_id', '$.current_analysis.recorded')
+local reply, status = read(
+  key, '$.version', '$.current_analysis.run_id', '$.current_analysis.recorded',
+  '$.attached')
 if status then return {status} end
 local held, current = number(reply, '$.version'), number(reply, '$.current_analysis.run_id')
 local recorded = number(reply, '$.current_analysis.recorded')
 if not held or (current and not recorded) then return {'wrong_type'} end
 
 local refused = refusal(held, current, recorded)
-if refused then return refused end
+if refused then return refused[1] == 'repeated' and with_others(refused, reply, worker) or refused end
 
 if count > 0 then
   local length = redis.call('JSON.ARRAPPEND', key, '$.analysis_results', unpack(ARGV, FIRST))[1]
@@ -64,4 +66,4 @@ else
     key, '$.last_activity', quoted(now))
 end
 redis.call('EXPIRE', key, ttl)
-return {'ok'}
+return with_others({'ok'}, reply, worker)

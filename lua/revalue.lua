@@ -1,6 +1,6 @@
--- revalue: brings total_value to the prices of a tick.
+-- revalue: brings total_value to the prices of a tick, and forgets workers that have died.
 -- KEYS    portfolio:{<session_id>}, one or more (exactly one on a cluster)
--- ARGV    tick_id, as_of (RFC 3339), prices (JSON text {"AAPL":190.5})
+-- ARGV    tick_id, as_of (RFC 3339), prices (JSON text {"AAPL":190.5}), dead worker ...
 -- reply   one list per key, in the order of KEYS:
 --         {"ok", old total_value, new total_value} as JSON text
 --         {"stale", tick_id}: valued at this tick or a newer one already
@@ -13,7 +13,24 @@
 local tick_id, as_of, prices = tonumber(ARGV[1]), ARGV[2], prices_by_ticker(ARGV[3])
 local valuation = valued(ARGV[1], as_of)
 
+local dead = {}
+for index = 4, #ARGV do dead[ARGV[index]] = true end
+
+-- A run of a dead worker is over, though nobody could say so; and nobody there wants to hear of the session.
+local function bury(key)
+  local reply = read(key, '$.current_analysis.worker', '$.attached')
+  if not reply then return end
+  local worker = string.match(field(reply, '$.current_analysis.worker') or '', '"([^"]+)"')
+  if worker and dead[worker] then redis.call('JSON.SET', key, '$.current_analysis', 'null') end
+  local all, living = with_others({}, reply, ''), {}
+  for _, name in ipairs(all) do
+    if not dead[name] then living[#living + 1] = name end
+  end
+  if #living < #all then redis.call('JSON.SET', key, '$.attached', names(living)) end
+end
+
 local function revalue(key)
+  if #ARGV > 3 then bury(key) end
   local reply, status = read(key, '$.holdings', '$.total_value', '$.valued.tick_id')
   if status then return {status} end
   local holdings, old = field(reply, '$.holdings'), number(reply, '$.total_value')

@@ -1,17 +1,17 @@
 -- set_holdings: replaces the holdings, with the total that the caller computed at its prices.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    expected version ("" for any), holdings (JSON text), total_value (JSON text), tick_id, as_of,
---         now (RFC 3339), ttl_seconds
--- reply   {"ok", version, current_analysis}, each as JSON text
+--         now (RFC 3339), ttl_seconds, worker (that asks)
+-- reply   {"ok", version, current_analysis, other attached worker ...}, the first two as JSON text
 --         {"version", version}: another version is held; {"missing"}, {"wrong_type"}: nothing changed
 -- fence   the expected version, where one is given. A running analysis stays current: its own fence
 --         refuses what it still writes, for the version is no longer its own
 -- include prelude.lua
 
 local key, expected, holdings, total = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local tick_id, as_of, now, ttl = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local tick_id, as_of, now, ttl, worker = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
-local reply, status = read(key, '$.version', '$.current_analysis')
+local reply, status = read(key, '$.version', '$.current_analysis', '$.attached')
 if status then return {status} end
 local held, current = number(reply, '$.version'), field(reply, '$.current_analysis')
 if not (held and current) then return {'wrong_type'} end
@@ -25,4 +25,4 @@ redis.call('JSON.MSET',
   key, '$.valued', valued(tick_id, as_of),
   key, '$.last_activity', quoted(now))
 redis.call('EXPIRE', key, ttl)
-return {'ok', version, current}
+return with_others({'ok', version, current}, reply, worker)

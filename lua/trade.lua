@@ -1,8 +1,9 @@
 -- trade: adds signed shares to one line and values the result at the caller's prices.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    ticker, shares (signed), max_holdings, prices (JSON text {"AAPL":190.5}), tick_id, as_of,
---         now (RFC 3339), ttl_seconds
--- reply   {"ok", holdings, version, total_value, current_analysis}, each as JSON text
+--         now (RFC 3339), ttl_seconds, worker (that asks)
+-- reply   {"ok", holdings, version, total_value, current_analysis, other attached worker ...}, the first four
+--         as JSON text
 --         {"missing_prices", ticker, ...}: held, but not among the prices; {"too_many_holdings"},
 --         {"overflow"}, {"missing"}, {"wrong_type"}: nothing changed
 -- fence   none: trades add up in whatever order they come. A running analysis stays current, and its own
@@ -10,7 +11,7 @@
 -- include prelude.lua
 
 local key, ticker, delta, max_holdings = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local prices, tick_id, as_of, now, ttl = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local prices, tick_id, as_of, now, ttl, worker = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 
 -- What is left after a sale in fractions is rounding, not a position.
 local function sum_of(held)
@@ -36,7 +37,7 @@ local function traded(holdings)
   return '{' .. table.concat(lines, ',') .. '}', #lines, not at
 end
 
-local reply, status = read(key, '$.holdings', '$.version', '$.current_analysis')
+local reply, status = read(key, '$.holdings', '$.version', '$.current_analysis', '$.attached')
 if status then return {status} end
 local before, held = field(reply, '$.holdings'), number(reply, '$.version')
 local current = field(reply, '$.current_analysis')
@@ -55,4 +56,4 @@ redis.call('JSON.MSET',
   key, '$.valued', valued(tick_id, as_of),
   key, '$.last_activity', quoted(now))
 redis.call('EXPIRE', key, ttl)
-return {'ok', holdings, version, total, current}
+return with_others({'ok', holdings, version, total, current}, reply, worker)

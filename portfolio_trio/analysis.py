@@ -39,8 +39,19 @@ Outcome = AnalysisResult | MetricFailure
 class Outlet(Protocol):
     """Where a run's messages go."""
 
+    def claimed(self, start: RunStart) -> None:
+        """The run has its number and its holdings.
+
+        Raises:
+            RunSuperseded: A newer run is known.
+            PortfolioChanged: Newer holdings are known.
+        """
+
     def started(self, message: AnalysisStarted) -> None:
         """The run has its snapshot."""
+
+    def recorded(self, others: tuple[str, ...]) -> None:
+        """Results are in the document; these other workers have sockets of the session."""
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
         """Queue recorded results and metric errors, in this order, to leave together."""
@@ -68,6 +79,7 @@ class Analysis:
     Attributes:
         run_id: The number under which the document may name a run of this socket as current: at first
             that of the run before, if the document was not told of its end; then this run's own.
+        version: The version of the holdings it works on, once it has its number.
         inputs: What the metrics see, once the snapshot is taken.
     """
 
@@ -80,6 +92,7 @@ class Analysis:
         self._wants_receipt = request.receipt
         self._outlet = outlet
         self.run_id = run_id
+        self.version: int | None = None
         self.inputs: AnalysisInputs | None = None
         self._recorded = 0
 
@@ -126,7 +139,8 @@ class Analysis:
             )
         if start is None:
             raise StoreUnavailable(f"start_analysis was not answered within {START_SECONDS:g} s", sent=True)
-        self.run_id = start.run_id
+        self.run_id, self.version = start.run_id, start.version
+        self._outlet.claimed(start)
         await trio.lowlevel.checkpoint_if_cancelled()
         # Holdings, tick and prices are read without a checkpoint in between: they belong together.
         prices = services.book.prices_for(start.holdings)
@@ -222,7 +236,7 @@ class Analysis:
         """Write results into the document, and with the last of them that the run is over."""
         records = [outcome.to_record() for outcome in outcomes if isinstance(outcome, AnalysisResult)]
         if records or last:
-            await self._services.store.record_results(
+            others = await self._services.store.record_results(
                 self._session_id,
                 run_id=snapshot.start.run_id,
                 version=snapshot.start.version,
@@ -233,6 +247,7 @@ class Analysis:
                 recorded=self._recorded,
             )
             self._recorded += len(records)
+            self._outlet.recorded(others)
         if last:
             self.run_id = None
         return len(records)

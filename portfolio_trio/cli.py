@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import sys
 from functools import partial
@@ -13,16 +12,14 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from portfolio_trio import __version__
+from portfolio_trio.listening import StartError
 from portfolio_trio.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 PROGRAM: Final = "portfolio-trio"
-EMBEDDED: Final = "embedded://"
 UNUSABLE: Final = 2
-
-log: Final = logging.getLogger(PROGRAM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,42 +42,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=commands, help="see below; each has its own --help")
     # A command reads its own flags, so that --help after it is the command's.
     run, _ = commands[parser.parse_args(words[:1]).command]
-    try:
-        return run(words[1:])
-    except SettingsError as error:
-        return _complain(str(error))
-    except KeyboardInterrupt:
-        # Ctrl-C while the server was not listening for signals yet, or no more.
-        return 0
+    return guarded(run, words[1:])
 
 
-def _serve(flags: Sequence[str]) -> int:
-    # Imported here, so that --help and a wrong flag need no numpy and no Lua.
-    from portfolio_trio.server import StartError  # noqa: PLC0415
-
-    settings = Settings.read(flags, program=f"{PROGRAM} serve")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
+    """Run a command; what keeps it from starting is said in one line. Return the exit status."""
     reasons: list[str] = []
     try:
-        trio.run(_serve_and_say_where, settings)
-    except* StartError as group:
+        return command(words)
+    except* (SettingsError, StartError) as group:
         reasons.extend(str(error) for error in _leaves(group))
+    except* KeyboardInterrupt:
+        # Ctrl-C while the server was not listening for signals yet, or no more.
+        pass
     return _complain(reasons[0]) if reasons else 0
 
 
-async def _serve_and_say_where(settings: Settings) -> None:
-    from portfolio_trio.server import serve  # noqa: PLC0415 - as above
+def log_to_stderr(who: str = "") -> None:
+    """Write the log to stderr; ``who`` stands in each line, where several processes write."""
+    form = f"%(asctime)s %(levelname)s {who}%(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form)
 
-    async with trio.open_nursery() as nursery:
-        host, port = await nursery.start(serve, settings)
-        # What stands now stays to the end: looking through it again and again finds no garbage.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 20)
-        shown = f"[{host}]" if ":" in host else host
-        log.info("serving ws://%s:%d/ws/{session_id}", shown, port)
-        if settings.redis_url.get_secret_value() == EMBEDDED:
-            log.info("embedded engine: sessions live in this process and are gone when it ends")
+
+def _serve(flags: Sequence[str]) -> int:
+    settings = Settings.read(flags, program=f"{PROGRAM} serve")
+    log_to_stderr()
+    # Imported here, so that --help and a wrong flag, and a supervisor, need no numpy and no Lua.
+    if settings.workers > 1:
+        from portfolio_trio.supervisor import supervise  # noqa: PLC0415
+
+        return trio.run(supervise, settings, flags)
+    from portfolio_trio.worker import serve_alone  # noqa: PLC0415
+
+    trio.run(serve_alone, settings)
+    return 0
 
 
 def _demo(flags: Sequence[str]) -> int:

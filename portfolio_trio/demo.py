@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from portfolio_trio.protocol.messages import SUBPROTOCOL
-from portfolio_trio.server import listen, open_server
+from portfolio_trio.server import open_server
+from portfolio_trio.serving import listen
 from portfolio_trio.settings import Delay, Settings
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ class _Waiting(NamedTuple):
 class Outbox:
     """A queue of frames between the tasks of a session and its one writer.
 
-    Putting never waits. A socket that falls behind by more than ``max_bytes`` characters loses the whole
-    queue, at once, and is to be closed (``overflowed``): nobody waits for a slow client, and what it holds
-    is freed. Frames of a run can be dropped while they wait.
+    Putting never waits, and wakes nobody: who puts sees to it that a writer runs. A socket that falls behind
+    by more than ``max_bytes`` characters loses the whole queue, at once, and is to be closed
+    (``overflowed``): nobody waits for a slow client, and what it holds is freed. Frames of a run can be
+    dropped while they wait.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -30,7 +31,6 @@ class Outbox:
         self._waiting: list[_Waiting] = []
         self._latest: str | None = None
         self._in_flight: tuple[Run | None, ...] | None = None
-        self._news = trio.lowlevel.ParkingLot()
         self._written = trio.lowlevel.ParkingLot()
         self.overflowed = False
 
@@ -46,12 +46,10 @@ class Outbox:
             self._bytes = 0
             self._latest = None
             self._written.unpark_all()
-        self._news.unpark_all()
 
     def put_latest(self, text: str) -> None:
         """Queue one frame in place of the latest one that still waits."""
         self._latest = text
-        self._news.unpark_all()
 
     def drop(self, run: Run) -> int:
         """Forget what of ``run`` still waits; return how many frames that were."""
@@ -63,20 +61,16 @@ class Outbox:
             self._written.unpark_all()
         return dropped
 
-    async def take(self) -> list[str]:
-        """Everything that waits, as soon as something does; call ``written`` when it has left.
-
-        After an overflow the list is empty.
-        """
-        while not (self._waiting or self._latest or self.overflowed):
-            await self._news.park()
+    def take(self) -> list[str]:
+        """Everything that waits, possibly nothing; call ``written`` when it has left."""
         texts = [item.text for item in self._waiting]
-        self._in_flight = tuple(item.run for item in self._waiting)
-        self._waiting.clear()
-        self._bytes = 0
         if self._latest is not None:
             texts.append(self._latest)
             self._latest = None
+        if texts:
+            self._in_flight = tuple(item.run for item in self._waiting)
+            self._waiting.clear()
+            self._bytes = 0
         return texts
 
     def written(self) -> None:

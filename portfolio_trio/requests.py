@@ -17,21 +17,19 @@ from portfolio_trio.protocol.messages import (
     Error,
     GetPortfolio,
     GetResults,
-    Portfolio,
     Results,
-    Running,
     SetHoldings,
     Trade,
-    Valued,
 )
 from portfolio_trio.slot import EndReason
+from portfolio_trio.state import portfolio_message
 from portfolio_trio.store import SessionMissing, StoreError
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
     from portfolio_trio import store
     from portfolio_trio.hub import Room
-    from portfolio_trio.protocol.messages import Request
+    from portfolio_trio.protocol.messages import Portfolio, Request
     from portfolio_trio.runner import Asker, Runner
     from portfolio_trio.services import Services
 
@@ -70,9 +68,11 @@ class Requests:
             tick=services.book.current,
             at=rfc3339(services.now()),
             price_lookup=services.book.prices_for,
+            attach=True,
         )
         self._opened = True
-        return _portfolio(opened)
+        self._room.enter(opened)
+        return portfolio_message(opened)
 
     async def answer(self, request: Request) -> None:
         """Carry one request out, and answer it."""
@@ -121,17 +121,38 @@ class Requests:
             stopped = None
             run = self._runner.slot.current
             if request.of is None:
-                stopped = await self._room.stop_runs(EndReason.CANCELLED)
+                stopped = await self._room.stop_runs(EndReason.CANCELLED, answered=self._asker)
+                if stopped is None and await self._cancel_abroad(request):
+                    return
             elif run is not None and run.request_id == request.of:
-                stopped = await self._runner.stop(EndReason.CANCELLED)
+                stopped = await self._runner.stop(EndReason.CANCELLED, answered=self._asker)
         if stopped is None or stopped.reason != EndReason.CANCELLED:
             # Nothing ran, or its end had been decided, and told, just before.
             self._asker.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))
             return
-        self._room.publish(stopped, but=self._asker)
         self._asker.answer(stopped.echo(request.id))
         for viewer in self._room.viewers:
             await viewer.clear_run()
+
+    async def _cancel_abroad(self, request: Cancel) -> bool:
+        """Cancel what runs on another worker, by what the document says; False where nothing does."""
+        store = self._services.store
+        try:
+            current = (await store.peek_portfolio(self._room.session_id)).current_analysis
+        except SessionMissing:
+            return False
+        if current is None or current.worker == store.worker:
+            return False
+        end = await store.finish_analysis(self._room.session_id, run_id=current.run_id)
+        if not end.cleared:
+            return False
+        self._room.learn(end.others)
+        cancelled = AnalysisCancelled(
+            ticker=current.ticker, run_id=current.run_id, reason=EndReason.CANCELLED
+        )
+        self._room.cancel_abroad(cancelled, but=self._asker)
+        self._asker.answer(cancelled.echo(request.id))
+        return True
 
     async def _edit(self, request: SetHoldings | Trade) -> None:
         services = self._services
@@ -148,8 +169,11 @@ class Requests:
         changed = await self._change(request)
         # What runs is on the old holdings: nothing of it leaves after this.
         self._room.restart_runs()
-        portfolio = _portfolio(changed)
-        self._room.publish(portfolio, but=self._asker)
+        self._room.learn(changed.others)
+        self._room.see_version(changed.version)
+        self._room.abroad.shown = max(self._room.abroad.shown, changed.version)
+        portfolio = portfolio_message(changed)
+        self._room.publish(portfolio, self._asker)
         self._asker.answer(portfolio.echo(request.id))
 
     def _unpriced(self, tickers: list[str], request_id: str | int | None) -> Error:
@@ -187,15 +211,3 @@ class Requests:
             self._room.session_id, ticker=request.ticker, limit=request.limit
         )
         self._asker.answer(Results(ticker=request.ticker, results=tuple(results), id=request.id))
-
-
-def _portfolio(stored: store.Portfolio) -> Portfolio:
-    current = stored.current_analysis
-    return Portfolio(
-        session_id=stored.session_id,
-        holdings=dict(stored.holdings),
-        version=stored.version,
-        total_value=stored.total_value,
-        valued=Valued(tick_id=stored.valued.tick_id, as_of=stored.valued.as_of),
-        current_analysis=current and Running.model_validate(current, from_attributes=True),
-    )

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from portfolio_trio.analysis import Outcome
-    from portfolio_trio.hub import Room
+    from portfolio_trio.hub import Room, SessionEvent
     from portfolio_trio.metrics import AnalysisInputs
     from portfolio_trio.protocol.messages import Message
     from portfolio_trio.services import Services
+    from portfolio_trio.store import RunStart
 
 # How often a portfolio may change under one request before the request is given up.
 MAX_RESTARTS: Final = 20
@@ -68,7 +69,7 @@ class Asker(Viewer, Protocol):
 class _Task:
     """One request's task: the scope that ends it, and the event that says it has ended."""
 
-    __slots__ = ("attempt", "ended", "last", "reason", "scope")
+    __slots__ = ("answered", "attempt", "ended", "last", "reason", "run_ids", "scope")
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
@@ -76,14 +77,27 @@ class _Task:
         self.ended = trio.Event()
         self.reason = EndReason.DISCONNECTED
         self.last: AnalysisCancelled | None = None
+        self.answered: Viewer | None = None
+        # Of all its attempts: there are few.
+        self.run_ids: list[int] = []
 
 
 class _RunOutlet:
     """Sends what one run has to say to the asking socket and to the session's other viewers."""
 
-    def __init__(self, runner: Runner, run: Run) -> None:
+    def __init__(self, runner: Runner, room: Room, run: Run) -> None:
         self._runner = runner
+        self._room = room
         self._run = run
+
+    def claimed(self, start: RunStart) -> None:
+        self._run.run_id = start.run_id
+        self._runner.note_number(start.run_id)
+        self._room.learn(start.others)
+        self._room.claim(start.run_id, self._run.ticker, start.version)
+
+    def recorded(self, others: tuple[str, ...]) -> None:
+        self._room.learn(others)
 
     def started(self, message: AnalysisStarted) -> None:
         self._runner.slot.snapshot(self._run, message.run_id)
@@ -127,12 +141,16 @@ class Runner:
         run = self.slot.begin(request.ticker, request.id)
         self._nursery.start_soon(self._carry_out, request, run, self._task)
 
-    async def stop(self, reason: EndReason) -> AnalysisCancelled | None:
-        """Cancel the analysis and wait until its task has ended; return its last event, if it was open."""
+    async def stop(self, reason: EndReason, *, answered: Viewer | None = None) -> AnalysisCancelled | None:
+        """Cancel the analysis and wait until its task has ended; return its last event, if it was open.
+
+        All viewers see that event, whatever becomes of the caller, but the one that is answered with it.
+        """
         task = self._task
         if task is None:
             return None
-        self.decide(reason)
+        if self.decide(reason):
+            task.answered = answered
         task.reason = reason
         task.scope.cancel()
         if reason is EndReason.SUPERSEDED:
@@ -145,6 +163,30 @@ class Runner:
         """End the run as ``portfolio_changed``; its task starts it again."""
         if self._task is not None and self.decide(EndReason.PORTFOLIO_CHANGED):
             self._task.attempt.cancel()
+
+    async def supersede(self, run_id: int) -> None:
+        """End the analysis, if its number is below this one, and wait until its task has ended."""
+        run = self.slot.current
+        if run is not None and run.run_id is not None and run.run_id < run_id:
+            await self.stop(EndReason.SUPERSEDED)
+
+    async def cancel(self, run_id: int) -> AnalysisCancelled | None:
+        """End the analysis, if this is its number or was before it was started again, as `stop` does."""
+        if self._task is None or run_id not in self._task.run_ids:
+            return None
+        return await self.stop(EndReason.CANCELLED)
+
+    def note_number(self, run_id: int) -> None:
+        """The store has given the analysis a number."""
+        if self._task is not None:
+            self._task.run_ids.append(run_id)
+
+    def renew(self, version: int) -> None:
+        """Start the run again if it works on an older version of the holdings."""
+        analysis = self._analysis
+        # One without its number finds out when it gets it.
+        if analysis is not None and analysis.version is not None and analysis.version < version:
+            self.restart()
 
     def reprice(self, prices: Mapping[str, float]) -> None:
         """Start the run again if prices have moved its portfolio further than the tolerance."""
@@ -174,8 +216,11 @@ class Runner:
         """
         analysis = self._analysis
         if analysis is not None and analysis.run_id is not None:
-            await self._services.store.finish_analysis(self._room.session_id, run_id=analysis.run_id)
+            end = await self._services.store.finish_analysis(self._room.session_id, run_id=analysis.run_id)
             analysis.run_id = None
+            if end.cleared:
+                # How the run ended was told before; who came meanwhile has seen it stand there.
+                self._room.learn_late(end.others)
 
     async def _clear_after(self, task: _Task) -> None:
         await task.ended.wait()
@@ -185,18 +230,19 @@ class Runner:
             # Tried once more when the connection ends.
             return
 
-    def announce(self, message: Message, run: Run, *, lasting: bool = False) -> None:
+    def announce(self, message: SessionEvent, run: Run, *, lasting: bool = False) -> None:
         """Let every viewer see an event of a run; unless it is to last, it can be dropped with the run."""
         owner = None if lasting else run
-        self._room.publish(message, run=owner, but=self.asker)
-        if self.asker.sees_events:
+        answered = None if self._task is None else self._task.answered
+        self._room.publish(message, self.asker, answered, run=owner)
+        if self.asker.sees_events and self.asker is not answered:
             self.asker.see(message.echo(run.request_id).to_json(), owner)
 
     def deliver(self, outcome: Outcome, run: Run) -> None:
         """Queue one outcome for the asking socket and every viewer, unless the run's end is decided."""
         if not run.may_send:
             return
-        self._room.publish(outcome, run=run, but=self.asker)
+        self._room.publish(outcome, self.asker, run=run)
         self.asker.answer(outcome.echo(run.request_id), run)
 
     async def _carry_out(self, request: Analyze, run: Run, task: _Task) -> None:
@@ -228,7 +274,7 @@ class Runner:
         """One run, from its first step to its end; first the last frame of the one before must be out."""
         known = None if self._analysis is None else self._analysis.run_id
         session_id = self._room.session_id
-        analysis = Analysis(self._services, session_id, request, _RunOutlet(self, run), known)
+        analysis = Analysis(self._services, session_id, request, _RunOutlet(self, self._room, run), known)
         self._analysis = analysis
         summary = (0, 0)
         try:
@@ -294,9 +340,7 @@ class Runner:
         if run.reason in _TOLD and not self.asker.sees_events:
             code, detail = _TOLD[run.reason]
             self.asker.answer(Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id))
-        if run.reason is not EndReason.CANCELLED:
-            # Whoever sent ``cancel`` announces it: the answer carries the id of that request.
-            self.announce(cancelled, run, lasting=True)
+        self.announce(cancelled, run, lasting=True)
         return cancelled
 
     def _give_up(self, request: Analyze) -> None:

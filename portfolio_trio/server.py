@@ -1,61 +1,58 @@
 """The top of the house: who owns which nursery, and in which order it ends.
 
-| serve
-| └─ open_server          the store's connection, the price book, the market updater, the sockets
-|    ├─ market updater    ticks until the end
-|    ├─ connections       one child per socket; a child's failure ends that child only
-|    └─ listeners         end first, at drain
+| open_server      the store's connection, the price book, the other workers, the sockets
+| ├─ membership    this worker among the others; updates the market while it leads
+| ├─ post, relay   what the workers tell each other
+| ├─ keepalive     pings all sockets
+| └─ connections   one child per socket; a child's failure ends that child only
 """
 
 from __future__ import annotations
 
 import logging
 import random
-import signal
+import secrets
 import time
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
-from redis.exceptions import RedisError
 
-from portfolio_trio.access import Refused, TlsError, first_message, ssl_context
+from portfolio_trio.access import Refused, first_message
 from portfolio_trio.entrance import open_gate
-from portfolio_trio.http import FrontDoor, Response, accept_websocket, serve_listeners
+from portfolio_trio.http import FrontDoor, Response, accept_websocket
 from portfolio_trio.hub import Hub
-from portfolio_trio.market import MarketError, PriceBook, open_price_source
+from portfolio_trio.listening import StartError
 from portfolio_trio.market.updater import MarketUpdater
-from portfolio_trio.metrics import PluginError, installed_metrics
 from portfolio_trio.new_session import SessionRoute, allow_cross_origin
+from portfolio_trio.opening import open_book, open_metrics, open_store
+from portfolio_trio.peers.membership import LIFE_SECONDS, Exchange, Membership, lease_seconds
+from portfolio_trio.peers.post import Post
+from portfolio_trio.peers.relay import Relay
 from portfolio_trio.protocol import asyncapi
 from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL
-from portfolio_trio.redis import open_redis
 from portfolio_trio.services import Services
 from portfolio_trio.session import Session
-from portfolio_trio.store import PortfolioStore, ScriptsNotFound, StoreError, all_scripts, check_engine
+from portfolio_trio.store import StoreError, Workers
 from portfolio_trio.ticks import TickFeed
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncGenerator, Callable
 
-    from portfolio_trio.http import Request, Upgrade
+    from portfolio_trio.access import Places
+    from portfolio_trio.http import Request, Upgrade, WebSocketTransport
     from portfolio_trio.market import PriceSource
     from portfolio_trio.metrics import MetricRegistry
-    from portfolio_trio.redis import RedisClient
+    from portfolio_trio.protocol.messages import Authenticate
+    from portfolio_trio.redis import EmbeddedServer, RedisClient
     from portfolio_trio.settings import Settings
 
 log: Final = logging.getLogger(__name__)
 
 # What all sockets together get to say goodbye once nothing runs any more.
 GOODBYE_SECONDS: Final = 8.0
-SPARE_CONNECTIONS: Final = 64
-
-
-class StartError(Exception):
-    """The server cannot start; the message is one line that says what to do."""
 
 
 class Server:
@@ -64,15 +61,22 @@ class Server:
     Attributes:
         services: What its sessions share.
         front_door: Takes accepted streams, of sockets or of memory.
-        updater: The market.
+        updater: The market, while this worker leads.
+        membership: This worker among the others on the same store.
         connections: The nursery of everything a client causes; a socket's task is its child.
     """
 
     def __init__(
-        self, services: Services, updater: MarketUpdater, redis: RedisClient, connections: trio.Nursery
+        self,
+        services: Services,
+        updater: MarketUpdater,
+        membership: Membership,
+        redis: RedisClient,
+        connections: trio.Nursery,
     ) -> None:
         self.services = services
         self.updater = updater
+        self.membership = membership
         self.connections = connections
         self.gate = open_gate(services.settings, services.now)
         self.front_door = FrontDoor(
@@ -113,40 +117,30 @@ class Server:
         if self._draining:
             await upgrade.reject(503, "draining", "The server is going away; connect again.", retry_after=1)
             return
-        with ExitStack() as places:
-            late = self.gate.asks_for_token(upgrade)
-            try:
-                places.enter_context(self.gate.server(upgrade))
-                if not late:
-                    places.enter_context(self.gate.session(upgrade.session_id, upgrade.token))
-            except Refused as refused:
-                await upgrade.reject(
-                    refused.status,
-                    refused.code,
-                    refused.detail,
-                    retry_after=refused.retry_after,
-                    headers=refused.headers,
-                )
-                return
-            await self._accept(upgrade, places, late=late)
+        try:
+            places = self.gate.admit(upgrade)
+        except Refused as refused:
+            await upgrade.reject(
+                refused.status,
+                refused.code,
+                refused.detail,
+                retry_after=refused.retry_after,
+                headers=refused.headers,
+            )
+            return
+        with places:
+            await self._accept(upgrade, places)
 
-    async def _accept(self, upgrade: Upgrade, places: ExitStack, *, late: bool) -> None:
-        settings = self.services.settings
-        subprotocol = SUBPROTOCOL if SUBPROTOCOL in upgrade.subprotocols else None
+    async def _accept(self, upgrade: Upgrade, places: Places) -> None:
         async with accept_websocket(
-            upgrade, subprotocol=subprotocol, max_message_bytes=settings.max_message_bytes
+            upgrade,
+            subprotocol=SUBPROTOCOL if SUBPROTOCOL in upgrade.subprotocols else None,
+            max_message_bytes=self.services.settings.max_message_bytes,
         ) as transport:
             first = None
-            if late:
-                try:
-                    first = await first_message(transport, timeout=settings.auth_seconds)
-                    token = first.token.get_secret_value()
-                    places.enter_context(self.gate.session(upgrade.session_id, token))
-                except Refused as refused:
-                    await transport.close(refused.close_code, refused.close_reason)
-                    return
-                if self._draining:
-                    await transport.close(CloseCode.GOING_AWAY, "the server is going away")
+            if self.gate.asks_for_token(upgrade):
+                first = await self._authenticate(transport, upgrade.session_id, places)
+                if first is None:
                     return
             session = Session(self.services, upgrade.session_id, transport, first=first)
             self._sessions[session] = None
@@ -154,6 +148,21 @@ class Server:
                 await session.run()
             finally:
                 self._leave(session)
+
+    async def _authenticate(
+        self, transport: WebSocketTransport, session_id: str, places: Places
+    ) -> Authenticate | None:
+        """Take the first message, which opens the session; None if it does not, and the socket is closed."""
+        try:
+            first = await first_message(transport, timeout=self.services.settings.auth_seconds)
+            self.gate.join(places, session_id, first.token.get_secret_value())
+        except Refused as refused:
+            await transport.close(refused.close_code, refused.close_reason)
+            return None
+        if self._draining:
+            await transport.close(CloseCode.GOING_AWAY, "the server is going away")
+            return None
+        return first
 
     def _leave(self, session: Session) -> None:
         del self._sessions[session]
@@ -196,6 +205,7 @@ async def open_server(
     source: PriceSource | None = None,
     now: Callable[[], float] = time.time,
     rng: random.Random | None = None,
+    embedded: EmbeddedServer | None = None,
 ) -> AsyncGenerator[Server]:
     """A server for the length of the block: store, prices and market are up when it begins.
 
@@ -205,158 +215,57 @@ async def open_server(
         source: Prices; by default those of ``settings.prices``.
         now: Wall clock, seconds since the epoch.
         rng: Draws artificial delays.
+        embedded: What ``embedded://`` stands for, so that several servers can share it; by default a new one.
 
     Raises:
         StartError: The store or the prices cannot be used; nothing has been started.
     """
-    async with _open_store(settings, now) as (redis, store):
-        book = await _open_book(settings, source, now)
-        hub = Hub()
+    worker = secrets.token_hex(6)
+    async with open_store(settings, worker, now, embedded) as (redis, store):
+        book = await open_book(settings, source, now)
+        interval = settings.market_update_interval_seconds
+        workers = Workers(
+            redis, worker, source=book.source_name, ttl=LIFE_SECONDS, lease=lease_seconds(interval)
+        )
+        post = Post(workers, max_bytes=settings.max_queue_bytes)
+        hub = Hub(post)
+        relay = Relay(hub, store)
         services = Services(
             settings=settings,
             store=store,
             book=book,
-            metrics=_installed_metrics() if metrics is None else metrics,
+            metrics=open_metrics() if metrics is None else metrics,
             hub=hub,
+            relay=relay,
             now=now,
             rng=rng or random.Random(),  # noqa: S311 - spreads delays; no secret hangs on it
         )
-        updater = MarketUpdater(
+        exchange, audience = Exchange(workers, book), TickFeed(hub, store)
+        updater = MarketUpdater(book, store, exchange, audience, interval=interval, failures=(StoreError,))
+        membership = Membership(
+            workers,
             book,
-            store,
-            TickFeed(hub, store),
-            interval=settings.market_update_interval_seconds,
-            failures=(StoreError,),
+            updater,
+            exchange=exchange,
+            audience=audience,
+            listener=relay,
+            interval=interval,
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(updater.run)
+            nursery.start_soon(post.run)
+            nursery.start_soon(services.keep_alive.run)
+            await nursery.start(relay.run)
+            await _enter(membership, nursery)
             async with trio.open_nursery() as connections:
-                yield Server(services, updater, redis, connections)
+                yield Server(services, updater, membership, redis, connections)
                 connections.cancel_scope.cancel()
+            await membership.retire()
             nursery.cancel_scope.cancel()
 
 
-def _installed_metrics() -> MetricRegistry:
+async def _enter(membership: Membership, nursery: trio.Nursery) -> None:
     try:
-        return installed_metrics()
-    except PluginError as error:
-        raise StartError(str(error)) from error
-
-
-@asynccontextmanager
-async def _open_store(
-    settings: Settings, now: Callable[[], float]
-) -> AsyncGenerator[tuple[RedisClient, PortfolioStore]]:
-    opening = True
-    try:
-        async with open_redis(
-            settings.redis_url.get_secret_value(),
-            scripts=all_scripts(),
-            reply_timeout=settings.redis_timeout_seconds,
-            connect_timeout=settings.redis_timeout_seconds,
-            wall_clock=now,
-        ) as redis:
-            await check_engine(redis)
-            opening = False
-            yield (
-                redis,
-                PortfolioStore(
-                    redis, ttl_seconds=settings.session_ttl_seconds, max_results=settings.max_results
-                ),
-            )
-    except (RedisError, StoreError, ScriptsNotFound, ValueError) as error:
-        if not opening:
-            raise
+        await membership.join()
+        await nursery.start(membership.run)
+    except StoreError as error:
         raise StartError(f"the store cannot be used: {error}") from error
-
-
-async def _open_book(settings: Settings, source: PriceSource | None, now: Callable[[], float]) -> PriceBook:
-    try:
-        book = PriceBook(
-            source or open_price_source(settings.prices, live_prices=settings.live_prices), now=now
-        )
-        await book.open()
-    except MarketError as error:
-        raise StartError(f"there are no prices: {error}") from error
-    priced = book.prices_for(settings.default_holdings)
-    unpriced = [ticker for ticker in settings.default_holdings if ticker not in priced]
-    if unpriced:
-        raise StartError(
-            f"PORTFOLIO_DEFAULT_HOLDINGS: {', '.join(unpriced)} has no price in {settings.prices}; "
-            "choose names that the price source has"
-        )
-    return book
-
-
-async def serve(
-    settings: Settings,
-    *,
-    task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends it at once.
-
-    Reports its address (host, port) when it accepts connections.
-
-    Raises:
-        StartError: It cannot start.
-    """
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_server(settings) as server, trio.open_nursery() as nursery:
-            accepting = trio.CancelScope()
-            address = await nursery.start(partial(listen, server, accepting))
-            task_status.started(address)
-            await anext(signals)
-            log.info("draining: a second signal ends at once")
-            accepting.cancel()
-            nursery.start_soon(_drain_then_end, server, nursery.cancel_scope)
-            await anext(signals)
-            nursery.cancel_scope.cancel()
-
-
-async def _drain_then_end(server: Server, end: trio.CancelScope) -> None:
-    await server.drain()
-    end.cancel()
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
-    try:
-        return ssl_context(settings.tls_certificate, settings.tls_key)
-    except TlsError as error:
-        raise StartError(str(error)) from error
-
-
-async def listen(
-    server: Server,
-    accepting: trio.CancelScope,
-    *,
-    task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Accept connections for a server until ``accepting`` is cancelled; report (host, port).
-
-    Raises:
-        StartError: The address cannot be listened on.
-    """
-    settings = server.services.settings
-    tls = _tls(settings)
-    try:
-        listeners = await trio.open_tcp_listeners(settings.port, host=settings.host)
-    except OSError as error:
-        raise StartError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; "
-            "choose another with --port"
-        ) from error
-    host, port = listeners[0].socket.getsockname()[:2]
-    task_status.started((str(host), int(port)))
-    with accepting:
-        await serve_listeners(
-            [
-                each if tls is None else trio.SSLListener(each, tls, https_compatible=True)
-                for each in listeners
-            ],
-            server.front_door.serve,
-            handler_nursery=server.connections,
-            # Room for /health, and for telling who is too many.
-            max_connections=settings.max_connections + SPARE_CONNECTIONS,
-        )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from portfolio_trio.access import KeepAlive
 from portfolio_trio.metrics import ReturnsCache
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from portfolio_trio.hub import Hub
     from portfolio_trio.market import PriceBook
     from portfolio_trio.metrics import MetricRegistry
+    from portfolio_trio.peers.relay import Relay
     from portfolio_trio.settings import Settings
     from portfolio_trio.store import PortfolioStore
 
@@ -31,8 +33,10 @@ class Services:
         book: Live prices and closed bars.
         metrics: What a run computes, in the order in which results that are ready together leave.
         hub: The other sockets of each session.
+        relay: The other workers.
         now: Seconds since the epoch; virtual in tests.
         heavy: Bounds the worker threads of heavy metrics.
+        keep_alive: Pings the sockets.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Services:
         book: PriceBook,
         metrics: MetricRegistry,
         hub: Hub,
+        relay: Relay,
         now: Callable[[], float],
         rng: random.Random,
     ) -> None:
@@ -51,10 +56,14 @@ class Services:
         self.book = book
         self.metrics = metrics
         self.hub = hub
+        self.relay = relay
         self.now = now
         self._rng = rng
         # Apart from Trio's own, so that threads of abandoned metrics hold up no file and no name look-up.
         self.heavy = trio.CapacityLimiter(HEAVY_THREADS)
+        self.keep_alive = KeepAlive(
+            interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds
+        )
         self._returns = ReturnsCache(book.bars)
 
     @property

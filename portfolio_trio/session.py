@@ -2,7 +2,7 @@
 
     connection nursery
     ├─ reader    takes requests one after another, answers them, decides
-    ├─ writer    the only task that sends
+    ├─ writer    the only task that sends; there while something waits to be sent
     └─ run       at most one: the scope of the current analysis, its metric tasks inside
 
 The reader never waits for a metric. It waits for a run only after having cancelled it, so that the next
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from portfolio_trio.access import Throttle, Verdict, keep_alive
+from portfolio_trio.access import Throttle, Verdict
 from portfolio_trio.failures import explain
 from portfolio_trio.http import Disconnected
 from portfolio_trio.outbox import Outbox
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portfolio_trio.http import WebSocketTransport
-    from portfolio_trio.hub import Room
+    from portfolio_trio.hub import Room, Viewer
     from portfolio_trio.protocol.messages import Message
     from portfolio_trio.services import Services
     from portfolio_trio.slot import Run
@@ -84,37 +84,48 @@ class Session:
             patience=settings.request_burst,
             clock=trio.current_time,
         )
-        self._scope = trio.CancelScope()
+        self._may_write = True
         self._close: tuple[CloseCode, str] = (CloseCode.NORMAL, "")
         self._greeted = False
         self._missed = False
+        self._nursery: trio.Nursery
         self._room: Room
         self._runner: Runner
         self._requests: Requests
 
     async def run(self) -> None:
         """Serve the socket until the client leaves, is too slow, or the server ends it."""
-        with self._services.hub.join(self._session_id, self) as self._room:
-            try:
-                with self._scope:
-                    async with trio.open_nursery() as nursery:
-                        self._runner = Runner(self._services, self._room, self, nursery)
-                        self._requests = Requests(self._services, self._room, self, self._runner)
-                        nursery.start_soon(self._write)
-                        nursery.start_soon(self._keep_alive)
-                        await self._read()
-                        self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
-            finally:
-                with trio.move_on_after(CLEAN_UP_SECONDS, shield=True):
-                    await self._forget_run()
-        code, reason = self._close
-        await self._transport.close(code, reason, timeout=CLOSE_SECONDS)
+        try:
+            with self._services.hub.join(self._session_id, self) as self._room:
+                await self._serve()
+            code, reason = self._close
+            await self._transport.close(code, reason, timeout=CLOSE_SECONDS)
+        finally:
+            await self._leave()
+
+    async def _serve(self) -> None:
+        keep_alive = self._services.keep_alive
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._runner = Runner(self._services, self._room, self, self._nursery)
+                self._requests = Requests(self._services, self._room, self, self._runner)
+                keep_alive.watch(self)
+                try:
+                    await self._read()
+                    self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
+                finally:
+                    # From here on the nursery may close at any checkpoint, and takes no writer any more.
+                    self._may_write = False
+        finally:
+            keep_alive.forget(self)
+            with trio.move_on_after(CLEAN_UP_SECONDS, shield=True):
+                await self._forget_run()
 
     def end(self, code: CloseCode, reason: str, why: EndReason) -> None:
         """End the connection: its run is over at once, its tasks end, then the socket is closed."""
         self._close = (code, reason)
         self._runner.decide(why)
-        self._scope.cancel()
+        self._nursery.cancel_scope.cancel()
 
     def drain(self) -> None:
         """Take no new analysis any more."""
@@ -146,6 +157,7 @@ class Session:
             return
         if self._greeted:
             self._outbox.put(event, run)
+            self._send_soon()
         else:
             self._missed = True
 
@@ -154,15 +166,23 @@ class Session:
         if isinstance(message, MetricFailure) and not self.sees_events:
             message = message.as_error()
         self._outbox.put(message.to_json(), run)
+        self._send_soon()
 
     def see_latest(self, event: str) -> None:
         """Queue an event in place of the latest one that still waits, if the client gets events."""
         if self._greeted and self.sees_events:
             self._outbox.put_latest(event)
+            self._send_soon()
 
     def reprice(self, prices: Mapping[str, float]) -> None:
         """Start the run again if these prices move its portfolio too far from its snapshot."""
         self._runner.reprice(prices)
+
+    @property
+    def running(self) -> int | None:
+        """The number of the run, if it is open and has one."""
+        run = self._runner.slot.current
+        return run.run_id if run is not None and run.may_send else None
 
     def drop(self, run: Run) -> None:
         """Forget what of ``run`` still waits to be sent."""
@@ -176,42 +196,70 @@ class Session:
         """End the run as ``portfolio_changed`` and start it again, if there is one."""
         self._runner.restart()
 
-    async def stop_run(self, reason: EndReason) -> AnalysisCancelled | None:
+    async def stop_run(
+        self, reason: EndReason, *, answered: Viewer | None = None
+    ) -> AnalysisCancelled | None:
         """End the run and wait until its task has ended; return its last event, if it was open."""
-        return await self._runner.stop(reason)
+        return await self._runner.stop(reason, answered=answered)
 
     async def clear_run(self) -> None:
         """Say in the document that this socket's run is over, if it may still stand there."""
         await self._runner.clear()
 
+    async def supersede_run(self, run_id: int) -> None:
+        """End the run, if its number is below this one, and wait until its task has ended."""
+        await self._runner.supersede(run_id)
+
+    async def cancel_run(self, run_id: int) -> AnalysisCancelled | None:
+        """End the run, if this is its number or was before it was started again, as `stop_run` does."""
+        return await self._runner.cancel(run_id)
+
+    def renew_run(self, version: int) -> None:
+        """Start the run again, if it works on an older version of the holdings."""
+        self._runner.renew(version)
+
+    # --- keepalive ---
+
+    async def ping(self, timeout: float) -> None:  # noqa: ASYNC109 - its expiry ends the connection, too
+        """Wait for a pong; raise ``Disconnected`` if none comes in time."""
+        await self._transport.ping(timeout)
+
+    def lose(self) -> None:
+        """End the connection: the peer is gone."""
+        self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
+
     # --- the two tasks ---
 
+    def _send_soon(self) -> None:
+        """Start the writer, unless it runs and finds by itself what has been queued."""
+        if self._may_write:
+            self._may_write = False
+            self._nursery.start_soon(self._write)
+
     async def _write(self) -> None:
-        settings = self._services.settings
-        while True:
-            batch = await self._outbox.take()
-            if self._outbox.overflowed:
-                self.end(CloseCode.OVERLOADED, "too much waits to be sent", EndReason.DISCONNECTED)
-                return
-            with trio.move_on_after(settings.send_seconds) as limit:
-                try:
-                    await self._transport.send(batch)
-                except Disconnected:
-                    self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
-                    return
-            if limit.cancelled_caught:
-                # Half a frame may have left: nothing may follow it on this socket.
-                self._transport.abort()
-                self.end(CloseCode.OVERLOADED, "nothing was taken in time", EndReason.DISCONNECTED)
+        """Send all that waits, and end: an idle connection has no writer, which would be a tenth of it."""
+        while batch := self._outbox.take():
+            if not await self._send(batch):
                 return
             self._outbox.written()
+        if self._outbox.overflowed:
+            self.end(CloseCode.OVERLOADED, "too much waits to be sent", EndReason.DISCONNECTED)
+        else:
+            self._may_write = True
 
-    async def _keep_alive(self) -> None:
-        settings = self._services.settings
-        await keep_alive(
-            self._transport, interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds
-        )
-        self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
+    async def _send(self, batch: list[str]) -> bool:
+        """Whether all of it has left; else the connection is ended."""
+        with trio.move_on_after(self._services.settings.send_seconds):
+            try:
+                await self._transport.send(batch)
+            except Disconnected:
+                self.lose()
+                return False
+            return True
+        # Half a frame may have left: nothing may follow it on this socket.
+        self._transport.abort()
+        self.end(CloseCode.OVERLOADED, "nothing was taken in time", EndReason.DISCONNECTED)
+        return False
 
     async def _let_pass(self, frame: str | bytes) -> bool:
         """Whether one more request is served; else it is refused, or ends the connection."""
@@ -261,6 +309,16 @@ class Session:
             self.see(greeting.to_json())
         else:
             self.answer(greeting.echo(self._first.id))
+
+    async def _leave(self) -> None:
+        """The last socket of the session on this worker says so in the document."""
+        if not self._room.attached:
+            return
+        with trio.move_on_after(CLEAN_UP_SECONDS, shield=True):
+            try:
+                await self._services.relay.leave(self._session_id)
+            except StoreError:
+                log.info("session %s: this worker still stands in its document", self._session_id)
 
     async def _forget_run(self) -> None:
         try:

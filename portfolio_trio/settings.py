@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotation
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,9 @@ from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic re
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
+
+
+EMBEDDED: Final = "embedded://"
 
 
 class SettingsError(Exception):
@@ -104,6 +107,11 @@ class Settings(BaseSettings):
     insecure: CliImplicitFlag[bool] = Field(
         default=False, description="serve an address that is not loopback without authentication"
     )
+    workers: PositiveInt = Field(
+        1,
+        description="processes that share the port and one Redis; limits of sockets, requests and sessions "
+        "hold for each of them",
+    )
     auth_secret: Annotated[SecretStr | None, AfterValidator(_check_secret)] = Field(
         None,
         description="signs session tokens; 32 bytes or more; of several, with commas, the first signs",
@@ -118,7 +126,7 @@ class Settings(BaseSettings):
     tls_certificate: Path | None = Field(None, description="PEM file: serve TLS with this certificate")
     tls_key: Path | None = Field(None, description="PEM file: the certificate's private key")
     redis_url: SecretStr = Field(
-        SecretStr("embedded://"),
+        SecretStr(EMBEDDED),
         description="embedded://, redis://, rediss://, unix:// or redis+cluster://",
     )
     redis_timeout_seconds: PositiveFloat = Field(
@@ -197,6 +205,11 @@ class Settings(BaseSettings):
     def listens_on_loopback(self) -> bool:
         """Whether other machines cannot reach the server."""
         return _is_loopback(self.host)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the Redis is the engine inside the process, which no other process can reach."""
+        return self.redis_url.get_secret_value() == EMBEDDED
 
     @classmethod
     def read(cls, flags: Sequence[str] = (), *, program: str = "portfolio-trio serve") -> Settings:

@@ -77,7 +77,7 @@ class Run:
     Attributes:
         ticker: What is analysed.
         request_id: The id that its answers echo.
-        run_id: The store's number for it; None until it has its snapshot.
+        run_id: The store's number for it; None until it is known.
         state: Where it is in its life; only its slot moves it.
         reason: Why it was cancelled.
     """

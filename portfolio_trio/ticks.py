@@ -32,6 +32,7 @@ class TickFeed:
     def __init__(self, hub: Hub, store: PortfolioStore) -> None:
         self._hub = hub
         self._store = store
+        self._swept = 0
 
     def ticked(self, tick: Tick) -> None:
         """Start again every run whose portfolio the tick moves by more than the tolerance."""
@@ -39,11 +40,14 @@ class TickFeed:
             room.reprice(tick.prices)
 
     async def swept(self, tick: Tick) -> None:
-        """Send the new value to every session that has a viewer.
+        """Send the new value to every session that has a viewer, once for each tick.
 
         Raises:
             StoreError: The store could not be reached.
         """
+        if tick.tick_id <= self._swept:
+            return
+        self._swept = tick.tick_id
         rooms = (room for room in self._hub.rooms if room.is_viewed)
         while chunk := tuple(islice(rooms, READS_AT_ONCE)):
             await self._update_all(chunk, tick)

@@ -99,8 +99,27 @@ MUTANTS = (
     Mutant(
         "the document's end of a run on disconnect",
         "portfolio_trio/session.py",
-        "                    await self._forget_run()\n",
-        "                    pass\n",
+        "                await self._forget_run()\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "one writer at a time",
+        "portfolio_trio/session.py",
+        "            self._may_write = False\n            self._nursery.start_soon(self._write)\n",
+        "            self._nursery.start_soon(self._write)\n",
+    ),
+    Mutant(
+        "the forced end of a socket that takes nothing",
+        "portfolio_trio/session.py",
+        "        self._transport.abort()\n        self.end",
+        "        self.end",
+    ),
+    Mutant(
+        "the end of keepalive with the socket",
+        "portfolio_trio/session.py",
+        "            keep_alive.forget(self)\n",
+        "",
+        ("tests/test_idle.py",),
     ),
     Mutant(
         "the fence of record_results on the run",

@@ -358,7 +358,10 @@ async def test_cancel_right_behind_an_edit_leaves_nothing_running(autojump_clock
         events = await viewer.silence(1)
         ends = [f["run_id"] for f in events if f["type"] == "analysis_cancelled"]
         starts = [f["run_id"] for f in events if f["type"] == "analysis_started"]
-        assert ends == [1, *starts]
+        # The second run may have been cancelled before its start had left.
+        assert ends[0] == 1
+        assert set(starts) <= set(ends) <= {1, 2}
+        assert len(ends) == len(set(ends))
         assert results(events) == []
         assert (await house.document())["current_analysis"] is None
 
@@ -432,8 +435,11 @@ async def test_a_client_that_never_reads_is_closed_and_no_other_notices(autojump
             await deaf.send("analyze", ticker="AAPL")
             await other.send("analyze", ticker="MSFT")
             assert len(results(await other.take(5))) == 5
-        await trio.sleep(6)
+        # Nothing more can be said to it, so nothing more is waited for.
+        await trio.sleep(5)
+        await trio.testing.wait_all_tasks_blocked()
         assert [room.session_id for room in house.server.services.hub.rooms] == ["other"]
+        assert len(house.server.connections.child_tasks) == 1
         await other.send("analyze", ticker="MSFT")
         assert len(results(await other.take(5))) == 5
         assert (await house.document("deaf"))["current_analysis"] is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -44,9 +44,14 @@ class Ledger:
         self.told.append(("swept", tick.tick_id))
 
     async def revalue_all(
-        self, tick: Tick, *, price_lookup: Callable[[Iterable[str]], Mapping[str, float]]
+        self,
+        tick: Tick,
+        *,
+        price_lookup: Callable[[Iterable[str]], Mapping[str, float]],
+        dead: Sequence[str],
     ) -> Report:
         assert price_lookup(["AAPL"])
+        self.told.append((f"revalued without {', '.join(dead)}", tick.tick_id))
         self.sweeps.append((trio.current_time(), tick.tick_id))
         duration = self.durations.pop(0) if self.durations else 0.0
         if duration < 0:
@@ -55,12 +60,34 @@ class Ledger:
         return self.report
 
 
-async def run_for(seconds: float, ledger: Ledger, interval: float = 30.0) -> MarketUpdater:
+class Others:
+    """The other workers; refuses ticks while told to."""
+
+    def __init__(self, told: list[tuple[str, int]]) -> None:
+        self.dead: tuple[str, ...] = ("one",)
+        self.error: Exception | None = None
+        self._told = told
+
+    async def publish(self, tick: Tick) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.error is not None:
+            raise self.error
+        self._told.append(("published", tick.tick_id))
+
+    async def swept(self, tick: Tick, dead: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        self._told.append((f"clean of {', '.join(dead)}", tick.tick_id))
+
+
+async def run_for(
+    seconds: float, ledger: Ledger, interval: float = 30.0, others: Others | None = None
+) -> MarketUpdater:
     book = PriceBook(SimulatedSource(), now=virtual_wall_time)
     await book.open()
-    updater = MarketUpdater(book, ledger, ledger, interval=interval, failures=(SweepError,))
+    exchange = others or Others(ledger.told)
+    updater = MarketUpdater(book, ledger, exchange, ledger, interval=interval, failures=(SweepError,))
     with trio.move_on_after(seconds):
-        await updater.run()
+        await updater.run(interval)
     return updater
 
 
@@ -110,10 +137,29 @@ async def test_the_audience_is_told_of_a_tick_before_and_after_its_sweep(autojum
     ledger = Ledger(0, -1, 0)
     await run_for(91, ledger)
     first, failed, last = (tick_id for _, tick_id in ledger.sweeps)
+    whole = ["published", "ticked", "revalued without one", "clean of one", "swept"]
     assert ledger.told == [
-        ("ticked", first),
-        ("swept", first),
-        ("ticked", failed),
-        ("ticked", last),
-        ("swept", last),
+        *((what, first) for what in whole),
+        *((what, failed) for what in whole[:3]),
+        *((what, last) for what in whole),
     ]
+
+
+async def test_a_tick_that_may_not_be_published_changes_nothing(autojump_clock: MockClock) -> None:
+    ledger = Ledger()
+    others = Others(ledger.told)
+    others.error = SweepError("another worker leads")
+    updater = await run_for(31, ledger, others=others)
+    assert ledger.told == []
+    assert updater.last_sweep_failed
+
+
+async def test_a_fault_costs_the_tick_and_not_the_updater(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger()
+    others = Others(ledger.told)
+    others.error = ZeroDivisionError("a plug-in's")
+    updater = await run_for(61, ledger, others=others)
+    assert updater.last_sweep_failed
+    assert caplog.text.count("ZeroDivisionError: a plug-in's") == 2

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 HOLDINGS = {"AAPL": 100.0, "GOOGL": 50.0, "MSFT": 75.0}
 TTL_SECONDS, MAX_RESULTS = 86_400, 1_000
 POOL = 4_096
+# It is one process and tells no other.
+WORKER = ""
 
 WHOLE_DOCUMENT = {
     "start_analysis": """
@@ -56,7 +58,7 @@ WHOLE_DOCUMENT = {
         local document = cjson.decode(redis.call('JSON.GET', KEYS[1], '.'))
         local current, results = document.current_analysis, document.analysis_results or {}
         if current == cjson.null or current.run_id ~= tonumber(ARGV[1]) then return {'superseded', '0'} end
-        for index = 8, #ARGV do table.insert(results, cjson.decode(ARGV[index])) end
+        for index = 9, #ARGV do table.insert(results, cjson.decode(ARGV[index])) end
         while #results > tonumber(ARGV[6]) do table.remove(results, 1) end
         document.analysis_results = results
         document.last_activity = ARGV[4]
@@ -151,7 +153,7 @@ class Backend:
             "last_activity": now(),
         }
         text = json.dumps(document, separators=(",", ":"))
-        reply = await self.call("open_session", session_id, text, now(), TTL_SECONDS)
+        reply = await self.call("open_session", session_id, text, now(), TTL_SECONDS, WORKER)
         if reply[0] == b"opened":
             names = ("holdings", "version", "total_value", "valued", "current_analysis")
             document |= dict(zip(names, map(self.loads, reply[1:]), strict=True))
@@ -160,7 +162,7 @@ class Backend:
 
     async def start(self, session_id: str, ticker: str) -> tuple[int, int, AnalysisInputs]:
         """Start a run; return its number, the holdings' version and what the metrics see."""
-        args = (ticker, now(), self._book.current.tick_id, TTL_SECONDS)
+        args = (ticker, now(), self._book.current.tick_id, TTL_SECONDS, WORKER)
         _, run_id, holdings, version, _ = await self.call("start_analysis", session_id, *args)
         held = self.loads(holdings)
         inputs = self._returns.inputs(ticker, held, self._book.prices_for(held))
@@ -230,7 +232,7 @@ class Session:
         async with asyncio.TaskGroup() as group:
             for place, metric in enumerate(BUILT_IN.values()):
                 group.create_task(self._compute(place, metric, inputs, run_id, version))
-        await self._backend.call("finish_analysis", self._session_id, run_id)
+        await self._backend.call("finish_analysis", self._session_id, run_id, WORKER)
 
     async def _compute(
         self, place: int, metric: Metric, inputs: AnalysisInputs, run_id: int, version: int
@@ -239,7 +241,7 @@ class Session:
         await backend.wait(place)
         message = backend.result(metric, inputs, run_id)
         record = backend.dumps({name: value for name, value in message.items() if name != "type"})
-        args = (run_id, version, "", now(), TTL_SECONDS, MAX_RESULTS, "0", record)
+        args = (run_id, version, "", now(), TTL_SECONDS, MAX_RESULTS, "0", WORKER, record)
         reply = await backend.call("record_results", self._session_id, *args)
         if reply[0] == b"ok":
             await self._socket.send_text(backend.dumps(message))

@@ -7,8 +7,8 @@ Decisions only; the server asks in this order and answers with what `Refused` sa
 
 from portfolio_trio.access._first_message import first_message
 from portfolio_trio.access._gate import Gate
-from portfolio_trio.access._keep_alive import keep_alive
-from portfolio_trio.access._occupancy import Limit, Occupancy, Occupied, address_group
+from portfolio_trio.access._keep_alive import KeepAlive
+from portfolio_trio.access._occupancy import Limit, Occupancy, Occupied, Places, address_group
 from portfolio_trio.access._origins import OriginError, OriginPolicy, OriginRefused, parse_origin
 from portfolio_trio.access._rate import RateLimit, Throttle, Verdict
 from portfolio_trio.access._refused import Refused
@@ -27,12 +27,14 @@ from portfolio_trio.access._tokens import (
 __all__ = [
     "MIN_SECRET_BYTES",
     "Gate",
+    "KeepAlive",
     "Limit",
     "Occupancy",
     "Occupied",
     "OriginError",
     "OriginPolicy",
     "OriginRefused",
+    "Places",
     "RateLimit",
     "Refused",
     "SecretError",
@@ -45,7 +47,6 @@ __all__ = [
     "address_group",
     "check_secret",
     "first_message",
-    "keep_alive",
     "new_session_id",
     "parse_origin",
     "split_secrets",

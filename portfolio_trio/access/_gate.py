@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from portfolio_trio.access._occupancy import Occupancy
+    from portfolio_trio.access._occupancy import Occupancy, Places
     from portfolio_trio.access._origins import OriginPolicy
     from portfolio_trio.access._tokens import SessionTokens
     from portfolio_trio.http import Upgrade
@@ -32,25 +29,35 @@ class Gate:
         self.origins = origins
         self.tokens = tokens
 
-    @contextmanager
-    def server(self, upgrade: Upgrade) -> Iterator[None]:
-        """Take a place of the server and of the client's address; then check the origin.
-
-        Raises:
-            Occupied: There is no place.
-            OriginRefused: The page is of another site.
-        """
-        with self.occupancy.enter(upgrade.peer):
-            self.origins.check(upgrade.origin, upgrade.host)
-            yield
-
     def asks_for_token(self, upgrade: Upgrade) -> bool:
         """Whether a token is wanted and has to come as the first message."""
         return self.tokens is not None and upgrade.token is None
 
-    @contextmanager
-    def session(self, session_id: str, token: str | None) -> Iterator[None]:
-        """Check the token where tokens are wanted; then take a place of the session.
+    def admit(self, upgrade: Upgrade) -> Places:
+        """Let a client in to the server, and to its session unless its token is to come as the first message.
+
+        Takes a place of the server and of the client's address, checks the origin, then as ``join``.
+
+        Returns:
+            The client's places; leave them when it is gone.
+
+        Raises:
+            Occupied: There is no place.
+            OriginRefused: The page is of another site.
+            TokenRefused: The token does not open the session.
+        """
+        places = self.occupancy.enter(upgrade.peer)
+        try:
+            self.origins.check(upgrade.origin, upgrade.host)
+            if not self.asks_for_token(upgrade):
+                self.join(places, upgrade.session_id, upgrade.token)
+        except Exception:
+            places.leave()
+            raise
+        return places
+
+    def join(self, places: Places, session_id: str, token: str | None) -> None:
+        """Check the token where tokens are wanted; then take a place of the session, too.
 
         Raises:
             TokenRefused: The token does not open the session.
@@ -58,5 +65,4 @@ class Gate:
         """
         if self.tokens is not None:
             self.tokens.check(token, session_id)
-        with self.occupancy.join(session_id):
-            yield
+        places.join(session_id)

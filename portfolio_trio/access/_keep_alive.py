@@ -2,34 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import logging
+from collections import OrderedDict
+from typing import Final, NoReturn, Protocol
 
 import trio
 
 from portfolio_trio.http import Disconnected
 
+log: Final = logging.getLogger(__name__)
 
-class Pingable(Protocol):
-    """A WebSocket as far as it is needed here."""
+
+class Watched(Protocol):
+    """A socket as far as it is needed here."""
 
     async def ping(self, timeout: float) -> None:  # noqa: ASYNC109 - its expiry ends the connection, too
         """Wait for a pong; raise ``Disconnected``, and abort the connection, if none comes in time."""
 
+    def lose(self) -> None:
+        """End the socket's session: its peer is gone."""
 
-async def keep_alive(transport: Pingable, *, interval: float, timeout: float) -> Disconnected:  # noqa: ASYNC109 - as above
-    """Ping a peer until it is gone; return how it went.
+
+class KeepAlive:
+    """Pings every socket until its peer is gone, and then ends the socket's session.
 
     A peer that vanishes is gone, and its connection aborted, at most ``interval + timeout`` seconds later.
-    The transport sees pongs only while its messages are being received.
+    Sockets see pongs only while their messages are being received.
+
+    One task waits for all sockets, since a task of its own is a tenth of what an idle one costs; only a
+    ping on its way has one, so that no peer waits for another's pong.
 
     Args:
-        transport: The socket.
-        interval: Seconds from one pong to the next ping.
+        interval: Seconds from one pong, or from the beginning, to the next ping.
         timeout: Seconds a pong may take.
     """
-    while True:
-        await trio.sleep(interval)
+
+    def __init__(self, *, interval: float, timeout: float) -> None:
+        self._interval = interval
+        self._timeout = timeout
+        # All wait equally long, so who came first is due first.
+        self._due: OrderedDict[Watched, float] = OrderedDict()
+        self._pinging: set[Watched] = set()
+        self._news = trio.lowlevel.ParkingLot()
+
+    def __len__(self) -> int:
+        """How many sockets are watched."""
+        return len(self._due) + len(self._pinging)
+
+    def watch(self, socket: Watched) -> None:
+        """Ping a socket from now on, until it is lost or forgotten."""
+        self._due[socket] = trio.current_time() + self._interval
+        self._news.unpark_all()
+
+    def forget(self, socket: Watched) -> None:
+        """Ping a socket no more; fine for one that is not watched."""
+        self._due.pop(socket, None)
+        self._pinging.discard(socket)
+
+    async def run(self) -> NoReturn:
+        """Ping who is due, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._wait()
+                now = trio.current_time()
+                while self._due and next(iter(self._due.values())) <= now:
+                    socket, _ = self._due.popitem(last=False)
+                    self._pinging.add(socket)
+                    nursery.start_soon(self._ping, socket)
+
+    async def _wait(self) -> None:
+        while not self._due:
+            await self._news.park()
+        # Who comes meanwhile is due later.
+        await trio.sleep_until(next(iter(self._due.values())))
+
+    async def _ping(self, socket: Watched) -> None:
+        if socket not in self._pinging:
+            return
+        alive = False
         try:
-            await transport.ping(timeout)
-        except Disconnected as gone:
-            return gone
+            await socket.ping(self._timeout)
+            alive = True
+        except Disconnected:
+            log.debug("a peer is gone")
+        except Exception:
+            # It would end every socket's keepalive, and with it the server.
+            log.exception("pinging a socket failed; it is given up")
+        if socket not in self._pinging:
+            return
+        self._pinging.discard(socket)
+        if alive:
+            self.watch(socket)
+        else:
+            socket.lose()

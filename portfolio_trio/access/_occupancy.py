@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from portfolio_trio.access._refused import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
 _SUBNET_BITS: Final = 64
 
@@ -65,28 +64,21 @@ class Occupancy:
         self._limits = {Limit.SESSION: per_session, Limit.ADDRESS: per_address, Limit.SERVER: total}
         self._counts: dict[tuple[Limit, str], int] = {}
 
-    @contextmanager
-    def enter(self, address: str | None) -> Iterator[None]:
-        """Take a place of the server, and of the address, for the length of the block.
+    def enter(self, address: str | None) -> Places:
+        """Take a place of the server, and of the address.
 
         Raises:
             Occupied: A limit is reached; no place was taken.
         """
-        places = [(Limit.SERVER, "")]
+        places = Places(self._counts, self._limits)
+        places.take(Limit.SERVER)
         if (group := address_group(address)) is not None:
-            places.append((Limit.ADDRESS, group))
-        with self._hold(places):
-            yield
-
-    @contextmanager
-    def join(self, session_id: str) -> Iterator[None]:
-        """Take a place of a session for the length of the block.
-
-        Raises:
-            Occupied: The limit is reached; no place was taken.
-        """
-        with self._hold([(Limit.SESSION, session_id)]):
-            yield
+            try:
+                places.take(Limit.ADDRESS, group)
+            except Occupied:
+                places.leave()
+                raise
+        return places
 
     def count(self, limit: Limit, key: str = "") -> int:
         """How many places are taken of a session (its id), of an address (its group), or in all."""
@@ -96,24 +88,53 @@ class Occupancy:
         """How many entries are remembered; 0 when nobody is there."""
         return len(self._counts)
 
-    @contextmanager
-    def _hold(self, places: Sequence[tuple[Limit, str]]) -> Iterator[None]:
-        for limit, key in places:
-            most = self._limits[limit]
-            if most is not None and self.count(limit, key) >= most:
-                raise Occupied(limit)
-        for place in places:
-            self._counts[place] = self.count(*place) + 1
-        try:
-            yield
-        finally:
-            for place in places:
-                self._leave(place)
 
-    def _leave(self, place: tuple[Limit, str]) -> None:
-        self._counts[place] -= 1
-        if not self._counts[place]:
-            del self._counts[place]
+class Places:
+    """The places of one client, made by `Occupancy.enter`; also a context that leaves them at its end.
+
+    It lives as long as its socket, and is therefore no generator and no stack of callbacks.
+    """
+
+    __slots__ = ("_counts", "_limits", "_taken")
+
+    def __init__(self, counts: dict[tuple[Limit, str], int], limits: Mapping[Limit, int | None]) -> None:
+        self._counts = counts
+        self._limits = limits
+        self._taken: tuple[tuple[Limit, str], ...] = ()
+
+    def take(self, limit: Limit, key: str = "") -> None:
+        """Take one more place.
+
+        Raises:
+            Occupied: The limit is reached; the places taken before stay taken.
+        """
+        most, taken = self._limits[limit], self._counts.get((limit, key), 0)
+        if most is not None and taken >= most:
+            raise Occupied(limit)
+        self._counts[limit, key] = taken + 1
+        self._taken += ((limit, key),)
+
+    def join(self, session_id: str) -> None:
+        """Take a place of a session, too.
+
+        Raises:
+            Occupied: The limit is reached; the places taken before stay taken.
+        """
+        self.take(Limit.SESSION, session_id)
+
+    def leave(self) -> None:
+        """Give all places back; leaving twice is fine."""
+        for place in self._taken:
+            self._counts[place] -= 1
+            if not self._counts[place]:
+                del self._counts[place]
+        self._taken = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
 
 def address_group(address: str | None) -> str | None:

@@ -40,17 +40,25 @@ def close_frame(code: int, reason: str) -> bytes:
 class HandoverStream(trio.abc.Stream):
     """What the WebSocket library gets instead of the socket, and what this package sends frames through.
 
-    - The library first reads `handshake`, then nothing until `open()`, then `behind` (what the client had
-      sent behind its head: read together with the handshake the library would lose it), then the socket.
     - Sends take turns. One that does not finish leaves a torn frame behind, after which nothing more is sent.
     - After a close frame no other frame leaves: the library's are dropped, so that a ping during the closing
       handshake is no error.
     - `aclose` only ends reading and sending; the socket is closed by its owner with `close`.
     """
 
-    def __init__(
-        self, stream: trio.abc.Stream, *, handshake: bytes, behind: bytes, reply_seconds: float
-    ) -> None:
+    __slots__ = (
+        "_aborted",
+        "_closed",
+        "_half_sent",
+        "_reply_seconds",
+        "_sending",
+        "_stream",
+        "_turn",
+        "before_read",
+        "close_sent",
+    )
+
+    def __init__(self, stream: trio.abc.Stream, *, reply_seconds: float) -> None:
         self.close_sent = False
         self.before_read: Callable[[], None] | None = None
         self._stream = stream
@@ -59,19 +67,12 @@ class HandoverStream(trio.abc.Stream):
         self._aborted = False
         self._turn = trio.Lock()
         self._sending: trio.CancelScope | None = None
-        self._handshake = handshake
-        self._behind = behind
-        self._opened = trio.Event()
         self._closed = False
 
     @property
     def torn(self) -> bool:
         """Whether nothing more can be sent: a frame is half on the wire, or the connection was aborted."""
         return self._half_sent or self._aborted
-
-    def open(self) -> None:
-        """Let the library read frames: the handshake has been answered."""
-        self._opened.set()
 
     @override
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -80,19 +81,11 @@ class HandoverStream(trio.abc.Stream):
             raise trio.ClosedResourceError
         if self.before_read is not None:
             self.before_read()
-        await trio.lowlevel.checkpoint()
-        if self._handshake:
-            data, self._handshake = self._handshake, b""
-            return data
-        await self._opened.wait()
-        if self._behind:
-            data, self._behind = self._behind, b""
-            return data
         return bytes(await self._stream.receive_some(max_bytes))
 
     @override
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send one frame of the library's (or its answer to the handshake).
+        """Send one frame of the library's.
 
         Nobody else bounds these, so a peer that does not take one within `reply_seconds` is given up.
         """

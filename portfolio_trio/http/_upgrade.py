@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 import trio
+from wsproto.utilities import generate_accept_token
 
 from portfolio_trio.http._head import Head
 from portfolio_trio.http._response import Response, linger, refuse
@@ -58,20 +59,16 @@ class Upgrade:
             self.stream, response, send_seconds=send_seconds, linger_seconds=self.linger_seconds
         )
 
-    def handshake(self, subprotocol: str | None) -> bytes:
-        """Return the client's handshake in the fewest words, all of them checked, for the WebSocket library.
+    def acceptance(self, subprotocol: str | None) -> bytes:
+        """Return the answer that opens the WebSocket (RFC 6455, section 4.2.2).
 
-        The library parses the head anew and keeps its headers as long as the connection lives; some headers,
-        the Host among them, can make it raise. So it gets to see only what it must. Raises ValueError for a
-        subprotocol that the client did not offer.
+        Raises ValueError for a subprotocol that the client did not offer.
         """
         lines = [
-            "GET / HTTP/1.1",
-            "Host: handover",
-            "Connection: Upgrade",
+            "HTTP/1.1 101 Switching Protocols",
             "Upgrade: websocket",
-            "Sec-WebSocket-Version: 13",
-            f"Sec-WebSocket-Key: {self.key}",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Accept: {generate_accept_token(self.key.encode()).decode()}",
         ]
         if subprotocol is not None:
             if subprotocol not in self.subprotocols:
@@ -109,8 +106,8 @@ async def send_response(
 def read_upgrade(head: Head, session_id: str, stream: trio.abc.Stream) -> Upgrade:
     """Check the opening handshake (RFC 6455, section 4.2.1) and return the upgrade.
 
-    All that trio-websocket would stumble over is found here. Raises `Refusal` with 400, or 426 for another
-    version of the protocol.
+    Its headers are ASCII, so that nobody behind here meets any other. Raises `Refusal` with 400, or 426 for
+    another version of the protocol.
     """
     for name, value in head.headers:
         if (name in _HANDSHAKE_HEADERS or name.startswith(b"sec-websocket-")) and not value.isascii():

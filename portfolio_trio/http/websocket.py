@@ -1,4 +1,4 @@
-"""One accepted WebSocket as the session uses it; the only module that touches trio-websocket.
+"""One accepted WebSocket as the session uses it.
 
 trio-websocket parses and answers the peer's frames in a task of its own. Whatever that task raises ends here:
 the peer gets a close code, the session gets `Disconnected`. Text frames are written by this package itself,
@@ -6,15 +6,15 @@ many in one send; that needs no shared state, since no extension (compression) i
 """
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import cast
 
 import trio
 import trio_websocket
 from wsproto.utilities import ProtocolError
 
 from portfolio_trio.http._handover import HandoverStream, text_frame
+from portfolio_trio.http._library import fragments_of, open_library, reader_of
 from portfolio_trio.http._upgrade import Upgrade
 
 logger = logging.getLogger(__name__)
@@ -73,14 +73,22 @@ async def accept_websocket(
 
     Raises `Disconnected` when the client is gone before it could be accepted.
     """
-    handshake, behind = upgrade.handshake(subprotocol), upgrade.take()
-    stream = HandoverStream(upgrade.stream, handshake=handshake, behind=behind, reply_seconds=_REPLY_SECONDS)
-    transport = WebSocketTransport(stream, upgrade.subprotocols, max_message_bytes, close_seconds)
+    answer = upgrade.acceptance(subprotocol)
+    stream = HandoverStream(upgrade.stream, reply_seconds=_REPLY_SECONDS)
+    library = open_library(
+        stream,
+        behind=upgrade.take(),
+        queue_messages=queue_messages,
+        # Characters are never fewer than a quarter of the bytes. receive() counts bytes.
+        max_characters=max_message_bytes,
+        read_bytes=_READ_BYTES,
+    )
+    transport = WebSocketTransport(stream, library, subprotocol, max_message_bytes, close_seconds)
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
             try:
-                await transport.open(nursery, subprotocol, queue_messages)
+                await transport.open(nursery, answer)
                 yield transport
                 await transport.close(NORMAL, timeout=close_seconds)
             except Exception as error:  # noqa: BLE001  (raised again below, outside the nursery's group)
@@ -107,43 +115,46 @@ class WebSocketTransport:
     long as the queue is not full, so a session should always be receiving.
     """
 
+    __slots__ = (
+        "_close_seconds",
+        "_library",
+        "_max_bytes",
+        "_over",
+        "_pinging",
+        "_reading",
+        "_stream",
+        "_verdict",
+        "subprotocol",
+    )
+
     def __init__(
-        self, stream: HandoverStream, subprotocols: tuple[str, ...], max_bytes: int, close_seconds: float
+        self,
+        stream: HandoverStream,
+        library: trio_websocket.WebSocketConnection,
+        subprotocol: str | None,
+        max_bytes: int,
+        close_seconds: float,
     ) -> None:
-        self.subprotocols = subprotocols
-        """What the client offered."""
-        self.subprotocol: str | None = None
+        self.subprotocol = subprotocol
         """What was accepted; None where the client speaks none."""
         self._stream = stream
+        self._library = library
         self._max_bytes = max_bytes
         self._close_seconds = close_seconds
-        self._library: trio_websocket.WebSocketConnection
-        self._opened = False
         self._reading = trio.CancelScope()
         self._pinging: trio.CancelScope | None = None
         self._over = trio.Event()
         self._verdict: tuple[int, str] | None = None
+        stream.before_read = self._check_fragments
 
-    async def open(self, nursery: trio.Nursery, subprotocol: str | None, queue_messages: int) -> None:
+    async def open(self, nursery: trio.Nursery, answer: bytes) -> None:
         """Send the accepting answer and start to read; called by `accept_websocket`."""
-        guarded = cast("trio.Nursery", _GuardedNursery(nursery, self._read))
         try:
             with trio.fail_after(_ACCEPT_SECONDS):
-                request = await trio_websocket.wrap_server_stream(
-                    guarded,
-                    self._stream,
-                    message_queue_size=queue_messages,
-                    # Counted in characters: never fewer than a quarter of the bytes. receive() counts bytes.
-                    max_message_size=self._max_bytes,
-                    receive_buffer_size=_READ_BYTES,
-                )
-                self._library = await request.accept(subprotocol=subprotocol)
-        except (trio_websocket.ConnectionClosed, trio.TooSlowError):
+                await self._stream.send_frames(answer)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             raise Disconnected(ABNORMAL, "The client left during the handshake.") from None
-        self.subprotocol = subprotocol
-        self._opened = True
-        self._stream.before_read = self._check_fragments
-        self._stream.open()
+        nursery.start_soon(self._read)
 
     async def receive(self) -> str | bytes:
         """Return the peer's next message: text frames as str, binary ones as bytes.
@@ -255,26 +266,23 @@ class WebSocketTransport:
 
     def _judge(self, code: int, reason: str) -> None:
         """Remember how the connection ended; the first word counts."""
-        if self._verdict is None and self._closed() is None:
+        if self._verdict is None and self._library.closed is None:
             self._verdict = code, reason
-
-    def _closed(self) -> trio_websocket.CloseReason | None:
-        return self._library.closed if self._opened else None
 
     def _disconnected(self) -> Disconnected:
         if self._verdict is not None:
             return Disconnected(*self._verdict)
-        closed = self._closed()
+        closed = self._library.closed
         return (
             Disconnected(ABNORMAL) if closed is None else Disconnected(int(closed.code), closed.reason or "")
         )
 
-    async def _read(self, reader: Callable[[], Awaitable[object]]) -> None:
+    async def _read(self) -> None:
         """Run the library's reader: nothing it raises gets out, and the peer gets the code it is owed."""
         owed: tuple[int, str] | None = None
         try:
             with self._reading:
-                await reader()
+                await reader_of(self._library)()
         except Exception as error:  # noqa: BLE001  (whatever one peer provokes ends that peer only)
             owed = _blame(error)
             self._judge(*owed)
@@ -286,7 +294,7 @@ class WebSocketTransport:
 
     def _library_verdict(self) -> tuple[int, str] | None:
         """Return the close code for a broken frame: the library only drops the connection then."""
-        closed = self._closed()
+        closed = self._library.closed
         if closed is None or closed.code not in {PROTOCOL_ERROR, NOT_UTF8}:
             return None
         reason = "Text must be UTF-8." if closed.code == NOT_UTF8 else closed.reason
@@ -303,24 +311,8 @@ class WebSocketTransport:
 
     def _check_fragments(self) -> None:
         # The library counts characters only, so empty fragments would gather without end.
-        if len(self._library._message_parts) > self._max_bytes:  # noqa: SLF001  (no public way to see them)
+        if fragments_of(self._library) > self._max_bytes:
             raise _TooManyFragments
-
-
-class _GuardedNursery:
-    """Stands in for the nursery that trio-websocket starts its reader in, to start it inside a guard.
-
-    A nursery of its own round that one task would do the same for the price of another task per connection.
-    """
-
-    def __init__(
-        self, nursery: trio.Nursery, guard: Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
-    ) -> None:
-        self._nursery = nursery
-        self._guard = guard
-
-    def start_soon(self, reader: Callable[[], Awaitable[object]]) -> None:
-        self._nursery.start_soon(self._guard, reader)
 
 
 def _byte_length(message: str | bytes) -> int:

@@ -25,7 +25,7 @@ from portfolio_trio.metrics.bars import Bars
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     import numpy.typing as npt
 
@@ -38,13 +38,11 @@ log: Final = logging.getLogger(__name__)
 class PriceBook:
     """Holds the newest tick and the closed bars of one price source.
 
-    One task writes (`open` once, then `advance` on its schedule); any number read. Every name that
+    One task writes (`open` once, then `advance` or `adopt` at each tick); any number read. Every name that
     has a price has a column in `bars`. Reading and admitting are synchronous: what a task reads
     without awaiting in between belongs together.
 
     Attributes:
-        bars_generation: Changes whenever `bars` does. Admitting appends columns and keeps the `dates`
-            object and the columns there were; new bars from the source bring a new `dates` object.
         last_error: Why the newest tick is stale, or has old bars; None while all is well.
         unpriced: Why a name has no price at the newest tick, for each name the source reported on.
     """
@@ -73,12 +71,13 @@ class PriceBook:
         self._quote_timeout = quote_timeout
         self._open_timeout = open_timeout
         self._writing = trio.Lock()
-        self._newer = trio.Event()
         self._tick: Tick | None = None
+        # The newest tick that all processes have: `open` makes one for this process alone.
+        self._shared_id = 0
         self._listed: Bars | None = None
         self._bars: Bars | None = None
         self._unmerged: dict[str, npt.NDArray[np.float64]] = {}
-        self.bars_generation = 0
+        self._first: dict[str, float] = {}
         self.last_error: MarketError | None = None
         self.unpriced: Mapping[str, str] = MappingProxyType({})
 
@@ -115,14 +114,18 @@ class PriceBook:
         """
         async with self._writing:
             self._list(await self._load(self._open_timeout))
-            return self._publish(await self._quote({}, self._open_timeout), {})
+            return self._set(self._quoted(await self._quote({}, self._open_timeout)))
 
-    async def advance(self) -> Tick:
-        """Publish the next tick and wake who waits for it.
+    async def advance(self, commit: Callable[[Tick], Awaitable[None]] | None = None) -> Tick:
+        """Publish the next tick.
 
         A source that fails or is late keeps what it keeps from being new: without bars the old bars
         stay, without prices the old prices stay with their `as_of`, and the tick is stale.
         `last_error` then says why. Cancelling publishes nothing.
+
+        Args:
+            commit: Awaited with the tick before it becomes the current one; if it raises, the tick is
+                not published.
         """
         async with self._writing:
             bars_error = await self._reload()
@@ -131,9 +134,50 @@ class PriceBook:
                 quoted = await self._quote(previous, self._quote_timeout)
             except PriceSourceError as error:
                 self._report(error)
-                return self._repeat()
-            self._report(bars_error)
-            return self._publish(quoted, previous)
+                tick = self._repeated()
+            else:
+                self._report(bars_error)
+                tick = self._quoted(quoted)
+            if commit is not None:
+                await commit(tick)
+            self._shared_id = tick.tick_id
+            return self._set(self._with_admitted(tick, previous))
+
+    async def share(self, commit: Callable[[Tick], Awaitable[None]]) -> None:
+        """Let other processes have the current tick, which `open` made for this one alone.
+
+        Args:
+            commit: Awaited with the tick; if it raises, the tick stays this process's own.
+        """
+        async with self._writing:
+            tick = self.current
+            await commit(tick)
+            self._shared_id = tick.tick_id
+
+    async def adopt(self, tick: Tick, *, unpriced: Collection[str] = ()) -> bool:
+        """Make the tick of another process the current one; False, and nothing, if it is not newer.
+
+        A name of the tick that the source has no bars for is left out. A name that was admitted here, and
+        that the other process does not know of, keeps its first price.
+
+        Args:
+            tick: The tick; this process has not published a newer one.
+            unpriced: Names that the other process knows and that have no price at the tick.
+        """
+        async with self._writing:
+            if tick.tick_id <= self._shared_id:
+                return False
+            self._report(await self._reload())
+            for ticker in tick.prices:
+                if not self._has_column(ticker):
+                    self._admit_column(ticker)
+            first = {
+                t: price for t, price in self._first.items() if t not in unpriced and self._has_column(t)
+            }
+            told = {t: price for t, price in tick.prices.items() if self._has_column(t)}
+            self._shared_id = tick.tick_id
+            self._set(replace(tick, prices=MappingProxyType({**first, **told})))
+            return True
 
     def prices_for(self, tickers: Iterable[str]) -> Mapping[str, float]:
         """Return the current prices of `tickers`, admitting names the book did not know.
@@ -149,13 +193,6 @@ class PriceBook:
             self._admit(unknown)
         prices = self.current.prices
         return {ticker: prices[ticker] for ticker in wanted if ticker in prices}
-
-    async def wait_newer(self, tick_id: int) -> Tick:
-        """Wait until the current tick is newer than `tick_id` and return it; ticks between are skipped."""
-        await trio.lowlevel.checkpoint()
-        while self.current.tick_id <= tick_id:
-            await self._newer.wait()
-        return self.current
 
     async def _reload(self) -> PriceSourceError | None:
         try:
@@ -203,33 +240,35 @@ class PriceBook:
         for ticker in known:
             if ticker not in bars.column:
                 self._admit_column(ticker)
-        self.bars_generation += 1
         if self._tick is not None:
             kept = {t: price for t, price in self._tick.prices.items() if self._has_column(t)}
             self._tick = replace(self._tick, prices=MappingProxyType(kept))
 
-    def _publish(self, quoted: Mapping[str, object], previous: Mapping[str, float]) -> Tick:
+    def _quoted(self, quoted: Mapping[str, object]) -> Tick:
+        """Return what the source has quoted as the next tick."""
         prices, unpriced = sift(quoted, self._has_column)
-        # Admitted while the source was quoting: it could not know of them.
-        if self._tick is not None:
-            for ticker, price in self._tick.prices.items():
-                if ticker not in previous and ticker not in unpriced:
-                    prices.setdefault(ticker, price)
         self._report_unpriced(unpriced)
         now_ms = int(self._now() * 1000)
-        return self._set(Tick(self._next_id(now_ms), rfc3339(now_ms / 1000), MappingProxyType(prices)))
+        return Tick(self._next_id(now_ms), rfc3339(now_ms / 1000), MappingProxyType(prices))
 
-    def _repeat(self) -> Tick:
-        """Publish the old prices under a new id."""
-        return self._set(replace(self.current, tick_id=self._next_id(int(self._now() * 1000)), stale=True))
+    def _repeated(self) -> Tick:
+        """Return the old prices under a new id."""
+        return replace(self.current, tick_id=self._next_id(int(self._now() * 1000)), stale=True)
+
+    def _with_admitted(self, tick: Tick, previous: Mapping[str, float]) -> Tick:
+        """Add the names that were admitted while the source was quoting: it could not know of them."""
+        admitted = {
+            ticker: price
+            for ticker, price in self.current.prices.items()
+            if ticker not in previous and ticker not in self.unpriced and ticker not in tick.prices
+        }
+        return replace(tick, prices=MappingProxyType({**tick.prices, **admitted})) if admitted else tick
 
     def _next_id(self, now_ms: int) -> int:
         return max(now_ms, 1 if self._tick is None else self._tick.tick_id + 1)
 
     def _set(self, tick: Tick) -> Tick:
         self._tick = tick
-        self._newer.set()
-        self._newer = trio.Event()
         return tick
 
     def _has_column(self, ticker: str) -> bool:
@@ -242,7 +281,6 @@ class PriceBook:
                 first[ticker] = price
         if first:
             self._tick = replace(self.current, prices=MappingProxyType({**self.current.prices, **first}))
-            self.bars_generation += 1
 
     def _admit_column(self, ticker: str) -> float | None:
         """Take the history of `ticker` from the source; return its first price, None if there is none."""
@@ -264,6 +302,7 @@ class PriceBook:
             )
             return None
         self._unmerged[ticker] = column
+        self._first[ticker] = price
         return price
 
     def _report(self, error: MarketError | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from portfolio_trio.market import PriceBook, Tick
 
@@ -32,9 +32,27 @@ class Ledger(Protocol):
     """Where the sessions are."""
 
     async def revalue_all(
-        self, tick: Tick, *, price_lookup: Callable[[Iterable[str]], Mapping[str, float]]
+        self,
+        tick: Tick,
+        *,
+        price_lookup: Callable[[Iterable[str]], Mapping[str, float]],
+        dead: Sequence[str],
     ) -> Report:
-        """Bring every session to the prices of a tick."""
+        """Bring every session to the prices of a tick, and clear what dead processes have left there."""
+
+
+class Exchange(Protocol):
+    """The other processes of the market."""
+
+    @property
+    def dead(self) -> Sequence[str]:
+        """Processes that have died and may have left something behind."""
+
+    async def publish(self, tick: Tick) -> None:
+        """Give a tick to all; what it raises keeps the tick from becoming the current one."""
+
+    async def swept(self, tick: Tick, dead: Sequence[str]) -> None:
+        """Every session has been valued at the tick, and what the dead have left is gone."""
 
 
 class Audience(Protocol):
@@ -50,13 +68,14 @@ class Audience(Protocol):
 class MarketUpdater:
     """Advances the price book every ``interval`` seconds and revalues all sessions at the new tick.
 
-    Ticks fall on ``start + k * interval``: a sweep's own time does not shift the next one. A sweep longer
+    Ticks fall on ``first + k * interval``: a sweep's own time does not shift the next one. A sweep longer
     than the interval skips the ticks it missed and says so. What fails at one tick is logged, and the next
     one runs.
 
     Args:
-        book: The prices; this is its one writer.
+        book: The prices; nobody else writes it meanwhile.
         ledger: The sessions.
+        exchange: The other processes.
         audience: Is told of each tick, and again when every session is valued at it.
         interval: Seconds between ticks.
         failures: What a sweep may raise without ending the updater.
@@ -66,6 +85,7 @@ class MarketUpdater:
         self,
         book: PriceBook,
         ledger: Ledger,
+        exchange: Exchange,
         audience: Audience,
         *,
         interval: float,
@@ -73,6 +93,7 @@ class MarketUpdater:
     ) -> None:
         self._book = book
         self._ledger = ledger
+        self._exchange = exchange
         self._audience = audience
         self._interval = interval
         self._failures = failures
@@ -80,10 +101,10 @@ class MarketUpdater:
         """Ticks that were missed because a sweep took longer than the interval."""
         self.last_sweep_failed = False
 
-    async def run(self) -> None:
-        """Tick for ever."""
-        start = trio.current_time()
-        due = 1
+    async def run(self, first: float) -> None:
+        """Tick for ever, first at a moment of Trio's clock, or now if that is past."""
+        start = max(first, trio.current_time())
+        due = 0
         while True:
             await trio.sleep_until(start + due * self._interval)
             await self.tick()
@@ -95,14 +116,21 @@ class MarketUpdater:
 
     async def tick(self) -> None:
         """Take the next prices and revalue every session."""
-        tick = await self._book.advance()
-        self._audience.ticked(tick)
+        dead = self._exchange.dead
         try:
-            report = await self._ledger.revalue_all(tick, price_lookup=self._book.prices_for)
+            tick = await self._book.advance(self._exchange.publish)
+            self._audience.ticked(tick)
+            report = await self._ledger.revalue_all(tick, price_lookup=self._book.prices_for, dead=dead)
+            await self._exchange.swept(tick, dead)
             await self._audience.swept(tick)
         except self._failures as error:
             self.last_sweep_failed = True
-            log.warning("sweep of tick %d failed: %s", tick.tick_id, error)
+            log.warning("the market could not be updated: %s", error)
+            return
+        except Exception:
+            # A fault of this program or of a plug-in costs a tick, not the server.
+            self.last_sweep_failed = True
+            log.exception("the market could not be updated")
             return
         self.last_sweep_failed = False
         if report.errors:

@@ -283,6 +283,12 @@ class Portfolio(Message):
     valued: Valued
     current_analysis: Running | None = None
 
+    @property
+    def running(self) -> int | None:
+        """The run that goes on; one on older holdings is over, though it may still stand there."""
+        current = self.current_analysis
+        return None if current is None or current.version < self.version else current.run_id
+
     @override
     def to_json(self) -> str:
         """The text of the frame; that nothing runs is said, not left out."""

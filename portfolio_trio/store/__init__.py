@@ -3,8 +3,11 @@
 from portfolio_trio.store._check import check_engine
 from portfolio_trio.store._keys import key_of
 from portfolio_trio.store._store import PortfolioStore
+from portfolio_trio.store._workers import SWEPT, TICKS, Workers
 from portfolio_trio.store.errors import (
     MissingPrices,
+    NotUpdater,
+    OtherSource,
     PortfolioChanged,
     ResultsOutOfStep,
     RunNotCurrent,
@@ -15,17 +18,21 @@ from portfolio_trio.store.errors import (
     StoreReadOnly,
     StoreUnavailable,
     StoreUnsupported,
+    TickStale,
     TooManyHoldings,
     ValueOverflow,
     VersionConflict,
     WrongType,
 )
 from portfolio_trio.store.models import (
+    Beat,
     CurrentAnalysis,
     Portfolio,
     PriceLookup,
     Revaluation,
+    RunEnd,
     RunStart,
+    SharedTick,
     SweepReport,
     Tick,
     Valued,
@@ -33,19 +40,26 @@ from portfolio_trio.store.models import (
 from portfolio_trio.store.scripts import ScriptsNotFound, all_scripts
 
 __all__ = [
+    "SWEPT",
+    "TICKS",
+    "Beat",
     "CurrentAnalysis",
     "MissingPrices",
+    "NotUpdater",
+    "OtherSource",
     "Portfolio",
     "PortfolioChanged",
     "PortfolioStore",
     "PriceLookup",
     "ResultsOutOfStep",
     "Revaluation",
+    "RunEnd",
     "RunNotCurrent",
     "RunStart",
     "RunSuperseded",
     "ScriptsNotFound",
     "SessionMissing",
+    "SharedTick",
     "StoreError",
     "StoreFull",
     "StoreReadOnly",
@@ -53,10 +67,12 @@ __all__ = [
     "StoreUnsupported",
     "SweepReport",
     "Tick",
+    "TickStale",
     "TooManyHoldings",
     "ValueOverflow",
     "Valued",
     "VersionConflict",
+    "Workers",
     "WrongType",
     "all_scripts",
     "check_engine",

@@ -65,6 +65,7 @@ def portfolio(
     total: str | bytes,
     valued: str | bytes,
     current: bytes,
+    others: Sequence[bytes],
 ) -> Portfolio:
     """Put a portfolio together from JSON texts.
 
@@ -79,9 +80,15 @@ def portfolio(
             total_value=float(total),
             valued=_VALUED.validate_json(valued),
             current_analysis=_CURRENT.validate_json(current),
+            others=workers(others),
         )
     except ValueError as error:  # pydantic's ValidationError is one
         raise WrongType(session_id) from error
+
+
+def workers(names: Sequence[bytes]) -> tuple[str, ...]:
+    """Read the workers at the end of a reply."""
+    return tuple(name.decode() for name in names)
 
 
 def run_start(session_id: str, reply: Sequence[bytes]) -> RunStart:
@@ -92,9 +99,11 @@ def run_start(session_id: str, reply: Sequence[bytes]) -> RunStart:
     """
     if reply[0] != b"ok":
         raise refusal(session_id, reply)
-    _, run_id, holdings, version, total = reply
+    _, run_id, holdings, version, total, *others = reply
     try:
-        return RunStart(int(run_id), _HOLDINGS.validate_json(holdings), int(version), float(total))
+        return RunStart(
+            int(run_id), _HOLDINGS.validate_json(holdings), int(version), float(total), workers(others)
+        )
     except ValueError as error:
         raise WrongType(session_id) from error
 

@@ -19,7 +19,7 @@ from portfolio_trio.store._texts import (
     total_value,
 )
 from portfolio_trio.store.errors import MissingPrices, SessionMissing, TooManyHoldings
-from portfolio_trio.store.models import Portfolio, Valued
+from portfolio_trio.store.models import Portfolio, RunEnd, Valued
 from portfolio_trio.store.scripts import script
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class PortfolioStore:
         ttl_seconds: int = 86_400,
         max_results: int = 1_000,
         max_holdings: int = 500,
+        worker: str = "",
     ) -> None:
         """Make a store over ``client``, which should have been opened with `all_scripts`.
 
@@ -54,11 +55,13 @@ class PortfolioStore:
             ttl_seconds: How long a session lives after its client last did something.
             max_results: How many results a document keeps, the newest ones.
             max_holdings: How many lines a portfolio may have.
+            worker: The name under which this process is known to the other processes on this Redis.
         """
         self._client = client
         self._ttl = ttl_seconds
         self._max_results = max_results
         self._max_holdings = max_holdings
+        self.worker = worker
 
     async def open_session(
         self,
@@ -68,10 +71,12 @@ class PortfolioStore:
         tick: Tick,
         at: str,
         price_lookup: PriceLookup | None = None,
+        attach: bool = False,
     ) -> Portfolio:
         """Return the session's portfolio, creating the session with ``holdings`` if there is none.
 
-        Counts as the client's activity: the time to live starts anew.
+        Counts as the client's activity: the time to live starts anew. With ``attach`` the document names
+        this worker among those that have sockets of the session, until `leave_session`.
 
         Raises:
             MissingPrices: There is no session, and a name of ``holdings`` has no price.
@@ -84,29 +89,45 @@ class PortfolioStore:
         except MissingPrices:
             # An existing session needs no prices to be opened.
             try:
-                return await self.get_portfolio(session_id, at=at)
+                return await self.get_portfolio(session_id, at=at, attach=attach)
             except SessionMissing:
                 pass
             raise
         document = new_document(
-            session_id, holdings=text, total=total, valued=prices.valued, at=checked_time(at)
+            session_id,
+            holdings=text,
+            total=total,
+            valued=prices.valued,
+            at=checked_time(at),
+            attached=(self.worker,) if attach else (),
         )
-        opened = await self._open(session_id, document, at)
+        opened = await self._open(session_id, document, at, attach=attach)
         if opened is not None:
             return opened
         shares = {name: float(held) for name, held in holdings.items()}
         return Portfolio(session_id, shares, 1, total, Valued(tick.tick_id, prices.as_of), None, created=True)
 
-    async def get_portfolio(self, session_id: str, *, at: str) -> Portfolio:
-        """Return the session's portfolio. Counts as the client's activity.
+    async def get_portfolio(self, session_id: str, *, at: str, attach: bool = False) -> Portfolio:
+        """Return the session's portfolio. Counts as the client's activity; ``attach`` as for `open_session`.
 
         Raises:
             SessionMissing: There is no such session.
         """
-        portfolio = await self._open(session_id, "", at)
-        if portfolio is None:
-            raise AssertionError("open_session created a session from nothing")
-        return portfolio
+        return await self._reopen(session_id, checked_time(at), attach=attach)
+
+    async def attach(self, session_id: str) -> Portfolio:
+        """Return the session's portfolio and attach this worker, without counting as the client's activity.
+
+        Raises:
+            SessionMissing: There is no such session.
+        """
+        return await self._reopen(session_id, "", attach=True)
+
+    async def leave_session(self, session_id: str) -> None:
+        """Note that this worker has no socket of the session any more; a missing session is fine."""
+        reply = await self._run("leave_session", session_id, self.worker, idempotent=True)
+        if reply[0] not in {b"ok", b"missing"}:
+            raise _replies.refusal(session_id, reply)
 
     async def start_analysis(
         self, session_id: str, *, ticker: str, started_at: str, tick_id: int
@@ -116,7 +137,7 @@ class PortfolioStore:
         Raises:
             SessionMissing: There is no such session.
         """
-        args = (checked_ticker(ticker), checked_time(started_at), tick_id, self._ttl)
+        args = (checked_ticker(ticker), checked_time(started_at), tick_id, self._ttl, self.worker)
         # Sent twice it skips a number and does no other harm.
         reply = await self._run("start_analysis", session_id, *args, idempotent=True)
         return _replies.run_start(session_id, reply)
@@ -131,7 +152,7 @@ class PortfolioStore:
         at: str,
         finish: bool = False,
         recorded: int | None = None,
-    ) -> None:
+    ) -> tuple[str, ...]:
         """Append results of the current run and drop the oldest beyond the limit.
 
         Args:
@@ -145,6 +166,9 @@ class PortfolioStore:
                 was lost is sent again by itself and stored once; without it such a call raises
                 `StoreUnavailable`, and may have been stored.
 
+        Returns:
+            The other workers that have sockets of the session.
+
         Raises:
             RunSuperseded: A newer run is current.
             RunNotCurrent: No run is current.
@@ -153,27 +177,29 @@ class PortfolioStore:
             SessionMissing: There is no such session.
         """
         before = "" if recorded is None else recorded
-        args = (run_id, version, before, checked_time(at), self._ttl, self._max_results, int(finish))
+        rest = (checked_time(at), self._ttl, self._max_results, int(finish), self.worker)
+        args = (run_id, version, before, *rest)
         reply = await self._run(
             "record_results", session_id, *args, *results, idempotent=recorded is not None
         )
         if reply[0] not in {b"ok", b"repeated"}:
             raise _replies.refusal(session_id, reply)
+        return _replies.workers(reply[1:])
 
-    async def finish_analysis(self, session_id: str, *, run_id: int) -> bool:
-        """Note that a run ended without its last result; False where it was not the current one any more.
+    async def finish_analysis(self, session_id: str, *, run_id: int) -> RunEnd:
+        """Note that a run ended without its last result, if it still is the current one.
 
         Does not count as the client's activity.
 
         Raises:
             SessionMissing: There is no such session.
         """
-        reply = await self._run("finish_analysis", session_id, run_id, idempotent=True)
+        reply = await self._run("finish_analysis", session_id, run_id, self.worker, idempotent=True)
         if reply[0] in {b"superseded", b"not_running"}:
-            return False
+            return RunEnd(cleared=False)
         if reply[0] != b"ok":
             raise _replies.refusal(session_id, reply)
-        return True
+        return RunEnd(cleared=True, others=_replies.workers(reply[1:]))
 
     async def set_holdings(
         self,
@@ -198,11 +224,12 @@ class PortfolioStore:
         text = checked_holdings(holdings, self._max_holdings)
         total = number(total_value(holdings, prices.find(holdings)))
         expected = "" if expected_version is None else expected_version
-        args = (expected, text, total, tick.tick_id, prices.as_of, checked_time(at), self._ttl)
+        times = (tick.tick_id, prices.as_of, checked_time(at))
+        args = (expected, text, total, *times, self._ttl, self.worker)
         reply = await self._run("set_holdings", session_id, *args)
         if reply[0] != b"ok":
             raise _replies.refusal(session_id, reply)
-        _, version, current = reply
+        _, version, current, *others = reply
         return _replies.portfolio(
             session_id,
             holdings=text,
@@ -210,6 +237,7 @@ class PortfolioStore:
             total=total,
             valued=prices.valued,
             current=current,
+            others=others,
         )
 
     async def trade(
@@ -234,7 +262,7 @@ class PortfolioStore:
         checked_time(at)
         offer = prices.offer(1)
         trade = (checked_ticker(ticker), number(shares), self._max_holdings)
-        rest = (tick.tick_id, prices.as_of, at, self._ttl)
+        rest = (tick.tick_id, prices.as_of, at, self._ttl, self.worker)
         reply = await self._run("trade", session_id, *trade, prices_text(offer), *rest)
         if reply[0] == b"missing_prices":
             missing = [name.decode() for name in reply[1:]]
@@ -246,7 +274,7 @@ class PortfolioStore:
             raise TooManyHoldings(self._max_holdings)
         if reply[0] != b"ok":
             raise _replies.refusal(session_id, reply)
-        _, holdings, version, total, current = reply
+        _, holdings, version, total, current, *others = reply
         return _replies.portfolio(
             session_id,
             holdings=holdings,
@@ -254,6 +282,7 @@ class PortfolioStore:
             total=total,
             valued=prices.valued,
             current=current,
+            others=others,
         )
 
     async def revalue(
@@ -275,6 +304,7 @@ class PortfolioStore:
         *,
         price_lookup: PriceLookup | None = None,
         on_revalued: Callable[[Sequence[Revaluation]], None] | None = None,
+        dead: Sequence[str] = (),
     ) -> SweepReport:
         """Bring the total of every session to ``tick``.
 
@@ -285,11 +315,12 @@ class PortfolioStore:
             tick: The prices.
             price_lookup: Asked for names that the tick lacks.
             on_revalued: Called with the outcomes of each window as it is done; must not raise or block.
+            dead: Workers that have died: runs of theirs are over, and their sockets are gone.
 
         Returns:
             Counts by outcome. A key that is no session document is reported there and left as it is.
         """
-        return await Sweep(self._client, Prices(tick, price_lookup), on_revalued).run()
+        return await Sweep(self._client, Prices(tick, price_lookup), on_revalued, dead).run()
 
     async def get_results(
         self, session_id: str, *, ticker: str | None = None, limit: int | None = None
@@ -322,16 +353,28 @@ class PortfolioStore:
         """
         return await read_document(self._client, session_id)
 
-    async def _open(self, session_id: str, document: str, at: str) -> Portfolio | None:
-        args = (document, checked_time(at), self._ttl)
+    async def _reopen(self, session_id: str, at: str, *, attach: bool) -> Portfolio:
+        portfolio = await self._open(session_id, "", at, attach=attach)
+        if portfolio is None:
+            raise AssertionError("open_session created a session from nothing")
+        return portfolio
+
+    async def _open(self, session_id: str, document: str, at: str, *, attach: bool) -> Portfolio | None:
+        args = (document, at, self._ttl, self.worker if attach else "")
         reply = await self._run("open_session", session_id, *args, idempotent=True)
         if reply[0] == b"created":
             return None
         if reply[0] != b"opened":
             raise _replies.refusal(session_id, reply)
-        _, holdings, version, total, valued, current = reply
+        _, holdings, version, total, valued, current, *others = reply
         return _replies.portfolio(
-            session_id, holdings=holdings, version=version, total=total, valued=valued, current=current
+            session_id,
+            holdings=holdings,
+            version=version,
+            total=total,
+            valued=valued,
+            current=current,
+            others=others,
         )
 
     async def _run(

@@ -11,7 +11,7 @@ from portfolio_trio.store.errors import MissingPrices, TooManyHoldings, ValueOve
 from portfolio_trio.tickers import is_ticker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 # The scripts cut names out of JSON text; this grammar has nothing that would need escaping there.
@@ -95,7 +95,9 @@ def valued_text(tick_id: int, as_of: str) -> str:
     return f'{{"tick_id":{tick_id},"as_of":"{as_of}"}}'
 
 
-def new_document(session_id: str, *, holdings: str, total: float, valued: str, at: str) -> str:
+def new_document(
+    session_id: str, *, holdings: str, total: float, valued: str, at: str, attached: Sequence[str] = ()
+) -> str:
     """Return the document of a new session as JSON text.
 
     Args:
@@ -104,9 +106,11 @@ def new_document(session_id: str, *, holdings: str, total: float, valued: str, a
         total: Their value, in currency units.
         valued: Which prices that stands for, as JSON text.
         at: Now.
+        attached: The workers that have sockets of the session.
     """
     return (
         f'{{"session_id":{json.dumps(session_id)},"holdings":{holdings},"version":1,'
         f'"total_value":{number(total)},"valued":{valued},'
-        f'"run_counter":0,"current_analysis":null,"analysis_results":[],"last_activity":"{at}"}}'
+        f'"run_counter":0,"current_analysis":null,"analysis_results":[],"last_activity":"{at}",'
+        f'"attached":{json.dumps(attached)}}}'
     )

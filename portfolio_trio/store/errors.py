@@ -162,3 +162,31 @@ class ValueOverflow(StoreError):
 
     def __init__(self) -> None:
         super().__init__("the portfolio's value is beyond what a number can hold; hold fewer shares")
+
+
+class OtherSource(StoreError):
+    """Workers on this Redis have other prices than this one."""
+
+    def __init__(self, own: str, other: str) -> None:
+        super().__init__(
+            f"the servers on this Redis take their prices from {other}, not from {own}: "
+            "give all of them the same --prices, or this one a Redis of its own"
+        )
+
+
+class NotUpdater(StoreError):
+    """The lease of the market's updater is over: another worker may hold it by now."""
+
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("the market is another worker's to update now")
+
+
+class TickStale(StoreError):
+    """A tick as new as this one, or newer, is there already."""
+
+    retryable = True
+
+    def __init__(self, tick_id: int, newest: int) -> None:
+        super().__init__(f"tick {tick_id} comes after tick {newest}, which is there already")

@@ -50,6 +50,7 @@ class CurrentAnalysis:
         version: The holdings' version it works on.
         tick_id: The newest tick when it was started.
         recorded: How many of its results are stored.
+        worker: The process that carries it out; empty where nobody said.
     """
 
     ticker: str
@@ -58,6 +59,7 @@ class CurrentAnalysis:
     version: int
     tick_id: int
     recorded: int
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Portfolio:
         valued: The prices behind ``total_value``.
         current_analysis: The run that may write; None when nothing runs.
         created: This call created the session.
+        others: The other workers that have sockets of the session.
     """
 
     session_id: str
@@ -81,6 +84,7 @@ class Portfolio:
     valued: Valued
     current_analysis: CurrentAnalysis | None
     created: bool = False
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +96,63 @@ class RunStart:
         holdings: Shares by ticker, in document order.
         version: The holdings' version; every write of the run states it.
         total_value: As last valued, in currency units.
+        others: The other workers that have sockets of the session.
     """
 
     run_id: int
     holdings: Mapping[str, float]
     version: int
     total_value: float
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """What became of the wish to note that a run is over.
+
+    Attributes:
+        cleared: It was the current run, and is no more.
+        others: The other workers that have sockets of the session; only where it was cleared.
+    """
+
+    cleared: bool
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedTick:
+    """A tick as one worker gives it to all.
+
+    Attributes:
+        tick_id: Rises with every tick.
+        as_of: When the prices were quoted, RFC 3339 in UTC with Z.
+        stale: The source failed at this tick: these prices were quoted earlier.
+        prices: Price per share by ticker, in currency units.
+        unpriced: Names that are known and have no price at this tick.
+    """
+
+    tick_id: int
+    as_of: str
+    stale: bool
+    prices: Mapping[str, float]
+    unpriced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a worker learns when it says that it lives.
+
+    Attributes:
+        leads: It may update the market, until its lease ends.
+        known: It counted as alive until now; else others may have given up its runs and its sockets.
+        tick_id: The newest tick that was shared; None before the first.
+        dead: Workers that ended without a word, until somebody has cleaned up after them.
+    """
+
+    leads: bool
+    known: bool
+    tick_id: int | None
+    dead: tuple[str, ...]
 
 
 Outcome = Literal["revalued", "stale", "missing", "missing_prices", "wrong_type", "overflow", "failed"]

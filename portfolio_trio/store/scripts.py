@@ -22,6 +22,10 @@ NAMES: Final = (
     "set_holdings",
     "trade",
     "revalue",
+    "leave_session",
+    "beat",
+    "publish_tick",
+    "retire",
     "check_engine",
 )
 """Every script; each is ``lua/<name>.lua``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from typing import Final
 
 import pytest
@@ -15,6 +14,7 @@ from portfolio_trio.access import (
     Limit,
     Occupancy,
     OriginPolicy,
+    Places,
     Refused,
     SessionTokens,
     TokenFault,
@@ -48,26 +48,23 @@ class Guarded:
 
     async def welcome(self, upgrade: Upgrade) -> None:
         upgrade.peer = self.peer
-        with ExitStack() as places:
-            late = self.gate.asks_for_token(upgrade)
-            try:
-                places.enter_context(self.gate.server(upgrade))
-                if not late:
-                    places.enter_context(self.gate.session(upgrade.session_id, upgrade.token))
-            except Refused as refused:
-                await upgrade.reject(
-                    refused.status, refused.code, refused.detail, retry_after=refused.retry_after
-                )
-                return
-            await self._serve(upgrade, places, late=late)
+        try:
+            places = self.gate.admit(upgrade)
+        except Refused as refused:
+            await upgrade.reject(
+                refused.status, refused.code, refused.detail, retry_after=refused.retry_after
+            )
+            return
+        with places:
+            await self._serve(upgrade, places)
 
-    async def _serve(self, upgrade: Upgrade, places: ExitStack, *, late: bool) -> None:
+    async def _serve(self, upgrade: Upgrade, places: Places) -> None:
         async with accept_websocket(upgrade) as transport:
-            if late:
+            if self.gate.asks_for_token(upgrade):
                 try:
                     message = await first_message(transport, timeout=AUTH_SECONDS)
                     token = message.token.get_secret_value()
-                    places.enter_context(self.gate.session(upgrade.session_id, token))
+                    self.gate.join(places, upgrade.session_id, token)
                 except Refused as refused:
                     await transport.close(refused.close_code, refused.close_reason)
                     return

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portfolio_trio.access import keep_alive
+from portfolio_trio.access import KeepAlive
 from portfolio_trio.http import Disconnected, WebSocketTransport
 from tests.http.door import VIRTUAL_TIME, Door, run_in_virtual_time
 from tests.http.frames import PING, PONG, frame
@@ -19,7 +20,7 @@ INTERVAL, TIMEOUT = 20.0, 10.0
 
 
 class Watched:
-    """A session that only receives and keeps alive, and remembers when and how that ended."""
+    """Sessions that only receive and are kept alive; remembers when and how the last to end did."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.ended_at: float | None = None
@@ -27,20 +28,42 @@ class Watched:
         self.over = trio.Event()
         self.door = Door(nursery)
         self.door.session = self.session
+        self.keep_alive = KeepAlive(interval=INTERVAL, timeout=TIMEOUT)
+        nursery.start_soon(self.keep_alive.run)
 
     async def session(self, transport: WebSocketTransport) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._receive, transport)
-            self.ended = await keep_alive(transport, interval=INTERVAL, timeout=TIMEOUT)
-            self.ended_at = trio.current_time()
-            self.over.set()
-
-    async def _receive(self, transport: WebSocketTransport) -> None:
+        socket = Socket(transport, self)
+        self.keep_alive.watch(socket)
         try:
-            while True:
-                await transport.receive()
-        except Disconnected:
-            return
+            with socket.scope:
+                while True:
+                    await transport.receive()
+        except Disconnected as gone:
+            self.note(gone)
+        finally:
+            self.keep_alive.forget(socket)
+
+    def note(self, gone: Disconnected) -> None:
+        self.ended = gone
+        self.ended_at = trio.current_time()
+        self.over.set()
+
+
+class Socket:
+    def __init__(self, transport: WebSocketTransport, watched: Watched) -> None:
+        self.scope = trio.CancelScope()
+        self._transport = transport
+        self._watched = watched
+
+    async def ping(self, timeout: float) -> None:  # noqa: ASYNC109 - the real one's signature
+        try:
+            await self._transport.ping(timeout)
+        except Disconnected as gone:
+            self._watched.note(gone)
+            raise
+
+    def lose(self) -> None:
+        self.scope.cancel()
 
 
 @pytest.fixture
@@ -108,51 +131,131 @@ async def test_a_peer_that_leaves_in_words_is_noticed(watched: Watched) -> None:
         await watched.over.wait()
 
 
+@VIRTUAL_TIME
+async def test_who_left_is_forgotten_at_once(watched: Watched) -> None:
+    async with watched.door.connect() as client, watched.door.connect() as pinged:
+        await client.upgrade()
+        await pinged.upgrade()
+        assert len(watched.keep_alive) == 2
+        assert (await pinged.next_frame()).opcode == PING
+        await pinged.stream.aclose()
+        await client.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(watched.keep_alive) == 0
+
+
+@VIRTUAL_TIME
+async def test_a_dead_peer_keeps_nobody_waiting(watched: Watched) -> None:
+    kept = Kept(lambda stream: NarrowStream(stream, capacity=1_000))
+    async with watched.door.connect(kept) as dead, watched.door.connect() as client:
+        await dead.upgrade()
+        await client.upgrade()
+        kept.stream.capacity = 0
+        start, pinged_at = trio.current_time(), []
+        for _ in range(4):
+            ping = await client.next_frame()
+            pinged_at.append(trio.current_time() - start)
+            await client.send(frame(PONG, ping.payload))
+        assert pinged_at == [INTERVAL, 2 * INTERVAL, 3 * INTERVAL, 4 * INTERVAL]
+        assert watched.ended_at == start + INTERVAL + TIMEOUT
+
+
 class Peer:
-    """Answers each ping after a delay, or never (None)."""
+    """Answers each ping after a delay, or never (None), or fails at it (an exception)."""
 
     def __init__(self, delays: list[float | None]) -> None:
         self.delays = delays
-        self.pings = 0
+        self.pinged_at: list[float] = []
+        self.lost_at: float | None = None
+        self.failure: Exception | None = None
 
     async def ping(self, timeout: float) -> None:  # noqa: ASYNC109 - the real one's signature
-        delay = self.delays[self.pings] if self.pings < len(self.delays) else None
-        self.pings += 1
+        turn = len(self.pinged_at)
+        self.pinged_at.append(trio.current_time())
+        if self.failure is not None:
+            raise self.failure
+        delay = self.delays[turn] if turn < len(self.delays) else None
         with trio.move_on_after(timeout) as limit:
             await trio.sleep(math.inf if delay is None else delay)
         if limit.cancelled_caught:
             raise Disconnected(1006)
 
+    def lose(self) -> None:
+        assert self.lost_at is None
+        self.lost_at = trio.current_time()
 
-@given(
-    st.lists(st.none() | st.floats(0, 2 * TIMEOUT), max_size=20),
-    st.floats(0.1, 60),
-    st.floats(0.1, 60),
-)
-def test_it_ends_with_the_first_pong_that_is_late(
-    delays: list[float | None], interval: float, timeout: float
+    def pings_until_lost(self, timeout: float) -> list[float]:
+        """How long each ping takes until the first that is late, which takes all the time there is."""
+        taken = []
+        for delay in self.delays:
+            if delay is None or delay >= timeout:
+                break
+            taken.append(delay)
+        return [*taken, timeout]
+
+
+delays = st.lists(st.none() | st.floats(0, 2 * TIMEOUT), max_size=10)
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), delays), max_size=6), st.floats(0.1, 60), st.floats(0.1, 60))
+def test_each_is_lost_with_its_first_pong_that_is_late(
+    comings: list[tuple[float, list[float | None]]], interval: float, timeout: float
 ) -> None:
-    on_time = []
-    for delay in delays:
-        if delay is None or delay >= timeout:
-            break
-        on_time.append(delay)
-    peer = Peer(delays)
+    """Whoever else is there, each is pinged as if it were alone."""
+    peers = [Peer(delays) for _, delays in comings]
+    came_at: list[float] = []
 
     async def main() -> None:
-        start = trio.current_time()
-        await keep_alive(peer, interval=interval, timeout=timeout)
-        took = trio.current_time() - start
-        assert took == pytest.approx(sum(on_time) + (len(on_time) + 1) * interval + timeout, abs=1e-6)
+        keep_alive = KeepAlive(interval=interval, timeout=timeout)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_alive.run)
+            for peer, (wait, _) in zip(peers, comings, strict=True):
+                await trio.sleep(wait)
+                keep_alive.watch(peer)
+                came_at.append(trio.current_time())
+            await trio.sleep(20 * (interval + timeout))
+            assert len(keep_alive) == 0
+            nursery.cancel_scope.cancel()
 
     run_in_virtual_time(main)
-    assert peer.pings == len(on_time) + 1
+    for peer, came in zip(peers, came_at, strict=True):
+        taken = peer.pings_until_lost(timeout)
+        assert len(peer.pinged_at) == len(taken)
+        assert peer.pinged_at[0] == pytest.approx(came + interval, abs=1e-6)
+        gaps = [after - before for before, after in pairwise(peer.pinged_at)]
+        assert gaps == pytest.approx([each + interval for each in taken[:-1]], abs=1e-6)
+        assert peer.lost_at == pytest.approx(came + sum(taken) + len(taken) * interval, abs=1e-6)
 
 
-def test_it_can_be_cancelled() -> None:
+def test_a_ping_that_fails_loses_its_own_socket_only(caplog: pytest.LogCaptureFixture) -> None:
+    broken, other = Peer([]), Peer([0.0] * 100)
+    broken.failure = LookupError("a fault of ours")
+
     async def main() -> None:
-        with trio.move_on_after(1_000) as limit:
-            await keep_alive(Peer([0.0] * 1_000), interval=5, timeout=1)
-        assert limit.cancelled_caught
+        keep_alive = KeepAlive(interval=INTERVAL, timeout=TIMEOUT)
+        keep_alive.watch(broken)
+        keep_alive.watch(other)
+        with trio.move_on_after(3.5 * INTERVAL):
+            await keep_alive.run()
 
     run_in_virtual_time(main)
+    assert (len(broken.pinged_at), broken.lost_at) == (1, INTERVAL)
+    assert (len(other.pinged_at), other.lost_at) == (3, None)
+    assert "pinging a socket failed" in caplog.text
+
+
+def test_who_is_forgotten_while_pinged_is_not_lost() -> None:
+    peer = Peer([])
+
+    async def main() -> None:
+        keep_alive = KeepAlive(interval=INTERVAL, timeout=TIMEOUT)
+        keep_alive.watch(peer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_alive.run)
+            await trio.sleep(INTERVAL + TIMEOUT / 2)
+            keep_alive.forget(peer)
+            await trio.sleep(10 * INTERVAL)
+            nursery.cancel_scope.cancel()
+
+    run_in_virtual_time(main)
+    assert (peer.pinged_at, peer.lost_at) == ([INTERVAL], None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from typing_extensions import override
 
-from portfolio_trio.access import Limit, Occupancy, Occupied, address_group
+from portfolio_trio.access import Limit, Occupancy, Occupied, Places, address_group
 
 PER_SESSION, PER_ADDRESS, TOTAL = 2, 3, 5
 
@@ -23,7 +23,7 @@ class Comings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.occupancy = Occupancy(per_session=PER_SESSION, per_address=PER_ADDRESS, total=TOTAL)
-        self.there: list[tuple[str | None, str | None, ExitStack]] = []
+        self.there: list[tuple[str | None, str | None, Places]] = []
 
     def taken(self, *, address: str | None = None, session: str | None = None) -> int:
         return sum(
@@ -39,13 +39,16 @@ class Comings(RuleBasedStateMachine):
         return Limit.SESSION if self.taken(session=session) >= PER_SESSION else None
 
     def try_to_come(self, address: str | None, session: str) -> Limit | None:
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(self.occupancy.enter(address))
-                stack.enter_context(self.occupancy.join(session))
-            except Occupied as refused:
-                return refused.limit
-            self.there.append((address, session, stack.pop_all()))
+        try:
+            places = self.occupancy.enter(address)
+        except Occupied as refused:
+            return refused.limit
+        try:
+            places.join(session)
+        except Occupied as refused:
+            places.leave()
+            return refused.limit
+        self.there.append((address, session, places))
         return None
 
     @rule(address=st.sampled_from(["a", "b", None]), session=st.sampled_from(["one", "two", "three"]))
@@ -56,11 +59,11 @@ class Comings(RuleBasedStateMachine):
     @precondition(lambda self: self.there)
     @rule(data=st.data(), fails=st.booleans())
     def go(self, data: st.DataObject, *, fails: bool) -> None:
-        _, _, stack = self.there.pop(data.draw(st.integers(0, len(self.there) - 1)))
+        _, _, places = self.there.pop(data.draw(st.integers(0, len(self.there) - 1)))
         if not fails:
-            stack.close()
+            places.leave()
             return
-        with pytest.raises(LookupError), stack:
+        with pytest.raises(LookupError), places:
             raise LookupError
 
     @invariant()
@@ -84,7 +87,7 @@ class Comings(RuleBasedStateMachine):
     @override
     def teardown(self) -> None:
         while self.there:
-            self.there.pop()[2].close()
+            self.there.pop()[2].leave()
         assert len(self.occupancy) == 0
 
 
@@ -107,8 +110,7 @@ def test_a_limit_that_is_not_set_is_none() -> None:
     occupancy = Occupancy()
     with ExitStack() as stack:
         for _ in range(1_000):
-            stack.enter_context(occupancy.enter("192.0.2.1"))
-            stack.enter_context(occupancy.join("mine"))
+            stack.enter_context(occupancy.enter("192.0.2.1")).join("mine")
         assert occupancy.count(Limit.ADDRESS, "192.0.2.1") == occupancy.count(Limit.SESSION, "mine") == 1_000
     assert len(occupancy) == 0
 
@@ -117,6 +119,16 @@ def test_a_refused_client_takes_nothing() -> None:
     occupancy = Occupancy(per_address=0)
     with pytest.raises(Occupied), occupancy.enter("192.0.2.1"):
         pytest.fail("it came in")
+    assert len(occupancy) == 0
+
+
+def test_leaving_twice_gives_back_once() -> None:
+    occupancy = Occupancy()
+    first, second = occupancy.enter("192.0.2.1"), occupancy.enter("192.0.2.1")
+    first.leave()
+    first.leave()
+    assert occupancy.count(Limit.SERVER) == occupancy.count(Limit.ADDRESS, "192.0.2.1") == 1
+    second.leave()
     assert len(occupancy) == 0
 
 

@@ -60,6 +60,7 @@ class Model:
                 "current_analysis": None,
                 "analysis_results": [],
                 "last_activity": at,
+                "attached": [],
             }
             self._expires = self.now + TTL
             return True
@@ -75,6 +76,7 @@ class Model:
             "version": document["version"],
             "tick_id": tick_id,
             "recorded": 0,
+            "worker": "",
         }
         return int(document["run_counter"])
 

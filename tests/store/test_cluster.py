@@ -34,7 +34,7 @@ async def test_every_script_works_where_keys_lie_on_several_nodes() -> None:
                 await store.record_results(
                     name, run_id=run.run_id, version=1, results=["{}"], at=AT, finish=True
                 )
-                assert not await store.finish_analysis(name, run_id=run.run_id)
+                assert not (await store.finish_analysis(name, run_id=run.run_id)).cleared
                 assert (await store.trade(name, "AAPL", 1, tick=TICK, at=AT)).version == 2
                 assert (await store.set_holdings(name, HOLDINGS, tick=TICK, at=AT)).version == 3
                 assert len(await store.get_results(name)) == 1

@@ -198,7 +198,7 @@ async def ask_engine(it: Opened, name: str, *args: Any) -> object:  # noqa: PLR0
             )
             return None
         case "finish", (run_id,):
-            return await store.finish_analysis("s", run_id=run_id)
+            return (await store.finish_analysis("s", run_id=run_id)).cleared
         case "set_holdings", (held, tick, at, expected):
             changed = await store.set_holdings("s", held, tick=tick, at=at, expected_version=expected)
             return changed.version

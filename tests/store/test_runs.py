@@ -41,6 +41,7 @@ async def test_starting_hands_out_rising_run_ids_and_what_to_work_on(engine: Eng
             "version": 1,
             "tick_id": 8,
             "recorded": 0,
+            "worker": "",
         }
 
 
@@ -117,7 +118,7 @@ async def test_late_writes_are_refused_and_change_nothing(engine: Engine) -> Non
         await refused(it, ResultsOutOfStep, 2, 1, 5)
         await it.store.set_holdings("s", {"TSLA": 1}, tick=TICK, at=AT)
         await refused(it, PortfolioChanged, 2, 1, 0)
-        assert await it.store.finish_analysis("s", run_id=2)
+        assert (await it.store.finish_analysis("s", run_id=2)).cleared
         await refused(it, RunNotCurrent, 2, 2, 0)
 
 
@@ -169,7 +170,7 @@ async def test_the_end_of_a_run_that_stored_less_is_no_repetition(engine: Engine
         run_id = await start(it)
         texts = [result(number, run_id) for number in range(4)]
         await it.store.record_results("s", run_id=run_id, version=1, results=texts[:2], at=AT, recorded=0)
-        assert await it.store.finish_analysis("s", run_id=run_id)
+        assert (await it.store.finish_analysis("s", run_id=run_id)).cleared
         with pytest.raises(RunNotCurrent):
             await it.store.record_results(
                 "s", run_id=run_id, version=1, results=texts[2:], at=AT, finish=True, recorded=2
@@ -198,10 +199,10 @@ async def test_finishing_clears_only_the_run_it_names(engine: Engine) -> None:
         await start(it)
         before = await it.store.get_document("s")
         await it.client.expire("portfolio:{s}", 50)
-        assert not await it.store.finish_analysis("s", run_id=1)
+        assert not (await it.store.finish_analysis("s", run_id=1)).cleared
         assert await it.store.get_document("s") == before
-        assert await it.store.finish_analysis("s", run_id=2)
-        assert not await it.store.finish_analysis("s", run_id=2)
+        assert (await it.store.finish_analysis("s", run_id=2)).cleared
+        assert not (await it.store.finish_analysis("s", run_id=2)).cleared
         assert await it.store.get_document("s") == {**before, "current_analysis": None}
         assert await it.client.ttl("portfolio:{s}") <= 50
 

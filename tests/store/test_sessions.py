@@ -25,6 +25,7 @@ async def test_open_creates_the_whole_document(engine: Engine) -> None:
             "current_analysis": None,
             "analysis_results": [],
             "last_activity": AT,
+            "attached": [],
         }
         assert 0 < await it.client.ttl(KEY) <= TTL
 

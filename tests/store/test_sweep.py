@@ -224,3 +224,29 @@ async def test_where_keys_go_one_by_one_every_session_is_still_reached(
         monkeypatch.setattr(it.client, "_begin", begun)
         assert (await it.store.revalue_all(FakeTick(2))).revalued == 70
         assert most == 1
+
+
+@pytest.mark.parametrize("way", ["run_script", "run_script_each"])
+async def test_a_clients_call_never_waits_behind_more_than_one_window(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    count = 3 * WINDOW
+    async with engine.opened() as it:
+        await create_many(it, count)
+        monkeypatch.setattr(type(it.client), "many_keys", property(lambda _: way == "run_script"))
+        run, on_the_way, most = getattr(it.client, way), 0, 0
+
+        async def counted(script: object, keys: Sequence[str], *rest: object, **options: object) -> object:
+            nonlocal on_the_way, most
+            on_the_way += len(keys)
+            most = max(most, on_the_way)
+            # Room for another window to be sent, if one would be.
+            await anyio.wait_all_tasks_blocked()
+            try:
+                return await run(script, keys, *rest, **options)
+            finally:
+                on_the_way -= len(keys)
+
+        monkeypatch.setattr(it.client, way, counted)
+        assert (await it.store.revalue_all(FakeTick(2))).revalued == count
+        assert 0 < most <= WINDOW

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from portfolio_trio.metrics import MetricRegistry
+    from portfolio_trio.redis import EmbeddedServer
 
 METRICS = ("portfolio_risk", "concentration", "correlation", "momentum", "allocation_score")
 HOLDINGS = {"AAPL": 100, "GOOGL": 50, "MSFT": 75}
@@ -110,13 +111,21 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    *, metrics: MetricRegistry | None = None, seed: int = 0, **settings: object
+    *,
+    metrics: MetricRegistry | None = None,
+    seed: int = 0,
+    embedded: EmbeddedServer | None = None,
+    **settings: object,
 ) -> AsyncGenerator[House]:
     """A server in memory; under `trio.testing.MockClock` its wall clock is virtual, too."""
     fields: dict[str, Any] = {"default_holdings": HOLDINGS, "redis_url": "embedded://", **settings}
     async with (
         open_server(
-            Settings(**fields), metrics=metrics, now=virtual_wall_time, rng=random.Random(seed)
+            Settings(**fields),
+            metrics=metrics,
+            now=virtual_wall_time,
+            rng=random.Random(seed),
+            embedded=embedded,
         ) as server,
         trio.open_nursery() as nursery,
     ):

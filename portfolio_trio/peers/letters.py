@@ -1,0 +1,79 @@
+"""What workers write to each other, and how a lost letter shows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Kind = Literal[
+    # Messages that the viewers of a session get, whichever worker they are on.
+    "portfolio",
+    "analysis_started",
+    "analysis_result",
+    "metric_error",
+    "analysis_completed",
+    "analysis_cancelled",
+    "analysis_failed",
+    # For the workers themselves.
+    "claim",  # a run has its number: older ones are over
+    "cancel",  # somebody has cancelled the run, which is not its own
+    "look",  # something happened that this worker could not hear of: read the document
+]
+
+RUN_ENDS: frozenset[Kind] = frozenset({"analysis_completed", "analysis_cancelled", "analysis_failed"})
+
+
+class Note(BaseModel):
+    """One thing that happened in a session.
+
+    Attributes:
+        session_id: Where.
+        kind: What; most kinds are the type of a message.
+        run_id: The run it is about, if it has its number.
+        version: The holdings' version; with a portfolio, and with the claim of a run.
+        ticker: What the run analyses.
+        frame: The message, as it goes to viewers; empty where there is none.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    session_id: str
+    kind: Kind
+    run_id: int | None = None
+    version: int | None = None
+    ticker: str | None = None
+    frame: str = ""
+
+
+class Letter(BaseModel):
+    """Notes from one worker to another, in the order in which things happened.
+
+    Attributes:
+        sender: The worker that wrote it.
+        number: One higher for each letter of a sender to the same worker.
+        notes: May be none: then only the number matters.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    sender: str
+    number: int
+    notes: tuple[Note, ...] = ()
+
+
+class Arrivals:
+    """Which letter is due from whom; letters are numbered from 1."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+
+    def follows(self, letter: Letter) -> bool:
+        """Take a letter; False where one before it is missing."""
+        last = self._last.get(letter.sender, 0)
+        self._last[letter.sender] = letter.number
+        return letter.number == last + 1
+
+    def forget(self, sender: str) -> None:
+        """A worker has died."""
+        self._last.pop(sender, None)

@@ -1,0 +1,297 @@
+"""One worker among others: it says that it lives, and leads the market while it holds the lease.
+
+| Membership.run
+| ├─ beat       says that this worker lives; holds or takes the lease
+| ├─ lead       the market updater, in a scope whose deadline is the end of the lease
+| ├─ follow     takes each tick that another worker has published
+| └─ listen     hears of ticks, sweeps and letters
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from portfolio_trio.market import Tick
+from portfolio_trio.redis import Missed
+from portfolio_trio.store import (
+    SWEPT,
+    TICKS,
+    OtherSource,
+    SharedTick,
+    StoreError,
+    StoreUnavailable,
+    TickStale,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from portfolio_trio.market import PriceBook
+    from portfolio_trio.market.updater import Audience, MarketUpdater
+    from portfolio_trio.store import Beat, Workers
+
+log: Final = logging.getLogger(__name__)
+
+LIFE_SECONDS: Final = 10.0
+"""How long a worker that says nothing any more counts as alive."""
+
+RETIRE_SECONDS: Final = 2.0
+# A lease or a life is this many beats long.
+BEATS_PER_TTL: Final = 4
+# The part of a lease that is left unused, for clocks that run differently.
+MARGIN: Final = 0.1
+SHORTEST_LEASE: Final = 1.0
+
+
+def lease_seconds(interval: float) -> float:
+    """How long a lease lasts without a beat, where a tick is due every ``interval`` seconds.
+
+    Half of the interval, so that another worker takes over before the next tick but one would be missed;
+    within bounds that beats can keep.
+    """
+    return min(LIFE_SECONDS, max(interval / 2, SHORTEST_LEASE))
+
+
+class Listener(Protocol):
+    """Who hears of the other workers."""
+
+    def receive(self, text: bytes) -> None:
+        """A letter has come."""
+
+    def miss(self) -> None:
+        """Letters may have been lost, or this worker may have been given up."""
+
+    def mourn(self, dead: Iterable[str]) -> None:
+        """Workers have died."""
+
+
+class Exchange:
+    """The market updater's way to the other workers.
+
+    Args:
+        workers: The other workers.
+        book: Knows which names have no price.
+    """
+
+    def __init__(self, workers: Workers, book: PriceBook) -> None:
+        self._workers = workers
+        self._book = book
+        self.dead: Sequence[str] = ()
+        """Workers that have died and may stand in documents."""
+
+    async def publish(self, tick: Tick) -> None:
+        """Give a tick to all workers.
+
+        Raises:
+            StoreError: It is not theirs, above all because the lease is over.
+        """
+        await self._workers.publish_tick(
+            SharedTick(
+                tick.tick_id,
+                tick.as_of,
+                tick.stale,
+                prices=dict(tick.prices),
+                unpriced=tuple(self._book.unpriced),
+            )
+        )
+
+    async def swept(self, tick: Tick, dead: Sequence[str]) -> None:
+        """Say that every session is valued at the tick, and that no document names the dead any more.
+
+        Raises:
+            StoreError: It could not be said.
+        """
+        await self._workers.announce_sweep(tick.tick_id)
+        if dead:
+            await self._workers.forget(dead)
+
+
+class Membership:
+    """Keeps this worker known, and leads while it may.
+
+    Args:
+        workers: The other workers.
+        book: The prices; written by the updater while this worker leads, and from here while it follows.
+        updater: Ticks and sweeps while this worker leads.
+        exchange: Learns who has died.
+        audience: Is told of ticks that others publish.
+        listener: Hears of the other workers.
+        interval: Seconds between ticks.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        book: PriceBook,
+        updater: MarketUpdater,
+        *,
+        exchange: Exchange,
+        audience: Audience,
+        listener: Listener,
+        interval: float,
+    ) -> None:
+        self._workers = workers
+        self._book = book
+        self._updater = updater
+        self._exchange = exchange
+        self._audience = audience
+        self._listener = listener
+        self._interval = interval
+        self._lease: trio.CancelScope | None = None
+        self._lease_until = 0.0
+        self._elected = trio.Event()
+        self._ticked_at = 0.0
+        self._hinted = trio.Event()
+        self._swept: int | None = None
+        self._failing = False
+        self._followed = False
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker updates the market."""
+        return self._lease is not None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Be a member until cancelled, after `join`; started when it hears the others.
+
+        Raises:
+            StoreError: The others cannot be heard.
+        """
+        async with self._workers.listen() as heard, trio.open_nursery() as nursery:
+            nursery.start_soon(self._beat_for_ever)
+            nursery.start_soon(self._lead_when_elected)
+            nursery.start_soon(self._follow)
+            # What came between joining and listening.
+            self._hinted.set()
+            task_status.started()
+            async for message in heard:
+                if isinstance(message, Missed):
+                    self._listener.miss()
+                    self._hinted.set()
+                elif message.channel == TICKS.encode():
+                    self._hinted.set()
+                elif message.channel == SWEPT.encode():
+                    self._swept = int(message.data)
+                    self._hinted.set()
+                else:
+                    self._listener.receive(message.data)
+
+    async def join(self) -> None:
+        """Become a member: the newest tick of all is this worker's, too.
+
+        Raises:
+            StoreError: The store could not be used, or the other workers have other prices.
+        """
+        while True:
+            asked = trio.current_time()
+            beat = await self._workers.beat()
+            self._take(beat, asked)
+            if (beat.leads and await self._share()) or await self._adopt():
+                return
+            # Another one leads and has not published yet; if it died, its lease ends.
+            await trio.sleep(self._beat_seconds)
+
+    async def retire(self) -> None:
+        """Give up the lease, and what this worker may have left behind; bounded by `RETIRE_SECONDS`."""
+        with trio.move_on_after(RETIRE_SECONDS, shield=True):
+            try:
+                await self._workers.retire()
+            except StoreError as error:
+                # The others notice by themselves.
+                log.info("the end of this worker could not be told: %s", error)
+
+    # --- beating ---
+
+    @property
+    def _beat_seconds(self) -> float:
+        return min(self._workers.ttl, self._workers.lease) / BEATS_PER_TTL
+
+    async def _beat_for_ever(self) -> None:
+        while True:
+            await trio.sleep(self._beat_seconds)
+            asked = trio.current_time()
+            try:
+                beat = await self._workers.beat()
+            except OtherSource as error:
+                log.error("%s", error)  # noqa: TRY400 - the line says all there is to know
+            except StoreError as error:
+                if not self._failing:
+                    log.warning("the other workers cannot be reached: %s", error)
+                self._failing = True
+            else:
+                self._failing = False
+                self._take(beat, asked)
+                self._listener.mourn(beat.dead)
+                if not beat.known:
+                    log.warning("this worker was given up by the others; it reads every document anew")
+                    self._listener.miss()
+                if beat.tick_id is not None and beat.tick_id > self._book.current.tick_id:
+                    self._hinted.set()
+
+    def _take(self, beat: Beat, asked: float) -> None:
+        self._exchange.dead = beat.dead
+        if beat.leads:
+            # From before asking: the server's lease began later, and so ends later.
+            self._lease_until = asked + self._workers.lease * (1 - MARGIN)
+            if self._lease is not None:
+                self._lease.deadline = self._lease_until
+            elif not self._elected.is_set():
+                log.log(
+                    logging.INFO if self._followed else logging.DEBUG, "this worker updates the market now"
+                )
+                self._elected.set()
+        else:
+            self._followed = True
+            if self._lease is not None:
+                self._lease.cancel()
+
+    # --- leading ---
+
+    async def _lead_when_elected(self) -> None:
+        while True:
+            await self._elected.wait()
+            self._elected = trio.Event()
+            with trio.CancelScope(deadline=self._lease_until) as self._lease:
+                await self._updater.run(self._ticked_at + self._interval)
+            self._lease = None
+            log.warning("the lease of the market is over; another worker may update it")
+
+    async def _share(self) -> bool:
+        """Give this worker's first tick to all; False where a newer one is there, by another's clock."""
+        try:
+            await self._book.share(self._exchange.publish)
+        except TickStale:
+            return False
+        self._ticked_at = trio.current_time()
+        return True
+
+    # --- following ---
+
+    async def _follow(self) -> None:
+        while True:
+            await self._hinted.wait()
+            self._hinted = trio.Event()
+            try:
+                await self._adopt()
+                if self._swept is not None and self._swept == self._book.current.tick_id:
+                    self._swept = None
+                    await self._audience.swept(self._book.current)
+            except StoreUnavailable:
+                # The connection heals itself; then a beat shows which tick is the newest.
+                continue
+            except StoreError as error:
+                log.warning("the newest tick cannot be taken: %s", error)
+
+    async def _adopt(self) -> bool:
+        """Take the newest tick of all; whether there is one."""
+        shared = await self._workers.read_tick()
+        if shared is None:
+            return False
+        tick = Tick(shared.tick_id, shared.as_of, shared.prices, shared.stale)
+        if await self._book.adopt(tick, unpriced=shared.unpriced):
+            self._ticked_at = trio.current_time()
+            self._audience.ticked(self._book.current)
+        return True

@@ -1,0 +1,77 @@
+"""When a worker that ended is started again, and when that is pointless: decisions without I/O.
+
+| started ──> serves(now) ──> ended(now) ──> a delay, then started again
+|    └──────────────────────> ended(now) ──> a delay, or GiveUp while no worker has ever served
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import random
+
+FIRST_DELAY_SECONDS: Final = 0.5
+LONGEST_DELAY_SECONDS: Final = 30.0
+STEADY_SECONDS: Final = 10.0
+"""A worker that served for so long starts over with the first delay."""
+
+_SIGNALLED: Final = 128
+# As many doublings reach the longest delay; more would only make the number large.
+_DOUBLINGS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The start has failed, and would again.
+
+    Attributes:
+        status: What the supervisor's own exit status is to be.
+    """
+
+    status: int
+
+
+@dataclass(slots=True)
+class _Life:
+    served_since: float | None = None
+    failures: int = 0
+
+
+class Restarts:
+    """Decides for all workers of one supervisor.
+
+    Args:
+        rng: Draws the jitter.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._lives: dict[int, _Life] = {}
+        self._any_served = False
+
+    def serves(self, worker: int, now: float) -> None:
+        """A worker accepts connections, at ``now`` seconds of any clock that does not go back."""
+        self._any_served = True
+        self._lives.setdefault(worker, _Life()).served_since = now
+
+    def ended(self, worker: int, status: int, now: float) -> float | GiveUp:
+        """After how many seconds a worker is to be started again.
+
+        Args:
+            worker: Its number.
+            status: Its exit status; negative: the signal that ended it.
+            now: When it ended.
+        """
+        if not self._any_served:
+            return GiveUp(status if status >= 0 else _SIGNALLED - status)
+        life = self._lives.setdefault(worker, _Life())
+        since, life.served_since = life.served_since, None
+        if since is not None and now - since >= STEADY_SECONDS:
+            life.failures = 0
+        doubled = FIRST_DELAY_SECONDS * 2.0 ** min(life.failures, _DOUBLINGS)
+        whole = min(LONGEST_DELAY_SECONDS, doubled)
+        life.failures += 1
+        # Half of it drawn: workers that fell together do not rise together, and none rises at once.
+        return whole * self._rng.uniform(0.5, 1.0)

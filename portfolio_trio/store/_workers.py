@@ -1,0 +1,134 @@
+"""What the workers on one Redis know of each other: who lives, who updates the market, the newest tick.
+
+Their clock is the server's: no worker's own clock decides who is alive.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from portfolio_trio.store._calls import translated
+from portfolio_trio.store.errors import NotUpdater, OtherSource, StoreError, TickStale
+from portfolio_trio.store.models import Beat, SharedTick
+from portfolio_trio.store.scripts import script
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from portfolio_trio.redis import RedisClient, Subscription
+
+# One slot of a cluster for both, so that one script sees the lease and the tick.
+_WORKERS: Final = "portfolio-workers:{market}"
+_TICK: Final = "portfolio-tick:{market}"
+_INBOX: Final = "portfolio-inbox:"
+
+TICKS: Final = "portfolio-ticks"
+"""The channel of ticks: says ``tick_id`` when a tick is there."""
+
+SWEPT: Final = "portfolio-swept"
+"""The channel of sweeps: says ``tick_id`` when every session is valued at that tick."""
+
+_SHARED: Final = TypeAdapter(SharedTick)
+
+
+class Workers:
+    """The other workers, as one of them sees them. Every method may raise `StoreError`.
+
+    Args:
+        client: The way to Redis.
+        me: The name of this worker, of letters and digits.
+        source: The name of its prices; all workers on one Redis have the same.
+        ttl: Seconds for which a worker counts as alive after a beat.
+        lease: Seconds for which the updater of the market may go on after a beat.
+    """
+
+    def __init__(self, client: RedisClient, me: str, *, source: str, ttl: float, lease: float) -> None:
+        self._client = client
+        self.me = me
+        self._source = source
+        self.ttl = ttl
+        self.lease = lease
+
+    async def beat(self) -> Beat:
+        """Say that this worker lives, and hold or take the lease if it is free.
+
+        Raises:
+            OtherSource: Living workers have other prices.
+        """
+        args = (self.me, round(self.ttl * 1000), round(self.lease * 1000), self._source)
+        reply = await self._run("beat", [_WORKERS, _TICK], *args)
+        if reply[0] == b"other_source":
+            raise OtherSource(self._source, reply[1].decode())
+        _, leads, known, tick_id, *dead = reply
+        return Beat(
+            leads=leads == b"1",
+            known=known == b"1",
+            tick_id=int(tick_id) if tick_id else None,
+            dead=tuple(name.decode() for name in dead),
+        )
+
+    async def publish_tick(self, tick: SharedTick) -> None:
+        """Give a tick to all workers.
+
+        Raises:
+            NotUpdater: The lease is over.
+            TickStale: There is this tick or a newer one.
+        """
+        text = _SHARED.dump_json(tick)
+        reply = await self._run("publish_tick", [_WORKERS, _TICK], self.me, tick.tick_id, text, TICKS)
+        if reply[0] == b"not_updater":
+            raise NotUpdater
+        if reply[0] == b"stale":
+            raise TickStale(tick.tick_id, int(reply[1]))
+
+    async def read_tick(self) -> SharedTick | None:
+        """Return the newest tick that was shared; None before the first.
+
+        Raises:
+            StoreError: What is there is no tick.
+        """
+        with translated():
+            text = await self._client.execute_command("HGET", _TICK, "tick")
+        try:
+            return None if text is None else _SHARED.validate_json(text)
+        except ValidationError as error:
+            raise StoreError(f"{_TICK} holds no tick: delete it") from error
+
+    async def announce_sweep(self, tick_id: int) -> None:
+        """Say that every session is valued at a tick."""
+        with translated():
+            await self._client.execute_command("PUBLISH", SWEPT, tick_id, keys=[SWEPT])
+
+    async def forget(self, dead: Sequence[str]) -> None:
+        """Strike workers off that have died and been cleaned up after."""
+        with translated():
+            await self._client.execute_command("HDEL", _WORKERS, *(f"worker:{name}" for name in dead))
+
+    async def retire(self) -> None:
+        """Strike this worker off, at its end."""
+        await self._run("retire", [_WORKERS], self.me)
+
+    async def post(self, worker: str, letter: str) -> None:
+        """Send a letter to the inbox of another worker. It arrives at most once, or never."""
+        channel = _INBOX + worker
+        with translated():
+            # Always over the same node of a cluster, so that letters keep their order.
+            await self._client.execute_command("PUBLISH", channel, letter, keys=[channel])
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[Subscription]:
+        """Listen to ticks, sweeps and this worker's inbox, for the length of the block."""
+        async with AsyncExitStack() as stack:
+            with translated():
+                heard = await stack.enter_async_context(
+                    self._client.subscribe(TICKS, SWEPT, _INBOX + self.me)
+                )
+            yield heard
+
+    async def _run(self, name: str, keys: Sequence[str], *args: str | bytes | float) -> list[bytes]:
+        with translated():
+            reply: list[bytes] = await self._client.run_script(script(name), keys, args, idempotent=True)
+        return reply
