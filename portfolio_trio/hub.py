@@ -97,6 +97,9 @@ class Teller(Protocol):
     def tell(self, others: Iterable[str], note: Note) -> None:
         """Queue a note for some workers; never waits."""
 
+    def forget(self, worker: str) -> None:
+        """A worker has died: nothing waits for it any more."""
+
 
 class Room:
     """The sockets of one session.
@@ -213,11 +216,10 @@ class Room:
             # A run of this worker is not over before its task has ended, which its worker's note sees to.
             return
         # What is not open here any more, though it stands there, is about to be cleared by its worker.
-        if current.run_id > self.abroad.newest:
-            self.follow(current.run_id, current.ticker, current.version, current.worker)
+        self.follow(current.run_id, current.ticker, current.version, current.worker)
 
     def follow(self, run_id: int, ticker: str, version: int, owner: str) -> None:
-        """A run has begun on another worker; the one before it is over."""
+        """A run has begun on another worker; the one before it is over. Nothing, if it is no news."""
         self.close(self.abroad.follow(run_id, ticker, version, owner), EndReason.SUPERSEDED)
 
     def see_version(self, version: int) -> None:
@@ -316,6 +318,10 @@ class Hub:
     def room(self, session_id: str) -> Room | None:
         """The room of a session; None where it has no open socket."""
         return self._rooms.get(session_id)
+
+    def forget(self, worker: str) -> None:
+        """Another worker has died: it is told nothing any more."""
+        self._teller.forget(worker)
 
     @property
     def rooms(self) -> tuple[Room, ...]:

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("portfolio_trio", "lua", "tests", "examples", "pyproject.toml", "README.md")
 CORE = ("tests/test_session.py", "tests/test_races.py", "tests/test_ticks.py", "tests/test_histories.py")
 STORE = ("tests/store/test_runs.py", "tests/store/test_holdings.py", "tests/store/test_sweep.py")
+WORKERS = ("tests/store/test_workers.py",)
+PEERS = ("tests/peers",)
+SERVERS = ("tests/test_two_servers.py",)
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,206 @@ MUTANTS = (
         "if tonumber(newest) >= tick_id then",
         "if false then",
         STORE,
+    ),
+    Mutant(
+        "the fence of beat on the lease",
+        "lua/beat.lua",
+        "local free = tonumber(held.updater_until or 0) <= now",
+        "local free = true",
+        WORKERS,
+    ),
+    Mutant(
+        "the fence of publish_tick on the lease",
+        "lua/publish_tick.lua",
+        "if held[1] ~= me or tonumber(held[2]) <= now_ms() then",
+        "if false then",
+        WORKERS,
+    ),
+    Mutant(
+        "the end of the lease in publish_tick",
+        "lua/publish_tick.lua",
+        " or tonumber(held[2]) <= now_ms() then",
+        " then",
+        WORKERS,
+    ),
+    Mutant(
+        "the fence of publish_tick on the tick",
+        "lua/publish_tick.lua",
+        "if newest and tonumber(newest) >= tonumber(tick_id) then",
+        "if false then",
+        WORKERS,
+    ),
+    Mutant(
+        "the burial of the dead in revalue",
+        "lua/revalue.lua",
+        "  if #ARGV > 3 then bury(key) end\n",
+        "",
+        WORKERS,
+    ),
+    Mutant(
+        "the deadline of the lease's scope",
+        "portfolio_trio/peers/membership.py",
+        "with trio.CancelScope(deadline=self._lease_until) as self._lease:",
+        "with trio.CancelScope() as self._lease:",
+        PEERS,
+    ),
+    Mutant(
+        "the new deadline at a renewal",
+        "portfolio_trio/peers/membership.py",
+        "                self._lease.deadline = self._lease_until\n",
+        "                pass\n",
+        PEERS,
+    ),
+    Mutant(
+        "the end of leading without the lease",
+        "portfolio_trio/peers/membership.py",
+        "                self._lease.cancel()\n",
+        "                pass\n",
+        PEERS,
+    ),
+    Mutant(
+        "the wait until all have heard who died",
+        "portfolio_trio/peers/membership.py",
+        "        heard = now - self._workers.ttl\n",
+        "        heard = now\n",
+        PEERS,
+    ),
+    Mutant(
+        "the last word of a goodbye",
+        "portfolio_trio/peers/membership.py",
+        "        self._beating.cancel()\n",
+        "",
+        PEERS,
+    ),
+    Mutant(
+        "the gap in letters",
+        "portfolio_trio/peers/letters.py",
+        "        return letter.previous == last\n",
+        "        return True\n",
+        PEERS,
+    ),
+    Mutant(
+        "the look after a gap",
+        "portfolio_trio/peers/relay.py",
+        "            self._look.set()\n        for note in letter.notes:\n",
+        "            pass\n        for note in letter.notes:\n",
+        PEERS,
+    ),
+    Mutant(
+        "the look after too many notes",
+        "portfolio_trio/peers/relay.py",
+        "                waiting.clear()\n                self._look.set()\n",
+        "                waiting.clear()\n",
+        PEERS,
+    ),
+    Mutant(
+        "the letter that shows a loss",
+        "portfolio_trio/peers/post.py",
+        "                box.owed = True\n",
+        "",
+        PEERS,
+    ),
+    Mutant(
+        "the bound of what waits for a worker",
+        "portfolio_trio/peers/post.py",
+        "        if self._size > max_size:\n            self.lose()\n",
+        "",
+        PEERS,
+    ),
+    Mutant(
+        "the numbers that a forgotten box does not use again",
+        "portfolio_trio/peers/post.py",
+        "_Box(self._numbers)",
+        "_Box(count(1))",
+        PEERS,
+    ),
+    Mutant(
+        "the supersede by a claim of another worker",
+        "portfolio_trio/peers/relay.py",
+        "                await room.supersede_runs(run_id)\n",
+        "                await trio.lowlevel.checkpoint()\n",
+        (*PEERS, *SERVERS),
+    ),
+    Mutant(
+        "the turn while a claim of another worker ends runs",
+        "portfolio_trio/peers/relay.py",
+        "            async with room.turn:\n                await room.supersede_runs(run_id)\n",
+        "            if True:\n                await room.supersede_runs(run_id)\n",
+        PEERS,
+    ),
+    Mutant(
+        "the restart after an edit on another worker",
+        "portfolio_trio/peers/relay.py",
+        "        room.renew_runs(version)\n",
+        "",
+        PEERS,
+    ),
+    Mutant(
+        "the end of a run abroad by an edit abroad",
+        "portfolio_trio/peers/relay.py",
+        "        room.see_version(version)\n",
+        "",
+        PEERS,
+    ),
+    Mutant(
+        "the end of a run abroad by an edit here",
+        "portfolio_trio/requests.py",
+        "        self._room.see_version(changed.version)\n",
+        "",
+        PEERS,
+    ),
+    Mutant(
+        "the end of the runs of the dead",
+        "portfolio_trio/peers/relay.py",
+        "                room.close(run, EndReason.DISCONNECTED)\n",
+        "",
+        (*PEERS, *SERVERS),
+    ),
+    Mutant(
+        "the second attachment of who came meanwhile",
+        "portfolio_trio/peers/relay.py",
+        "            # Somebody came meanwhile, and may have been struck off again.\n"
+        "            await self._read(room)\n",
+        "            pass\n",
+        PEERS,
+    ),
+    Mutant(
+        "the order of runs abroad",
+        "portfolio_trio/peers/abroad.py",
+        "        if run_id <= self.newest:\n            return None\n        before",
+        "        before",
+        PEERS,
+    ),
+    Mutant(
+        "the run check of a claim",
+        "portfolio_trio/hub.py",
+        "        if run_id < abroad.newest:\n",
+        "        if False:\n",
+        PEERS,
+    ),
+    Mutant(
+        "the version check of a claim",
+        "portfolio_trio/hub.py",
+        "        if version < abroad.version:\n",
+        "        if False:\n",
+        PEERS,
+    ),
+    Mutant(
+        "the order of adopted ticks",
+        "portfolio_trio/market/_book.py",
+        "            if tick.tick_id <= self._shared_id:\n",
+        "            if False:\n",
+        ("tests/market/test_book_shared.py",),
+    ),
+    Mutant(
+        "the refusal of a tick that not all can have",
+        "portfolio_trio/market/_book.py",
+        "            if commit is not None:\n                await commit(tick)\n"
+        "            self._shared_id = tick.tick_id\n            return self._set(",
+        "            self._set(tick)\n"
+        "            if commit is not None:\n                await commit(tick)\n"
+        "            self._shared_id = tick.tick_id\n            return self._set(",
+        ("tests/market/test_book_shared.py",),
     ),
 )
 

@@ -167,7 +167,8 @@ class PriceBook:
         async with self._writing:
             if tick.tick_id <= self._shared_id:
                 return False
-            self._report(await self._reload())
+            self._report(await self._reload() or _staleness(tick))
+            self.unpriced = MappingProxyType(dict.fromkeys(unpriced, "had none where the tick was made"))
             for ticker in tick.prices:
                 if not self._has_column(ticker):
                     self._admit_column(ticker)
@@ -320,6 +321,10 @@ class PriceBook:
                 "no price for %s", "; ".join(f"{t} ({reason})" for t, reason in list(news.items())[:20])
             )
         self.unpriced = MappingProxyType(dict(unpriced))
+
+
+def _staleness(adopted: Tick) -> PriceSourceError | None:
+    return PriceSourceError("the source failed where the tick was made") if adopted.stale else None
 
 
 def _with_columns(bars: Bars, columns: Mapping[str, npt.NDArray[np.float64]]) -> Bars:

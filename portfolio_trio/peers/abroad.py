@@ -43,6 +43,8 @@ class Abroad:
 
     def follow(self, run_id: int, ticker: str, version: int, owner: str) -> Run | None:
         """Take a new run as the open one, if it is not outdated; return the one that is over by it."""
+        if run_id <= self.newest:
+            return None
         before = self.end()
         self.newest = run_id
         if version >= self.version:

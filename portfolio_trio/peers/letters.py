@@ -51,19 +51,21 @@ class Letter(BaseModel):
 
     Attributes:
         sender: The worker that wrote it.
-        number: One higher for each letter of a sender to the same worker.
-        notes: May be none: then only the number matters.
+        number: Higher than that of every letter which the sender has written before, to whomever.
+        previous: The number of its last letter to the same worker; 0 where it knows of none.
+        notes: May be none: then only the numbers matter.
     """
 
     model_config = ConfigDict(frozen=True)
 
     sender: str
     number: int
+    previous: int
     notes: tuple[Note, ...] = ()
 
 
 class Arrivals:
-    """Which letter is due from whom; letters are numbered from 1."""
+    """Which letter was the last one, of whom."""
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
@@ -72,7 +74,7 @@ class Arrivals:
         """Take a letter; False where one before it is missing."""
         last = self._last.get(letter.sender, 0)
         self._last[letter.sender] = letter.number
-        return letter.number == last + 1
+        return letter.previous == last
 
     def forget(self, sender: str) -> None:
         """A worker has died."""

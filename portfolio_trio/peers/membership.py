@@ -19,6 +19,7 @@ from portfolio_trio.redis import Missed
 from portfolio_trio.store import (
     SWEPT,
     TICKS,
+    NotUpdater,
     OtherSource,
     SharedTick,
     StoreError,
@@ -80,7 +81,9 @@ class Exchange:
         self._workers = workers
         self._book = book
         self.dead: Sequence[str] = ()
-        """Workers that have died and may stand in documents."""
+        """Workers that have died and may stand in documents; every living worker has heard of it."""
+        self.ticked_at = 0.0
+        """When the newest tick was given to all, by Trio's clock."""
 
     async def publish(self, tick: Tick) -> None:
         """Give a tick to all workers.
@@ -97,6 +100,7 @@ class Exchange:
                 unpriced=tuple(self._book.unpriced),
             )
         )
+        self.ticked_at = trio.current_time()
 
     async def swept(self, tick: Tick, dead: Sequence[str]) -> None:
         """Say that every session is valued at the tick, and that no document names the dead any more.
@@ -143,10 +147,11 @@ class Membership:
         self._lease: trio.CancelScope | None = None
         self._lease_until = 0.0
         self._elected = trio.Event()
-        self._ticked_at = 0.0
+        self._beating = trio.CancelScope()
+        self._died_at: dict[str, float] = {}
         self._hinted = trio.Event()
-        self._swept: int | None = None
-        self._failing = False
+        self._swept = b""
+        self._failing: type[StoreError] | None = None
         self._followed = False
 
     @property
@@ -174,7 +179,7 @@ class Membership:
                 elif message.channel == TICKS.encode():
                     self._hinted.set()
                 elif message.channel == SWEPT.encode():
-                    self._swept = int(message.data)
+                    self._swept = message.data
                     self._hinted.set()
                 else:
                     self._listener.receive(message.data)
@@ -196,6 +201,8 @@ class Membership:
 
     async def retire(self) -> None:
         """Give up the lease, and what this worker may have left behind; bounded by `RETIRE_SECONDS`."""
+        # One more beat would bring it back to life.
+        self._beating.cancel()
         with trio.move_on_after(RETIRE_SECONDS, shield=True):
             try:
                 await self._workers.retire()
@@ -210,29 +217,32 @@ class Membership:
         return min(self._workers.ttl, self._workers.lease) / BEATS_PER_TTL
 
     async def _beat_for_ever(self) -> None:
-        while True:
-            await trio.sleep(self._beat_seconds)
-            asked = trio.current_time()
-            try:
-                beat = await self._workers.beat()
-            except OtherSource as error:
-                log.error("%s", error)  # noqa: TRY400 - the line says all there is to know
-            except StoreError as error:
-                if not self._failing:
-                    log.warning("the other workers cannot be reached: %s", error)
-                self._failing = True
-            else:
-                self._failing = False
-                self._take(beat, asked)
-                self._listener.mourn(beat.dead)
-                if not beat.known:
-                    log.warning("this worker was given up by the others; it reads every document anew")
-                    self._listener.miss()
-                if beat.tick_id is not None and beat.tick_id > self._book.current.tick_id:
-                    self._hinted.set()
+        with self._beating:
+            while True:
+                await trio.sleep(self._beat_seconds)
+                await self._beat()
+
+    async def _beat(self) -> None:
+        asked = trio.current_time()
+        try:
+            beat = await self._workers.beat()
+        except StoreError as error:
+            if type(error) is not self._failing:
+                complain = log.error if isinstance(error, OtherSource) else log.warning
+                complain("the other workers cannot be reached: %s", error)
+            self._failing = type(error)
+            return
+        self._failing = None
+        self._take(beat, asked)
+        self._listener.mourn(beat.dead)
+        if not beat.known:
+            log.warning("this worker was given up by the others; it reads every document anew")
+            self._listener.miss()
+        if beat.tick_id is not None and beat.tick_id > self._book.current.tick_id:
+            self._hinted.set()
 
     def _take(self, beat: Beat, asked: float) -> None:
-        self._exchange.dead = beat.dead
+        self._count(beat.dead)
         if beat.leads:
             # From before asking: the server's lease began later, and so ends later.
             self._lease_until = asked + self._workers.lease * (1 - MARGIN)
@@ -248,6 +258,14 @@ class Membership:
             if self._lease is not None:
                 self._lease.cancel()
 
+    def _count(self, dead: Sequence[str]) -> None:
+        """Let the dead be cleaned up after, and forgotten, once all who live have heard that they died."""
+        now = trio.current_time()
+        self._died_at = {name: self._died_at.get(name, now) for name in dead}
+        # Within that time everybody beats, or is given up and reads every document anew.
+        heard = now - self._workers.ttl
+        self._exchange.dead = [name for name, died_at in self._died_at.items() if died_at <= heard]
+
     # --- leading ---
 
     async def _lead_when_elected(self) -> None:
@@ -255,17 +273,16 @@ class Membership:
             await self._elected.wait()
             self._elected = trio.Event()
             with trio.CancelScope(deadline=self._lease_until) as self._lease:
-                await self._updater.run(self._ticked_at + self._interval)
+                await self._updater.run(self._exchange.ticked_at + self._interval)
             self._lease = None
             log.warning("the lease of the market is over; another worker may update it")
 
     async def _share(self) -> bool:
-        """Give this worker's first tick to all; False where a newer one is there, by another's clock."""
+        """Give this worker's first tick to all; False where it may not, or a newer one is there."""
         try:
             await self._book.share(self._exchange.publish)
-        except TickStale:
+        except (NotUpdater, TickStale):
             return False
-        self._ticked_at = trio.current_time()
         return True
 
     # --- following ---
@@ -276,8 +293,8 @@ class Membership:
             self._hinted = trio.Event()
             try:
                 await self._adopt()
-                if self._swept is not None and self._swept == self._book.current.tick_id:
-                    self._swept = None
+                if self._swept == b"%d" % self._book.current.tick_id:
+                    self._swept = b""
                     await self._audience.swept(self._book.current)
             except StoreUnavailable:
                 # The connection heals itself; then a beat shows which tick is the newest.
@@ -292,6 +309,6 @@ class Membership:
             return False
         tick = Tick(shared.tick_id, shared.as_of, shared.prices, shared.stale)
         if await self._book.adopt(tick, unpriced=shared.unpriced):
-            self._ticked_at = trio.current_time()
+            self._exchange.ticked_at = trio.current_time()
             self._audience.ticked(self._book.current)
         return True

@@ -50,6 +50,7 @@ class Relay:
         self._store = store
         self._arrivals = Arrivals()
         self._waiting: dict[str, deque[tuple[str, Note]]] = {}
+        self._leaving: set[str] = set()
         self._nursery: trio.Nursery
         self._look = trio.Event()
 
@@ -87,6 +88,7 @@ class Relay:
         names = frozenset(dead)
         for worker in names:
             self._arrivals.forget(worker)
+            self._hub.forget(worker)
         for room in self._hub.rooms if names else ():
             if room.abroad.run is not None and room.abroad.owner in names:
                 run = room.abroad.end()
@@ -112,7 +114,9 @@ class Relay:
         session_id = note.session_id
         if self._hub.room(session_id) is None:
             # The document names this worker still, or again.
-            self._nursery.start_soon(self._quietly_leave, session_id)
+            if session_id not in self._leaving:
+                self._leaving.add(session_id)
+                self._nursery.start_soon(self._quietly_leave, session_id)
             return
         waiting = self._waiting.get(session_id)
         if waiting is not None:
@@ -271,3 +275,5 @@ class Relay:
             await self.leave(session_id)
         except StoreError as error:
             log.info("session %s still names this worker: %s", session_id, error)
+        finally:
+            self._leaving.discard(session_id)

@@ -23,7 +23,7 @@ from portfolio_trio.store.models import Portfolio, RunEnd, Valued
 from portfolio_trio.store.scripts import script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pydantic import JsonValue
 
@@ -303,7 +303,6 @@ class PortfolioStore:
         tick: Tick,
         *,
         price_lookup: PriceLookup | None = None,
-        on_revalued: Callable[[Sequence[Revaluation]], None] | None = None,
         dead: Sequence[str] = (),
     ) -> SweepReport:
         """Bring the total of every session to ``tick``.
@@ -314,13 +313,12 @@ class PortfolioStore:
         Args:
             tick: The prices.
             price_lookup: Asked for names that the tick lacks.
-            on_revalued: Called with the outcomes of each window as it is done; must not raise or block.
             dead: Workers that have died: runs of theirs are over, and their sockets are gone.
 
         Returns:
             Counts by outcome. A key that is no session document is reported there and left as it is.
         """
-        return await Sweep(self._client, Prices(tick, price_lookup), on_revalued, dead).run()
+        return await Sweep(self._client, Prices(tick, price_lookup), dead).run()
 
     async def get_results(
         self, session_id: str, *, ticker: str | None = None, limit: int | None = None

@@ -14,7 +14,7 @@ from portfolio_trio.store.models import Revaluation, SweepReport
 from portfolio_trio.store.scripts import script
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
     from portfolio_trio.redis import RedisClient
     from portfolio_trio.store._prices import Prices
@@ -88,17 +88,10 @@ class Revaluer:
 class Sweep:
     """All sessions at one tick."""
 
-    def __init__(
-        self,
-        client: RedisClient,
-        prices: Prices,
-        on_revalued: Callable[[Sequence[Revaluation]], None] | None,
-        dead: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, client: RedisClient, prices: Prices, dead: Sequence[str] = ()) -> None:
         self._client = client
         self._revaluer = Revaluer(client, prices, dead)
         self._tick_id = prices.tick_id
-        self._on_revalued = on_revalued
         self._counts: Counter[Outcome] = Counter()
         self._unpriced: dict[str, None] = {}
         self._examples: list[Revaluation] = []
@@ -115,14 +108,8 @@ class Sweep:
             async with aclosing(pages):
                 async for page in pages:
                     for window in self._revaluer.windows(self._sessions(page)):
-                        await self._revalue(window)
+                        self._note(await self._revaluer.revalue(window))
         return SweepReport(self._tick_id, dict(self._counts), tuple(self._unpriced), tuple(self._examples))
-
-    async def _revalue(self, window: Sequence[str]) -> None:
-        outcomes = await self._revaluer.revalue(window)
-        self._note(outcomes)
-        if self._on_revalued is not None:
-            self._on_revalued(outcomes)
 
     def _sessions(self, page: Sequence[bytes]) -> list[str]:
         sessions = []

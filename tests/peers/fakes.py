@@ -1,0 +1,230 @@
+"""A session's documents and sockets, in memory, for the peers' tests."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+from typing_extensions import override
+
+from portfolio_trio.hub import Hub, Viewer
+from portfolio_trio.peers.letters import Letter, Note
+from portfolio_trio.peers.relay import Relay
+from portfolio_trio.protocol.messages import AnalysisCancelled
+from portfolio_trio.store import CurrentAnalysis, Portfolio, SessionMissing, StoreUnavailable, Valued
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from portfolio_trio.hub import Room
+    from portfolio_trio.peers.letters import Kind
+    from portfolio_trio.slot import EndReason, Run
+
+AT = "2026-11-18T11:06:40.000Z"
+ME = "me"
+
+
+def current(run_id: int, *, worker: str = "two", version: int = 1, ticker: str = "AAPL") -> CurrentAnalysis:
+    return CurrentAnalysis(ticker, AT, run_id, version, tick_id=1, recorded=0, worker=worker)
+
+
+class FakeStore:
+    """Documents; each call notes itself, waits where `gate` says so, and fails while `away`."""
+
+    worker = ME
+
+    def __init__(self, *session_ids: str) -> None:
+        self.documents = {name: document(name) for name in session_ids}
+        self.attached: dict[str, set[str]] = {name: set() for name in session_ids}
+        self.calls: list[tuple[str, str]] = []
+        self.finished: list[tuple[str, int]] = []
+        self.away = False
+        self.gate: trio.Event | None = None
+
+    async def attach(self, session_id: str) -> Portfolio:
+        await self._serve("attach", session_id)
+        self.attached[session_id].add(ME)
+        return self.documents[session_id]
+
+    async def leave_session(self, session_id: str) -> None:
+        await self._serve("leave", session_id)
+        self.attached[session_id].discard(ME)
+
+    async def finish_analysis(self, session_id: str, *, run_id: int) -> None:
+        await self._serve("finish", session_id)
+        self.finished.append((session_id, run_id))
+
+    def change(self, session_id: str, **fields: Any) -> Portfolio:
+        self.documents[session_id] = replace(self.documents[session_id], **fields)
+        return self.documents[session_id]
+
+    def counted(self, what: str) -> int:
+        return [call for call, _ in self.calls].count(what)
+
+    async def _serve(self, what: str, session_id: str) -> None:
+        self.calls.append((what, session_id))
+        await trio.lowlevel.checkpoint()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.away:
+            raise StoreUnavailable("away", sent=False)
+        if session_id not in self.documents:
+            raise SessionMissing(session_id)
+
+
+def document(session_id: str, **fields: Any) -> Portfolio:
+    shares = {"AAPL": 1.0}
+    whole = Portfolio(session_id, shares, 1, 100.0, Valued(1, AT), current_analysis=None, others=("two",))
+    return replace(whole, **fields)
+
+
+class FakeViewer(Viewer):
+    """A socket with at most one run."""
+
+    def __init__(self) -> None:
+        self.frames: list[str] = []
+        self.dropped: list[int | None] = []
+        self.renewed: list[int] = []
+        self.run_id: int | None = None
+        self.cleared = 0
+        self.busy: trio.Event | None = None
+        """Ending a run waits for this."""
+
+    @property
+    def seen(self) -> list[str]:
+        """What was seen: plain texts as they are, messages as their type, run and reason."""
+        return [shown(frame) for frame in self.frames]
+
+    @override
+    def see(self, event: str, run: Run | None = None) -> None:
+        self.frames.append(event)
+
+    @override
+    def see_latest(self, event: str) -> None:
+        self.frames.append(event)
+
+    @property
+    @override
+    def sees_events(self) -> bool:
+        return True
+
+    @property
+    @override
+    def running(self) -> int | None:
+        return self.run_id
+
+    @override
+    def drop(self, run: Run) -> None:
+        self.dropped.append(run.run_id)
+
+    @override
+    def reprice(self, prices: Mapping[str, float]) -> None:
+        raise AssertionError("no tick here")
+
+    @override
+    def restart_run(self) -> None:
+        raise AssertionError("no edit here")
+
+    @override
+    async def stop_run(
+        self, reason: EndReason, *, answered: Viewer | None = None
+    ) -> AnalysisCancelled | None:
+        raise AssertionError("ended by number only")
+
+    @override
+    async def clear_run(self) -> None:
+        self.cleared += 1
+
+    @override
+    async def supersede_run(self, run_id: int) -> None:
+        if self.busy is not None:
+            await self.busy.wait()
+        if self.run_id is not None and self.run_id < run_id:
+            self.frames.append(f"superseded by {run_id}")
+            self.run_id = None
+
+    @override
+    async def cancel_run(self, run_id: int) -> AnalysisCancelled | None:
+        if self.run_id != run_id:
+            return None
+        self.run_id = None
+        return AnalysisCancelled(ticker="AAPL", run_id=run_id, reason="cancelled")
+
+    @override
+    def renew_run(self, version: int) -> None:
+        self.renewed.append(version)
+
+
+def shown(frame: str) -> str:
+    if not frame.startswith("{"):
+        return frame
+    message = json.loads(frame)
+    parts = (message["type"], message.get("run_id"), message.get("reason"), message.get("version"))
+    return " ".join(str(part) for part in parts if part is not None)
+
+
+class FakePost:
+    """Keeps what is told."""
+
+    me = ME
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Note]] = []
+        self.forgotten: list[str] = []
+
+    def tell(self, others: Iterable[str], note: Note) -> None:
+        self.told += [(other, note) for other in others]
+
+    def forget(self, worker: str) -> None:
+        self.forgotten.append(worker)
+
+
+class World:
+    """One worker's relay, hub, store and post, and letters from worker ``two``."""
+
+    def __init__(self, *session_ids: str) -> None:
+        self.store = FakeStore(*session_ids)
+        self.post = FakePost()
+        self.hub = Hub(self.post)
+        # It stands for the documents, of which a relay asks no more than that.
+        self.relay = Relay(self.hub, self.store)  # type: ignore[arg-type] # see above
+        self._number = 0
+
+    @asynccontextmanager
+    async def seat(self, session_id: str) -> AsyncIterator[tuple[Room, FakeViewer]]:
+        """A socket that has been greeted, for the length of the block."""
+        viewer = FakeViewer()
+        with self.hub.join(session_id, viewer) as room:
+            room.enter(await self.store.attach(session_id))
+            self.store.calls.clear()
+            yield room, viewer
+
+    def letter(self, *notes: Note, skip: int = 0) -> None:
+        previous = self._number + skip
+        self._number = previous + 1
+        letter = Letter(sender="two", number=self._number, previous=previous, notes=notes)
+        self.relay.receive(letter.model_dump_json().encode())
+
+
+@asynccontextmanager
+async def opened(*session_ids: str) -> AsyncIterator[World]:
+    world = World(*session_ids)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.relay.run)
+        yield world
+        await wait_all_tasks_blocked()
+        assert not world.relay._waiting
+        nursery.cancel_scope.cancel()
+
+
+def note(kind: Kind, run_id: int | None = None, *, session_id: str = "s", **fields: Any) -> Note:
+    """A note whose message is a plain text."""
+    if kind == "claim":
+        fields = {"version": 1, "ticker": "AAPL", **fields}
+    elif kind not in {"cancel", "look"}:
+        fields = {"frame": f"<{kind} {run_id}>", **fields}
+    return Note(session_id=session_id, kind=kind, run_id=run_id, **fields)
