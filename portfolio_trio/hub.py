@@ -111,12 +111,13 @@ class Room:
         attached: The document names this worker among those that have sockets of the session.
     """
 
-    def __init__(self, session_id: str, teller: Teller) -> None:
+    def __init__(self, session_id: str, teller: Teller, shown: trio.lowlevel.ParkingLot) -> None:
         self.session_id = session_id
         self.turn = trio.StrictFIFOLock()
         self.abroad = Abroad()
         self.attached = False
         self._teller = teller
+        self._shown = shown
         # In the order in which they came, so that events leave in the same order each time.
         self._viewers: dict[Viewer, None] = {}
 
@@ -138,6 +139,12 @@ class Room:
         """Let every socket of this worker see an event."""
         for viewer in self._viewers:
             viewer.see(event, run)
+        self._shown.unpark_all()
+
+    async def calm(self) -> None:
+        """Wait until no run is open on another worker, as far as is known."""
+        while self.abroad.run is not None:
+            await self._shown.park()
 
     def publish_latest(self, event: str) -> None:
         """Let every socket see an event that replaces the one before."""
@@ -300,13 +307,15 @@ class Hub:
     def __init__(self, teller: Teller) -> None:
         self._teller = teller
         self._rooms: dict[str, Room] = {}
+        # One for all rooms: only who drains waits here.
+        self._shown = trio.lowlevel.ParkingLot()
 
     @contextmanager
     def join(self, session_id: str, viewer: Viewer) -> Iterator[Room]:
         """Put a socket into its session's room for as long as the context lasts."""
         room = self._rooms.get(session_id)
         if room is None:
-            room = self._rooms[session_id] = Room(session_id, self._teller)
+            room = self._rooms[session_id] = Room(session_id, self._teller, self._shown)
         room._viewers[viewer] = None  # noqa: SLF001 - only the hub lets sockets in and out
         try:
             yield room

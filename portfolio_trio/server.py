@@ -39,7 +39,7 @@ from portfolio_trio.store import StoreError, Workers
 from portfolio_trio.ticks import TickFeed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from portfolio_trio.access import Places
     from portfolio_trio.http import Request, Upgrade, WebSocketTransport
@@ -53,6 +53,8 @@ log: Final = logging.getLogger(__name__)
 
 # What all sockets together get to say goodbye once nothing runs any more.
 GOODBYE_SECONDS: Final = 8.0
+# What the ends of runs on other workers, cancelled at the same moment, get to arrive.
+PEERS_SECONDS: Final = 3.0
 
 
 class Server:
@@ -106,12 +108,22 @@ class Server:
                 await session.idle()
         if limit.cancelled_caught:
             log.warning("analyses still ran when the drain was over; they are cancelled")
+            await self._halt(sessions)
         with trio.move_on_after(GOODBYE_SECONDS):
             async with trio.open_nursery() as nursery:
                 for session in sessions:
                     nursery.start_soon(session.depart)
             if self._sessions:
                 await self._emptied.wait()
+
+    async def _halt(self, sessions: Sequence[Session]) -> None:
+        """Cancel what runs; workers that drain together tell each other's viewers."""
+        with trio.move_on_after(PEERS_SECONDS):
+            async with trio.open_nursery() as nursery:
+                for session in sessions:
+                    nursery.start_soon(session.halt)
+            for session in sessions:
+                await session.idle()
 
     async def _welcome(self, upgrade: Upgrade) -> None:
         if self._draining:

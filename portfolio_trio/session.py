@@ -132,12 +132,17 @@ class Session:
         self._requests.draining = True
 
     async def idle(self) -> None:
-        """Wait until no analysis runs here."""
+        """Wait until no analysis runs here, nor one elsewhere whose end the client would miss."""
         await self._runner.idle()
+        if self.sees_events:
+            await self._room.calm()
+
+    async def halt(self) -> None:
+        """Cancel what runs, and tell so."""
+        await self._runner.stop(EndReason.DRAINING)
 
     async def depart(self) -> None:
-        """Cancel what runs, let the last words leave, then end the connection with 1001."""
-        await self._runner.stop(EndReason.DRAINING)
+        """Let the last words leave, then end the connection with 1001."""
         with trio.move_on_after(LAST_WORDS_SECONDS):
             await self._outbox.empty()
         retry_after = self._services.draw_retry_after()

@@ -393,3 +393,34 @@ async def test_a_store_that_is_away_for_a_while_costs_no_member(
         ticks = [house.server.services.book.current for house in (one, two)]
         assert ticks[0].tick_id == ticks[1].tick_id
         assert caplog.text.count("the other workers cannot be reached") == 2
+
+
+async def test_servers_that_drain_together_tell_each_others_viewers(autojump_clock: MockClock) -> None:
+    async with two_houses(metric_delay_seconds=Delay(50, 60), drain_seconds=5) as (one, two):
+        runner, viewer = await viewer_of(one), await viewer_of(two)
+        await runner.send("analyze", ticker="AAPL")
+        await viewer.until("analysis_started")
+        async with trio.open_nursery() as nursery:
+            for house in (one, two):
+                nursery.start_soon(house.server.drain)
+            told = (await viewer.until("analysis_cancelled"))[-1]
+            assert (told["run_id"], told["reason"]) == (1, "draining")
+            assert await viewer.closed() == 1001
+            assert (await runner.until("analysis_cancelled"))[-1]["run_id"] == 1
+            assert await runner.closed() == 1001
+
+
+async def test_a_server_that_drains_alone_waits_for_a_run_elsewhere_no_longer_than_for_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    async with two_houses(metric_delay_seconds=SLOW, drain_seconds=1) as (one, two):
+        runner, viewer = await viewer_of(one), await viewer_of(two)
+        await runner.send("analyze", ticker="AAPL")
+        await viewer.until("analysis_started")
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(two.server.drain)
+            assert await viewer.closed() == 1001
+        assert trio.current_time() - began < 1 + 4
+        # What runs goes on.
+        assert (await runner.until("analysis_completed"))[-1]["run_id"] == 1

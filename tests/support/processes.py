@@ -1,26 +1,40 @@
-"""``portfolio-trio serve --workers N`` as a tree of processes."""
+"""``portfolio-trio serve`` as processes, and ways into them for real sockets."""
 
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+import redis
+import trio
+from trio_websocket import wrap_client_stream
 from websockets.sync.client import ClientConnection, connect
 
+from portfolio_trio.protocol.messages import SUBPROTOCOL
+from tests.support.house import Client, Frame
+from tests.support.redis_servers import Server, path_binary, private_server
+
 PATIENCE = 30
+STORY_SECONDS = 60
+WORKERS, TICK = "portfolio-workers:{market}", "portfolio-tick:{market}"
+FOR_EVER = ("--metric-delay-seconds", "600")
+QUICK = ("--metric-delay-seconds", "0,0.2")
 COMMAND = (sys.executable, "-m", "portfolio_trio", "serve", "--port", "0")
 
 
 class Tree:
-    """A supervisor and its workers; what they log is read as it comes."""
+    """A supervisor and its workers, or one server alone; what they log is read as it comes."""
 
     def __init__(self, *flags: str, environment: dict[str, str]) -> None:
         self.supervisor = subprocess.Popen(
@@ -104,3 +118,139 @@ def serving_with_workers(redis_url: str, *flags: str, workers: int = 2) -> Itera
         yield tree
     finally:
         tree.kill()
+
+
+@contextmanager
+def serving_alone(redis_url: str, *flags: str) -> Iterator[Tree]:
+    """A server that is one process; it serves, and does not outlive the block."""
+    tree = Tree(*flags, environment={"PORTFOLIO_REDIS_URL": redis_url})
+    try:
+        tree.wait_for(r"serving ws://")
+        yield tree
+    finally:
+        tree.kill()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The Redis that processes share, seen from the side."""
+
+    nodes: Sequence[Server]
+
+    @property
+    def url(self) -> str:
+        if len(self.nodes) == 1:
+            return self.nodes[0].url
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def do(self, *command: str) -> bytes | None:
+        """Run a command where its key is."""
+        for node in self.nodes:
+            try:
+                reply: bytes | None = node.do(*command)
+            except redis.ResponseError as error:
+                if not str(error).startswith("MOVED"):
+                    raise
+            else:
+                return reply
+        raise AssertionError(f"no node has the key of {command}")
+
+    def document(self, session_id: str) -> Frame:
+        (found,) = json.loads(self.do("JSON.GET", f"portfolio:{{{session_id}}}", "$") or b"[null]")
+        document: Frame = found or {}
+        return document
+
+    @property
+    def leader(self) -> str:
+        """The worker that holds the lease of the market, or held it last."""
+        return (self.do("HGET", WORKERS, "updater") or b"").decode()
+
+    @property
+    def tick_id(self) -> int:
+        return int(self.do("HGET", TICK, "tick_id") or 0)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two servers of one process each; the first one leads at first, and its metrics take for ever."""
+
+    shared: Shared
+    servers: tuple[Tree, Tree]
+
+
+@contextmanager
+def lasting_redis() -> Iterator[Shared]:
+    """A Redis with JSON that keeps what it has acknowledged, over a kill -9, too."""
+    with private_server(json_binary(), "--appendonly", "yes", "--appendfsync", "always") as server:
+        want_json(server)
+        yield Shared([server])
+
+
+def json_binary() -> str:
+    """A server on the PATH, for a test that is skipped without one."""
+    binary = path_binary()
+    if binary is None:
+        pytest.skip("no Redis with JSON: put one on the PATH")
+    return binary
+
+
+def want_json(server: Server) -> None:
+    """Skip the test where a server has no JSON."""
+    if b"json" not in repr(server.do("MODULE LIST")).lower().encode():
+        pytest.skip("the Redis on the PATH has no JSON")
+
+
+@contextmanager
+def two_processes(shared: Shared, *flags: str) -> Iterator[Pair]:
+    """Two servers for the length of the block."""
+    with (
+        serving_alone(shared.url, *FOR_EVER, *flags) as one,
+        serving_alone(shared.url, *QUICK, *flags) as two,
+    ):
+        yield Pair(shared, (one, two))
+
+
+class Door:
+    """Where one server lets sockets in, and who takes care of them."""
+
+    def __init__(self, port: int, nursery: trio.Nursery) -> None:
+        self._port = port
+        self._nursery = nursery
+        self._streams: list[trio.SocketStream] = []
+
+    async def connect(self, session_id: str, *, events: bool = False) -> Client:
+        """Open a socket; with ``events`` it speaks the subprotocol."""
+        stream = await trio.open_tcp_stream("127.0.0.1", self._port)
+        self._streams.append(stream)
+        socket = await wrap_client_stream(
+            self._nursery,
+            stream,
+            "127.0.0.1",
+            f"/ws/{session_id}",
+            subprotocols=[SUBPROTOCOL] if events else None,
+        )
+        return Client(socket, stream)
+
+    async def view(self, session_id: str) -> Client:
+        """Open a socket that gets the session's events, and has got its state."""
+        viewer = await self.connect(session_id, events=True)
+        assert (await viewer.receive())["type"] == "portfolio"
+        return viewer
+
+    def close(self) -> None:
+        """Close every socket without a word."""
+        for stream in self._streams:
+            stream.socket.close()
+
+
+@asynccontextmanager
+async def open_doors(*servers: Tree) -> AsyncIterator[list[Door]]:
+    """The ways into some servers; the block has to end within `STORY_SECONDS`."""
+    with trio.fail_after(STORY_SECONDS):
+        with ExitStack() as stack:
+            async with trio.open_nursery() as nursery:
+                doors = [Door(server.port, nursery) for server in servers]
+                for door in doors:
+                    stack.callback(door.close)
+                yield doors
+                nursery.cancel_scope.cancel()

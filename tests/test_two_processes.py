@@ -1,0 +1,274 @@
+"""Two server processes on one Redis: the stories of two servers with nothing shared but what a site has.
+
+Real processes, hence real time: every wait is for something that happens, bounded, and none is a sleep. The
+metrics of one of the two take for ever: what ends its runs is word from the other one, and never a result
+that was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import count
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed
+
+from tests.support.house import METRICS, Client, Frame, results
+from tests.support.processes import (
+    FOR_EVER,
+    Door,
+    Pair,
+    Shared,
+    Tree,
+    json_binary,
+    lasting_redis,
+    open_doors,
+    serving_with_workers,
+    two_processes,
+    want_json,
+)
+from tests.support.redis_servers import private_cluster
+
+pytestmark = pytest.mark.trio
+
+# No tick starts a run again: what happens is what a test does.
+CALM = ("--freshness-tolerance", "1000")
+TICKING = (*CALM, "--market-update-interval-seconds", "0.5")
+TICKS_IN_COMMON = 3
+LOOKS = 3
+RUN_ENDS = {"analysis_completed", "analysis_cancelled", "analysis_failed"}
+
+session_ids = (f"s{number}" for number in count())
+
+
+@pytest.fixture
+def redis() -> Iterator[Shared]:
+    with lasting_redis() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def redis_pair() -> Iterator[Pair]:
+    with lasting_redis() as shared, two_processes(shared, *TICKING) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def cluster_pair() -> Iterator[Pair]:
+    with private_cluster(json_binary()) as nodes:
+        want_json(nodes[0])
+        with two_processes(Shared(nodes), *TICKING) as pair:
+            yield pair
+
+
+@pytest.fixture(params=["redis_pair", "cluster_pair"])
+def pair(request: pytest.FixtureRequest) -> Pair:
+    found: Pair = request.getfixturevalue(request.param)
+    return found
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Ask again until something holds; the block's own deadline bounds it."""
+    while not holds():  # noqa: ASYNC110 - the other side is another process
+        await trio.sleep(0.02)
+
+
+async def events_until(viewer: Client, kind: str) -> list[Frame]:
+    """The sequence of events up to and with the first of one kind; what ticks bring is no part of it."""
+    return [frame for frame in await viewer.until(kind) if frame["type"] != "portfolio_update"]
+
+
+async def next_update(viewer: Client) -> Frame:
+    return (await viewer.until("portfolio_update"))[-1]
+
+
+async def nothing_more(client: Client) -> None:
+    """Nothing had been sent to a socket: the answer to its next request comes first."""
+    assert (await client.ask("get_portfolio", id="nothing more")).get("id") == "nothing more"
+
+
+def assert_in_order(frames: Sequence[Frame], current: int | None = None) -> None:
+    """Runs follow each other: nothing of one before its start, after its end, or inside another."""
+    for frame in frames:
+        kind, run_id = frame["type"], frame.get("run_id")
+        if kind == "analysis_started":
+            assert current is None, f"run {run_id} started inside run {current}"
+            current = run_id
+        elif kind in {"analysis_result", "metric_error"}:
+            assert run_id == current, f"a result of run {run_id} inside run {current}"
+        elif kind in RUN_ENDS:
+            assert run_id == current, f"an end of run {run_id} inside run {current}"
+            current = None
+
+
+# --- the stories, each of which any two servers have to tell ---
+
+
+async def the_newest_analyze_wins(shared: Shared, here: Door, there: Door) -> None:
+    session_id = next(session_ids)
+    viewers = [await here.view(session_id), await there.view(session_id)]
+    loser, winner = await here.connect(session_id), await there.connect(session_id)
+    await loser.send("analyze", ticker="AAPL", id=1)
+    for viewer in viewers:
+        assert (await events_until(viewer, "analysis_started"))[-1]["run_id"] == 1
+    await winner.send("analyze", ticker="MSFT", id=2)
+    told = await loser.receive()
+    assert (told["type"], told["code"], told["id"]) == ("error", "superseded", 1)
+    assert {ticker for ticker, _ in results(await winner.take(len(METRICS)))} == {"MSFT"}
+    for viewer in viewers:
+        frames = await events_until(viewer, "analysis_completed")
+        assert_in_order(frames, current=1)
+        assert [f["reason"] for f in frames if f["type"] == "analysis_cancelled"] == ["superseded"]
+        assert frames[-1]["run_id"] == 2
+    await nothing_more(loser)
+    document = shared.document(session_id)
+    assert document["current_analysis"] is None
+    assert {result["ticker"] for result in document["analysis_results"]} == {"MSFT"}
+
+
+async def viewers_of_both_see_the_same(shared: Shared, here: Door, there: Door) -> None:
+    session_id = next(session_ids)
+    viewers = [await here.view(session_id), await there.view(session_id)]
+    asker, other = await there.connect(session_id), await here.connect(session_id)
+
+    async def both_see(kind: str) -> list[Frame]:
+        seen = [await events_until(viewer, kind) for viewer in viewers]
+        assert seen[0] == seen[1]
+        assert_in_order(seen[0])
+        return seen[0]
+
+    await asker.send("analyze", ticker="AAPL")
+    seen = await both_see("analysis_completed")
+    assert [frame["run_id"] for frame in seen] == [1] * (len(METRICS) + 2)
+    assert seen[0]["type"] == "analysis_started"
+    await asker.take(len(METRICS))
+
+    await other.ask("trade", ticker="AAPL", shares=1)
+    (changed,) = await both_see("portfolio")
+    assert (changed["holdings"]["AAPL"], changed["version"]) == (101, 2)
+
+    await other.send("analyze", ticker="MSFT")
+    for viewer in viewers:
+        assert [frame["type"] for frame in await events_until(viewer, "analysis_started")] == [
+            "analysis_started"
+        ]
+    answer = await asker.ask("cancel", id="c")
+    assert (answer["type"], answer["run_id"], answer["id"]) == ("analysis_cancelled", 2, "c")
+    for viewer in viewers:
+        (told,) = await events_until(viewer, "analysis_cancelled")
+        assert (told["run_id"], told["reason"]) == (2, "cancelled")
+    await nothing_more(other)
+    assert shared.document(session_id)["current_analysis"] is None
+
+
+async def both_have_one_market(servers: Sequence[Tree], here: Door, there: Door) -> None:
+    session_id = next(session_ids)
+    viewers = [await here.view(session_id), await there.view(session_id)]
+    # A process that got no time for a second has lost its lease, and rightly so: one may look again.
+    for _ in range(LOOKS):
+        ticks = await ticks_of_both(viewers)
+        await until(partial(are_swept, ticks, servers))
+        if len([1 for swept in sweeps(servers) if swept & ticks]) == 1:
+            return
+    raise AssertionError("the market is updated by two")
+
+
+def are_swept(ticks: set[int], servers: Sequence[Tree]) -> bool:
+    return ticks <= set().union(*sweeps(servers))
+
+
+def sweeps(servers: Sequence[Tree]) -> list[set[int]]:
+    """The ticks at which each server says that it has valued all sessions."""
+    return [set(map(int, server.logged(r"sweep of tick (\d+)"))) for server in servers]
+
+
+async def ticks_of_both(viewers: Sequence[Client]) -> set[int]:
+    """All ticks that viewers of the two processes get until they have had some in common, which are equal."""
+    seen: list[dict[int, Frame]] = [{}, {}]
+    while len(common := seen[0].keys() & seen[1].keys()) < TICKS_IN_COMMON:
+        for viewer, updates in zip(viewers, seen, strict=True):
+            update = await next_update(viewer)
+            assert update["tick_id"] > max(updates, default=0)
+            updates[update["tick_id"]] = update
+    assert [seen[0][tick_id] for tick_id in common] == [seen[1][tick_id] for tick_id in common]
+    return set(seen[0]) | set(seen[1])
+
+
+async def test_the_newest_analyze_wins_whichever_process_it_reached(pair: Pair) -> None:
+    async with open_doors(*pair.servers) as doors:
+        await the_newest_analyze_wins(pair.shared, *doors)
+
+
+async def test_viewers_of_both_processes_see_the_same(pair: Pair) -> None:
+    async with open_doors(*pair.servers) as doors:
+        await viewers_of_both_see_the_same(pair.shared, *doors)
+
+
+async def test_one_process_updates_the_market_of_both(pair: Pair) -> None:
+    async with open_doors(*pair.servers) as doors:
+        await both_have_one_market(pair.servers, *doors)
+
+
+# --- two workers behind one port ---
+
+
+async def one_socket_on_each(door: Door, shared: Shared, session_id: str) -> tuple[Client, Client]:
+    """Viewers of one session on two workers, of which nobody says who takes a connection."""
+    first = await door.view(session_id)
+    while True:
+        other = await door.view(session_id)
+        if len(shared.document(session_id)["attached"]) == 2:
+            return first, other
+        await other.socket.aclose()
+
+
+async def test_workers_on_one_port_are_one_server(redis: Shared) -> None:
+    with serving_with_workers(redis.url, *FOR_EVER, *TICKING, "--drain-seconds", "0.1") as tree:
+        async with open_doors(tree) as (door,):
+            viewers = await one_socket_on_each(door, redis, "s")
+            for run_id in range(1, 5):
+                asker = viewers[run_id % 2]
+                await asker.send("analyze", ticker=("AAPL", "MSFT")[run_id % 2])
+                for viewer in viewers:
+                    frames = await events_until(viewer, "analysis_started")
+                    assert_in_order(frames, current=run_id - 1 or None)
+                    assert frames[-1]["run_id"] == run_id
+                    ends = [(f["run_id"], f["reason"]) for f in frames[:-1]]
+                    assert ends == [(run_id - 1, "superseded")][: run_id - 1]
+
+            # An edit on one starts what runs on the other again.
+            await viewers[1].send("trade", ticker="AAPL", shares=1)
+            for viewer in viewers:
+                frames = await events_until(viewer, "analysis_started")
+                assert_in_order(frames, current=4)
+                assert (frames[-1]["run_id"], frames[-1]["version"]) == (5, 2)
+                assert sorted(f["type"] for f in frames[:-1]) == ["analysis_cancelled", "portfolio"]
+
+            updates = [await next_update(viewer) for viewer in viewers]
+            while updates[0]["tick_id"] != updates[1]["tick_id"]:
+                behind = min((0, 1), key=lambda each: updates[each]["tick_id"])
+                updates[behind] = await next_update(viewers[behind])
+            assert updates[0] == updates[1]
+
+            tree.supervisor.terminate()
+            # The worker on which nothing runs waits for the end that the other one tells it.
+            for viewer in viewers:
+                frames, code = await to_the_end(viewer)
+                ends = [(f["run_id"], f["reason"]) for f in frames if f["type"] in RUN_ENDS]
+                assert (ends, code) == ([(5, "draining")], 1001)
+        assert tree.wait_until_all_are_gone() == 0
+        document = redis.document("s")
+        assert (document["current_analysis"], document["attached"]) == (None, [])
+        assert not tree.logged("Traceback")
+
+
+async def to_the_end(client: Client) -> tuple[list[Frame], int]:
+    """What a socket still gets, and its close code."""
+    frames = []
+    while True:
+        try:
+            frames.append(await client.receive())
+        except ConnectionClosed as end:
+            return frames, -1 if end.reason is None else int(end.reason.code)
