@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # What a run may take beyond its time until its last answers are in; then what is missing is lost.
 GRACE_SECONDS = 10.0
 CONNECT_AT_ONCE = 64
+RESTED_COUNT = 50
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -105,12 +106,14 @@ async def analyze(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-async def round_trips(url: str, count: int) -> list[float]:
-    """How long ``get_portfolio`` takes, one at a time."""
+async def round_trips(url: str, count: int, rest: float = 0.0) -> list[float]:
+    """How long ``get_portfolio`` takes, one at a time, at once or each after a rest of so many seconds."""
     caller = Caller()
     await caller.connect(url.replace("{session}", new_session(0)))
     taken = []
     for _ in range(count):
+        if rest:
+            await asyncio.sleep(rest)
         began = time.perf_counter()
         await caller.ask(GET_PORTFOLIO)
         taken.append(time.perf_counter() - began)
@@ -121,9 +124,12 @@ async def round_trips(url: str, count: int) -> list[float]:
 async def switch(options: argparse.Namespace) -> dict[str, Any]:
     """Switches with metrics outstanding, and idle round trips before and after them."""
     clock = Clock()
+    # As long as the server rests between two switches.
+    rest = options.think / options.clients
     clients = [Switcher(clock, number, options.think) for number in range(options.clients)]
     await connect_all(clients, options.url)
     idle = await round_trips(options.url, options.count)
+    rested = await round_trips(options.url, RESTED_COUNT, rest)
     clock.start(options.warm_up, options.seconds)
     loop = asyncio.get_running_loop()
     for place, client in enumerate(clients):
@@ -132,6 +138,7 @@ async def switch(options: argparse.Namespace) -> dict[str, Any]:
     server_cpu, _ = await cpu_while(clock, options.pid)
     await asyncio.wait([client.done for client in clients], timeout=GRACE_SECONDS)
     idle += await round_trips(options.url, options.count)
+    rested += await round_trips(options.url, RESTED_COUNT, rest)
     latencies = [value for client in clients for value in client.latencies]
     for client in clients:
         client.close()
@@ -140,6 +147,7 @@ async def switch(options: argparse.Namespace) -> dict[str, Any]:
         "switches": len(latencies),
         **summary(latencies, "switch"),
         **summary(idle, "idle"),
+        **summary(rested, "rested"),
         "stale": sum(client.stale for client in clients),
         "server_busy": round(server_cpu / options.seconds, 3),
     }

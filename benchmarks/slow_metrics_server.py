@@ -17,6 +17,7 @@ from portfolio_trio.metrics import BUILT_IN
 from portfolio_trio.server import open_server
 from portfolio_trio.serving import listen
 from portfolio_trio.settings import Settings
+from portfolio_trio.worker import settle
 
 DELAYS = "2,5"
 
@@ -48,6 +49,8 @@ async def main(port: int, redis_url: str) -> None:
         trio.open_nursery() as nursery,
     ):
         await nursery.start(partial(listen, server, trio.CancelScope()))
+        # As a worker does: else full passes of the garbage collector make the slowest switches.
+        settle()
         await trio.sleep_forever()
 
 

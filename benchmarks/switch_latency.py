@@ -4,8 +4,10 @@
 
 The first metric of each run is there at once and four are outstanding when the client switches, after a
 random time below two seconds. The measure is a round trip (``get_portfolio``) on the same server, with the
-same sockets open, just before and after. A second run without think time shows the server under as many
-switches as it takes; there the clients wait for each other, which is no property of a switch.
+same sockets open, just before and after: one right behind the other (idle), and each after as long a rest as
+lies between two switches (rested). A core that has slept for milliseconds finds its caches cold, which a
+switch pays for and back-to-back round trips do not. A second run without think time shows the server under
+as many switches as it takes; there the clients wait for each other, which is no property of a switch.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ def _bars(rows: list[dict[str, Any]]) -> list[Bar]:
     bars = [
         Bar("p99 of a switch / median idle round trip", ratios(p99, idle), most=5),
         Bar("p50 / median idle round trip", ratios(values(OURS, calm, "switch_p50_ms"), idle)),
+        Bar("p99 / median rested round trip", ratios(p99, values(OURS, calm, "rested_p50_ms"))),
         Bar("p99 / p99 of the idle round trip", ratios(p99, values(OURS, calm, "idle_p99_ms"))),
         Bar("p99 of a switch / peer's", ratios(p99, values(TUNED, calm, "switch_p99_ms"))),
         Bar("stale results", tuple(row["stale"] for row in rows if row["server"] == OURS), most=0, unit=""),
@@ -70,9 +73,21 @@ def _bars(rows: list[dict[str, Any]]) -> list[Bar]:
 
 def show(figures: dict[str, Any]) -> None:
     """Print both tables."""
-    head = ("server", "clients", "switches/s", "p50 ms", "p99 ms", "idle p50", "idle p99", "stale", "busy")
+    head = (
+        "server",
+        "clients",
+        "switches/s",
+        "p50 ms",
+        "p99 ms",
+        "idle p50",
+        "idle p99",
+        "rested p50",
+        "stale",
+        "busy",
+    )
     keys = (
-        "per_s", "switch_p50_ms", "switch_p99_ms", "idle_p50_ms", "idle_p99_ms", "stale", "server_busy",
+        "per_s", "switch_p50_ms", "switch_p99_ms", "idle_p50_ms", "idle_p99_ms", "rested_p50_ms", "stale",
+        "server_busy",
     )  # fmt: skip
     rows = [[row["server"], row["kind"], *(row[key] for key in keys)] for row in figures["rows"]]
     print(table(head, rows))

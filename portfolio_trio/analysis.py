@@ -61,6 +61,12 @@ class Outlet(Protocol):
 
 
 _Ready = tuple[int, Outcome]
+# Place, metric and artificial delay of what is not there at once.
+_Later = tuple[int, "Metric", float]
+
+# Metrics that are computed in the run's own task hold up every other session; after so long these get a turn,
+# and the run can be cancelled.
+_TURN_SECONDS: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,24 +111,57 @@ class Analysis:
         """
         snapshot = await self._take_snapshot()
         self._outlet.started(self._announcement(snapshot))
-        metrics = tuple(self._services.metrics.values())
-        send, receive = trio.open_memory_channel[_Ready](len(metrics))
+        at_once, later = self._sorted_metrics()
+        if later:
+            results = await self._stream(snapshot, at_once, later)
+        else:
+            results = await self._hand_on(snapshot, await self._compute_at_once(at_once, snapshot), last=True)
+        await self._outlet.delivered()
+        return results, len(self._services.metrics) - results
+
+    def _sorted_metrics(self) -> tuple[list[Metric], list[_Later]]:
+        """Which metrics take microseconds, and which want a task of their own."""
+        at_once: list[Metric] = []
+        later: list[_Later] = []
+        for place, metric in enumerate(self._services.metrics.values()):
+            # Drawn here and not in the tasks, whose order Trio shuffles.
+            delay = self._services.draw_delay()
+            if delay or metric.heavy:
+                later.append((place, metric, delay))
+            else:
+                at_once.append(metric)
+        return at_once, later
+
+    async def _compute_at_once(self, metrics: Sequence[Metric], snapshot: _Snapshot) -> list[Outcome]:
+        """Compute metrics in the run's own task: a task for each would cost more than they do."""
+        outcomes: list[Outcome] = []
+        began = trio.current_time()
+        for metric in metrics:
+            if trio.current_time() - began > _TURN_SECONDS:
+                await trio.lowlevel.checkpoint()
+                began = trio.current_time()
+            outcomes.append(self._outcome(metric, snapshot, _attempt(metric, snapshot.inputs)))
+        return outcomes
+
+    async def _stream(self, snapshot: _Snapshot, at_once: Sequence[Metric], later: Sequence[_Later]) -> int:
+        """Start what takes its time, hand on the rest, then what comes of it; return how many results."""
+        send, receive = trio.open_memory_channel[_Ready](len(later))
         results, failure = 0, None
         async with trio.open_nursery() as nursery:
-            for place, metric in enumerate(metrics):
-                # Drawn here and not in the tasks, whose order Trio shuffles.
-                delay = self._services.draw_delay()
+            for place, metric, delay in later:
                 nursery.start_soon(self._compute, place, metric, delay, snapshot, send)
             try:
-                results = await self._record_all(snapshot, receive)
+                if at_once:
+                    outcomes = await self._compute_at_once(at_once, snapshot)
+                    results = await self._hand_on(snapshot, outcomes, last=False)
+                results += await self._record_all(snapshot, receive, len(later))
             except StoreError as error:
                 # Raised outside the nursery, so that it comes alone and not in a group.
                 failure = error
                 nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        await self._outlet.delivered()
-        return results, len(metrics) - results
+        return results
 
     async def _take_snapshot(self) -> _Snapshot:
         # Behind the shield it would be too late.
@@ -173,23 +212,20 @@ class Analysis:
         """One metric task; the channel has room for all of them."""
         if delay:
             await trio.sleep(delay)
-        try:
-            if metric.heavy:
-                result = await trio.to_thread.run_sync(
-                    compute,
-                    metric,
-                    snapshot.inputs,
-                    abandon_on_cancel=True,
-                    limiter=self._services.heavy,
-                )
-            else:
-                result = compute(metric, snapshot.inputs)
-        except MetricError as error:
-            if error.__cause__ is not None:
-                log.exception("metric %s failed", metric.name, exc_info=error.__cause__)
-            send.send_nowait((place, self._failure(metric, snapshot, error)))
+        if metric.heavy:
+            computed = await trio.to_thread.run_sync(
+                _attempt, metric, snapshot.inputs, abandon_on_cancel=True, limiter=self._services.heavy
+            )
         else:
-            send.send_nowait((place, self._result(metric, snapshot, result)))
+            computed = _attempt(metric, snapshot.inputs)
+        send.send_nowait((place, self._outcome(metric, snapshot, computed)))
+
+    def _outcome(self, metric: Metric, snapshot: _Snapshot, computed: Result | MetricError) -> Outcome:
+        if isinstance(computed, MetricError):
+            if computed.__cause__ is not None:
+                log.error("metric %s failed", metric.name, exc_info=computed.__cause__)
+            return self._failure(metric, snapshot, computed)
+        return self._result(metric, snapshot, computed)
 
     def _result(self, metric: Metric, snapshot: _Snapshot, result: Result) -> AnalysisResult:
         return AnalysisResult(
@@ -217,9 +253,10 @@ class Analysis:
             run_id=snapshot.start.run_id,
         )
 
-    async def _record_all(self, snapshot: _Snapshot, receive: trio.MemoryReceiveChannel[_Ready]) -> int:
-        """Record and hand on what the metric tasks give, until all have; return the number of results."""
-        waiting = len(self._services.metrics)
+    async def _record_all(
+        self, snapshot: _Snapshot, receive: trio.MemoryReceiveChannel[_Ready], waiting: int
+    ) -> int:
+        """Hand on what so many metric tasks give, until all have; return the number of results."""
         results = 0
         while waiting:
             batch = [await receive.receive()]
@@ -228,8 +265,13 @@ class Analysis:
                 batch.append(receive.receive_nowait())
             waiting -= len(batch)
             outcomes = [outcome for _, outcome in sorted(batch, key=itemgetter(0))]
-            results += await self._record(snapshot, outcomes, last=not waiting)
-            self._outlet.deliver(outcomes)
+            results += await self._hand_on(snapshot, outcomes, last=not waiting)
+        return results
+
+    async def _hand_on(self, snapshot: _Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
+        """Record outcomes, then queue them; return the number of results."""
+        results = await self._record(snapshot, outcomes, last=last)
+        self._outlet.deliver(outcomes)
         return results
 
     async def _record(self, snapshot: _Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
@@ -251,3 +293,10 @@ class Analysis:
         if last:
             self.run_id = None
         return len(records)
+
+
+def _attempt(metric: Metric, inputs: AnalysisInputs) -> Result | MetricError:
+    try:
+        return compute(metric, inputs)
+    except MetricError as error:
+        return error

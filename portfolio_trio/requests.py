@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from portfolio_trio.failures import explain
+from portfolio_trio.locks import Holding
 from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
@@ -107,7 +108,7 @@ class Requests:
         if self.draining:
             self._asker.answer(Error.of(ErrorCode.DRAINING, "the server is going away", id=request.id))
             return
-        async with self._room.turn:
+        async with Holding(self._room.turn):
             await self._room.stop_runs(EndReason.SUPERSEDED, but=self._asker)
             before = self._runner.slot.current
             await self._runner.stop(EndReason.SWITCHED)

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
+from math import floor
 
 
 def rfc3339(seconds: float) -> str:
     """Write seconds since the epoch as ``2026-11-22T09:30:00.125Z``."""
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"
+    whole = floor(seconds)
+    # Rounded to microseconds and then cut, as datetime does.
+    second, millisecond = divmod(whole * 1_000 + round((seconds - whole) * 1e6) // 1_000, 1_000)
+    return f"{_second(second)}.{millisecond:03}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    # A run writes seven times, and most of them fall into the same second.
+    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")

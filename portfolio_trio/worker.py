@@ -35,7 +35,7 @@ async def serve_alone(settings: Settings) -> None:
     """
     async with trio.open_nursery() as nursery:
         address = await nursery.start(serve, settings)
-        _settle()
+        settle()
         log.info("serving %s", shown_url(address))
         if settings.embedded:
             log.info("embedded engine: sessions live in this process and are gone when it ends")
@@ -57,7 +57,7 @@ async def serve_for_supervisor(settings: Settings, inherited: Sequence[int]) -> 
     async with supervisor, trio.open_nursery() as nursery:
         dismissed = partial(_hung_up, supervisor)
         await nursery.start(partial(serve, settings, listeners=listeners, dismissed=dismissed))
-        _settle()
+        settle()
         # A supervisor that is gone shows at the other end of the line, too.
         with suppress(trio.BrokenResourceError):
             await supervisor.send_all(b"\n")
@@ -76,7 +76,8 @@ async def _hung_up(supervisor: trio.SocketStream) -> None:
     log.warning("the supervisor is gone")
 
 
-def _settle() -> None:
+def settle() -> None:
+    """Tune the garbage collector of a server that is up: full passes are pauses for all its clients."""
     # What stands now stays to the end: looking through it again and again finds no garbage.
     gc.collect()
     gc.freeze()

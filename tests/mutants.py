@@ -72,8 +72,8 @@ MUTANTS = (
     Mutant(
         "the restart after a tick",
         "portfolio_trio/runner.py",
-        "            self.restart()\n",
-        "            pass\n",
+        "freshness_tolerance:\n            self.restart()\n",
+        "freshness_tolerance:\n            pass\n",
     ),
     Mutant(
         "the end of the other sockets' runs",
@@ -96,8 +96,8 @@ MUTANTS = (
     Mutant(
         "one at a time",
         "portfolio_trio/requests.py",
-        "        async with self._room.turn:\n            await self._room.stop_runs(EndReason.SUPERSEDED",
-        "        if True:\n            await self._room.stop_runs(EndReason.SUPERSEDED",
+        "        async with Holding(self._room.turn):\n            await self._room.stop_runs(",
+        "        if True:\n            await self._room.stop_runs(",
     ),
     Mutant(
         "the document's end of a run on disconnect",

@@ -155,7 +155,7 @@ async def test_a_worker_says_when_it_serves_and_ends_when_the_line_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The garbage collector of the tests stays as it is.
-    monkeypatch.setattr(worker, "_settle", lambda: None)
+    monkeypatch.setattr(worker, "settle", lambda: None)
     mine, its = socket.socketpair()
     listening = socket.create_server(("127.0.0.1", 0))
     address = listening.getsockname()

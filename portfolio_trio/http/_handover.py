@@ -7,6 +7,7 @@ import trio
 from typing_extensions import override
 
 from portfolio_trio.http._response import half_close, linger
+from portfolio_trio.locks import Holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +107,7 @@ class HandoverStream(trio.abc.Stream):
 
     async def send_frames(self, frames: bytes) -> None:
         """Send whole frames in one piece. Raises ClosedResourceError once a close frame was sent."""
-        async with self._turn:
+        async with Holding(self._turn):
             if self._closed or self.close_sent:
                 raise trio.ClosedResourceError
             await self._send(frames)
