@@ -12,13 +12,11 @@ from portfolio_trio.failures import explain
 from portfolio_trio.http import Response
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
 from portfolio_trio.store import MissingPrices, StoreError, TooManyHoldings
-from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
     from portfolio_trio.access import Gate
     from portfolio_trio.http import Request
     from portfolio_trio.services import Services
-    from portfolio_trio.store import Portfolio
 
 
 class NewSession(BaseModel):
@@ -79,23 +77,13 @@ class SessionRoute:
                 "Too many sessions at once; try again.",
                 retry_after=self._limit.wait_seconds,
             )
-        opened = await self._store(ask.session_id or new_session_id(), ask)
+        opened = await self._services.open_session(ask.session_id or new_session_id(), holdings=ask.holdings)
         body: dict[str, object] = {"session_id": opened.session_id}
         if tokens is not None:
             body["token"] = tokens.issue(opened.session_id)
         body |= {"holdings": dict(opened.holdings), "metrics": list(self._services.metrics)}
         return Response.json(
             body, status=200 if ask.session_id else 201, headers=(*headers, ("Cache-Control", "no-store"))
-        )
-
-    async def _store(self, session_id: str, ask: NewSession) -> Portfolio:
-        services = self._services
-        return await services.store.open_session(
-            session_id,
-            holdings=services.settings.default_holdings if ask.holdings is None else ask.holdings,
-            tick=services.book.current,
-            at=rfc3339(services.now()),
-            price_lookup=services.book.prices_for,
         )
 
 

@@ -62,15 +62,7 @@ class Requests:
         Raises:
             StoreError: The store refused or could not be reached.
         """
-        services = self._services
-        opened = await services.store.open_session(
-            self._room.session_id,
-            holdings=services.settings.default_holdings,
-            tick=services.book.current,
-            at=rfc3339(services.now()),
-            price_lookup=services.book.prices_for,
-            attach=True,
-        )
+        opened = await self._services.open_session(self._room.session_id, attach=True)
         self._opened = True
         self._room.enter(opened)
         return portfolio_message(opened)

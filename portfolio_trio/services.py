@@ -8,17 +8,18 @@ import trio
 
 from portfolio_trio.access import KeepAlive
 from portfolio_trio.metrics import ReturnsCache
+from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from portfolio_trio.hub import Hub
     from portfolio_trio.market import PriceBook
     from portfolio_trio.metrics import MetricRegistry
     from portfolio_trio.peers.relay import Relay
     from portfolio_trio.settings import Settings
-    from portfolio_trio.store import PortfolioStore
+    from portfolio_trio.store import Portfolio, PortfolioStore
 
 
 HEAVY_THREADS: Final = 16
@@ -72,6 +73,28 @@ class Services:
         if self._returns.bars is not self.book.bars:
             self._returns = ReturnsCache(self.book.bars)
         return self._returns
+
+    async def open_session(
+        self, session_id: str, *, holdings: Mapping[str, float] | None = None, attach: bool = False
+    ) -> Portfolio:
+        """The session's portfolio; a new one holds ``holdings``, or the default, at the newest tick.
+
+        Args:
+            session_id: The session.
+            holdings: What a new session holds.
+            attach: Note in the document that this worker has sockets of the session.
+
+        Raises:
+            StoreError: The store refused or could not be reached.
+        """
+        return await self.store.open_session(
+            session_id,
+            holdings=self.settings.default_holdings if holdings is None else holdings,
+            tick=self.book.current,
+            at=rfc3339(self.now()),
+            price_lookup=self.book.prices_for,
+            attach=attach,
+        )
 
     def draw_retry_after(self) -> float:
         """After how many seconds a client that is sent away should come back: not all at the same moment."""
