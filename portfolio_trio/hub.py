@@ -287,6 +287,7 @@ class Room:
             for viewer in self._viewers:
                 if viewer is not but:
                     viewer.see(text)
+            self._shown.unpark_all()
         self._tell("cancel", event, text)
 
     def _tell(self, kind: Kind, event: SessionEvent, frame: str) -> None:
