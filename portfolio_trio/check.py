@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import trio
 from redis.exceptions import RedisError, ResponseError
 
-from portfolio_trio.redis import open_redis
+from portfolio_trio.redis import Message, open_redis
 from portfolio_trio.store import (
     PortfolioStore,
     RunSuperseded,
     ScriptsNotFound,
     StoreError,
+    Workers,
     all_scripts,
     check_engine,
     key_of,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from portfolio_trio.redis import RedisClient
 
 ROUND_TRIPS: Final = 500
+LETTER_SECONDS: Final = 5.0
 EMBEDDED: Final = "embedded://"
 
 # What the self-test leaves of its session.
@@ -66,6 +69,8 @@ async def check(url: str, say: Callable[[str], None] = print) -> None:
             say("JSON, Lua    every command of the scripts answers as it should")
             await _self_test(client)
             say("scripts      a session was opened, analysed, fenced, edited, revalued and removed")
+            await _try_letters(client)
+            say("pub/sub      a letter from one worker to another arrived")
             p50, p99 = await _round_trips(client)
             say(f"round trip   p50 {p50:.0f} us, p99 {p99:.0f} us ({ROUND_TRIPS} pings, one after another)")
     except (RedisError, StoreError, ScriptsNotFound, ValueError) as error:
@@ -112,6 +117,20 @@ async def _self_test(client: RedisClient) -> None:
             raise CheckError(f"serve would not work: the scripts left {found} and not {_LEFT}")
     finally:
         await client.delete(key_of(session))
+
+
+async def _try_letters(client: RedisClient) -> None:
+    """A letter to itself, as workers write to each other."""
+    me = f"check-{secrets.token_hex(16)}"
+    workers = Workers(client, me, source="check", ttl=LETTER_SECONDS, lease=LETTER_SECONDS)
+    with trio.move_on_after(LETTER_SECONDS):
+        async with workers.listen() as heard:
+            await workers.post(me, "hello")
+            async for message in heard:
+                # A market that is open meanwhile is heard, too.
+                if isinstance(message, Message) and message.data == b"hello":
+                    return
+    raise CheckError("serve would not work: nothing that is published arrives; allow channels portfolio-*")
 
 
 async def _round_trips(client: RedisClient) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from trio.testing import MockClock
 
 from portfolio_trio.check import CheckError, check
 from portfolio_trio.cli import main
@@ -17,7 +18,7 @@ from tests.support.redis_servers import Server, private_server, valkey_binary
 async def test_an_engine_that_serve_can_use(engine: Engine) -> None:
     lines: list[str] = []
     await check(engine.url, lines.append)
-    assert [line.split()[0] for line in lines] == ["connected", "JSON,", "scripts", "round"]
+    assert [line.split()[0] for line in lines] == ["connected", "JSON,", "scripts", "pub/sub", "round"]
     async with open_redis(engine.url) as client:
         assert await client.keys("portfolio:{check-*") == []
 
@@ -60,3 +61,12 @@ async def test_a_script_that_leaves_something_else_is_noticed(monkeypatch: pytes
 
 async def _does_nothing(*_args: object, **_more: object) -> None:
     return None
+
+
+@pytest.mark.trio
+async def test_letters_that_do_not_arrive_are_noticed(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portfolio_trio.store.Workers.post", _does_nothing)
+    with pytest.raises(CheckError, match="allow channels"):
+        await check("embedded://", lambda _line: None)

@@ -58,8 +58,11 @@ def _refused(error: RedisError, text: str) -> StoreError:
         return StoreReadOnly(
             f"Redis refuses writes: point PORTFOLIO_REDIS_URL at a writable primary ({text})"
         )
-    if isinstance(error, NoPermissionError) or text.startswith("NOPERM"):
-        return StoreUnsupported(f"this Redis user may not run the scripts: allow JSON.* and EVALSHA ({text})")
+    if isinstance(error, NoPermissionError) or text.startswith(("NOPERM", "ACL failure")):
+        return StoreUnsupported(
+            "this Redis user may not do all that is needed: allow JSON.*, EVALSHA and the channels "
+            f"portfolio-* ({text})"
+        )
     if "unknown" in text.lower() and "command" in text.lower():
         return StoreUnsupported(f"this Redis has no JSON or no Lua: {NEEDS}")
     return StoreError(f"Redis refused: {text}")
