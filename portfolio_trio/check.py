@@ -12,6 +12,7 @@ import trio
 from redis.exceptions import RedisError, ResponseError
 
 from portfolio_trio.redis import Message, open_redis
+from portfolio_trio.settings import EMBEDDED
 from portfolio_trio.store import (
     PortfolioStore,
     RunSuperseded,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 ROUND_TRIPS: Final = 500
 LETTER_SECONDS: Final = 5.0
-EMBEDDED: Final = "embedded://"
 
 # What the self-test leaves of its session.
 _LEFT: Final = {

@@ -215,7 +215,7 @@ class Room:
         """Take the state of the session as the store has it, on attaching to it."""
         if not self.attached:
             self.attached = True
-            self.abroad.shown = state.version
+            self.note_shown(state.version)
         self.abroad.others = state.others
         self.see_version(state.version)
         current = state.current_analysis
@@ -228,6 +228,10 @@ class Room:
     def follow(self, run_id: int, ticker: str, version: int, owner: str) -> None:
         """A run has begun on another worker; the one before it is over. Nothing, if it is no news."""
         self.close(self.abroad.follow(run_id, ticker, version, owner), EndReason.SUPERSEDED)
+
+    def note_shown(self, version: int) -> None:
+        """All sockets have been shown, or are about to be shown, the holdings of this version."""
+        self.abroad.shown = max(self.abroad.shown, version)
 
     def see_version(self, version: int) -> None:
         """The holdings have this version; a run abroad that works on an older one is over."""

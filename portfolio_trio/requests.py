@@ -164,7 +164,7 @@ class Requests:
         self._room.restart_runs()
         self._room.learn(changed.others)
         self._room.see_version(changed.version)
-        self._room.abroad.shown = max(self._room.abroad.shown, changed.version)
+        self._room.note_shown(changed.version)
         portfolio = portfolio_message(changed)
         self._room.publish(portfolio, self._asker)
         self._asker.answer(portfolio.echo(request.id))

@@ -27,7 +27,8 @@ from portfolio_trio.listening import StartError
 from portfolio_trio.market.updater import MarketUpdater
 from portfolio_trio.new_session import SessionRoute, allow_cross_origin
 from portfolio_trio.opening import open_book, open_metrics, open_store
-from portfolio_trio.peers.membership import LIFE_SECONDS, Exchange, Membership, lease_seconds
+from portfolio_trio.peers.exchange import Exchange
+from portfolio_trio.peers.membership import LIFE_SECONDS, Membership, lease_seconds
 from portfolio_trio.peers.post import Post
 from portfolio_trio.peers.relay import Relay
 from portfolio_trio.protocol import asyncapi
@@ -235,44 +236,49 @@ async def open_server(
     worker = secrets.token_hex(6)
     async with open_store(settings, worker, now, embedded) as (redis, store):
         book = await open_book(settings, source, now)
-        interval = settings.market_update_interval_seconds
-        workers = Workers(
-            redis, worker, source=book.source_name, ttl=LIFE_SECONDS, lease=lease_seconds(interval)
-        )
+        lease = lease_seconds(settings.market_update_interval_seconds)
+        workers = Workers(redis, worker, source=book.source_name, ttl=LIFE_SECONDS, lease=lease)
         post = Post(workers, max_bytes=settings.max_queue_bytes)
         hub = Hub(post)
-        relay = Relay(hub, store)
         services = Services(
             settings=settings,
             store=store,
             book=book,
             metrics=open_metrics() if metrics is None else metrics,
             hub=hub,
-            relay=relay,
+            relay=Relay(hub, store),
             now=now,
             rng=rng or random.Random(),  # noqa: S311 - spreads delays; no secret hangs on it
         )
-        exchange, audience = Exchange(workers, book), TickFeed(hub, store)
-        updater = MarketUpdater(book, store, exchange, audience, interval=interval, failures=(StoreError,))
-        membership = Membership(
-            workers,
-            book,
-            updater,
-            exchange=exchange,
-            audience=audience,
-            listener=relay,
-            interval=interval,
-        )
+        updater, membership = _market(services, workers)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(post.run)
             nursery.start_soon(services.keep_alive.run)
-            await nursery.start(relay.run)
+            await nursery.start(services.relay.run)
             await _enter(membership, nursery)
             async with trio.open_nursery() as connections:
                 yield Server(services, updater, membership, redis, connections)
                 connections.cancel_scope.cancel()
             await membership.retire()
             nursery.cancel_scope.cancel()
+
+
+def _market(services: Services, workers: Workers) -> tuple[MarketUpdater, Membership]:
+    """The updater of the market, and this worker's membership, which decides when it runs."""
+    book, store = services.book, services.store
+    interval = services.settings.market_update_interval_seconds
+    exchange, audience = Exchange(workers, book), TickFeed(services.hub, store)
+    updater = MarketUpdater(book, store, exchange, audience, interval=interval, failures=(StoreError,))
+    membership = Membership(
+        workers,
+        book,
+        updater,
+        exchange=exchange,
+        audience=audience,
+        listener=services.relay,
+        interval=interval,
+    )
+    return updater, membership
 
 
 async def _enter(membership: Membership, nursery: trio.Nursery) -> None:

@@ -21,7 +21,6 @@ from portfolio_trio.store import (
     TICKS,
     NotUpdater,
     OtherSource,
-    SharedTick,
     StoreError,
     StoreUnavailable,
     TickStale,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.market import PriceBook
     from portfolio_trio.market.updater import Audience, MarketUpdater
+    from portfolio_trio.peers.exchange import Exchange
     from portfolio_trio.store import Beat, Workers
 
 log: Final = logging.getLogger(__name__)
@@ -67,50 +67,6 @@ class Listener(Protocol):
 
     def mourn(self, dead: Iterable[str]) -> None:
         """Workers have died."""
-
-
-class Exchange:
-    """The market updater's way to the other workers.
-
-    Args:
-        workers: The other workers.
-        book: Knows which names have no price.
-    """
-
-    def __init__(self, workers: Workers, book: PriceBook) -> None:
-        self._workers = workers
-        self._book = book
-        self.dead: Sequence[str] = ()
-        """Workers that have died and may stand in documents; every living worker has heard of it."""
-        self.ticked_at = 0.0
-        """When the newest tick was given to all, by Trio's clock."""
-
-    async def publish(self, tick: Tick) -> None:
-        """Give a tick to all workers.
-
-        Raises:
-            StoreError: It is not theirs, above all because the lease is over.
-        """
-        await self._workers.publish_tick(
-            SharedTick(
-                tick.tick_id,
-                tick.as_of,
-                tick.stale,
-                prices=dict(tick.prices),
-                unpriced=tuple(self._book.unpriced),
-            )
-        )
-        self.ticked_at = trio.current_time()
-
-    async def swept(self, tick: Tick, dead: Sequence[str]) -> None:
-        """Say that every session is valued at the tick, and that no document names the dead any more.
-
-        Raises:
-            StoreError: It could not be said.
-        """
-        await self._workers.announce_sweep(tick.tick_id)
-        if dead:
-            await self._workers.forget(dead)
 
 
 class Membership:

@@ -52,21 +52,29 @@ class Relay:
         self._waiting: dict[str, deque[tuple[str, Note]]] = {}
         self._leaving: set[str] = set()
         self._nursery: trio.Nursery
+        self._running = False
         self._look = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry out for ever; started when letters may come."""
         async with trio.open_nursery() as self._nursery:
+            self._running = True
             task_status.started()
-            while True:
-                await self._look.wait()
-                self._look = trio.Event()
-                if not await self._look_at_all():
-                    self._look.set()
-                    await trio.sleep(RETRY_SECONDS)
+            try:
+                while True:
+                    await self._look.wait()
+                    self._look = trio.Event()
+                    if not await self._look_at_all():
+                        self._look.set()
+                        await trio.sleep(RETRY_SECONDS)
+            finally:
+                # From here on the nursery may close at any checkpoint; what comes now comes too late.
+                self._running = False
 
     def receive(self, text: bytes) -> None:
-        """Take a letter; never waits."""
+        """Take a letter; never waits. After the end of `run` it is dropped."""
+        if not self._running:
+            return None
         try:
             letter = Letter.model_validate_json(text)
         except ValidationError as error:
@@ -85,7 +93,7 @@ class Relay:
 
     def mourn(self, dead: Iterable[str]) -> None:
         """Workers have died: end what they ran."""
-        names = frozenset(dead)
+        names = frozenset(dead if self._running else ())
         for worker in names:
             self._arrivals.forget(worker)
             self._hub.forget(worker)
@@ -158,7 +166,7 @@ class Relay:
         if version <= room.abroad.shown:
             return
         if version == room.abroad.version and room.running == note.run_id:
-            room.abroad.shown = version
+            room.note_shown(version)
             room.show(note.frame)
         else:
             # Something has happened since that the note does not know.
@@ -239,7 +247,7 @@ class Relay:
                 break
             # A run has begun or ended since it was read.
         if message is not None:
-            room.abroad.shown = max(room.abroad.shown, message.version)
+            room.note_shown(message.version)
             room.show(message.to_json())
 
     async def _catch_up(self, room: Room, state: Portfolio) -> None:

@@ -240,3 +240,14 @@ async def test_a_claim_here_is_refused_by_newer_news() -> None:
         # Its number counts all the same: what is older is over everywhere.
         assert [(worker, told.kind, told.run_id) for worker, told in world.post.told] == [("two", "claim", 6)]
         room.claim(7, "AAPL", 2)
+
+
+async def test_what_comes_after_the_end_is_dropped() -> None:
+    async with opened("s") as world, world.seat("s") as (_, viewer):
+        world.letter(note("claim", 1), note("analysis_started", 1))
+        await wait_all_tasks_blocked()
+    with_a_run = list(viewer.seen)
+    # The listener may still hold messages when the server ends.
+    world.letter(note("analysis_result", 1), note("look", session_id="unknown"))
+    world.relay.mourn(["two"])
+    assert viewer.seen == with_a_run == ["<analysis_started 1>"]
