@@ -5,7 +5,8 @@ Requests of one socket are carried out one after another, in the order in which 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+import logging
+from typing import TYPE_CHECKING, Final, assert_never
 
 from portfolio_trio.failures import explain
 from portfolio_trio.locks import Holding
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.messages import Portfolio, Request
     from portfolio_trio.runner import Asker, Runner
     from portfolio_trio.services import Services
+
+log: Final = logging.getLogger(__name__)
 
 
 class Requests:
@@ -64,13 +67,28 @@ class Requests:
         """
         opened = await self._services.open_session(self._room.session_id, attach=True)
         self._opened = True
+        self._runner.found_no_session = False
         self._room.enter(opened)
         return portfolio_message(opened)
+
+    async def _state(self) -> Portfolio:
+        """The state of the session that this socket has opened.
+
+        Raises:
+            SessionMissing: It has expired since: what would be opened anew is not the client's portfolio.
+            StoreError: The store refused or could not be reached.
+        """
+        services = self._services
+        found = await services.store.get_portfolio(
+            self._room.session_id, at=rfc3339(services.now()), attach=True
+        )
+        self._room.enter(found)
+        return portfolio_message(found)
 
     async def answer(self, request: Request) -> None:
         """Carry one request out, and answer it."""
         try:
-            if not self._opened:
+            if not self._opened or self._runner.found_no_session:
                 await self.open()
             await self._carry_out(request)
         except SessionMissing as failure:
@@ -88,7 +106,7 @@ class Requests:
             case Cancel():
                 await self._cancel(request)
             case GetPortfolio() | Authenticate():
-                self._asker.answer((await self.open()).echo(request.id))
+                self._asker.answer((await self._state()).echo(request.id))
             case SetHoldings() | Trade():
                 await self._edit(request)
             case GetResults():
@@ -124,8 +142,18 @@ class Requests:
             self._asker.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))
             return
         self._asker.answer(stopped.echo(request.id))
+        await self._clear_runs()
+
+    async def _clear_runs(self) -> None:
+        """Say in the document that what was cancelled is over; the request has its answer already."""
         for viewer in self._room.viewers:
-            await viewer.clear_run()
+            try:
+                await viewer.clear_run()
+            except StoreError as failure:
+                # Its runner tries again, at the latest when the socket goes.
+                log.info(
+                    "session %s: its run still stands in its document: %s", self._room.session_id, failure
+                )
 
     async def _cancel_abroad(self, request: Cancel) -> bool:
         """Cancel what runs on another worker, by what the document says; False where nothing does."""

@@ -26,7 +26,7 @@ from portfolio_trio.protocol.messages import (
     Error,
 )
 from portfolio_trio.slot import EndReason, Run, RunState, Slot
-from portfolio_trio.store import PortfolioChanged, RunNotCurrent, RunSuperseded, StoreError
+from portfolio_trio.store import PortfolioChanged, RunNotCurrent, RunSuperseded, SessionMissing, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,6 +119,9 @@ class Runner:
         room: The session and its sockets.
         asker: The socket this runner belongs to.
         nursery: The connection's nursery; it ends the analysis with the connection.
+
+    Attributes:
+        found_no_session: An analysis found that the session has expired, and told so.
     """
 
     def __init__(self, services: Services, room: Room, asker: Asker, nursery: trio.Nursery) -> None:
@@ -127,6 +130,7 @@ class Runner:
         self.asker = asker
         self._nursery = nursery
         self.slot = Slot()
+        self.found_no_session = False
         self._task: _Task | None = None
         self._analysis: Analysis | None = None
         self._cancelled_at = 0.0
@@ -297,6 +301,7 @@ class Runner:
                 self.decide(reason)
                 return
         if run.may_send:
+            self.found_no_session = isinstance(failure, SessionMissing)
             self._tell_failure(run, explain(failure, request_id=run.request_id, ticker=run.ticker))
         self.slot.fail(run)
         try:

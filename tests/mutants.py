@@ -37,6 +37,20 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "the refusal to show what an expired session left as the client's portfolio",
+        "portfolio_trio/requests.py",
+        "(await self._state()).echo",
+        "(await self.open()).echo",
+        ("tests/test_session.py",),
+    ),
+    Mutant(
+        "one answer to a cancel",
+        "portfolio_trio/requests.py",
+        "                await viewer.clear_run()\n            except StoreError",
+        "                await viewer.clear_run()\n            except AssertionError",
+        ("tests/test_session.py",),
+    ),
     Mutant("the purge of the queue", "portfolio_trio/runner.py", "            self._room.drop(run)\n", ""),
     Mutant(
         "the await of the old run",

@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from portfolio_trio.settings import Delay
+from portfolio_trio.store import StoreUnavailable
 from tests.support.clock import START
 from tests.support.house import HOLDINGS, METRICS, open_house, results
 from tests.support.streams import NarrowStream, StallingStream
@@ -403,6 +404,40 @@ async def test_a_session_expires_when_idle_and_market_ticks_do_not_keep_it(
         assert answer["retryable"] is True
         portfolio = await client.ask("get_portfolio")
         assert (portfolio["version"], portfolio["holdings"]) == (1, HOLDINGS)
+
+
+async def test_what_an_expired_session_left_is_never_shown_as_the_clients_portfolio(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(session_ttl_seconds=3_600) as house:
+        client = await house.connect()
+        await client.ask("set_holdings", holdings={"MSFT": 1})
+        await trio.sleep(3_601)
+        answer = await client.ask("get_portfolio", id=1)
+        assert (answer["id"], answer["code"]) == (1, "session_expired")
+        # Told once; the next request opens it anew.
+        portfolio = await client.ask("get_portfolio", id=2)
+        assert (portfolio["version"], portfolio["holdings"]) == (1, HOLDINGS)
+        assert (await client.ask("trade", ticker="MSFT", shares=1))["version"] == 2
+
+
+async def test_a_cancel_is_answered_once_though_the_store_drops_in_between(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_house(metric_delay_seconds=SLOW) as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="AAPL")
+        await trio.sleep(1)
+
+        async def lost(*_: object, **__: object) -> None:
+            await trio.lowlevel.checkpoint()
+            raise StoreUnavailable("the connection was lost", sent=True)
+
+        with monkeypatch.context() as without:
+            without.setattr(house.store, "finish_analysis", lost)
+            answer = await client.ask("cancel", id=1)
+            assert (answer["id"], answer["type"], answer["ticker"]) == (1, "analysis_cancelled", "AAPL")
+            assert await client.silence(10) == []
 
 
 async def test_every_tick_revalues_every_session(autojump_clock: MockClock) -> None:
