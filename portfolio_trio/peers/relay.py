@@ -7,6 +7,7 @@ document is read: it has the truth, and a note is a hint that came sooner.
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -34,7 +35,9 @@ NOTES_PER_SESSION: Final = 1_000
 READS_AT_ONCE: Final = 64
 # How often a document is read before it is shown though runs begin and end meanwhile.
 READINGS: Final = 5
+# What cannot be read is tried again after this long, then after twice as long, and so on.
 RETRY_SECONDS: Final = 0.5
+MAX_RETRY_SECONDS: Final = 8.0
 
 
 class Relay:
@@ -61,12 +64,7 @@ class Relay:
             self._running = True
             task_status.started()
             try:
-                while True:
-                    await self._look.wait()
-                    self._look = trio.Event()
-                    if not await self._look_at_all():
-                        self._look.set()
-                        await trio.sleep(RETRY_SECONDS)
+                await self._look_for_ever()
             finally:
                 # From here on the nursery may close at any checkpoint; what comes now comes too late.
                 self._running = False
@@ -204,22 +202,38 @@ class Relay:
             run = None
         room.show(note.frame, run)
 
-    async def _look_at_all(self) -> bool:
-        """Read the documents of all sessions that have a socket here; whether all could be read."""
-        rooms = iter(self._hub.rooms)
+    async def _look_for_ever(self) -> None:
+        """Read all documents when told to look, and then those that could not be read, ever more rarely."""
+        unread: list[Room] = []
+        pause = RETRY_SECONDS
+        while True:
+            with trio.move_on_after(pause if unread else math.inf):
+                await self._look.wait()
+            if self._look.is_set():
+                self._look = trio.Event()
+                unread, pause = list(self._hub.rooms), RETRY_SECONDS
+            else:
+                pause = min(2 * pause, MAX_RETRY_SECONDS)
+            unread = await self._look_at(unread)
+
+    async def _look_at(self, rooms: Iterable[Room]) -> list[Room]:
+        """Read the documents of rooms that have a socket here still; return those that could not be read."""
+        waiting = iter([room for room in rooms if self._hub.room(room.session_id) is room])
         unread: list[Room] = []
 
         async def read(room: Room) -> None:
             if not await self._quietly_read(room):
                 unread.append(room)
 
-        while chunk := tuple(islice(rooms, READS_AT_ONCE)):
+        while chunk := tuple(islice(waiting, READS_AT_ONCE)):
+            before = len(unread)
             async with trio.open_nursery() as nursery:
                 for room in chunk:
                     nursery.start_soon(read, room)
-            if unread:
-                return False
-        return True
+            if len(unread) - before == len(chunk):
+                # It is the store that is away: each further read would wait for it in vain.
+                break
+        return [*unread, *waiting]
 
     async def _quietly_read(self, room: Room) -> bool:
         try:

@@ -43,6 +43,7 @@ class FakeStore:
         self.calls: list[tuple[str, str]] = []
         self.finished: list[tuple[str, int]] = []
         self.away = False
+        self.unreadable: set[str] = set()
         self.gate: trio.Event | None = None
 
     async def attach(self, session_id: str) -> Portfolio:
@@ -70,7 +71,7 @@ class FakeStore:
         await trio.lowlevel.checkpoint()
         if self.gate is not None:
             await self.gate.wait()
-        if self.away:
+        if self.away or session_id in self.unreadable:
             raise StoreUnavailable("away", sent=False)
         if session_id not in self.documents:
             raise SessionMissing(session_id)

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from portfolio_trio.peers.relay import READS_AT_ONCE, RETRY_SECONDS
+from portfolio_trio.peers.relay import MAX_RETRY_SECONDS, READS_AT_ONCE, RETRY_SECONDS
 from portfolio_trio.slot import EndReason
 from tests.peers.fakes import current, note, opened
 
@@ -59,15 +59,58 @@ async def test_documents_are_read_until_redis_is_back(autojump_clock: MockClock)
     async with opened("s", "t") as world, world.seat("s") as (_, viewer), world.seat("t") as (_, other):
         world.store.away = True
         world.relay.miss()
-        await trio.sleep(10.2 * RETRY_SECONDS)
+        await trio.sleep(60)
         tries = world.store.counted("attach")
-        assert 11 <= tries <= 22
+        # After 0, 0.5, 1.5, 3.5, 7.5, then every 8 seconds.
+        assert tries == 2 * (5 + 6)
         assert viewer.seen == other.seen == []
         world.store.away = False
-        await trio.sleep(RETRY_SECONDS)
+        await trio.sleep(MAX_RETRY_SECONDS)
         assert viewer.seen == other.seen == [STATE]
-        await trio.sleep(10)
+        await trio.sleep(60)
         assert world.store.counted("attach") == tries + 2
+
+
+async def test_one_session_that_cannot_be_read_shows_the_others_nothing_twice(
+    autojump_clock: MockClock,
+) -> None:
+    async with opened("s", "t") as world, world.seat("s") as (_, viewer), world.seat("t") as (_, healthy):
+        world.store.unreadable = {"s"}
+        world.relay.miss()
+        await trio.sleep(60)
+        assert healthy.seen == [STATE]
+        assert world.store.calls.count(("attach", "t")) == 1
+        assert world.store.calls.count(("attach", "s")) == 11
+        # A letter that is missing reads all of them again, at once.
+        world.relay.miss()
+        await wait_all_tasks_blocked()
+        assert healthy.seen == [STATE, STATE]
+        world.store.unreadable = set()
+        await trio.sleep(1.1 * RETRY_SECONDS)
+        assert viewer.seen == [STATE]
+
+
+async def test_a_session_that_cannot_be_read_is_not_asked_for_without_sockets(
+    autojump_clock: MockClock,
+) -> None:
+    async with opened("s") as world:
+        async with world.seat("s"):
+            world.store.unreadable = {"s"}
+            world.relay.miss()
+            await wait_all_tasks_blocked()
+        await trio.sleep(60)
+        assert world.store.calls == [("attach", "s")]
+
+
+async def test_a_store_that_is_away_is_asked_for_a_few_documents_only() -> None:
+    names = [f"s{number}" for number in range(3 * READS_AT_ONCE)]
+    async with opened(*names) as world, AsyncExitStack() as stack:
+        for name in names:
+            await stack.enter_async_context(world.seat(name))
+        world.store.away = True
+        world.relay.miss()
+        await wait_all_tasks_blocked()
+        assert world.store.counted("attach") == READS_AT_ONCE
 
 
 async def test_what_is_missed_during_a_reading_is_read_after_it() -> None:
