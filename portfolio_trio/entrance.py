@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portfolio_trio.access import Gate, Occupancy, OriginPolicy, SessionTokens, split_secrets
+import trio
+
+from portfolio_trio.access import (
+    Gate,
+    NewSessionLimit,
+    Occupancy,
+    OriginPolicy,
+    SessionTokens,
+    split_secrets,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +32,11 @@ def open_gate(settings: Settings, now: Callable[[], float]) -> Gate:
         origins=OriginPolicy(
             settings.allowed_origins,
             local_only=settings.listens_on_loopback and settings.auth_secret is None,
+        ),
+        new_sessions=NewSessionLimit(
+            per_address=settings.sessions_per_second_per_address or None,
+            total=settings.sessions_per_second,
+            clock=trio.current_time,
         ),
         tokens=_tokens(settings, now),
     )

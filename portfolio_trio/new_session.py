@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import trio
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
 
-from portfolio_trio.access import RateLimit, Refused, new_session_id
+from portfolio_trio.access import Refused, new_session_id
 from portfolio_trio.failures import explain
 from portfolio_trio.http import Response
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
@@ -35,12 +34,8 @@ class SessionRoute:
     """Answers ``POST /session``."""
 
     def __init__(self, services: Services, gate: Gate) -> None:
-        settings = services.settings
         self._services = services
         self._gate = gate
-        self._limit = RateLimit(
-            settings.sessions_per_second, round(settings.sessions_per_second) + 1, trio.current_time
-        )
 
     async def __call__(self, request: Request) -> Response:
         """Answer with session id, token where tokens are on, holdings and the names of the metrics."""
@@ -49,6 +44,7 @@ class SessionRoute:
         try:
             self._gate.origins.check(origin, host)
             ask = NewSession.model_validate_json(request.body or b"{}")
+            self._check(ask, request.peer)
             return await self._open(ask, headers)
         except Refused as refused:
             return Response.error(
@@ -66,17 +62,14 @@ class SessionRoute:
             told = explain(failure)
             return Response.error(503, told.code, told.detail, retry_after=1, headers=headers)
 
-    async def _open(self, ask: NewSession, headers: tuple[tuple[str, str], ...]) -> Response:
+    def _check(self, ask: NewSession, peer: str | None) -> None:
         tokens = self._gate.tokens
         if tokens is not None and ask.session_id is not None:
             tokens.check(None if ask.token is None else ask.token.get_secret_value(), ask.session_id)
-        if not self._limit.grant():
-            raise Refused(
-                429,
-                "rate_limited",
-                "Too many sessions at once; try again.",
-                retry_after=self._limit.wait_seconds,
-            )
+        self._gate.new_sessions.check(peer)
+
+    async def _open(self, ask: NewSession, headers: tuple[tuple[str, str], ...]) -> Response:
+        tokens = self._gate.tokens
         opened = await self._services.open_session(ask.session_id or new_session_id(), holdings=ask.holdings)
         body: dict[str, object] = {"session_id": opened.session_id}
         if tokens is not None:

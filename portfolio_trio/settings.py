@@ -172,7 +172,12 @@ class Settings(BaseSettings):
     )
     request_burst: PositiveInt = Field(4_000, description="requests one socket may send at once")
     sessions_per_second: PositiveFloat = Field(
-        20.0, allow_inf_nan=False, description="answers of POST /session in the long run; more get 429"
+        20.0, allow_inf_nan=False, description="new sessions a second of all clients; more get 429"
+    )
+    sessions_per_second_per_address: NonNegativeFloat = Field(
+        5.0,
+        allow_inf_nan=False,
+        description="new sessions a second of one address; more get 429; 0: no limit",
     )
     ping_interval_seconds: PositiveFloat = Field(
         20.0, allow_inf_nan=False, description="seconds from one ping to the next"

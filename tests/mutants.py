@@ -272,6 +272,20 @@ MUTANTS = (
         PEERS,
     ),
     Mutant(
+        "the reading of only what could not be read",
+        "portfolio_trio/peers/relay.py",
+        "            unread = await self._look_at(unread)\n",
+        "            unread = await self._look_at(unread) and list(self._hub.rooms)\n",
+        PEERS,
+    ),
+    Mutant(
+        "the bucket of each address for new sessions",
+        "portfolio_trio/access/_newcomers.py",
+        "        if group is None or self._per_address is None:\n",
+        "        if True:\n",
+        ("tests/access/test_newcomers.py",),
+    ),
+    Mutant(
         "the letter that shows a loss",
         "portfolio_trio/peers/post.py",
         "                box.owed = True\n",

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from portfolio_trio.http import Head, Request
+from portfolio_trio.new_session import SessionRoute
 from portfolio_trio.settings import Settings, SettingsError
 from tests.http.door import VIRTUAL_TIME, Client
 from tests.http.frames import CLOSE, PING, TEXT, Answer, frame, head, plain_head
@@ -148,6 +150,16 @@ async def test_sessions_are_not_made_without_end() -> None:
         full = await post(house)
         assert said(full) == (429, "rate_limited")
         assert full.headers["retry-after"] == "1"
+
+
+@VIRTUAL_TIME
+async def test_one_address_does_not_use_up_the_sessions_of_the_others() -> None:
+    async with open_house() as house:
+        ask = SessionRoute(house.server.services, house.server.gate)
+        line = Head("POST", "/session", {}, ())
+        flood = [await ask(Request(line, peer="127.0.0.1")) for _ in range(50)]
+        assert sorted({answer.status for answer in flood}) == [201, 429]
+        assert (await ask(Request(line, peer="127.0.0.2"))).status == 201
 
 
 @VIRTUAL_TIME

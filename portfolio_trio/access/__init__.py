@@ -8,7 +8,8 @@ Decisions only; the server asks in this order and answers with what `Refused` sa
 from portfolio_trio.access._first_message import first_message
 from portfolio_trio.access._gate import Gate
 from portfolio_trio.access._keep_alive import KeepAlive
-from portfolio_trio.access._occupancy import Limit, Occupancy, Occupied, Places, address_group
+from portfolio_trio.access._newcomers import NewSessionLimit, TooManySessions
+from portfolio_trio.access._occupancy import Limit, Occupancy, Occupied, Places, address_group, counted_as
 from portfolio_trio.access._origins import OriginError, OriginPolicy, OriginRefused, parse_origin
 from portfolio_trio.access._rate import RateLimit, Throttle, Verdict
 from portfolio_trio.access._refused import Refused
@@ -29,6 +30,7 @@ __all__ = [
     "Gate",
     "KeepAlive",
     "Limit",
+    "NewSessionLimit",
     "Occupancy",
     "Occupied",
     "OriginError",
@@ -43,9 +45,11 @@ __all__ = [
     "TlsError",
     "TokenFault",
     "TokenRefused",
+    "TooManySessions",
     "Verdict",
     "address_group",
     "check_secret",
+    "counted_as",
     "first_message",
     "new_session_id",
     "parse_origin",

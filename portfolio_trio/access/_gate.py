@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from portfolio_trio.access._newcomers import NewSessionLimit
     from portfolio_trio.access._occupancy import Occupancy, Places
     from portfolio_trio.access._origins import OriginPolicy
     from portfolio_trio.access._tokens import SessionTokens
@@ -19,14 +20,21 @@ class Gate:
     Attributes:
         occupancy: Who is there.
         origins: Which pages may connect.
+        new_sessions: How many may be made.
         tokens: Opens sessions; None where whoever knows a session's id may.
     """
 
     def __init__(
-        self, *, occupancy: Occupancy, origins: OriginPolicy, tokens: SessionTokens | None = None
+        self,
+        *,
+        occupancy: Occupancy,
+        origins: OriginPolicy,
+        new_sessions: NewSessionLimit,
+        tokens: SessionTokens | None = None,
     ) -> None:
         self.occupancy = occupancy
         self.origins = origins
+        self.new_sessions = new_sessions
         self.tokens = tokens
 
     def asks_for_token(self, upgrade: Upgrade) -> bool:

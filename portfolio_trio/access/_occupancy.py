@@ -138,22 +138,39 @@ class Places:
 
 
 def address_group(address: str | None) -> str | None:
-    """Return what an address is counted as; None where it is not counted.
+    """Return what an address is counted as where loopback is not; None where it is not counted.
+
+    As `counted_as`, but behind loopback is this machine, mostly as a proxy with many clients, whose own
+    limits count.
+    """
+    return None if _is_loopback(address) else counted_as(address)
+
+
+def counted_as(address: str | None) -> str | None:
+    """Return what an address is counted as; None where there is none (no TCP).
 
     An IPv4 address counts by itself, also in its IPv6 form; an IPv6 address as its /64, which is what one
-    customer of a provider has. None (no TCP) and loopback are not counted: behind loopback is this machine,
-    mostly as a proxy with many clients, whose own limits count.
+    customer of a provider has.
     """
+    parsed = _parse(address)
+    if parsed is None:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address) or parsed.is_loopback:
+        return str(parsed)
+    return str(ipaddress.IPv6Network((int(parsed), _SUBNET_BITS), strict=False))
+
+
+def _is_loopback(address: str | None) -> bool:
+    parsed = _parse(address)
+    return parsed is not None and parsed.is_loopback
+
+
+def _parse(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     if address is None:
         return None
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    if parsed.is_loopback:
         return None
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    return str(ipaddress.IPv6Network((int(parsed), _SUBNET_BITS), strict=False))
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return parsed if mapped is None else mapped

@@ -12,6 +12,7 @@ import trio.testing
 from portfolio_trio.access import (
     Gate,
     Limit,
+    NewSessionLimit,
     Occupancy,
     OriginPolicy,
     Places,
@@ -44,7 +45,8 @@ class Guarded:
 
     def use(self, tokens: SessionTokens | None) -> None:
         occupancy = Occupancy(per_session=2, per_address=3, total=4)
-        self.gate = Gate(occupancy=occupancy, origins=OriginPolicy(), tokens=tokens)
+        limit = NewSessionLimit(per_address=None, total=1, clock=trio.current_time)
+        self.gate = Gate(occupancy=occupancy, origins=OriginPolicy(), new_sessions=limit, tokens=tokens)
 
     async def welcome(self, upgrade: Upgrade) -> None:
         upgrade.peer = self.peer

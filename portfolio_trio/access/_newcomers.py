@@ -1,0 +1,88 @@
+"""How many new sessions may be made: by one address, and by all of them."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.access._occupancy import counted_as
+from portfolio_trio.access._rate import RateLimit
+from portfolio_trio.access._refused import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REMEMBERED: Final = 10_000
+"""Addresses whose buckets are kept; the one that has not asked for longest is forgotten first."""
+
+
+class TooManySessions(Refused):
+    """No new session just now (HTTP 429, with Retry-After)."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(
+            429, "rate_limited", "Too many new sessions at once; try again later.", retry_after=retry_after
+        )
+
+
+class NewSessionLimit:
+    """Lets one address make ``per_address`` sessions a second, and all of them together ``total``.
+
+    What an address is refused takes nothing from the others. An address is counted as in `counted_as`,
+    loopback by itself as well: a proxy on this machine is one address, for which ``per_address`` is too few
+    where it has many clients. What has no address counts in the total alone.
+
+    Args:
+        per_address: Sessions a second of one address in the long run; None for no limit.
+        total: The same of all.
+        clock: Seconds, monotonic.
+        remembered: Addresses that are remembered at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        per_address: float | None,
+        total: float,
+        clock: Callable[[], float],
+        remembered: int = REMEMBERED,
+    ) -> None:
+        self._per_address = per_address
+        self._clock = clock
+        self._remembered = remembered
+        self._total = _bucket(total, clock)
+        self._buckets: OrderedDict[str, RateLimit] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many addresses are remembered."""
+        return len(self._buckets)
+
+    def check(self, address: str | None) -> None:
+        """Count one new session of an address; None where there is no address.
+
+        Raises:
+            TooManySessions: It is one too many; it has not been counted.
+        """
+        for bucket in (self._bucket_of(address), self._total):
+            if bucket is not None and bucket.wait_seconds > 0:
+                raise TooManySessions(bucket.wait_seconds)
+        for bucket in (self._bucket_of(address), self._total):
+            if bucket is not None:
+                bucket.grant()
+
+    def _bucket_of(self, address: str | None) -> RateLimit | None:
+        group = counted_as(address)
+        if group is None or self._per_address is None:
+            return None
+        bucket = self._buckets.get(group)
+        if bucket is None:
+            bucket = self._buckets[group] = _bucket(self._per_address, self._clock)
+            if len(self._buckets) > self._remembered:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(group)
+        return bucket
+
+
+def _bucket(rate: float, clock: Callable[[], float]) -> RateLimit:
+    return RateLimit(rate, math.ceil(rate) + 1, clock)
