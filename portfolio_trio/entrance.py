@@ -31,7 +31,7 @@ def open_gate(settings: Settings, now: Callable[[], float]) -> Gate:
         ),
         origins=OriginPolicy(
             settings.allowed_origins,
-            local_only=settings.listens_on_loopback and settings.auth_secret is None,
+            hosts=settings.allowed_hosts if settings.auth_secret is None else None,
         ),
         new_sessions=NewSessionLimit(
             per_address=settings.sessions_per_second_per_address or None,

@@ -84,6 +84,13 @@ def _check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _check_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
+    from portfolio_trio.access import OriginPolicy  # noqa: PLC0415
+
+    OriginPolicy(hosts=value)
+    return value
+
+
 class Settings(BaseSettings):
     """Settings of one server process.
 
@@ -123,6 +130,13 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_origins)
     ] = Field((), description="web origins besides the server's own, with commas; null and * are possible")
+    allowed_hosts: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_hosts)
+    ] = Field(
+        (),
+        description="without a secret: names of the server beside localhost and addresses, with commas; "
+        "pages of others are refused",
+    )
     tls_certificate: Path | None = Field(None, description="PEM file: serve TLS with this certificate")
     tls_key: Path | None = Field(None, description="PEM file: the certificate's private key")
     redis_url: SecretStr = Field(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("portfolio_trio", "lua", "tests", "examples", "pyproject.toml", "README.md")
+PARTS = ("portfolio_trio", "lua", "tests", "examples", "pyproject.toml", "README.md", "compose.yaml")
 CORE = ("tests/test_session.py", "tests/test_races.py", "tests/test_ticks.py", "tests/test_histories.py")
 STORE = ("tests/store/test_runs.py", "tests/store/test_holdings.py", "tests/store/test_sweep.py")
 WORKERS = ("tests/store/test_workers.py",)
@@ -277,6 +277,13 @@ MUTANTS = (
         "            unread = await self._look_at(unread)\n",
         "            unread = await self._look_at(unread) and list(self._hub.rooms)\n",
         PEERS,
+    ),
+    Mutant(
+        "the disbelief in names of the server that nobody has listed",
+        "portfolio_trio/entrance.py",
+        "            hosts=settings.allowed_hosts if settings.auth_secret is None else None,\n",
+        "            hosts=() if settings.listens_on_loopback else None,\n",
+        ("tests/test_rebinding.py",),
     ),
     Mutant(
         "the bucket of each address for new sessions",

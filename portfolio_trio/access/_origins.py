@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from portfolio_trio.access._refused import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 ANY: Final = "*"
 OPAQUE: Final = "null"
@@ -33,7 +33,7 @@ class OriginRefused(Refused):
             403,
             "origin_refused",
             "Pages of this origin may not connect; whoever runs the server can add it to "
-            "PORTFOLIO_ALLOWED_ORIGINS.",
+            "PORTFOLIO_ALLOWED_ORIGINS, or a name of the server's own to PORTFOLIO_ALLOWED_HOSTS.",
         )
 
 
@@ -52,19 +52,20 @@ class OriginPolicy:
     Args:
         allowed: Origins as browsers send them, ``https://app.example.com``; ``null`` for pages that have
             none; ``*`` for every page of the whole web, which is right only where every session has a token.
-        local_only: The server listens on loopback and asks for no token. Then a name that is not localhost
-            is no host of its own, even if Host says so: anybody's domain name can be made to point at
-            127.0.0.1 (DNS rebinding), and the page would be taken for one of the server's.
+        hosts: The names that are the server's own beside localhost and addresses; None where whatever Host
+            says is. Without tokens it must not be: anybody's domain name can be made to point at any address
+            (DNS rebinding), and its page would be taken for one of the server's. The address that the server
+            listens on says nothing, since a port of it may be published elsewhere.
 
     Raises:
-        OriginError: An entry is no origin.
+        OriginError: An entry is no origin, or no name of a host.
     """
 
-    def __init__(self, allowed: Sequence[str] = (), *, local_only: bool = False) -> None:
+    def __init__(self, allowed: Sequence[str] = (), *, hosts: Collection[str] | None = None) -> None:
         self._any = ANY in allowed
         self._opaque = OPAQUE in allowed
         self._listed = frozenset(parse_origin(entry) for entry in allowed if entry not in {ANY, OPAQUE})
-        self._local_only = local_only
+        self._hosts = None if hosts is None else frozenset(parse_host(entry) for entry in hosts)
 
     def permits(self, origin: str | None, host: str) -> bool:
         """Whether a request may pass.
@@ -102,9 +103,10 @@ class OriginPolicy:
         if match is None or default is None or not host.isascii():
             return False
         port = default if match["port"] is None else int(match["port"])
-        return (match["host"], port) == (page.host, page.port) and not (
-            self._local_only and not _is_local(page.host)
-        )
+        return (match["host"], port) == (page.host, page.port) and self._believes(page.host)
+
+    def _believes(self, host: str) -> bool:
+        return self._hosts is None or host in self._hosts or _needs_no_dns(host)
 
 
 def parse_origin(text: str) -> _Origin:
@@ -122,6 +124,21 @@ def parse_origin(text: str) -> _Origin:
     return origin
 
 
+def parse_host(text: str) -> str:
+    """Read the name of a host, as it stands in Host without its port.
+
+    Raises:
+        OriginError: It is none.
+    """
+    match = _HOST.fullmatch(text.lower())
+    if match is None or match["port"] is not None or not text.isascii():
+        raise OriginError(
+            f"{text[:80]!r} is no host: write a name alone, such as portfolio.example.com, without scheme, "
+            "port or path"
+        )
+    return match["host"]
+
+
 def _read_origin(text: str) -> _Origin | None:
     match = _ORIGIN.fullmatch(text.lower())
     # Some letters beyond ASCII become others within it in lower case.
@@ -132,10 +149,14 @@ def _read_origin(text: str) -> _Origin | None:
     return _Origin(scheme, match["host"], port)
 
 
-def _is_local(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
+def _needs_no_dns(host: str) -> bool:
+    """Whether a host is what it says, whoever answers for names."""
+    return host == "localhost" or host.endswith(".localhost") or _is_address(host)
+
+
+def _is_address(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
+    return True

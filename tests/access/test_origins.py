@@ -117,7 +117,7 @@ def test_what_is_no_own_host(origin: str, host: str) -> None:
 
 def test_no_browser_no_origin() -> None:
     OriginPolicy().check(None, "example.com")
-    assert OriginPolicy(local_only=True).permits(None, "example.com")
+    assert OriginPolicy(hosts=()).permits(None, "example.com")
 
 
 def test_null_has_to_be_listed() -> None:
@@ -151,18 +151,42 @@ def test_an_entry_that_would_never_match_is_refused(entry: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("host", ["localhost", "app.localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
-def test_on_loopback_the_machine_itself_is_permitted(host: str) -> None:
-    assert OriginPolicy(local_only=True).permits(f"http://{host}:8000", f"{host}:8000")
+@pytest.mark.parametrize(
+    "host", ["localhost", "app.localhost", "127.0.0.1", "127.1.2.3", "[::1]", "192.0.2.1", "[2001:db8::1]"]
+)
+def test_what_no_name_server_has_a_say_in_is_the_servers_own(host: str) -> None:
+    assert OriginPolicy(hosts=()).permits(f"http://{host}:8000", f"{host}:8000")
 
 
-@pytest.mark.parametrize("host", ["evil.com", "localhost.evil.com", "evillocalhost", "192.0.2.1", "[::2]"])
-def test_on_loopback_a_name_that_points_there_is_not_believed(host: str) -> None:
-    assert OriginPolicy().permits(f"http://{host}:8000", f"{host}:8000")
-    assert not OriginPolicy(local_only=True).permits(f"http://{host}:8000", f"{host}:8000")
-    assert OriginPolicy([f"http://{host}:8000"], local_only=True).permits(
-        f"http://{host}:8000", f"{host}:8000"
-    )
+@pytest.mark.parametrize(
+    "host",
+    ["evil.com", "localhost.evil.com", "evillocalhost", "127.0.0.1.evil.com", "1.2.3", "0x7f000001", "[::1"],
+)
+def test_a_name_that_points_here_is_not_believed(host: str) -> None:
+    for where in (host, f"{host}:8000"):
+        assert not OriginPolicy(hosts=()).permits(f"http://{where}", where)
+        assert not OriginPolicy(hosts=["example.com"]).permits(f"http://{where}", where)
+
+
+def test_a_listed_name_is_the_servers_own_on_each_port() -> None:
+    policy = OriginPolicy(hosts=["Example.com"])
+    for where in ("example.com", "EXAMPLE.com", "example.com:8000"):
+        assert policy.permits(f"https://{where}", where)
+    assert not policy.permits("https://example.com", "example.com:8000")
+    assert not policy.permits("https://app.example.com", "app.example.com")
+    assert not policy.permits("https://evil.com", "example.com")
+
+
+def test_a_listed_origin_needs_no_name_of_the_server() -> None:
+    assert OriginPolicy(["http://evil.com:8000"], hosts=()).permits("http://evil.com:8000", "evil.com:8000")
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "https://example.com", "example.com:80", "example.com/", "*", "a b", "\u212aelvin.com"]
+)
+def test_a_host_that_would_never_match_is_refused(entry: str) -> None:
+    with pytest.raises(OriginError, match="is no host: write a name alone"):
+        OriginPolicy(hosts=["example.com", entry])
 
 
 def test_a_permitted_page_may_read_the_answer() -> None:
