@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections import Counter
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from portfolio_trio.market._csv_cells import MISSING, close_of, day_of, why_no_close, why_no_day
+from portfolio_trio.market._csv_header import tickers_of
 from portfolio_trio.market._errors import PriceFileError, shown
 from portfolio_trio.market._files import read_regular
 from portfolio_trio.metrics.bars import Bars
-from portfolio_trio.tickers import is_ticker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,13 +24,35 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 512 * 2**20
 """A file of bars may have so many bytes: some 70 million closes."""
 
-_OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
-
 
 class _Row(NamedTuple):
     date: str
     line: int
     closes: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class BarTable:
+    """What a file of closes holds.
+
+    Attributes:
+        bars: The bars.
+        newest_line: The line on which the newest row starts.
+    """
+
+    bars: Bars
+    newest_line: int
+
+    def check_past(self, today: str, path: Path) -> None:
+        """Raise `PriceFileError` where the newest bar is of a day after ``today`` (``YYYY-MM-DD``, UTC)."""
+        newest = self.bars.dates[-1]
+        if newest > today:
+            raise PriceFileError(
+                path,
+                f"{newest} is in the future, today is {today}; write closed bars only",
+                line=self.newest_line,
+                column="1",
+            )
 
 
 def read_bars(path: Path) -> Bars:
@@ -40,11 +61,17 @@ def read_bars(path: Path) -> Bars:
 
 
 def parse_bars(content: bytes, path: Path) -> Bars:
+    """Return the bars in `content`; see `parse_table`."""
+    return parse_table(content, path).bars
+
+
+def parse_table(content: bytes, path: Path) -> BarTable:
     """Return the bars in `content`: UTF-8, comma-separated, one row a day.
 
     The first line names the columns: the date first, then one ticker each (upper-cased). Dates are
-    ``YYYY-MM-DD`` and are sorted. A date that stands twice with the same closes counts once. An empty
-    cell, and a close that is not finite and positive, is a missing close (NaN).
+    ``YYYY-MM-DD``, with or without midnight beside it, and are sorted. A date that stands twice with the
+    same closes counts once. A cell that is empty or says so in another word (`MISSING`), and a close that is
+    not finite and positive, is a missing close (NaN). Commas at the end of every line are fine.
 
     Args:
         content: The file's bytes; a byte order mark, CRLF and quoted cells are fine.
@@ -55,11 +82,11 @@ def parse_bars(content: bytes, path: Path) -> Bars:
     """
     _check_encoding(content, path)
     table = _Table(path, content)
-    tickers = table.tickers()
-    rows = _one_row_a_date(table.rows(tickers), tickers, path)
+    rows = _one_row_a_date(table.rows(), table.tickers, path)
     if not rows:
         raise PriceFileError(path, "no rows below the line of column names")
-    return Bars(tuple(row.date for row in rows), tickers, np.stack([row.closes for row in rows]))
+    bars = Bars(tuple(row.date for row in rows), table.tickers, np.stack([row.closes for row in rows]))
+    return BarTable(bars, rows[-1].line)
 
 
 def _check_encoding(content: bytes, path: Path) -> None:
@@ -73,57 +100,36 @@ def _check_encoding(content: bytes, path: Path) -> None:
         raise PriceFileError(path, f"byte {bad} is not UTF-8; save the file as UTF-8", line=line) from None
 
 
-@dataclass
 class _Table:
     """The rows of one file, each with the line on which it starts."""
 
-    path: Path
-    content: bytes
-
-    def __post_init__(self) -> None:
+    def __init__(self, path: Path, content: bytes) -> None:
+        self._path = path
         # Decoded as it is read: whole-file steps would hold up the event loop's thread.
-        text = io.TextIOWrapper(io.BytesIO(self.content), encoding="utf-8-sig", newline="")
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
         self._reader = csv.reader(text, strict=True)
         # `float` takes 1_000 and digits of other scripts; cells are looked at one by one if there may be any.
-        self._plain = self.content.isascii() and b"_" not in self.content
-
-    def tickers(self) -> tuple[str, ...]:
-        """Read and check the first line."""
+        self._plain = content.isascii() and b"_" not in content
         _, header = self._next() or (0, [])
-        if not header:
-            raise PriceFileError(self.path, "the file is empty; its first line must name the columns")
-        if len(header) == 1:
-            raise PriceFileError(self.path, _one_column(header[0]), line=1)
-        if _is_date(header[0].strip()):
-            raise PriceFileError(
-                self.path, f"the first line must name the columns, not start with {shown(header[0])}", line=1
-            )
-        tickers = tuple(cell.strip().upper() for cell in header[1:])
-        for number, (ticker, cell) in enumerate(zip(tickers, header[1:], strict=True), start=2):
-            if not is_ticker(ticker):
-                raise PriceFileError(self.path, f"{shown(cell)} is not a ticker", line=1, column=str(number))
-        twice = [ticker for ticker, count in Counter(tickers).items() if count > 1]
-        if twice:
-            raise PriceFileError(self.path, "stands twice; name each ticker once", line=1, column=twice[0])
-        return tickers
+        # Commas at the end of the line name nothing.
+        self._width = len(header)
+        while len(header) > 1 and not header[-1].strip():
+            header.pop()
+        self._first = self._next()
+        self.tickers = tickers_of(header, self._first and self._first[1], path)
 
-    def rows(self, tickers: tuple[str, ...]) -> list[_Row]:
+    def rows(self) -> list[_Row]:
         """Read and check what follows the first line, as it stands in the file."""
         rows = []
-        while (numbered := self._next()) is not None:
+        wanted = len(self.tickers) + 1
+        numbered = self._first
+        while numbered is not None:
             line, cells = numbered
-            if not cells:
-                continue
-            if len(cells) != len(tickers) + 1:
-                raise PriceFileError(
-                    self.path, f"{len(cells)} cells where the first line has {len(tickers) + 1}", line=line
-                )
-            day = cells[0].strip()
-            if not _is_date(day):
-                raise PriceFileError(
-                    self.path, f"{shown(cells[0])} is not a date; write YYYY-MM-DD", line=line, column="1"
-                )
-            rows.append(_Row(day, line, np.array(self._closes(cells, line, tickers))))
+            if len(cells) != wanted and cells:
+                cells = self._without_tail(cells, line, wanted)
+            if cells:
+                rows.append(_Row(self._day(cells[0], line), line, np.array(self._closes(cells, line))))
+            numbered = self._next()
         return rows
 
     def _next(self) -> tuple[int, list[str]] | None:
@@ -133,47 +139,52 @@ class _Table:
         except StopIteration:
             return None
         except csv.Error as error:
-            raise PriceFileError(self.path, f"not a CSV row: {error}", line=line) from None
+            raise PriceFileError(self._path, f"not a CSV row: {error}", line=line) from None
 
-    def _closes(self, cells: list[str], line: int, tickers: tuple[str, ...]) -> list[float]:
+    def _without_tail(self, cells: list[str], line: int, wanted: int) -> list[str]:
+        """The cells without the blank ones below the first line's trailing commas."""
+        if not wanted < len(cells) <= self._width:
+            raise PriceFileError(
+                self._path, f"{len(cells)} cells where the first line has {self._width}", line=line
+            )
+        for number, cell in enumerate(cells[wanted:], start=wanted + 1):
+            if cell.strip() not in MISSING:
+                raise PriceFileError(
+                    self._path, f"{shown(cell)} stands below no name", line=line, column=str(number)
+                )
+        return cells[:wanted]
+
+    def _day(self, cell: str, line: int) -> str:
+        day = day_of(cell.strip())
+        if day is None:
+            raise PriceFileError(
+                self._path, f"{shown(cell)} {why_no_day(cell.strip())}", line=line, column="1"
+            )
+        return day
+
+    def _closes(self, cells: list[str], line: int) -> list[float]:
         if self._plain:
             try:
-                return [float(cell) if cell else math.nan for cell in cells[1:]]
+                return list(map(float, cells[1:]))
+            except ValueError:
+                pass
+            try:
+                return [math.nan if cell in MISSING else float(cell) for cell in cells[1:]]
             except ValueError:
                 pass
         # Something is odd: cell by cell, to accept blanks and to say where it is.
         closes = []
-        for ticker, cell in zip(tickers, cells[1:], strict=True):
-            close = _close(cell.strip())
+        for ticker, cell in zip(self.tickers, cells[1:], strict=True):
+            close = close_of(cell.strip())
             if close is None:
-                raise PriceFileError(self.path, f"{shown(cell)} is not a price", line=line, column=ticker)
+                raise PriceFileError(
+                    self._path,
+                    f"{shown(cell)} is not a price{why_no_close(cell.strip())}",
+                    line=line,
+                    column=ticker,
+                )
             closes.append(close)
         return closes
-
-
-def _close(cell: str) -> float | None:
-    if not cell:
-        return math.nan
-    if "_" in cell or not cell.isascii():
-        return None
-    try:
-        return float(cell)
-    except ValueError:
-        return None
-
-
-def _is_date(cell: str) -> bool:
-    try:
-        return date.fromisoformat(cell).isoformat() == cell
-    except ValueError:
-        return False
-
-
-def _one_column(heading: str) -> str:
-    for delimiter, name in _OTHER_DELIMITERS.items():
-        if delimiter in heading:
-            return f"the cells are separated by {name}; separate them by commas"
-    return f"only one column, {shown(heading)}; a date column and one column per ticker are wanted"
 
 
 def _one_row_a_date(rows: list[_Row], tickers: tuple[str, ...], path: Path) -> list[_Row]:

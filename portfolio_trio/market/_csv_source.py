@@ -2,95 +2,109 @@
 
 from __future__ import annotations
 
-import math
-from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+import time
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from portfolio_trio.market._csv_bars import MAX_BYTES as MAX_CSV_BYTES
-from portfolio_trio.market._csv_bars import parse_bars
-from portfolio_trio.market._errors import PriceFileError, PriceSourceError
-from portfolio_trio.market._files import read_regular, version_of
+from portfolio_trio.market._csv_bars import parse_table
+from portfolio_trio.market._errors import PriceSourceError, PriceSourceTimeoutError
+from portfolio_trio.market._last_closes import LastCloses
 from portfolio_trio.market._live_file import MAX_BYTES as MAX_LIVE_BYTES
 from portfolio_trio.market._live_file import parse_live
 from portfolio_trio.market._source import Unusable
+from portfolio_trio.market._watched_file import WatchedFile
+from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from portfolio_trio.market._files import Version
     from portfolio_trio.market._source import Admission
     from portfolio_trio.metrics.bars import Bars
 
-_T = TypeVar("_T")
+MOMENT_SECONDS: Final = 1.0
+"""A tick waits so long for a new version of the bars."""
 
+PATIENCE_SECONDS: Final = 60.0
+"""A new version of the bars may take so long, as it may at the start."""
 
-class _Watched(Generic[_T]):
-    """A file that is read and parsed again, in a worker thread, when its version has changed."""
-
-    def __init__(self, path: Path, parse: Callable[[bytes, Path], _T], *, max_bytes: int) -> None:
-        self.path = path
-        self._parse = parse
-        self._max_bytes = max_bytes
-        self._version: Version | None = None
-        self._value: _T | None = None
-        # One thread: of a file system that hangs, the next tick waits for the same one, bounded by the
-        # book's patience, and the threads of the rest of the program stay free.
-        self._limiter = trio.CapacityLimiter(1)
-
-    async def newest(self) -> _T:
-        """Return what the file holds now; the very same object while it has not changed.
-
-        Raises:
-            PriceFileError: It cannot be used. It is read again at the next call, even if unchanged.
-        """
-        work = partial(self._read, self._version, self._value)
-        version, value = await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
-        self._version, self._value = version, value
-        return value
-
-    def _read(self, version: Version | None, value: _T | None) -> tuple[Version, _T]:
-        """Runs in a thread that may have been abandoned, so it changes nothing of `self`."""
-        if value is not None and version_of(self.path) == version:
-            return version, value
-        file = read_regular(self.path, max_bytes=self._max_bytes)
-        return file.version, self._parse(file.content, self.path)
+DATE_LENGTH: Final = len("2026-11-20")
 
 
 class CsvSource:
     """Closed bars from a CSV file and live prices from a JSON file, both followed as they are replaced.
 
     Whoever writes either file should write a new one and rename it over the old one. A file that
-    cannot be used leaves what was read before in force and is reported.
+    cannot be used leaves what was read before in force and is reported. Each version of a file is read
+    once, whatever comes of it; a new version that takes longer than a moment is read while ticks go on
+    with the old one.
 
-    Without a file of live prices the last row of the bars is the live price; a name without a close
-    on that row (delisted, halted) has none, rather than an old one.
+    Without a file of live prices a name's newest close is its live price, while it is at most
+    `MAX_LAG_DAYS` older than the newest of all; a name that has ended (delisted) has none.
     """
 
-    def __init__(self, bars: Path, live: Path | None = None) -> None:
+    def __init__(
+        self,
+        bars: Path,
+        live: Path | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+        moment: float = MOMENT_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         """Read nothing yet.
 
         Args:
-            bars: The CSV file, as `parse_bars` takes it.
+            bars: The CSV file, as `parse_table` takes it.
             live: The JSON file, as `parse_live` takes it; only names with a column of bars are quoted.
+            now: Wall clock, seconds since 1970 in UTC.
+            moment: Seconds for which a tick waits for a new version of the bars.
+            patience: Seconds after which a new version that is still being read counts as failed, until
+                it has been read.
         """
         self.name = "csv"
-        self._file = _Watched(bars, parse_bars, max_bytes=MAX_CSV_BYTES)
-        self._live = None if live is None else _Watched(live, parse_live, max_bytes=MAX_LIVE_BYTES)
+        self._now = now
+        self._moment = moment
+        self._patience = patience
+        self._file = WatchedFile(bars, parse_table, max_bytes=MAX_CSV_BYTES)
+        self._live = None if live is None else WatchedFile(live, parse_live, max_bytes=MAX_LIVE_BYTES)
         self._bars: Bars | None = None
-        self._broken: PriceFileError | None = None
+        self._last: LastCloses | None = None
+        self._broken: PriceSourceError | None = None
+
+    @property
+    def quoted_at(self) -> float | None:
+        """When the live file was written, seconds since 1970; None without one."""
+        return None if self._live is None else self._live.written_at
 
     async def load(self) -> Bars:
         """Return the bars the file holds now. `PriceFileError` when it cannot be used."""
         try:
-            self._bars = await self._file.newest()
-        except PriceFileError as error:
+            self._bars = await self._newest()
+        except PriceSourceError as error:
             self._broken = error
             raise
         self._broken = None
         return self._bars
+
+    async def _newest(self) -> Bars:
+        file = self._file
+        if self._bars is None:
+            table = await file.newest()
+        else:
+            with trio.move_on_after(self._moment) as waiting:
+                table = await file.newest()
+            if waiting.cancelled_caught:
+                if file.waited > self._patience:
+                    raise PriceSourceTimeoutError(
+                        f"{file.path} is still being read after {self._patience:g} s; the old bars hold"
+                    )
+                return self._bars
+        # Here and not where it is read: a day that is in the future once is not for ever.
+        table.check_past(rfc3339(self._now())[:DATE_LENGTH], file.path)
+        return table.bars
 
     async def quote(self, previous: Mapping[str, float]) -> Mapping[str, float | Unusable]:
         """Return the live file's prices, or the last closes. `PriceFileError` when neither is usable."""
@@ -104,7 +118,9 @@ class CsvSource:
         await trio.lowlevel.checkpoint()
         if self._broken is not None:
             raise self._broken
-        return _last_closes(self._bars)
+        if self._last is None or self._last.bars is not self._bars:
+            self._last = LastCloses(self._bars)
+        return _last_closes(self._last)
 
     def admit(self, ticker: str) -> Admission | None:
         """Return None: what has no column has no history."""
@@ -112,7 +128,14 @@ class CsvSource:
         return None
 
 
-def _last_closes(bars: Bars) -> dict[str, float | Unusable]:
-    missing = Unusable(f"no close on {bars.dates[-1]}")
-    closes = zip(bars.tickers, bars.closes[-1].tolist(), strict=True)
-    return {ticker: missing if math.isnan(close) else close for ticker, close in closes}
+def _last_closes(last: LastCloses) -> dict[str, float | Unusable]:
+    prices: dict[str, float | Unusable] = {}
+    for ticker in last.bars.tickers:
+        close = last.close_of(ticker)
+        if close is None:
+            prices[ticker] = Unusable("no close at all")
+        elif last.has_ended(ticker):
+            prices[ticker] = Unusable(f"its last close is of {last.date_of(ticker)}")
+        else:
+            prices[ticker] = close
+    return prices

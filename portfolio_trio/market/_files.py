@@ -36,6 +36,11 @@ def version_of(path: Path) -> Version:
         raise _cannot(path, error) from None
 
 
+def modified_at(version: Version) -> float:
+    """When the version was written, seconds since 1970."""
+    return version[3] / 1e9
+
+
 def read_regular(path: Path, *, max_bytes: int) -> FileContent:
     """Read a regular file wholly. Blocks: call it in a worker thread.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,13 +19,16 @@ PLUG_INS: Final = "portfolio_trio.price_sources"
 """Entry-point group: the name is what stands before the colon, the object is called with what follows."""
 
 
-def open_price_source(spec: str, *, live_prices: str | None = None) -> PriceSource:
+def open_price_source(
+    spec: str, *, live_prices: str | None = None, now: Callable[[], float] = time.time
+) -> PriceSource:
     """Return the price source that `spec` names; no file is read before the price book loads it.
 
     Args:
         spec: ``simulated``, ``simulated:SEED``, ``csv:PATH``, or ``NAME`` or ``NAME:ARGUMENT`` of an
             entry point in the group ``portfolio_trio.price_sources``.
         live_prices: With ``csv:PATH``, the JSON file of live prices.
+        now: Wall clock, seconds since 1970 in UTC.
 
     Raises:
         PriceSourceSpecError: `spec` names no source, or does not go with `live_prices`.
@@ -37,7 +41,8 @@ def open_price_source(spec: str, *, live_prices: str | None = None) -> PriceSour
     if name == "csv":
         if not argument:
             raise PriceSourceSpecError("csv wants a file: csv:PATH")
-        return CsvSource(Path(argument).expanduser(), Path(live_prices).expanduser() if live_prices else None)
+        live = Path(live_prices).expanduser() if live_prices else None
+        return CsvSource(Path(argument).expanduser(), live, now=now)
     return _plug_in(name, argument)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portfolio_trio.market import PriceFileError, parse_bars, read_bars
+from portfolio_trio.market._csv_bars import parse_table
+from portfolio_trio.market._csv_cells import MISSING
 from tests.market.laws import LAW
 
 if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
 
 PATH = Path("prices.csv")
+CASES = Path(__file__).parents[1] / "cases"
 GOOD = "date,AAPL,MSFT\n2026-11-18,1.5,2\n2026-11-19,1.6,2.5\n"
 
 DATES = st.dates(date(1970, 1, 1), date(2099, 12, 31)).map(date.isoformat)
@@ -100,6 +104,55 @@ def test_what_is_no_positive_number_is_missing(cell: str) -> None:
     assert bars.closes[0, 1] == 2.0
 
 
+@pytest.mark.parametrize("word", sorted(MISSING))
+@pytest.mark.parametrize("other", ["2", " 2", "é"])
+def test_every_word_for_a_missing_close_is_understood(word: str, other: str) -> None:
+    """Beside plain cells, padded ones and text beyond ASCII: each takes another way through the reader."""
+    heading = other if other == "é" else "date"
+    close = "2" if other == "é" else other
+    bars = parse(f"{heading},AAPL,MSFT\n2026-11-18,{word},{close}\n2026-11-19, {word} ,{close}\n")
+    assert np.isnan(bars.closes[:, 0]).all()
+    assert bars.closes[:, 1].tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "midnight",
+    [
+        " 00:00", " 00:00:00", "T00:00:00Z", " 00:00:00-05:00", " 00:00:00+00:00", "T00:00:00.000Z",
+        " 00:00:00+0530", " 00:00:00 UTC",
+    ],
+)  # fmt: skip
+def test_midnight_is_the_day(midnight: str) -> None:
+    assert same(
+        parse(re.sub(r"^(2026-\d\d-\d\d)", rf"\g<1>{midnight}", GOOD, flags=re.MULTILINE)), parse(GOOD)
+    )
+
+
+def test_lines_may_end_in_commas() -> None:
+    bars = parse((CASES / "ecb_style_trailing_comma_na.csv").read_bytes())
+    assert bars.tickers == ("USD", "JPY", "CYP")
+    assert bars.dates == ("2026-11-24", "2026-11-25")
+    assert same(parse(GOOD.replace("\n", ",,\n")), parse(GOOD))
+    # As a spreadsheet writes it that leaves some of them out.
+    assert same(parse(GOOD.replace("MSFT\n", "MSFT,,\n")), parse(GOOD))
+
+
+def test_tickers_that_are_words_of_a_bar_are_tickers() -> None:
+    """Opendoor and Lowe's."""
+    assert parse("date,OPEN,LOW\n2026-11-18,1,2\n").tickers == ("OPEN", "LOW")
+
+
+def test_a_day_in_the_future_is_refused_until_it_has_come() -> None:
+    table = parse_table((GOOD + "2026-11-17,1,1\n").encode(), PATH)
+    table.check_past("2026-11-19", PATH)
+    with pytest.raises(PriceFileError) as caught:
+        table.check_past("2026-11-18", PATH)
+    assert str(caught.value) == (
+        "prices.csv, line 3, column 1: 2026-11-19 is in the future, today is 2026-11-18; "
+        "write closed bars only"
+    )
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -119,6 +172,10 @@ def test_two_missing_closes_do_not_contradict_each_other() -> None:
     assert bars.dates == ("2026-11-18",)
 
 
+SEVERAL = (
+    "prices.csv, line 1: the column names take several lines, as yfinance writes them; write one table of "
+    'closes: yf.download(names, auto_adjust=True)["Close"].to_csv("closes.csv")'
+)
 BAD = {
     "empty": ("", "prices.csv: the file is empty; its first line must name the columns"),
     "only a BOM": (b"\xef\xbb\xbf", "prices.csv: the file is empty; its first line must name the columns"),
@@ -140,7 +197,15 @@ BAD = {
         "prices.csv, line 1: the first line must name the columns, not start with '2026-11-18'",
     ),
     "bad ticker": ("date,AAPL,no such\n", "prices.csv, line 1, column 3: 'no such' is not a ticker"),
-    "unnamed column": ("date,AAPL,\n2026-11-18,1,\n", "prices.csv, line 1, column 3: '' is not a ticker"),
+    "unnamed column": ("date,,AAPL\n2026-11-18,,1\n", "prices.csv, line 1, column 2: '' is not a ticker"),
+    "a close below no name": (
+        "date,AAPL,\n2026-11-18,1,2\n",
+        "prices.csv, line 2, column 3: '2' stands below no name",
+    ),
+    "more commas than names": (
+        "date,AAPL,\n2026-11-18,1,,\n",
+        "prices.csv, line 2: 4 cells where the first line has 3",
+    ),
     "ticker twice": (
         "date,AAPL,MSFT,aapl\n",
         "prices.csv, line 1, column AAPL: stands twice; name each ticker once",
@@ -175,8 +240,59 @@ BAD = {
     ),
     "thousands": (
         GOOD + '2026-11-20,1,"1,234.5"\n',
-        "prices.csv, line 4, column MSFT: '1,234.5' is not a price",
+        "prices.csv, line 4, column MSFT: '1,234.5' is not a price; write it without thousands separators",
     ),
+    "decimal comma": (
+        GOOD + '2026-11-20,1,"2,5"\n',
+        "prices.csv, line 4, column MSFT: '2,5' is not a price; write a point before the decimals",
+    ),
+    "time of day": (
+        GOOD + "2026-11-20 16:00:00,1,2\n",
+        (
+            "prices.csv, line 4, column 1: '2026-11-20 16:00:00' is a time of the day, and bars are daily; "
+            "write YYYY-MM-DD"
+        ),
+    ),
+    "midnight elsewhere": (
+        GOOD + "2026-11-20T05:00:00Z,1,2\n",
+        (
+            "prices.csv, line 4, column 1: '2026-11-20T05:00:00Z' is a time of the day, and bars are daily; "
+            "write YYYY-MM-DD"
+        ),
+    ),
+    "one stock": (
+        "Date,Open,High,Low,Close,Volume\n2026-11-18,1,1,1,1,9\n",
+        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+    ),
+    "one stock without a close": (
+        "Date,Price,Open,High,Low,Vol.,Change %\n2026-11-18,1,1,1,1,9,0\n",
+        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+    ),
+    "one stock's adjusted closes": (
+        "date,adj_close\n2026-11-18,1\n",
+        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+    ),
+    "a row per stock": (
+        "Date,Symbol,Close\n2026-11-18,AAPL,1\n",
+        (
+            "prices.csv, line 1: this is a table of one row per stock and day; "
+            "give one column of closes per name"
+        ),
+    ),
+    "numbered rows": (
+        ",Date,AAPL\n0,2026-11-18,1\n",
+        (
+            "prices.csv, line 1: the date must be the first column; "
+            "write the file without its row numbers (index=False)"
+        ),
+    ),
+    "two lines of names": ("Date,AAPL,MSFT\n,Close,Close\n2026-11-18,1,2\n", SEVERAL),
+    "three lines of names": (
+        "Price,Close,Close,High\nTicker,AAPL,MSFT,AAPL\nDate,,,\n2026-11-18,1,2,1\n",
+        SEVERAL,
+    ),
+    "three lines of names, nameless": (",Adj Close\n,AAPL\nDate,\n2026-11-18,1\n", SEVERAL),
+    "stocks above prices": ("Ticker,AAPL,AAPL\nPrice,Open,Close\nDate,,\n2026-11-18,1,2\n", SEVERAL),
     "underscore": (GOOD + "2026-11-20,1,1_000\n", "prices.csv, line 4, column MSFT: '1_000' is not a price"),
     "other digits": (GOOD + "2026-11-20,1,١٢\n", "prices.csv, line 4, column MSFT: '١٢' is not a price"),
     "hexadecimal": (GOOD + "2026-11-20,1,0x1\n", "prices.csv, line 4, column MSFT: '0x1' is not a price"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,18 +17,18 @@ from portfolio_trio.market import (
     PriceFileError,
     PriceSource,
     PriceSourceError,
-    _csv_source,
+    _watched_file,
 )
 from portfolio_trio.market._files import read_regular, version_of
-from tests.support.clock import ManualClock
+from tests.support.clock import START, ManualClock
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from portfolio_trio.market._files import FileContent, Version
 
 pytestmark = pytest.mark.trio
 
+CASES = Path(__file__).parents[1] / "cases"
+TODAY = START + 2 * 86_400.0
 BARS = "date,AAPL,MSFT,GONE\n2026-11-18,1.5,2,7\n2026-11-19,1.6,2.5,\n"
 
 
@@ -57,7 +58,8 @@ def live(tmp_path: Path) -> Path:
 
 async def opened(bars: Path, live: Path | None = None) -> PriceBook:
     # Patience without measure: a noisy machine must not turn a slow file into a stale tick.
-    book = PriceBook(CsvSource(bars, live), now=ManualClock(), quote_timeout=60.0)
+    source = CsvSource(bars, live, now=ManualClock(TODAY), moment=60.0)
+    book = PriceBook(source, now=ManualClock(TODAY), quote_timeout=60.0)
     await book.open()
     return book
 
@@ -66,11 +68,50 @@ async def test_it_is_a_price_source(bars: Path) -> None:
     assert isinstance(CsvSource(bars), PriceSource)
 
 
-async def test_the_last_row_is_the_live_price(bars: Path) -> None:
+async def test_the_newest_close_is_the_live_price(bars: Path) -> None:
     book = await opened(bars)
-    assert book.current.prices == {"AAPL": 1.6, "MSFT": 2.5}
-    assert book.unpriced == {"GONE": "no close on 2026-11-19"}
+    assert book.current.prices == {"AAPL": 1.6, "MSFT": 2.5, "GONE": 7.0}
     assert book.bars.tickers == ("AAPL", "MSFT", "GONE")
+
+
+async def test_a_close_counts_for_seven_days_beside_newer_ones(bars: Path) -> None:
+    put(
+        bars,
+        "date,AAPL,WEEK,GONE,NEVER\n2026-11-11,1,1,7,\n2026-11-12,1,8,,\n2026-11-19,2,,,\n2026-11-20,,,,\n",
+    )
+    book = await opened(bars)
+    assert book.current.prices == {"AAPL": 2.0, "WEEK": 8.0}
+    assert book.unpriced == {"GONE": "its last close is of 2026-11-11", "NEVER": "no close at all"}
+
+
+@pytest.mark.parametrize(
+    ("case", "prices"),
+    [
+        ("last_row_blank", {"AAPL": 73.7166, "MSFT": 206.7608, "GOOGL": 297.8856}),
+        (
+            "stocks_plus_btc_ends_on_sunday",
+            {"AAPL": 73.1162, "MSFT": 201.8878, "GOOGL": 289.4335, "BTC-USD": 98398.6},
+        ),
+        ("delisted_name_ends_early", {"AAPL": 73.7166, "MSFT": 206.7608, "GOOGL": 297.8856}),
+    ],
+)
+async def test_the_newest_closes_of_files_as_tools_write_them(case: str, prices: dict[str, float]) -> None:
+    later = ManualClock(START + 30 * 86_400.0)
+    book = PriceBook(CsvSource(CASES / f"{case}.csv", now=later), now=later, open_timeout=60.0)
+    await book.open()
+    assert book.current.prices == prices
+
+
+async def test_a_day_in_the_future_is_taken_when_it_has_come(bars: Path) -> None:
+    clock = ManualClock(TODAY)
+    book = PriceBook(CsvSource(bars, now=clock, moment=60.0), now=clock, quote_timeout=60.0)
+    await book.open()
+    put(bars, BARS + "2026-11-21,1.7,,\n")
+    assert (await book.advance()).stale
+    assert "line 4, column 1: 2026-11-21 is in the future" in str(book.last_error)
+    clock.move(86_400.0)
+    assert (await book.advance()).prices["AAPL"] == 1.7
+    assert book.last_error is None
 
 
 async def test_a_name_without_a_column_is_not_supplied(bars: Path) -> None:
@@ -128,7 +169,7 @@ async def test_a_new_closed_bar_is_picked_up(bars: Path) -> None:
     put(bars, BARS + "2026-11-20,1.7,,8\n")
     tick = await book.advance()
     assert book.bars.dates[-1] == "2026-11-20"
-    assert tick.prices == {"AAPL": 1.7, "GONE": 8.0}
+    assert tick.prices == {"AAPL": 1.7, "MSFT": 2.5, "GONE": 8.0}
 
 
 async def test_a_broken_bars_file_keeps_the_old_bars_and_live_prices_go_on(bars: Path, live: Path) -> None:
@@ -180,7 +221,7 @@ async def test_files_are_read_in_a_thread_and_only_when_they_changed(
         reads.append((path.name, threading.current_thread() is threading.main_thread()))
         return read_regular(path, max_bytes=max_bytes)
 
-    monkeypatch.setattr(_csv_source, "read_regular", counted)
+    monkeypatch.setattr(_watched_file, "read_regular", counted)
     book = await opened(bars, live)
     kept = book.bars
     await book.advance()
@@ -189,6 +230,62 @@ async def test_files_are_read_in_a_thread_and_only_when_they_changed(
     put(live, json.dumps({"AAPL": 11}))
     await book.advance()
     assert reads[2:] == [("live.json", False)]
+
+
+async def test_a_file_that_cannot_be_used_is_read_once_for_each_version(
+    bars: Path, live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = await opened(bars, live)
+    reads = []
+
+    def counted(path: Path, *, max_bytes: int) -> FileContent:
+        reads.append(path.name)
+        return read_regular(path, max_bytes=max_bytes)
+
+    monkeypatch.setattr(_watched_file, "read_regular", counted)
+    put(bars, BARS + "2026-11-20,1.7,abc,8\n")
+    put(live, "{")
+    for _ in range(3):
+        assert (await book.advance()).stale
+    assert reads == ["bars.csv", "live.json"]
+    put(bars, BARS + "2026-11-20,1.7,9,8\n")
+    put(live, '{"MSFT": 9}')
+    assert (await book.advance()).prices == {"MSFT": 9.0}
+    assert book.last_error is None
+    assert reads[2:] == ["bars.csv", "live.json"]
+
+
+async def test_a_long_reading_holds_up_no_tick_and_is_neither_lost_nor_begun_again(
+    bars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock(TODAY)
+    source = CsvSource(bars, now=clock, moment=60.0, patience=0.1)
+    book = PriceBook(source, now=clock, quote_timeout=60.0)
+    await book.open()
+    source._moment = 0.0
+    free, reads = threading.Event(), []
+
+    def slow(path: Path, *, max_bytes: int) -> FileContent:
+        reads.append(path.name)
+        free.wait(60.0)
+        return read_regular(path, max_bytes=max_bytes)
+
+    monkeypatch.setattr(_watched_file, "read_regular", slow)
+    put(bars, BARS + "2026-11-20,1.7,9,8\n")
+    try:
+        for _ in range(3):
+            tick = await book.advance()
+            assert (tick.prices["AAPL"], tick.stale) == (1.6, False)
+        await trio.sleep(0.2)
+        # Now it has had the patience of a start.
+        assert (await book.advance()).stale
+        assert "still being read" in str(book.last_error)
+    finally:
+        free.set()
+    source._moment = 60.0
+    tick = await book.advance()
+    assert (tick.prices["AAPL"], tick.stale) == (1.7, False)
+    assert reads == ["bars.csv"]
 
 
 async def test_a_file_system_that_hangs_costs_one_thread_and_no_tick(
@@ -205,7 +302,7 @@ async def test_a_file_system_that_hangs_costs_one_thread_and_no_tick(
             free.wait(60.0)
         return version_of(path)
 
-    monkeypatch.setattr(_csv_source, "version_of", hanging)
+    monkeypatch.setattr(_watched_file, "version_of", hanging)
     try:
         assert (await book.advance()).stale
         assert began.wait(60.0)

@@ -1,0 +1,89 @@
+"""The first line of a file of closes: the names of its columns, or which other kind of table it is."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.market._csv_cells import close_of, is_date
+from portfolio_trio.market._errors import PriceFileError, shown
+from portfolio_trio.tickers import is_ticker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
+# Words that no exchange lists; Open, High and Low are tickers, too, but not all three beside each other.
+_CLOSE: Final = re.compile(r"(adj(usted)?[ ._-]*)?close\*{0,2}", re.ASCII)
+_BAR: Final = frozenset({"open", "high", "low"})
+_LONG: Final = frozenset({"symbol", "ticker", "date"})
+_SECOND_LINE: Final = frozenset({"", "date", "datetime", "price", "ticker"})
+
+ONE_TABLE: Final = "this is one stock's table; give one column of closes per name"
+SEVERAL_LINES: Final = (
+    "the column names take several lines, as yfinance writes them; write one table of closes: "
+    'yf.download(names, auto_adjust=True)["Close"].to_csv("closes.csv")'
+)
+ONE_ROW_PER_STOCK: Final = "this is a table of one row per stock and day; give one column of closes per name"
+DATE_SECOND: Final = "the date must be the first column; write the file without its row numbers (index=False)"
+
+
+def tickers_of(header: list[str], second: Sequence[str] | None, path: Path) -> tuple[str, ...]:
+    """The names of the columns but the first, upper-cased.
+
+    Args:
+        header: The cells of the first line; without those after a trailing comma.
+        second: The cells of the line below, if there is one.
+        path: The file, for the messages.
+
+    Raises:
+        PriceFileError: The file is no table of closes; the message says how to write one.
+    """
+    if not header:
+        raise PriceFileError(path, "the file is empty; its first line must name the columns")
+    if len(header) == 1:
+        raise PriceFileError(path, _one_column(header[0]), line=1)
+    if is_date(header[0].strip()):
+        raise PriceFileError(
+            path, f"the first line must name the columns, not start with {shown(header[0])}", line=1
+        )
+    other = _other_table(header, second)
+    if other:
+        raise PriceFileError(path, other, line=1)
+    tickers = tuple(cell.strip().upper() for cell in header[1:])
+    for number, (ticker, cell) in enumerate(zip(tickers, header[1:], strict=True), start=2):
+        if not is_ticker(ticker):
+            raise PriceFileError(path, f"{shown(cell)} is not a ticker", line=1, column=str(number))
+    twice = [ticker for ticker, count in Counter(tickers).items() if count > 1]
+    if twice:
+        raise PriceFileError(path, "stands twice; name each ticker once", line=1, column=twice[0])
+    return tickers
+
+
+def _other_table(header: Sequence[str], second: Sequence[str] | None) -> str:
+    """What the table is instead of one column of closes per name; empty where it may be that."""
+    if second is not None and _continues(second):
+        return SEVERAL_LINES
+    names = [cell.strip().lower() for cell in header[1:]]
+    if _LONG.intersection(names):
+        return DATE_SECOND if names[0] == "date" else ONE_ROW_PER_STOCK
+    if _BAR.issubset(names) or any(_CLOSE.fullmatch(name) for name in names):
+        return ONE_TABLE
+    return ""
+
+
+def _continues(second: Sequence[str]) -> bool:
+    """Whether the second line still names columns: no day in front, and no close behind."""
+    if not second or second[0].strip().lower() not in _SECOND_LINE:
+        return False
+    closes = (close_of(cell.strip()) for cell in second[1:])
+    return all(close is None or close != close for close in closes)  # noqa: PLR0124 - NaN is the missing close
+
+
+def _one_column(heading: str) -> str:
+    for delimiter, name in _OTHER_DELIMITERS.items():
+        if delimiter in heading:
+            return f"the cells are separated by {name}; separate them by commas"
+    return f"only one column, {shown(heading)}; a date column and one column per ticker are wanted"

@@ -1,0 +1,82 @@
+"""Each name's newest close, which a calendar of its own may have put some rows before the newest."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from portfolio_trio.metrics.bars import Bars
+
+MAX_LAG_DAYS: Final = 7
+"""A close so many days older than the newest of all still counts; what is older has ended."""
+
+_ROWS_AT_ONCE: Final = 64
+
+
+class LastCloses:
+    """The newest close of each name of some bars; made once for them.
+
+    Attributes:
+        bars: The bars.
+        newest: The newest date on which any name has a close; None where none has one.
+    """
+
+    def __init__(self, bars: Bars) -> None:
+        self.bars = bars
+        self._rows = _newest_rows(bars)
+        last = int(self._rows.max(initial=-1))
+        self.newest = bars.dates[last] if last >= 0 else None
+        self._oldest_row = _first_row_from(bars.dates, self.newest)
+
+    def date_of(self, ticker: str) -> str | None:
+        """ISO date of a name's newest close; None where it has none."""
+        row = self._row(ticker)
+        return None if row is None else self.bars.dates[row]
+
+    def close_of(self, ticker: str) -> float | None:
+        """A name's newest close, in currency units; None where it has none."""
+        row = self._row(ticker)
+        return None if row is None else float(self.bars.closes[row, self.bars.column[ticker]])
+
+    def has_ended(self, ticker: str) -> bool:
+        """Whether a name has no close within `MAX_LAG_DAYS` of the newest: nothing says what it is worth."""
+        row = self._row(ticker)
+        return row is None or row < self._oldest_row
+
+    def _row(self, ticker: str) -> int | None:
+        column = self.bars.column.get(ticker)
+        row = -1 if column is None else int(self._rows[column])
+        return row if row >= 0 else None
+
+
+def _newest_rows(bars: Bars) -> npt.NDArray[np.intp]:
+    """The row of each column's newest close, -1 where there is none; from the end, as most are near it."""
+    rows = np.full(len(bars.tickers), -1, dtype=np.intp)
+    open_columns = np.arange(len(bars.tickers))
+    end = len(bars.dates)
+    while end > 0 and len(open_columns):
+        start = max(end - _ROWS_AT_ONCE, 0)
+        known = np.isfinite(bars.closes[start:end, open_columns])
+        found = known.any(axis=0)
+        rows[open_columns[found]] = end - 1 - known[::-1, found].argmax(axis=0)
+        open_columns = open_columns[~found]
+        end = start
+    return rows
+
+
+def _first_row_from(dates: tuple[str, ...], newest: str | None) -> int:
+    """The first row that is at most `MAX_LAG_DAYS` older than a date."""
+    if newest is None:
+        return len(dates)
+    try:
+        day = date.fromisoformat(newest).toordinal()
+    except ValueError:
+        # A plug-in's own notion of a date: nothing can be said about its age.
+        return 0
+    return bisect_left(dates, date.fromordinal(max(day - MAX_LAG_DAYS, 1)).isoformat())
