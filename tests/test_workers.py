@@ -20,20 +20,20 @@ from portfolio_trio.settings import Settings
 from portfolio_trio.worker_process import _python
 from tests.support.house import METRICS
 from tests.support.processes import COMMAND, PATIENCE, Tree, serving_with_workers
-from tests.support.redis_servers import TEST_URL, wait_until
+from tests.support.redis_servers import NO_JSON_SERVER, wait_until
 
 
 @pytest.fixture
 def redis_url(server_url: str | None) -> str:
     if server_url is None:
-        pytest.skip(f"no Redis with JSON: set {TEST_URL} or put one on the PATH")
+        pytest.skip(NO_JSON_SERVER)
     return server_url
 
 
 @pytest.fixture(scope="module")
 def shared_tree(server_url: str | None) -> Iterator[Tree]:
     if server_url is None:
-        pytest.skip(f"no Redis with JSON: set {TEST_URL} or put one on the PATH")
+        pytest.skip(NO_JSON_SERVER)
     with serving_with_workers(server_url) as tree:
         yield tree
 

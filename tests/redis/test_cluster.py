@@ -11,7 +11,7 @@ import pytest
 from portfolio_trio.redis import Message, RedisClient, Script, open_redis
 from portfolio_trio.redis._slots import slot_of
 from portfolio_trio.redis.errors import CommandRefused, CrossSlot, Unavailable
-from tests.support.redis_servers import Server, node_id, private_cluster
+from tests.support.redis_servers import Command, Server, node_id, private_cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -24,8 +24,8 @@ BOUND_SECONDS = 40
 
 
 @pytest.fixture(scope="module")
-def cluster(binary: str) -> Iterator[list[Server]]:
-    with private_cluster(binary) as servers:
+def cluster(command: Command) -> Iterator[list[Server]]:
+    with private_cluster(command) as servers:
         yield servers
 
 
@@ -135,8 +135,8 @@ def owns(node: Server, slot: int) -> bool:
     )
 
 
-async def test_a_primary_is_killed_and_its_replica_takes_over(binary: str) -> None:
-    with private_cluster(binary, replicas=1) as nodes:
+async def test_a_primary_is_killed_and_its_replica_takes_over(command: Command) -> None:
+    with private_cluster(command, replicas=1) as nodes:
         keys = {f"k{number}" for number in range(60)}
         async with opened(nodes) as client:
             for key in keys:

@@ -21,7 +21,7 @@ from portfolio_trio.redis.errors import (
     WrongDatabase,
     WrongPassword,
 )
-from tests.support.redis_servers import free_port, private_server
+from tests.support.redis_servers import Command, free_port, private_server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -224,8 +224,8 @@ async def test_maxmemory_is_an_error_and_not_a_loss(own_server: Server) -> None:
         assert client.statistics().reconnects == 0
 
 
-async def test_passwords(binary: str) -> None:
-    with private_server(binary, "--requirepass", "right") as server:
+async def test_passwords(command: Command) -> None:
+    with private_server(command, "--requirepass", "right") as server:
         async with open_redis(f"{server.url}?password=right") as client:
             assert await client.ping()
         for url in (f"{server.url}?password=wrong", server.url):

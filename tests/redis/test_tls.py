@@ -8,7 +8,7 @@ import pytest
 
 from portfolio_trio.redis import open_redis
 from portfolio_trio.redis.errors import CannotConnect
-from tests.support.redis_servers import Server, free_port, path_binary, private_server
+from tests.support.redis_servers import Command, Server, free_port, path_commands, private_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,14 +31,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tls_server(files: Path, binary: str) -> Iterator[Server]:
+def tls_server(files: Path, command: Command) -> Iterator[Server]:
     port = free_port()
     options = (
         "--tls-port", str(port), "--tls-auth-clients", "optional",
         "--tls-ca-cert-file", str(files / "ca.pem"),
         "--tls-cert-file", str(files / "cert.pem"), "--tls-key-file", str(files / "key.pem"),
     )  # fmt: skip
-    for candidate in dict.fromkeys([binary, path_binary() or binary]):
+    for candidate in dict.fromkeys([*path_commands(), command]):
         try:
             with private_server(candidate, *options) as server:
                 server.port = port

@@ -5,18 +5,16 @@ import pytest
 from portfolio_trio.redis import open_redis
 from portfolio_trio.store import PortfolioStore, RunSuperseded, all_scripts, check_engine
 from tests.store.engines import AT, HOLDINGS, TICK, FakeTick
-from tests.support.redis_servers import path_binary, private_cluster
+from tests.support.redis_servers import NO_PRIVATE_JSON_SERVER, json_command, private_cluster
 
 pytestmark = pytest.mark.trio
 
 
 async def test_every_script_works_where_keys_lie_on_several_nodes() -> None:
-    binary = path_binary()
-    if binary is None:
-        pytest.skip("no server on the PATH")
-    with private_cluster(binary) as servers:
-        if b"json" not in repr(servers[0].do("MODULE LIST")).lower().encode():
-            pytest.skip("the server on the PATH has no JSON")
+    command = json_command()
+    if command is None:
+        pytest.skip(NO_PRIVATE_JSON_SERVER)
+    with private_cluster(command) as servers:
         nodes = ",".join(f"127.0.0.1:{server.port}" for server in servers)
         async with open_redis(f"redis+cluster://{nodes}", scripts=all_scripts()) as client:
             await check_engine(client)

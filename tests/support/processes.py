@@ -23,7 +23,13 @@ from websockets.sync.client import ClientConnection, connect
 
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from tests.support.house import Client, Frame
-from tests.support.redis_servers import Server, path_binary, private_server
+from tests.support.redis_servers import (
+    NO_PRIVATE_JSON_SERVER,
+    Command,
+    Server,
+    json_command,
+    private_server,
+)
 
 PATIENCE = 30
 STORY_SECONDS = 60
@@ -181,23 +187,16 @@ class Pair:
 @contextmanager
 def lasting_redis() -> Iterator[Shared]:
     """A Redis with JSON that keeps what it has acknowledged, over a kill -9, too."""
-    with private_server(json_binary(), "--appendonly", "yes", "--appendfsync", "always") as server:
-        want_json(server)
+    with private_server(json_or_skip(), "--appendonly", "yes", "--appendfsync", "always") as server:
         yield Shared([server])
 
 
-def json_binary() -> str:
-    """A server on the PATH, for a test that is skipped without one."""
-    binary = path_binary()
-    if binary is None:
-        pytest.skip("no Redis with JSON: put one on the PATH")
-    return binary
-
-
-def want_json(server: Server) -> None:
-    """Skip the test where a server has no JSON."""
-    if b"json" not in repr(server.do("MODULE LIST")).lower().encode():
-        pytest.skip("the Redis on the PATH has no JSON")
+def json_or_skip() -> Command:
+    """What starts a server with JSON, for a test that is skipped without one."""
+    command = json_command()
+    if command is None:
+        pytest.skip(NO_PRIVATE_JSON_SERVER)
+    return command
 
 
 @contextmanager

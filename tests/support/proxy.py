@@ -13,6 +13,7 @@ class Proxy:
 
     Attributes:
         port: Where it listens.
+        target: The Unix socket that new connections are passed on to.
         slice: At most so many bytes are passed on at a time; None for all there are.
         delay: Seconds before each piece is passed on.
         silent: Nothing is passed on to the client any more, and nothing is closed either. A wire that has
@@ -20,7 +21,7 @@ class Proxy:
     """
 
     def __init__(self, target: str) -> None:
-        self._target = target
+        self.target = target
         self._wires: list[tuple[trio.SocketStream, trio.SocketStream]] = []
         self._half_closed: set[trio.SocketStream] = set()
         self.port = 0
@@ -50,7 +51,7 @@ class Proxy:
 
     async def _connect(self, client: trio.SocketStream) -> None:
         try:
-            server = await trio.open_unix_socket(self._target)
+            server = await trio.open_unix_socket(self.target)
         except OSError:
             await client.aclose()
             return

