@@ -23,7 +23,9 @@ from portfolio_trio.store import PortfolioChanged, RunSuperseded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
+    from portfolio_trio.faults import Faults
     from portfolio_trio.peers.letters import Kind
     from portfolio_trio.slot import Run
     from portfolio_trio.store import Portfolio as State
@@ -42,6 +44,9 @@ SessionEvent = (
 
 class Viewer(Protocol):
     """One socket, as the other sockets of its session know it."""
+
+    def fail(self) -> None:
+        """End the socket with 1011; cannot fail itself."""
 
     def see(self, event: str, run: Run | None = None) -> None:
         """Queue an event of the session; a socket without the subprotocol ignores it."""
@@ -111,13 +116,16 @@ class Room:
         attached: The document names this worker among those that have sockets of the session.
     """
 
-    def __init__(self, session_id: str, teller: Teller, shown: trio.lowlevel.ParkingLot) -> None:
+    def __init__(
+        self, session_id: str, teller: Teller, shown: trio.lowlevel.ParkingLot, faults: Faults
+    ) -> None:
         self.session_id = session_id
         self.turn = trio.StrictFIFOLock()
         self.abroad = Abroad()
         self.attached = False
         self._teller = teller
         self._shown = shown
+        self._faults = faults
         # In the order in which they came, so that events leave in the same order each time.
         self._viewers: dict[Viewer, None] = {}
 
@@ -126,19 +134,30 @@ class Room:
         """Every socket of the session."""
         return tuple(self._viewers)
 
+    def fail(self) -> None:
+        """End every socket of the session here with 1011: what they know is in doubt."""
+        for viewer in self.viewers:
+            viewer.fail()
+
+    def _alone(self, viewer: Viewer) -> AbstractContextManager[None]:
+        """The boundary between one socket and whoever speaks to all: a fault ends that socket only."""
+        return self._faults.contained("a viewer", instead=viewer.fail)
+
     def publish(self, event: SessionEvent, *but: Viewer | None, run: Run | None = None) -> None:
         """Let every socket but some see an event, here and on the other workers."""
         viewers = [viewer for viewer in self._viewers if viewer not in but and viewer.sees_events]
         if viewers or self.abroad.others:
             text = event.to_json()
             for viewer in viewers:
-                viewer.see(text, run)
+                with self._alone(viewer):
+                    viewer.see(text, run)
             self._tell(event.type, event, text)
 
     def show(self, event: str, run: Run | None = None) -> None:
         """Let every socket of this worker see an event."""
         for viewer in self._viewers:
-            viewer.see(event, run)
+            with self._alone(viewer):
+                viewer.see(event, run)
         self._shown.unpark_all()
 
     async def calm(self) -> None:
@@ -149,7 +168,8 @@ class Room:
     def publish_latest(self, event: str) -> None:
         """Let every socket see an event that replaces the one before."""
         for viewer in self._viewers:
-            viewer.see_latest(event)
+            with self._alone(viewer):
+                viewer.see_latest(event)
 
     @property
     def is_viewed(self) -> bool:
@@ -159,33 +179,39 @@ class Room:
     def reprice(self, prices: Mapping[str, float]) -> None:
         """Start again what runs on prices that are too far from these."""
         for viewer in self.viewers:
-            viewer.reprice(prices)
+            with self._alone(viewer):
+                viewer.reprice(prices)
 
     def drop(self, run: Run) -> None:
         """Forget what of ``run`` still waits, on every socket."""
         for viewer in self._viewers:
-            viewer.drop(run)
+            with self._alone(viewer):
+                viewer.drop(run)
 
     def restart_runs(self) -> None:
         """Start what runs again on the new holdings."""
         for viewer in self.viewers:
-            viewer.restart_run()
+            with self._alone(viewer):
+                viewer.restart_run()
 
     def renew_runs(self, version: int) -> None:
         """Start what runs on older holdings again."""
         for viewer in self.viewers:
-            viewer.renew_run(version)
+            with self._alone(viewer):
+                viewer.renew_run(version)
 
     async def supersede_runs(self, run_id: int) -> None:
         """End the runs whose numbers are below this one, and wait until their tasks have ended."""
         for viewer in self.viewers:
-            await viewer.supersede_run(run_id)
+            with self._alone(viewer):
+                await viewer.supersede_run(run_id)
 
     async def cancel_run(self, run_id: int) -> AnalysisCancelled | None:
         """End the run with this number; return its last event, if it was open here."""
         stopped = None
         for viewer in self.viewers:
-            stopped = await viewer.cancel_run(run_id) or stopped
+            with self._alone(viewer):
+                stopped = await viewer.cancel_run(run_id) or stopped
         return stopped
 
     async def stop_runs(
@@ -195,7 +221,8 @@ class Room:
         stopped = None
         for viewer in self.viewers:
             if viewer is not but:
-                stopped = await viewer.stop_run(reason, answered=answered) or stopped
+                with self._alone(viewer):
+                    stopped = await viewer.stop_run(reason, answered=answered) or stopped
         return stopped
 
     @property
@@ -290,7 +317,8 @@ class Room:
             self.end_abroad(event.run_id)
             for viewer in self._viewers:
                 if viewer is not but:
-                    viewer.see(text)
+                    with self._alone(viewer):
+                        viewer.see(text)
             self._shown.unpark_all()
         self._tell("cancel", event, text)
 
@@ -309,8 +337,9 @@ class Room:
 class Hub:
     """The rooms of one process; a room exists while somebody is in it."""
 
-    def __init__(self, teller: Teller) -> None:
+    def __init__(self, teller: Teller, faults: Faults) -> None:
         self._teller = teller
+        self._faults = faults
         self._rooms: dict[str, Room] = {}
         # One for all rooms: only who drains waits here.
         self._shown = trio.lowlevel.ParkingLot()
@@ -320,7 +349,7 @@ class Hub:
         """Put a socket into its session's room for as long as the context lasts."""
         room = self._rooms.get(session_id)
         if room is None:
-            room = self._rooms[session_id] = Room(session_id, self._teller, self._shown)
+            room = self._rooms[session_id] = Room(session_id, self._teller, self._shown, self._faults)
         room._viewers[viewer] = None  # noqa: SLF001 - only the hub lets sockets in and out
         try:
             yield room

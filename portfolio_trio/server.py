@@ -21,6 +21,7 @@ import trio
 
 from portfolio_trio.access import Refused, first_message
 from portfolio_trio.entrance import open_gate
+from portfolio_trio.faults import Faults
 from portfolio_trio.http import FrontDoor, Response, accept_websocket
 from portfolio_trio.hub import Hub
 from portfolio_trio.listening import StartError
@@ -158,7 +159,8 @@ class Server:
             session = Session(self.services, upgrade.session_id, transport, first=first)
             self._sessions[session] = None
             try:
-                await session.run()
+                with self.services.faults.counted("a session"):
+                    await session.run()
             finally:
                 self._leave(session)
 
@@ -238,15 +240,17 @@ async def open_server(
         book = await open_book(settings, source, now)
         lease = lease_seconds(settings.market_update_interval_seconds)
         workers = Workers(redis, worker, source=book.source_name, ttl=LIFE_SECONDS, lease=lease)
-        post = Post(workers, max_bytes=settings.max_queue_bytes)
-        hub = Hub(post)
+        faults = Faults()
+        post = Post(workers, max_bytes=settings.max_queue_bytes, faults=faults)
+        hub = Hub(post, faults)
         services = Services(
             settings=settings,
             store=store,
             book=book,
             metrics=open_metrics() if metrics is None else metrics,
             hub=hub,
-            relay=Relay(hub, store),
+            relay=Relay(hub, store, faults),
+            faults=faults,
             now=now,
             rng=rng or random.Random(),  # noqa: S311 - spreads delays; no secret hangs on it
         )
@@ -265,10 +269,12 @@ async def open_server(
 
 def _market(services: Services, workers: Workers) -> tuple[MarketUpdater, Membership]:
     """The updater of the market, and this worker's membership, which decides when it runs."""
-    book, store = services.book, services.store
+    book, store, faults = services.book, services.store, services.faults
     interval = services.settings.market_update_interval_seconds
-    exchange, audience = Exchange(workers, book), TickFeed(services.hub, store)
-    updater = MarketUpdater(book, store, exchange, audience, interval=interval, failures=(StoreError,))
+    exchange, audience = Exchange(workers, book), TickFeed(services.hub, store, faults)
+    updater = MarketUpdater(
+        book, store, exchange, audience, interval=interval, failures=(StoreError,), faults=faults
+    )
     membership = Membership(
         workers,
         book,
@@ -277,6 +283,7 @@ def _market(services: Services, workers: Workers) -> tuple[MarketUpdater, Member
         audience=audience,
         listener=services.relay,
         interval=interval,
+        faults=faults,
     )
     return updater, membership
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Mapping
 
+    from portfolio_trio.faults import Faults
     from portfolio_trio.hub import Hub
     from portfolio_trio.market import PriceBook
     from portfolio_trio.metrics import MetricRegistry
@@ -35,6 +36,7 @@ class Services:
         metrics: What a run computes, in the order in which results that are ready together leave.
         hub: The other sockets of each session.
         relay: The other workers.
+        faults: Faults of this program that were contained, counted by place.
         now: Seconds since the epoch; virtual in tests.
         heavy: Bounds the worker threads of heavy metrics.
         keep_alive: Pings the sockets.
@@ -49,6 +51,7 @@ class Services:
         metrics: MetricRegistry,
         hub: Hub,
         relay: Relay,
+        faults: Faults,
         now: Callable[[], float],
         rng: random.Random,
     ) -> None:
@@ -58,12 +61,13 @@ class Services:
         self.metrics = metrics
         self.hub = hub
         self.relay = relay
+        self.faults = faults
         self.now = now
         self._rng = rng
         # Apart from Trio's own, so that threads of abandoned metrics hold up no file and no name look-up.
         self.heavy = trio.CapacityLimiter(HEAVY_THREADS)
         self.keep_alive = KeepAlive(
-            interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds
+            interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds, faults=faults
         )
         self._returns = ReturnsCache(book.bars)
 

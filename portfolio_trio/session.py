@@ -84,7 +84,9 @@ class Session:
             patience=settings.request_burst,
             clock=trio.current_time,
         )
-        self._may_write = True
+        # Set once and never taken back: from then on nothing is queued and no task is started.
+        self._ended = False
+        self._writing = False
         self._close: tuple[CloseCode, str] = (CloseCode.NORMAL, "")
         self._greeted = False
         self._missed = False
@@ -114,18 +116,31 @@ class Session:
                     await self._read()
                     self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
                 finally:
-                    # From here on the nursery may close at any checkpoint, and takes no writer any more.
-                    self._may_write = False
+                    # From here on the nursery may close at any checkpoint, and takes no task any more.
+                    self._ended = True
         finally:
             keep_alive.forget(self)
             with trio.move_on_after(CLEAN_UP_SECONDS, shield=True):
                 await self._forget_run()
 
     def end(self, code: CloseCode, reason: str, why: EndReason) -> None:
-        """End the connection: its run is over at once, its tasks end, then the socket is closed."""
-        self._close = (code, reason)
-        self._runner.decide(why)
-        self._nursery.cancel_scope.cancel()
+        """End the connection: its run is over at once, its tasks end, then the socket is closed.
+
+        The first end counts; one that comes later changes nothing.
+        """
+        if not self._ended:
+            self._ended = True
+            self._close = (code, reason)
+            self._nursery.cancel_scope.cancel()
+            self._runner.decide(why)
+
+    def fail(self) -> None:
+        """End the connection with 1011: a fault of ours has left in doubt what the client knows."""
+        if not self._ended:
+            self._ended = True
+            self._close = (CloseCode.INTERNAL, "The server failed.")
+            # Its run settles by itself: nothing here may fail once more.
+            self._nursery.cancel_scope.cancel()
 
     def drain(self) -> None:
         """Take no new analysis any more."""
@@ -161,8 +176,7 @@ class Session:
         if not self.sees_events:
             return
         if self._greeted:
-            self._outbox.put(event, run)
-            self._send_soon()
+            self._put(event, run)
         else:
             self._missed = True
 
@@ -170,12 +184,11 @@ class Session:
         """Queue an answer; a client without the subprotocol knows no message but results and errors."""
         if isinstance(message, MetricFailure) and not self.sees_events:
             message = message.as_error()
-        self._outbox.put(message.to_json(), run)
-        self._send_soon()
+        self._put(message.to_json(), run)
 
     def see_latest(self, event: str) -> None:
         """Queue an event in place of the latest one that still waits, if the client gets events."""
-        if self._greeted and self.sees_events:
+        if self._greeted and self.sees_events and not self._ended:
             self._outbox.put_latest(event)
             self._send_soon()
 
@@ -235,10 +248,18 @@ class Session:
 
     # --- the two tasks ---
 
+    def _put(self, text: str, run: Run | None) -> None:
+        if not self._ended:
+            self._outbox.put(text, run)
+            self._send_soon()
+
     def _send_soon(self) -> None:
-        """Start the writer, unless it runs and finds by itself what has been queued."""
-        if self._may_write:
-            self._may_write = False
+        """Start the writer, unless it runs and finds by itself what has been queued.
+
+        The connection has not ended, so its nursery is open.
+        """
+        if not self._writing:
+            self._writing = True
             self._nursery.start_soon(self._write)
 
     async def _write(self) -> None:
@@ -247,10 +268,9 @@ class Session:
             if not await self._send(batch):
                 return
             self._outbox.written()
+        self._writing = False
         if self._outbox.overflowed:
             self.end(CloseCode.OVERLOADED, "too much waits to be sent", EndReason.DISCONNECTED)
-        else:
-            self._may_write = True
 
     async def _send(self, batch: list[str]) -> bool:
         """Whether all of it has left; else the connection is ended."""

@@ -13,6 +13,7 @@ from portfolio_trio.store import SessionMissing, StoreError, WrongType
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from portfolio_trio.faults import Faults
     from portfolio_trio.hub import Hub, Room
     from portfolio_trio.market import Tick
     from portfolio_trio.store import PortfolioStore
@@ -27,17 +28,21 @@ class TickFeed:
     Args:
         hub: The sockets.
         store: The documents, which have the value that counts.
+        faults: Contains what goes wrong with one session.
     """
 
-    def __init__(self, hub: Hub, store: PortfolioStore) -> None:
+    def __init__(self, hub: Hub, store: PortfolioStore, faults: Faults) -> None:
         self._hub = hub
         self._store = store
+        self._faults = faults
         self._swept = 0
 
     def ticked(self, tick: Tick) -> None:
         """Start again every run whose portfolio the tick moves by more than the tolerance."""
         for room in self._hub.rooms:
-            room.reprice(tick.prices)
+            # The boundary between one session and the tick, which all the others wait for.
+            with self._faults.contained("a tick", instead=room.fail):
+                room.reprice(tick.prices)
 
     async def swept(self, tick: Tick) -> None:
         """Send the new value to every session that has a viewer, once for each tick.
@@ -56,10 +61,12 @@ class TickFeed:
         failures: list[StoreError] = []
 
         async def update(room: Room) -> None:
-            try:
-                await self._update(room, tick)
-            except StoreError as failure:
-                failures.append(failure)
+            # As in `ticked`.
+            with self._faults.contained("a sweep", instead=room.fail):
+                try:
+                    await self._update(room, tick)
+                except StoreError as failure:
+                    failures.append(failure)
 
         async with trio.open_nursery() as nursery:
             for room in rooms:

@@ -22,6 +22,7 @@ CORE = ("tests/test_session.py", "tests/test_races.py", "tests/test_ticks.py", "
 STORE = ("tests/store/test_runs.py", "tests/store/test_holdings.py", "tests/store/test_sweep.py")
 WORKERS = ("tests/store/test_workers.py",)
 PEERS = ("tests/peers",)
+CONTAINED = ("tests/test_contained_faults.py",)
 SERVERS = ("tests/test_two_servers.py",)
 
 
@@ -122,8 +123,36 @@ MUTANTS = (
     Mutant(
         "one writer at a time",
         "portfolio_trio/session.py",
-        "            self._may_write = False\n            self._nursery.start_soon(self._write)\n",
+        "            self._writing = True\n            self._nursery.start_soon(self._write)\n",
         "            self._nursery.start_soon(self._write)\n",
+    ),
+    Mutant(
+        "the end after which no writer starts",
+        "portfolio_trio/session.py",
+        "        if not self._ended:\n            self._outbox.put(text, run)\n",
+        "        if True:\n            self._outbox.put(text, run)\n",
+        CONTAINED,
+    ),
+    Mutant(
+        "the boundary round a viewer",
+        "portfolio_trio/hub.py",
+        '        return self._faults.contained("a viewer", instead=viewer.fail)\n',
+        "        return nullcontext()\n",
+        CONTAINED,
+    ),
+    Mutant(
+        "the end of a viewer that failed",
+        "portfolio_trio/hub.py",
+        ", instead=viewer.fail)\n",
+        ")\n",
+        CONTAINED,
+    ),
+    Mutant(
+        "the cancellation in a group with a fault",
+        "portfolio_trio/faults.py",
+        "except* Exception as group:",
+        "except* BaseException as group:",
+        CONTAINED,
     ),
     Mutant(
         "the forced end of a socket that takes nothing",

@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from portfolio_trio.faults import Faults
 from portfolio_trio.market import PriceBook, SimulatedSource, Tick
 from portfolio_trio.market.updater import MarketUpdater
 from tests.support.clock import virtual_wall_time
@@ -85,7 +86,9 @@ async def run_for(
     book = PriceBook(SimulatedSource(), now=virtual_wall_time)
     await book.open()
     exchange = others or Others(ledger.told)
-    updater = MarketUpdater(book, ledger, exchange, ledger, interval=interval, failures=(SweepError,))
+    updater = MarketUpdater(
+        book, ledger, exchange, ledger, interval=interval, failures=(SweepError,), faults=Faults()
+    )
     with trio.move_on_after(seconds):
         await updater.run(interval)
     return updater

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import Final, NoReturn, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 import trio
 
 from portfolio_trio.http import Disconnected
+
+if TYPE_CHECKING:
+    from portfolio_trio.faults import Faults
 
 log: Final = logging.getLogger(__name__)
 
@@ -21,6 +25,9 @@ class Watched(Protocol):
 
     def lose(self) -> None:
         """End the socket's session: its peer is gone."""
+
+    def fail(self) -> None:
+        """End the socket's session with 1011; cannot fail itself."""
 
 
 class KeepAlive:
@@ -35,11 +42,13 @@ class KeepAlive:
     Args:
         interval: Seconds from one pong, or from the beginning, to the next ping.
         timeout: Seconds a pong may take.
+        faults: Contains what goes wrong with one socket.
     """
 
-    def __init__(self, *, interval: float, timeout: float) -> None:
+    def __init__(self, *, interval: float, timeout: float, faults: Faults) -> None:
         self._interval = interval
         self._timeout = timeout
+        self._faults = faults
         # All wait equally long, so who came first is due first.
         self._due: OrderedDict[Watched, float] = OrderedDict()
         self._pinging: set[Watched] = set()
@@ -77,21 +86,26 @@ class KeepAlive:
         await trio.sleep_until(next(iter(self._due.values())))
 
     async def _ping(self, socket: Watched) -> None:
-        if socket not in self._pinging:
-            return
-        alive = False
-        try:
-            await socket.ping(self._timeout)
-            alive = True
-        except Disconnected:
-            log.debug("a peer is gone")
-        except Exception:
-            # It would end every socket's keepalive, and with it the server.
-            log.exception("pinging a socket failed; it is given up")
-        if socket not in self._pinging:
-            return
-        self._pinging.discard(socket)
-        if alive:
-            self.watch(socket)
-        else:
-            socket.lose()
+        # The boundary between one socket and the keepalive of all.
+        with self._faults.contained("keepalive", instead=partial(self._give_up, socket)):
+            if socket not in self._pinging:
+                return
+            try:
+                await socket.ping(self._timeout)
+            except Disconnected:
+                log.debug("a peer is gone")
+                alive = False
+            else:
+                alive = True
+            if socket not in self._pinging:
+                return
+            self._pinging.discard(socket)
+            if alive:
+                self.watch(socket)
+            else:
+                socket.lose()
+
+    def _give_up(self, socket: Watched) -> None:
+        """Nobody knows whether the peer is there."""
+        self.forget(socket)
+        socket.fail()

@@ -11,6 +11,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from portfolio_trio.faults import Faults
     from portfolio_trio.market import PriceBook, Tick
 
 log: Final = logging.getLogger(__name__)
@@ -78,7 +79,8 @@ class MarketUpdater:
         exchange: The other processes.
         audience: Is told of each tick, and again when every session is valued at it.
         interval: Seconds between ticks.
-        failures: What a sweep may raise without ending the updater.
+        failures: What a sweep may raise without its being a fault.
+        faults: Contains everything else that a tick raises.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class MarketUpdater:
         *,
         interval: float,
         failures: tuple[type[Exception], ...],
+        faults: Faults,
     ) -> None:
         self._book = book
         self._ledger = ledger
@@ -97,6 +100,7 @@ class MarketUpdater:
         self._audience = audience
         self._interval = interval
         self._failures = failures
+        self._faults = faults
         self.skipped = 0
         """Ticks that were missed because a sweep took longer than the interval."""
         self.last_sweep_failed = False
@@ -116,23 +120,25 @@ class MarketUpdater:
 
     async def tick(self) -> None:
         """Take the next prices and revalue every session."""
+        done = False
+        # The boundary between one tick and the next: a fault of this program or of a plug-in costs one.
+        with self._faults.contained("the market"):
+            try:
+                await self._advance()
+                done = True
+            except self._failures as error:
+                log.warning("the market could not be updated: %s", error)
+        self.last_sweep_failed = not done
+
+    async def _advance(self) -> None:
         dead = self._exchange.dead
-        try:
-            tick = await self._book.advance(self._exchange.publish)
+        tick = await self._book.advance(self._exchange.publish)
+        # The boundary between who listens and the sessions, which have to be valued at the tick.
+        with self._faults.contained("a tick"):
             self._audience.ticked(tick)
-            report = await self._ledger.revalue_all(tick, price_lookup=self._book.prices_for, dead=dead)
-            await self._exchange.swept(tick, dead)
-            await self._audience.swept(tick)
-        except self._failures as error:
-            self.last_sweep_failed = True
-            log.warning("the market could not be updated: %s", error)
-            return
-        except Exception:
-            # A fault of this program or of a plug-in costs a tick, not the server.
-            self.last_sweep_failed = True
-            log.exception("the market could not be updated")
-            return
-        self.last_sweep_failed = False
+        report = await self._ledger.revalue_all(tick, price_lookup=self._book.prices_for, dead=dead)
+        await self._exchange.swept(tick, dead)
+        await self._audience.swept(tick)
         if report.errors:
             log.warning("sweep of tick %d: %s", tick.tick_id, report)
         else:

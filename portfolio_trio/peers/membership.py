@@ -29,9 +29,11 @@ from portfolio_trio.store import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from portfolio_trio.faults import Faults
     from portfolio_trio.market import PriceBook
     from portfolio_trio.market.updater import Audience, MarketUpdater
     from portfolio_trio.peers.exchange import Exchange
+    from portfolio_trio.redis import Message
     from portfolio_trio.store import Beat, Workers
 
 log: Final = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class Membership:
         audience: Is told of ticks that others publish.
         listener: Hears of the other workers.
         interval: Seconds between ticks.
+        faults: Contains what goes wrong with one message, one beat or one tick.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Membership:
         audience: Audience,
         listener: Listener,
         interval: float,
+        faults: Faults,
     ) -> None:
         self._workers = workers
         self._book = book
@@ -100,6 +104,7 @@ class Membership:
         self._audience = audience
         self._listener = listener
         self._interval = interval
+        self._faults = faults
         self._lease: trio.CancelScope | None = None
         self._lease_until = 0.0
         self._elected = trio.Event()
@@ -129,16 +134,21 @@ class Membership:
             self._hinted.set()
             task_status.started()
             async for message in heard:
-                if isinstance(message, Missed):
-                    self._listener.miss()
-                    self._hinted.set()
-                elif message.channel == TICKS.encode():
-                    self._hinted.set()
-                elif message.channel == SWEPT.encode():
-                    self._swept = message.data
-                    self._hinted.set()
-                else:
-                    self._listener.receive(message.data)
+                # The boundary between one message and the next; what it said, the documents say, too.
+                with self._faults.contained("a message", instead=self._listener.miss):
+                    self._hear(message)
+
+    def _hear(self, message: Message | Missed) -> None:
+        if isinstance(message, Missed):
+            self._listener.miss()
+            self._hinted.set()
+        elif message.channel == TICKS.encode():
+            self._hinted.set()
+        elif message.channel == SWEPT.encode():
+            self._swept = message.data
+            self._hinted.set()
+        else:
+            self._listener.receive(message.data)
 
     async def join(self) -> None:
         """Become a member: the newest tick of all is this worker's, too.
@@ -176,7 +186,9 @@ class Membership:
         with self._beating:
             while True:
                 await trio.sleep(self._beat_seconds)
-                await self._beat()
+                # The boundary between one beat and the next, without which this worker counts as dead.
+                with self._faults.contained("a beat"):
+                    await self._beat()
 
     async def _beat(self) -> None:
         asked = trio.current_time()
@@ -228,7 +240,11 @@ class Membership:
         while True:
             await self._elected.wait()
             self._elected = trio.Event()
-            with trio.CancelScope(deadline=self._lease_until) as self._lease:
+            # The boundary between one term and the next: while the lease is held a beat elects anew.
+            with (
+                self._faults.contained("the lead"),
+                trio.CancelScope(deadline=self._lease_until) as self._lease,
+            ):
                 await self._updater.run(self._exchange.ticked_at + self._interval)
             self._lease = None
             log.warning("the lease of the market is over; another worker may update it")
@@ -247,16 +263,21 @@ class Membership:
         while True:
             await self._hinted.wait()
             self._hinted = trio.Event()
-            try:
-                await self._adopt()
-                if self._swept == b"%d" % self._book.current.tick_id:
-                    self._swept = b""
-                    await self._audience.swept(self._book.current)
-            except StoreUnavailable:
-                # The connection heals itself; then a beat shows which tick is the newest.
-                continue
-            except StoreError as error:
-                log.warning("the newest tick cannot be taken: %s", error)
+            # The boundary between one tick and the next.
+            with self._faults.contained("a followed tick"):
+                await self._take_newest()
+
+    async def _take_newest(self) -> None:
+        try:
+            await self._adopt()
+            if self._swept == b"%d" % self._book.current.tick_id:
+                self._swept = b""
+                await self._audience.swept(self._book.current)
+        except StoreUnavailable:
+            # The connection heals itself; then a beat shows which tick is the newest.
+            return
+        except StoreError as error:
+            log.warning("the newest tick cannot be taken: %s", error)
 
     async def _adopt(self) -> bool:
         """Take the newest tick of all; whether there is one."""

@@ -14,6 +14,7 @@ from portfolio_trio.store import StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from portfolio_trio.faults import Faults
     from portfolio_trio.peers.letters import Note
     from portfolio_trio.store import Workers
 
@@ -77,11 +78,13 @@ class Post:
     Args:
         workers: The way to the other workers.
         max_bytes: Characters that may wait for one worker.
+        faults: Contains what goes wrong with one letter.
     """
 
-    def __init__(self, workers: Workers, *, max_bytes: int) -> None:
+    def __init__(self, workers: Workers, *, max_bytes: int, faults: Faults) -> None:
         self._workers = workers
         self._max_bytes = max_bytes
+        self._faults = faults
         self._boxes: dict[str, _Box] = {}
         # Of all boxes: one that was forgotten does not begin with numbers that its worker has seen.
         self._numbers = count(1)
@@ -127,11 +130,20 @@ class Post:
     async def _deliver(self, worker: str, box: _Box) -> None:
         """Send letters to one worker, one at a time, until nothing waits for it."""
         while box.owed:
-            try:
-                await self._workers.post(worker, box.take(self._workers.me).model_dump_json())
-            except StoreError as error:
-                log.info("a letter to worker %s may be lost: %s", worker, error)
+            sent = False
+            # The boundary between one letter and the next, whomever they are for.
+            with self._faults.contained("a letter"):
+                sent = await self._send(worker, box)
+            if not sent:
                 # Empty or not, the next one shows by its number that this one is missing.
                 box.owed = True
                 await trio.sleep(RETRY_SECONDS)
         box.sending = False
+
+    async def _send(self, worker: str, box: _Box) -> bool:
+        try:
+            await self._workers.post(worker, box.take(self._workers.me).model_dump_json())
+        except StoreError as error:
+            log.info("a letter to worker %s may be lost: %s", worker, error)
+            return False
+        return True

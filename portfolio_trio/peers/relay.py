@@ -22,7 +22,9 @@ from portfolio_trio.store import SessionMissing, StoreError, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
+    from portfolio_trio.faults import Faults
     from portfolio_trio.hub import Hub, Room
     from portfolio_trio.peers.letters import Note
     from portfolio_trio.store import Portfolio, PortfolioStore
@@ -46,11 +48,13 @@ class Relay:
     Args:
         hub: The sockets.
         store: The documents.
+        faults: Contains what goes wrong with one session.
     """
 
-    def __init__(self, hub: Hub, store: PortfolioStore) -> None:
+    def __init__(self, hub: Hub, store: PortfolioStore, faults: Faults) -> None:
         self._hub = hub
         self._store = store
+        self._faults = faults
         self._arrivals = Arrivals()
         self._waiting: dict[str, deque[tuple[str, Note]]] = {}
         self._leaving: set[str] = set()
@@ -96,11 +100,20 @@ class Relay:
             self._arrivals.forget(worker)
             self._hub.forget(worker)
         for room in self._hub.rooms if names else ():
-            if room.abroad.run is not None and room.abroad.owner in names:
-                run = room.abroad.end()
-                room.close(run, EndReason.DISCONNECTED)
-                if run is not None and run.run_id is not None:
-                    self._nursery.start_soon(self._clear, room.session_id, run.run_id)
+            # The boundary between one session and the beat, without which this worker counts as dead.
+            with self._alone(room):
+                self._mourn(room, names)
+
+    def _mourn(self, room: Room, names: frozenset[str]) -> None:
+        if room.abroad.run is not None and room.abroad.owner in names:
+            run = room.abroad.end()
+            room.close(run, EndReason.DISCONNECTED)
+            if run is not None and run.run_id is not None:
+                self._nursery.start_soon(self._clear, room.session_id, run.run_id)
+
+    def _alone(self, room: Room) -> AbstractContextManager[None]:
+        """The boundary between one session and the letters, beats and readings of all."""
+        return self._faults.contained("the relay", instead=room.fail)
 
     async def leave(self, session_id: str) -> None:
         """Say in the document that this worker has no socket of the session any more, if so it is.
@@ -141,7 +154,9 @@ class Relay:
                 sender, note = waiting.popleft()
                 room = self._hub.room(session_id)
                 if room is not None:
-                    await self._carry_out(room, sender, note)
+                    # The boundary between one note and the next, of this session and of the others.
+                    with self._alone(room):
+                        await self._carry_out(room, sender, note)
         finally:
             del self._waiting[session_id]
 
@@ -222,8 +237,10 @@ class Relay:
         unread: list[Room] = []
 
         async def read(room: Room) -> None:
-            if not await self._quietly_read(room):
-                unread.append(room)
+            # The boundary between one session and the reading of all.
+            with self._alone(room):
+                if not await self._quietly_read(room):
+                    unread.append(room)
 
         while chunk := tuple(islice(waiting, READS_AT_ONCE)):
             before = len(unread)
@@ -278,11 +295,13 @@ class Relay:
         room.renew_runs(state.version)
 
     async def _clear(self, session_id: str, run_id: int) -> None:
-        try:
-            await self._store.finish_analysis(session_id, run_id=run_id)
-        except StoreError as error:
-            # The next sweep of the market clears it.
-            log.info("session %s: the run of a dead worker still stands in it: %s", session_id, error)
+        # The boundary between one session and the relay, whose nursery this task is in.
+        with self._faults.contained("the relay"):
+            try:
+                await self._store.finish_analysis(session_id, run_id=run_id)
+            except StoreError as error:
+                # The next sweep of the market clears it.
+                log.info("session %s: the run of a dead worker still stands in it: %s", session_id, error)
 
     async def _quietly_clear(self, room: Room) -> None:
         try:
@@ -293,9 +312,11 @@ class Relay:
             log.info("session %s: its run could not be cleared: %s", room.session_id, error)
 
     async def _quietly_leave(self, session_id: str) -> None:
-        try:
-            await self.leave(session_id)
-        except StoreError as error:
-            log.info("session %s still names this worker: %s", session_id, error)
-        finally:
-            self._leaving.discard(session_id)
+        # As in `_clear`.
+        with self._faults.contained("the relay"):
+            try:
+                await self.leave(session_id)
+            except StoreError as error:
+                log.info("session %s still names this worker: %s", session_id, error)
+            finally:
+                self._leaving.discard(session_id)

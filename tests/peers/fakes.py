@@ -11,6 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 from typing_extensions import override
 
+from portfolio_trio.faults import Faults
 from portfolio_trio.hub import Hub, Viewer
 from portfolio_trio.peers.letters import Letter, Note
 from portfolio_trio.peers.relay import Relay
@@ -94,6 +95,9 @@ class FakeViewer(Viewer):
         self.cleared = 0
         self.busy: trio.Event | None = None
         """Ending a run waits for this."""
+        self.failed = 0
+        self.fault: Exception | None = None
+        """A fault of ours, which whatever is asked of the socket raises."""
 
     @property
     def seen(self) -> list[str]:
@@ -101,12 +105,22 @@ class FakeViewer(Viewer):
         return [shown(frame) for frame in self.frames]
 
     @override
+    def fail(self) -> None:
+        self.failed += 1
+
+    @override
     def see(self, event: str, run: Run | None = None) -> None:
+        self._stumble()
         self.frames.append(event)
 
     @override
     def see_latest(self, event: str) -> None:
+        self._stumble()
         self.frames.append(event)
+
+    def _stumble(self) -> None:
+        if self.fault is not None:
+            raise self.fault
 
     @property
     @override
@@ -190,9 +204,10 @@ class World:
     def __init__(self, *session_ids: str) -> None:
         self.store = FakeStore(*session_ids)
         self.post = FakePost()
-        self.hub = Hub(self.post)
+        self.faults = Faults()
+        self.hub = Hub(self.post, self.faults)
         # It stands for the documents, of which a relay asks no more than that.
-        self.relay = Relay(self.hub, self.store)  # type: ignore[arg-type] # see above
+        self.relay = Relay(self.hub, self.store, self.faults)  # type: ignore[arg-type] # see above
         self._number = 0
 
     @asynccontextmanager
@@ -212,13 +227,15 @@ class World:
 
 
 @asynccontextmanager
-async def opened(*session_ids: str) -> AsyncIterator[World]:
+async def opened(*session_ids: str, faults: int = 0) -> AsyncIterator[World]:
+    """A world for the length of the block; so many faults are contained in it."""
     world = World(*session_ids)
     async with trio.open_nursery() as nursery:
         await nursery.start(world.relay.run)
         yield world
         await wait_all_tasks_blocked()
         assert not world.relay._waiting
+        assert world.faults.counts.total() == faults
         nursery.cancel_scope.cancel()
 
 

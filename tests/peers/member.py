@@ -10,6 +10,7 @@ from typing import Any
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from portfolio_trio.faults import Faults
 from portfolio_trio.market import PriceBook, Tick
 from portfolio_trio.market.updater import MarketUpdater
 from portfolio_trio.peers.exchange import Exchange
@@ -166,8 +167,15 @@ class Member:
         self.crowd = Crowd()
         workers: Any = self.workers  # stands for what asks Redis
         self.exchange = Exchange(workers, self.book)
+        self.faults = Faults()
         updater = MarketUpdater(
-            self.book, self.crowd, self.exchange, self.crowd, interval=INTERVAL, failures=(StoreError,)
+            self.book,
+            self.crowd,
+            self.exchange,
+            self.crowd,
+            interval=INTERVAL,
+            failures=(StoreError,),
+            faults=self.faults,
         )
         self.membership = Membership(
             workers,
@@ -177,6 +185,7 @@ class Member:
             audience=self.crowd,
             listener=self.crowd,
             interval=INTERVAL,
+            faults=self.faults,
         )
 
     @property

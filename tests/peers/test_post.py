@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from portfolio_trio.faults import Faults
 from portfolio_trio.peers.letters import Arrivals, Letter, Note
 from portfolio_trio.peers.post import NOTE_CHARACTERS, RETRY_SECONDS, Post
 from portfolio_trio.store import StoreUnavailable
@@ -54,7 +55,7 @@ def note(frame: str) -> Note:
 
 
 def open_post(wire: Wire, max_bytes: int = ROOMY) -> Post:
-    return Post(wire, max_bytes=max_bytes)  # type: ignore[arg-type] # posts letters, which is all that is wanted
+    return Post(wire, max_bytes=max_bytes, faults=Faults())  # type: ignore[arg-type] # posts letters, which is all that is wanted
 
 
 async def test_what_gathers_leaves_as_one_letter_in_its_order(nursery: trio.Nursery) -> None:

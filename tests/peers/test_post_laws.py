@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from portfolio_trio.faults import Faults
 from portfolio_trio.peers.letters import Arrivals, Letter, Note
 from portfolio_trio.peers.post import Post
 from portfolio_trio.store import StoreUnavailable
@@ -66,7 +67,7 @@ def test_a_note_arrives_once_and_in_order_or_a_gap_says_that_it_did_not(
 
     async def main() -> None:
         # Typed for all that workers do; letters are posted here.
-        post = Post(wire, max_bytes=1_500)  # type: ignore[arg-type] # see above
+        post = Post(wire, max_bytes=1_500, faults=Faults())  # type: ignore[arg-type] # see above
         async with trio.open_nursery() as nursery:
             nursery.start_soon(post.run)
             for kind, who, amount in steps:

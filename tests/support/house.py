@@ -115,9 +115,13 @@ async def open_house(
     metrics: MetricRegistry | None = None,
     seed: int = 0,
     embedded: EmbeddedServer | None = None,
+    faults: int = 0,
     **settings: object,
 ) -> AsyncGenerator[House]:
-    """A server in memory; under `trio.testing.MockClock` its wall clock is virtual, too."""
+    """A server in memory; under `trio.testing.MockClock` its wall clock is virtual, too.
+
+    As many faults as given are contained in it, since a fault that is contained fails no test by itself.
+    """
     fields: dict[str, Any] = {"default_holdings": HOLDINGS, "redis_url": "embedded://", **settings}
     async with (
         open_server(
@@ -130,6 +134,7 @@ async def open_house(
         trio.open_nursery() as nursery,
     ):
         yield House(server, nursery)
+        assert server.services.faults.counts.total() == faults, server.services.faults.counts
         nursery.cancel_scope.cancel()
 
 

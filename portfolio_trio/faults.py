@@ -1,0 +1,62 @@
+"""Faults of this program: contained where a loop has to go on, logged and counted."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+log: Final = logging.getLogger(__name__)
+
+
+class Faults:
+    """Contains and counts what nobody expects: programming errors of this program and of plug-ins.
+
+    What can be expected, as a store that is away, is handled where it comes up and never gets here. A
+    boundary stands round the work of one for many: one socket of a room, one note, one tick, one beat.
+
+    Attributes:
+        counts: How many faults came to each boundary since the start.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    @contextmanager
+    def contained(self, where: str, *, instead: Callable[[], object] | None = None) -> Iterator[None]:
+        """Let no fault out of the block: it is logged and counted, and the block is over.
+
+        Cancellation, and whatever else is no ``Exception``, passes, be it alone or in a group with a fault.
+
+        Args:
+            where: The boundary, for the log and the count.
+            instead: Called after a fault; ends what the fault has left in doubt, and cannot fail itself.
+        """
+        try:
+            yield
+        except* Exception as group:
+            self.counts[where] += 1
+            log.exception("a fault in %s was contained", where, exc_info=_single(group))
+            if instead is not None:
+                instead()
+
+    @contextmanager
+    def counted(self, where: str) -> Iterator[None]:
+        """Count a fault of the block on its way to somebody who logs it and ends what it belongs to."""
+        try:
+            yield
+        except Exception:
+            self.counts[where] += 1
+            raise
+
+
+def _single(group: BaseExceptionGroup[Exception]) -> BaseException:
+    """The fault itself, where it is only one: a group round it would fill the log."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
