@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from redis.exceptions import RedisError, ResponseError
 
+from portfolio_trio.local_redis import LocalRedisError, at_hand
 from portfolio_trio.redis import Message, open_redis
 from portfolio_trio.settings import EMBEDDED
 from portfolio_trio.store import (
@@ -63,7 +64,7 @@ async def check(url: str, say: Callable[[str], None] = print) -> None:
         CheckError: The server could not use this Redis.
     """
     try:
-        async with open_redis(url, scripts=all_scripts()) as client:
+        async with at_hand(url) as at, open_redis(at, scripts=all_scripts()) as client:
             say(f"connected    {await _version(client, url)}")
             await check_engine(client)
             say("JSON, Lua    every command of the scripts answers as it should")
@@ -73,7 +74,7 @@ async def check(url: str, say: Callable[[str], None] = print) -> None:
             say("pub/sub      a letter from one worker to another arrived")
             p50, p99 = await _round_trips(client)
             say(f"round trip   p50 {p50:.0f} us, p99 {p99:.0f} us ({ROUND_TRIPS} pings, one after another)")
-    except (RedisError, StoreError, ScriptsNotFound, ValueError) as error:
+    except (LocalRedisError, RedisError, StoreError, ScriptsNotFound, ValueError) as error:
         raise CheckError(f"serve would not work: {error}") from error
 
 

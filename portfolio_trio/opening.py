@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from portfolio_trio.listening import StartError
+from portfolio_trio.local_redis import LocalRedisError, at_hand
 from portfolio_trio.market import MarketError, PriceBook, open_price_source
 from portfolio_trio.metrics import PluginError, installed_metrics
 from portfolio_trio.redis import open_redis
@@ -51,14 +52,17 @@ async def open_store(
     """
     opening = True
     try:
-        async with open_redis(
-            settings.redis_url.get_secret_value(),
-            scripts=all_scripts(),
-            reply_timeout=settings.redis_timeout_seconds,
-            connect_timeout=settings.redis_timeout_seconds,
-            wall_clock=now,
-            server=embedded,
-        ) as redis:
+        async with (
+            at_hand(settings.redis_url.get_secret_value()) as url,
+            open_redis(
+                url,
+                scripts=all_scripts(),
+                reply_timeout=settings.redis_timeout_seconds,
+                connect_timeout=settings.redis_timeout_seconds,
+                wall_clock=now,
+                server=embedded,
+            ) as redis,
+        ):
             await check_engine(redis)
             opening = False
             yield (
@@ -70,7 +74,7 @@ async def open_store(
                     worker=worker,
                 ),
             )
-    except (RedisError, StoreError, ScriptsNotFound, ValueError) as error:
+    except (LocalRedisError, RedisError, StoreError, ScriptsNotFound, ValueError) as error:
         if not opening:
             raise
         raise StartError(f"the store cannot be used: {error}") from error

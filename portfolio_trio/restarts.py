@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -75,3 +76,13 @@ class Restarts:
         life.failures += 1
         # Half of it drawn: workers that fell together do not rise together, and none rises at once.
         return whole * self._rng.uniform(0.5, 1.0)
+
+
+def ending(status: int) -> str:
+    """How a process ended, in words: by its exit status, or minus the signal that ended it."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"

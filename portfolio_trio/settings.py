@@ -73,6 +73,13 @@ def _check_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _check_redis_url(value: SecretStr) -> SecretStr:
+    from portfolio_trio.local_redis import directory_of  # noqa: PLC0415
+
+    directory_of(value.get_secret_value())
+    return value
+
+
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -139,9 +146,10 @@ class Settings(BaseSettings):
     )
     tls_certificate: Path | None = Field(None, description="PEM file: serve TLS with this certificate")
     tls_key: Path | None = Field(None, description="PEM file: the certificate's private key")
-    redis_url: SecretStr = Field(
+    redis_url: Annotated[SecretStr, AfterValidator(_check_redis_url)] = Field(
         SecretStr(EMBEDDED),
-        description="embedded://, redis://, rediss://, unix:// or redis+cluster://",
+        description="embedded:// (memory), local:DIRECTORY (a Redis of its own, which keeps its data there), "
+        "redis://, rediss://, unix:// or redis+cluster://",
     )
     redis_timeout_seconds: PositiveFloat = Field(
         5.0, allow_inf_nan=False, description="seconds Redis has to answer before it counts as away"

@@ -1,6 +1,6 @@
 """Several workers on one port: a process that serves nothing itself and keeps them alive.
 
-| supervise               opens the sockets, hears the signals
+| supervise               opens the sockets, hears the signals; owns a local Redis
 | └─ Supervisor.run
 |    ├─ worker 1          starts alone: what keeps it from starting would keep the others, too
 |    └─ worker 2 .. N     each started again, after a delay, whenever it ends
@@ -11,17 +11,19 @@ from __future__ import annotations
 import logging
 import random
 import signal
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
 from portfolio_trio.listening import StartError, address_of, open_listeners, shown_url
-from portfolio_trio.restarts import GiveUp, Restarts
+from portfolio_trio.local_redis import LocalRedisError, at_hand
+from portfolio_trio.restarts import GiveUp, Restarts, ending
 from portfolio_trio.worker_process import launch_worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from portfolio_trio.settings import Settings
 
@@ -109,7 +111,7 @@ class Supervisor:
             if isinstance(decision, GiveUp):
                 self._gave_up = decision
                 break
-            log.warning("worker %d %s; it starts again in %.1f s", number, _ending(status), decision)
+            log.warning("worker %d %s; it starts again in %.1f s", number, ending(status), decision)
             with trio.move_on_after(decision):
                 await self._stopping.wait()
 
@@ -149,15 +151,6 @@ class Supervisor:
         child.send(signal.SIGKILL)
 
 
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"ended with status {status}"
-    try:
-        return f"was ended by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was ended by signal {-status}"
-
-
 async def supervise(settings: Settings, flags: Sequence[str]) -> int:
     """Serve with ``settings.workers`` processes until SIGTERM or SIGINT; return the exit status.
 
@@ -178,19 +171,36 @@ async def supervise(settings: Settings, flags: Sequence[str]) -> int:
             "process: set PORTFOLIO_REDIS_URL (--redis-url), or serve with --workers 1"
         )
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        listeners = await open_listeners(settings)
-        supervisor = Supervisor(
-            partial(launch_worker, flags=flags, listeners=listeners),
-            settings.workers,
-            Restarts(random.Random()),  # noqa: S311 - spreads delays; no secret hangs on it
-            patience=settings.drain_seconds + MARGIN_SECONDS,
-        )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_announce, supervisor, listeners, settings.workers)
-            nursery.start_soon(_stop_on_signals, signals, supervisor, listeners)
-            status = await supervisor.run()
-            nursery.cancel_scope.cancel()
+        async with _shared_redis(settings) as shared:
+            listeners = await open_listeners(settings)
+            supervisor = Supervisor(
+                partial(launch_worker, flags=[*flags, *shared], listeners=listeners),
+                settings.workers,
+                Restarts(random.Random()),  # noqa: S311 - spreads delays; no secret hangs on it
+                patience=settings.drain_seconds + MARGIN_SECONDS,
+            )
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_announce, supervisor, listeners, settings.workers)
+                nursery.start_soon(_stop_on_signals, signals, supervisor, listeners)
+                status = await supervisor.run()
+                nursery.cancel_scope.cancel()
         return status
+
+
+@asynccontextmanager
+async def _shared_redis(settings: Settings) -> AsyncGenerator[list[str]]:
+    """The flags by which workers find a Redis that is a child of this process; none if they need no other."""
+    named = settings.redis_url.get_secret_value()
+    opening = True
+    try:
+        async with at_hand(named) as url:
+            opening = False
+            # Not a secret, and the last of two flags counts.
+            yield [] if url == named else ["--redis-url", url]
+    except LocalRedisError as error:
+        if not opening:
+            raise
+        raise StartError(f"the store cannot be used: {error}") from error
 
 
 async def _announce(supervisor: Supervisor, listeners: Sequence[trio.SocketListener], workers: int) -> None:

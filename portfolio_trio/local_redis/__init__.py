@@ -1,0 +1,13 @@
+"""A durable Redis without an installation: ``local:DIRECTORY``, a child of the server that uses it.
+
+Needs nothing but Trio, so that a supervisor can own one without loading what its workers load.
+
+| open_local        claims the directory, finds the binaries
+| └─ keep           one redis-server, started again whenever it ends
+"""
+
+from portfolio_trio.local_redis._binaries import Recipe, recipes
+from portfolio_trio.local_redis._errors import LocalRedisError
+from portfolio_trio.local_redis._open import at_hand, directory_of, open_local
+
+__all__ = ["LocalRedisError", "Recipe", "at_hand", "directory_of", "open_local", "recipes"]

