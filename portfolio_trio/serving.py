@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from portfolio_trio.access import TlsError, ssl_context
-from portfolio_trio.http import serve_listeners
+from portfolio_trio.access import TlsError, counted_as, ssl_context
+from portfolio_trio.http import Pending, peer_of, serve_listeners
 from portfolio_trio.listening import StartError, address_of, open_listeners
 from portfolio_trio.server import open_server
 
@@ -112,6 +112,10 @@ async def listen(
             handler_nursery=server.connections,
             # Room for /health, and for telling who is too many.
             max_connections=settings.max_connections + SPARE_CONNECTIONS,
+            pending=Pending(
+                per_address=settings.max_pending_per_address or None,
+                address_of=lambda stream: counted_as(peer_of(stream)),
+            ),
         )
 
 

@@ -189,6 +189,11 @@ class Settings(BaseSettings):
     max_sockets_per_address: NonNegativeInt = Field(
         200, description="open sockets of one address that is not loopback; more get 429; 0: no limit"
     )
+    max_pending_per_address: NonNegativeInt = Field(
+        1_000,
+        description="connections of one address, loopback too, that have not asked yet or not closed after "
+        "their answer; beyond it the oldest is closed; 0: no limit",
+    )
     requests_per_second: PositiveFloat = Field(
         2_000.0, allow_inf_nan=False, description="requests one socket may send in the long run"
     )

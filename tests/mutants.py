@@ -315,6 +315,27 @@ MUTANTS = (
         ("tests/test_rebinding.py",),
     ),
     Mutant(
+        "the place that the oldest silent connection of an address gives up",
+        "portfolio_trio/http/_pending.py",
+        "            next(iter(same)).expel()\n",
+        "            pass\n",
+        ("tests/http/test_pending.py",),
+    ),
+    Mutant(
+        "the place in a full server that a silent connection gives up",
+        "portfolio_trio/http/_listeners.py",
+        " or self._pending.make_room(stream):\n",
+        ":\n",
+        ("tests/http/test_pending.py",),
+    ),
+    Mutant(
+        "the stay of a connection that has asked",
+        "portfolio_trio/http/_front_door.py",
+        "        body = await self._read_body(connection, stream)\n        visit.asked()\n",
+        "        body = await self._read_body(connection, stream)\n",
+        ("tests/http/test_pending.py",),
+    ),
+    Mutant(
         "the bucket of each address for new sessions",
         "portfolio_trio/access/_newcomers.py",
         "        if group is None or self._per_address is None:\n",

@@ -16,18 +16,22 @@ handler sees `Disconnected`.
 from portfolio_trio.http._front_door import FrontDoor, Request
 from portfolio_trio.http._head import Head
 from portfolio_trio.http._listeners import serve_listeners
+from portfolio_trio.http._pending import Pending, Visit
 from portfolio_trio.http._response import Response
-from portfolio_trio.http._upgrade import Upgrade
+from portfolio_trio.http._upgrade import Upgrade, peer_of
 from portfolio_trio.http.websocket import Disconnected, WebSocketTransport, accept_websocket
 
 __all__ = [
     "Disconnected",
     "FrontDoor",
     "Head",
+    "Pending",
     "Request",
     "Response",
     "Upgrade",
+    "Visit",
     "WebSocketTransport",
     "accept_websocket",
+    "peer_of",
     "serve_listeners",
 ]

@@ -8,6 +8,7 @@ import h11
 import trio
 
 from portfolio_trio.http._head import Head, HeadReader
+from portfolio_trio.http._pending import Pending, Visit
 from portfolio_trio.http._response import Refusal, Response, refuse
 from portfolio_trio.http._upgrade import (
     SESSION_ID,
@@ -78,13 +79,14 @@ class FrontDoor:
         self._max_header_bytes = max_header_bytes
         self._max_body_bytes = max_body_bytes
 
-    async def serve(self, stream: trio.abc.Stream) -> None:
+    async def serve(self, stream: trio.abc.Stream, visit: Visit | None = None) -> None:
         """Serve one connection to its end and close it.
 
-        Failures are logged and stay here; only cancellation (and what else is no Exception) passes.
+        Its visit, where it has one, is told when the client has asked and when it is answered. Failures are
+        logged and stay here; only cancellation (and what else is no Exception) passes.
         """
         try:
-            upgrade = await self._answer_unless_upgrade(stream)
+            upgrade = await self._answer_unless_upgrade(stream, visit or Pending().enter(stream))
             if upgrade is not None:
                 await self._hand_over(upgrade)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -104,15 +106,17 @@ class FrontDoor:
         if not upgrade.answered:
             await upgrade.reject(500, "internal_error", "The server failed.")
 
-    async def _answer_unless_upgrade(self, stream: trio.abc.Stream) -> Upgrade | None:
+    async def _answer_unless_upgrade(self, stream: trio.abc.Stream, visit: Visit) -> Upgrade | None:
         reader = HeadReader(stream, max_bytes=self._max_header_bytes)
         try:
             head = await self._read_head(reader)
             if head is None:
                 return None
             if (upgrade := self._find_upgrade(head, stream)) is not None:
+                upgrade.visit = visit
+                visit.asked()
                 return upgrade
-            response = await self._respond(head, reader.connection, stream)
+            response = await self._respond(head, reader.connection, stream, visit)
         except Refusal as refusal:
             response = refusal.response
         await send_response(
@@ -121,6 +125,7 @@ class FrontDoor:
             send_seconds=self._send_seconds,
             linger_seconds=self._linger_seconds,
             head_only=reader.wants_head_only,
+            visit=visit,
         )
         return None
 
@@ -147,10 +152,13 @@ class FrontDoor:
         upgrade.linger_seconds = self._linger_seconds
         return upgrade
 
-    async def _respond(self, head: Head, connection: h11.Connection, stream: trio.abc.Stream) -> Response:
+    async def _respond(
+        self, head: Head, connection: h11.Connection, stream: trio.abc.Stream, visit: Visit
+    ) -> Response:
         route = self._find_route(head)
         self._check_announced_size(head)
         body = await self._read_body(connection, stream)
+        visit.asked()
         with trio.move_on_after(self._route_seconds):
             try:
                 return await route(Request(head=head, body=body, peer=peer_of(stream)))

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
+from portfolio_trio.http._pending import Pending, Visit
 from portfolio_trio.http._response import Response
 from portfolio_trio.http._upgrade import send_response
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[trio.abc.Stream], Awaitable[None]]
+Handler = Callable[[trio.abc.Stream, Visit], Awaitable[None]]
 
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _PEER_GAVE_UP = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH})
@@ -24,28 +25,33 @@ _TURN_AWAY_SECONDS = 1.0
 class _Reception:
     """Counts the open connections and gives each new one its task."""
 
-    def __init__(self, handler: Handler, nursery: trio.Nursery, max_connections: int) -> None:
+    def __init__(
+        self, handler: Handler, nursery: trio.Nursery, max_connections: int, pending: Pending
+    ) -> None:
         self._handler = handler
         self._nursery = nursery
         self._max_connections = max_connections
+        self._pending = pending
         self._open = 0
         self._turning_away = 0
 
     def welcome(self, stream: trio.abc.Stream) -> None:
-        if self._open < self._max_connections:
+        if self._open < self._max_connections or self._pending.make_room(stream):
             self._open += 1
-            self._nursery.start_soon(self._serve, stream)
+            self._nursery.start_soon(self._serve, stream, self._pending.enter(stream))
         else:
             self._turning_away += 1
             self._nursery.start_soon(self._turn_away, stream)
 
-    async def _serve(self, stream: trio.abc.Stream) -> None:
+    async def _serve(self, stream: trio.abc.Stream, visit: Visit) -> None:
         try:
-            await self._handler(stream)
+            with visit.scope:
+                await self._handler(stream, visit)
         except* Exception:
             logger.exception("A connection's handler failed.")
         finally:
             self._open -= 1
+            visit.asked()
             await trio.aclose_forcefully(stream)
 
     async def _turn_away(self, stream: trio.abc.Stream) -> None:
@@ -67,17 +73,22 @@ async def serve_listeners(
     *,
     handler_nursery: trio.Nursery,
     max_connections: int = 10_000,
+    pending: Pending | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept connections on all listeners until cancelled, then close the listeners.
 
-    Each connection runs `handler(stream)` in a task of `handler_nursery`, so cancelling this function stops
-    accepting and lets open connections go on. Above `max_connections` a new one is answered 503 and closed.
-    trio sets TCP_NODELAY on accepted sockets. A handler's exception is logged and ends its connection only.
+    Each connection runs `handler(stream, visit)` in a task of `handler_nursery`, so cancelling this function
+    stops accepting and lets open connections go on. The handler says by its visit when the client has asked,
+    and when it is answered; before and after that the connection is one of `pending`, which may have to give
+    way. Above `max_connections` a new one takes the place of such a one, or is answered 503 and closed. trio
+    sets TCP_NODELAY on accepted sockets. A handler's exception is logged and ends its connection only.
 
     Raises OSError when a listener itself is broken.
     """
-    reception = _Reception(handler, handler_nursery, max_connections)
+    reception = _Reception(
+        handler, handler_nursery, max_connections, Pending() if pending is None else pending
+    )
     async with trio.open_nursery() as nursery:
         for listener in listeners:
             nursery.start_soon(_accept_all, listener, reception)

@@ -9,6 +9,7 @@ import trio
 from wsproto.utilities import generate_accept_token
 
 from portfolio_trio.http._head import Head
+from portfolio_trio.http._pending import Visit
 from portfolio_trio.http._response import Response, linger, refuse
 
 SESSION_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
@@ -38,6 +39,7 @@ class Upgrade:
     behind: bytes = field(default=b"", repr=False)
     linger_seconds: float = 2.0
     answered: bool = False
+    visit: Visit | None = field(default=None, repr=False)
 
     async def reject(
         self,
@@ -56,7 +58,11 @@ class Upgrade:
         self.take()
         response = Response.error(status, code, detail, retry_after=retry_after, headers=headers)
         await send_response(
-            self.stream, response, send_seconds=send_seconds, linger_seconds=self.linger_seconds
+            self.stream,
+            response,
+            send_seconds=send_seconds,
+            linger_seconds=self.linger_seconds,
+            visit=self.visit,
         )
 
     def acceptance(self, subprotocol: str | None) -> bytes:
@@ -92,6 +98,7 @@ async def send_response(
     send_seconds: float,
     linger_seconds: float,
     head_only: bool = False,
+    visit: Visit | None = None,
 ) -> None:
     """Send an answer, at most `send_seconds`, and end the connection so that it arrives."""
     with trio.move_on_after(send_seconds) as scope:
@@ -99,6 +106,8 @@ async def send_response(
             await stream.send_all(response.encode(head_only=head_only))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
+    if visit is not None:
+        visit.answered()
     if not scope.cancelled_caught:
         await linger(stream, seconds=linger_seconds)
 

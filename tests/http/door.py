@@ -13,6 +13,7 @@ from portfolio_trio.http import (
     Request,
     Response,
     Upgrade,
+    Visit,
     WebSocketTransport,
     accept_websocket,
 )
@@ -63,10 +64,10 @@ class Door:
         self._nursery.start_soon(self.serve, theirs if wrap is None else wrap(theirs))
         return Client(ours)
 
-    async def serve(self, stream: trio.abc.Stream) -> None:
+    async def serve(self, stream: trio.abc.Stream, visit: Visit | None = None) -> None:
         self.open += 1
         try:
-            await self.front_door.serve(stream)
+            await self.front_door.serve(stream, visit)
         finally:
             self.open -= 1
 

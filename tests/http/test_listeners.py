@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from typing_extensions import override
 
-from portfolio_trio.http import serve_listeners
+from portfolio_trio.http import Visit, serve_listeners
 from tests.http.door import VIRTUAL_TIME, Client
 from tests.http.frames import read_answer
 from tests.support.streams import stream_pair
@@ -48,7 +48,7 @@ class FakeListener(trio.abc.Listener[trio.abc.Stream]):
         await trio.lowlevel.checkpoint()
 
 
-async def greet(stream: trio.abc.Stream) -> None:
+async def greet(stream: trio.abc.Stream, _: Visit) -> None:
     await stream.send_all(b"hello")
     await trio.sleep(10)
 
@@ -97,7 +97,7 @@ async def test_a_broken_listener_is_said_so(nursery: trio.Nursery) -> None:
 async def test_a_handler_that_fails_ends_its_connection_only(
     nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(stream: trio.abc.Stream) -> None:
+    async def fail(stream: trio.abc.Stream, _: Visit) -> None:
         async with trio.open_nursery():
             raise LookupError("a handler that fails")
 
@@ -162,7 +162,7 @@ async def test_cancelling_the_handlers_passes(nursery: trio.Nursery) -> None:
 async def test_accepted_sockets_do_not_wait_for_more_bytes(nursery: trio.Nursery) -> None:
     delays: list[int] = []
 
-    async def look(stream: trio.abc.Stream) -> None:
+    async def look(stream: trio.abc.Stream, _: Visit) -> None:
         assert isinstance(stream, trio.SocketStream)
         delays.append(stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 

@@ -1,0 +1,105 @@
+"""Connections that wait for their client, counted by address: who is silent gives way."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import trio
+
+_PATIENCE_SECONDS = 1.0
+
+
+class Visit:
+    """One accepted connection, from the accept on.
+
+    Attributes:
+        scope: The task that serves it; cancelled when the connection has to give way.
+    """
+
+    __slots__ = ("_address", "_expelled", "_pending", "scope")
+
+    def __init__(self, pending: "Pending", address: str | None) -> None:
+        self.scope = trio.CancelScope()
+        self._pending = pending
+        self._address = address
+        self._expelled = False
+
+    @property
+    def address(self) -> str | None:
+        """What it is counted as."""
+        return self._address
+
+    def asked(self) -> None:
+        """The whole request has been read: it does not give way now, whatever it waits for."""
+        self._pending.forget(self)
+
+    def answered(self) -> None:
+        """The answer has been sent: it waits for its client again, to close."""
+        if not self._expelled:
+            self._pending.add(self)
+
+    def expel(self) -> None:
+        """Give way."""
+        self._expelled = True
+        self._pending.forget(self)
+        self.scope.cancel()
+
+
+class Pending:
+    """The connections that wait for their client: to send its request, or to close after its answer.
+
+    Above ``per_address`` of one address the oldest gives way to the newest. So who connects and says nothing,
+    or sends a body byte by byte, keeps out nobody, and least of all other addresses.
+
+    Args:
+        per_address: Connections of one address; None for no limit.
+        address_of: What a connection is counted as.
+    """
+
+    def __init__(
+        self,
+        *,
+        per_address: int | None = None,
+        address_of: Callable[[trio.abc.Stream], str | None] = lambda _: None,
+    ) -> None:
+        self._per_address = per_address
+        self._address_of = address_of
+        self._since: dict[str | None, OrderedDict[Visit, float]] = {}
+
+    def __len__(self) -> int:
+        """How many wait for their client."""
+        return sum(map(len, self._since.values()))
+
+    def enter(self, stream: trio.abc.Stream) -> Visit:
+        """Count a connection that has just been accepted; `Visit.asked` or `forget` ends that."""
+        visit = Visit(self, self._address_of(stream))
+        self.add(visit)
+        return visit
+
+    def add(self, visit: Visit) -> None:
+        """Count a connection as the newest of its address."""
+        same = self._since.setdefault(visit.address, OrderedDict())
+        same[visit] = trio.current_time()
+        if self._per_address is not None and len(same) > self._per_address:
+            next(iter(same)).expel()
+
+    def forget(self, visit: Visit) -> None:
+        """Count a connection no more; fine for one that is not counted."""
+        same = self._since.get(visit.address)
+        if same is not None and same.pop(visit, None) is not None and not same:
+            del self._since[visit.address]
+
+    def make_room(self, stream: trio.abc.Stream) -> bool:
+        """Let one connection give way to a new one; whether there was one that should.
+
+        It is the oldest of the address that has most. It should if the newcomer's address has fewer, or if it
+        has waited for a second: a client that means to ask has done so by then.
+        """
+        most = max(self._since.values(), key=len, default=None)
+        if most is None:
+            return False
+        same = self._since.get(self._address_of(stream), ())
+        oldest, since = next(iter(most.items()))
+        if len(most) > len(same) + 1 or trio.current_time() - since >= _PATIENCE_SECONDS:
+            oldest.expel()
+            return True
+        return False
