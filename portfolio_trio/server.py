@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from portfolio_trio.access import Refused, first_message
+from portfolio_trio.access import RateLimit, Refused, first_message
 from portfolio_trio.entrance import open_gate
 from portfolio_trio.faults import Faults
 from portfolio_trio.http import FrontDoor, Response, accept_websocket
@@ -146,10 +146,13 @@ class Server:
             await self._accept(upgrade, places)
 
     async def _accept(self, upgrade: Upgrade, places: Places) -> None:
+        settings = self.services.settings
+        frames = RateLimit(settings.requests_per_second, settings.request_burst, trio.current_time)
         async with accept_websocket(
             upgrade,
             subprotocol=SUBPROTOCOL if SUBPROTOCOL in upgrade.subprotocols else None,
-            max_message_bytes=self.services.settings.max_message_bytes,
+            max_message_bytes=settings.max_message_bytes,
+            grant_frame=frames.grant,
         ) as transport:
             first = None
             if self.gate.asks_for_token(upgrade):

@@ -336,6 +336,20 @@ MUTANTS = (
         ("tests/http/test_pending.py",),
     ),
     Mutant(
+        "the turn of the others after a few frames",
+        "portfolio_trio/http/_handover.py",
+        "            await trio.lowlevel.checkpoint()\n        else:\n            self._unparsed =",
+        "            pass\n        else:\n            self._unparsed =",
+        ("tests/http/test_frames.py",),
+    ),
+    Mutant(
+        "the throttle of control frames and fragments",
+        "portfolio_trio/server.py",
+        "            grant_frame=frames.grant,\n",
+        "",
+        ("tests/test_entrance.py",),
+    ),
+    Mutant(
         "the bucket of each address for new sessions",
         "portfolio_trio/access/_newcomers.py",
         "        if group is None or self._per_address is None:\n",

@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
+import trio
 
 from portfolio_trio.http import Head, Request
 from portfolio_trio.new_session import SessionRoute
 from portfolio_trio.settings import Settings, SettingsError
 from tests.http.door import VIRTUAL_TIME, Client
-from tests.http.frames import CLOSE, PING, TEXT, Answer, frame, head, plain_head
+from tests.http.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, Answer, frame, head, plain_head
 from tests.support.house import HOLDINGS, METRICS, House, open_house
 from tests.support.streams import stream_pair
 
@@ -140,6 +141,24 @@ async def test_too_many_requests_are_refused_and_far_too_many_end_the_socket() -
             codes.append(json.loads(answer.text)["code"])
         assert codes == ["unknown_action"] * 10 + ["rate_limited"] * 10
         assert answer.code == 1008
+
+
+@VIRTUAL_TIME
+@pytest.mark.parametrize("flood", [frame(PING, b"!"), frame(PONG), frame(CONTINUATION, final=False)])
+async def test_control_frames_and_fragments_are_throttled(flood: bytes) -> None:
+    async with open_house(request_burst=10, requests_per_second=10) as house:
+        client = knock(house)
+        await client.upgrade()
+        if flood[0] == CONTINUATION:
+            await client.send(frame(TEXT, b"{", final=False))
+        # As fast as they may come, they do no harm.
+        for _ in range(5):
+            await client.send(frame(PING, b"?"))
+            await trio.sleep(0.1)
+            assert (await client.next_frame()).opcode == PONG
+        await client.send(flood * 12)
+        frames = await client.rest_frames()
+        assert (frames[-1].opcode, frames[-1].code) == (CLOSE, 1008)
 
 
 @VIRTUAL_TIME

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import trio
 from typing_extensions import override
 
+from portfolio_trio.http._frames import FrameCutter
 from portfolio_trio.http._response import half_close, linger
 from portfolio_trio.locks import Holding
 
@@ -19,6 +20,8 @@ _MAX_MEDIUM_PAYLOAD = 0xFFFF
 _MAX_CLOSE_REASON = _MAX_SHORT_PAYLOAD - 2
 # A forceful close does not wait; this bounds the shield all the same.
 _CLOSE_SECONDS = 1.0
+# Parsing one costs some 25 us; a peer's next ones wait until the others have had their turn.
+_FRAMES_AT_ONCE = 16
 
 
 def text_frame(message: str) -> bytes:
@@ -44,24 +47,33 @@ class HandoverStream(trio.abc.Stream):
     - Sends take turns. One that does not finish leaves a torn frame behind, after which nothing more is sent.
     - After a close frame no other frame leaves: the library's are dropped, so that a ping during the closing
       handshake is no error.
+    - What was read is handed out in pieces of few frames with a checkpoint in between, since a small read can
+      hold more than a thousand empty ones.
     - `aclose` only ends reading and sending; the socket is closed by its owner with `close`.
     """
 
     __slots__ = (
         "_aborted",
         "_closed",
+        "_cutter",
         "_half_sent",
         "_reply_seconds",
         "_sending",
         "_stream",
         "_turn",
+        "_unparsed",
         "before_read",
         "close_sent",
+        "on_frames",
     )
 
-    def __init__(self, stream: trio.abc.Stream, *, reply_seconds: float) -> None:
+    def __init__(self, stream: trio.abc.Stream, *, reply_seconds: float, behind: bytes = b"") -> None:
         self.close_sent = False
         self.before_read: Callable[[], None] | None = None
+        self.on_frames: Callable[[int], None] | None = None
+        """Told how many frames that are no message by themselves have come; may raise to end the reading."""
+        self._unparsed = behind
+        self._cutter = FrameCutter()
         self._stream = stream
         self._reply_seconds = reply_seconds
         self._half_sent = False
@@ -77,12 +89,20 @@ class HandoverStream(trio.abc.Stream):
 
     @override
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Return the next bytes for the library, of the socket's at most `max_bytes`."""
+        """Return the next few frames for the library; at most `max_bytes` are read at once."""
         if self._closed:
             raise trio.ClosedResourceError
         if self.before_read is not None:
             self.before_read()
-        return bytes(await self._stream.receive_some(max_bytes))
+        if self._unparsed:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._unparsed = bytes(await self._stream.receive_some(max_bytes))
+        size, extra = self._cutter.cut(self._unparsed, most=_FRAMES_AT_ONCE)
+        piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+        if extra and self.on_frames is not None:
+            self.on_frames(extra)
+        return piece
 
     @override
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:

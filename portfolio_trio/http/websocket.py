@@ -6,8 +6,9 @@ many in one send; that needs no shared state, since no extension (compression) i
 """
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import trio
 import trio_websocket
@@ -23,6 +24,7 @@ NORMAL = 1000
 PROTOCOL_ERROR = 1002
 ABNORMAL = 1006
 NOT_UTF8 = 1007
+POLICY = 1008
 TOO_BIG = 1009
 INTERNAL_ERROR = 1011
 
@@ -49,6 +51,10 @@ class _TooManyFragments(Exception):  # noqa: N818  (never leaves this module)
     """A message came in more fragments than it may have bytes."""
 
 
+class _TooManyFrames(Exception):  # noqa: N818  (never leaves this module)
+    """Control frames and fragments came faster than they may."""
+
+
 @asynccontextmanager
 async def accept_websocket(
     upgrade: Upgrade,
@@ -57,6 +63,7 @@ async def accept_websocket(
     max_message_bytes: int = 65_536,
     queue_messages: int = 16,
     close_seconds: float = 5.0,
+    grant_frame: Callable[[], bool] | None = None,
 ) -> AsyncGenerator["WebSocketTransport"]:
     """Accept the upgrade and yield its transport.
 
@@ -70,19 +77,23 @@ async def accept_websocket(
         max_message_bytes: Larger messages of the client close the WebSocket with 1009.
         queue_messages: How many messages wait to be received before the socket is left unread.
         close_seconds: The bound of every closing handshake that nobody else bounds.
+        grant_frame: Asked for each frame that is no message by itself, a control frame or a fragment; where
+            it says no, the WebSocket is closed with 1008.
 
     Raises `Disconnected` when the client is gone before it could be accepted.
     """
     answer = upgrade.acceptance(subprotocol)
-    stream = HandoverStream(upgrade.stream, reply_seconds=_REPLY_SECONDS)
+    stream = HandoverStream(upgrade.stream, reply_seconds=_REPLY_SECONDS, behind=upgrade.take())
     library = open_library(
         stream,
-        behind=upgrade.take(),
+        behind=b"",
         queue_messages=queue_messages,
         # Characters are never fewer than a quarter of the bytes. receive() counts bytes.
         max_characters=max_message_bytes,
         read_bytes=_READ_BYTES,
     )
+    if grant_frame is not None:
+        stream.on_frames = partial(_count_frames, grant_frame)
     transport = WebSocketTransport(stream, library, subprotocol, max_message_bytes, close_seconds)
     failure: Exception | None = None
     try:
@@ -315,6 +326,11 @@ class WebSocketTransport:
             raise _TooManyFragments
 
 
+def _count_frames(grant: Callable[[], bool], count: int) -> None:
+    if not all(grant() for _ in range(count)):
+        raise _TooManyFrames
+
+
 def _byte_length(message: str | bytes) -> int:
     if isinstance(message, bytes) or message.isascii():
         return len(message)
@@ -325,6 +341,8 @@ def _blame(error: Exception) -> tuple[int, str]:
     """Return the close code for what the library's reader raised."""
     if isinstance(error, _TooManyFragments):
         return TOO_BIG, "The message has too many fragments."
+    if isinstance(error, _TooManyFrames):
+        return POLICY, "rate_limited: too many control frames and fragments"
     if isinstance(error, ProtocolError | trio_websocket.ConnectionClosed):
         return PROTOCOL_ERROR, "A frame came that does not belong there."
     logger.error("Reading a WebSocket failed.", exc_info=error)
