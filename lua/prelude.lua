@@ -9,6 +9,25 @@
 
 local HOLDING = '"([^"]+)":%s*([^%s,}]+)'
 
+-- Text of a number that every JSON engine reads back to the last bit, as `canonical` of portfolio_trio/canonical.py
+-- makes it: at most 15 significant digits and 22 decimals, and 13 digits where a whole number might be printed with
+-- a trailing .0 that makes two more. For numbers below 1e22.
+local function canonical(value)
+  local size = math.abs(value)
+  if size >= 1e15 and size < 1e16 then return string.format('%.13g', value) end
+  if size < 1e-8 then value = tonumber(string.format('%.22f', value)) + 0 end -- + 0: zero has no sign
+  return string.format('%.15g', value)
+end
+
+-- Shares held and traded together: nine decimals at most, and no digit finer than the fifteenth of the largest of
+-- the numbers at hand, so that what addition leaves behind is no position. As `canonical_shares` there.
+local function sum_of_shares(held, traded)
+  local sum = held + traded
+  local size, decimals, limit = math.max(math.abs(held), math.abs(traded), math.abs(sum)), 9, 1e6
+  while decimals > 0 and size >= limit do decimals, limit = decimals - 1, limit * 10 end
+  return tonumber(canonical(tonumber(string.format('%.' .. decimals .. 'f', sum))))
+end
+
 -- Reads two or more `$` paths. With a single path the engines wrap the reply differently.
 -- Returns the reply's text, or nil and a status: missing, wrong_type.
 local function read(key, ...)
@@ -37,8 +56,8 @@ local function prices_by_ticker(text)
 end
 
 -- Values holdings text in document order; a line of zero shares needs no price. Returns the total as JSON
--- text, or nil and a reply that says why: {"missing_prices", ticker, ...}, {"overflow"} where no double holds
--- the total, {"wrong_type"} where a line holds no number.
+-- text, or nil and a reply that says why: {"missing_prices", ticker, ...}, {"overflow"} where the total is 1e22 or
+-- more, {"wrong_type"} where a line holds no number.
 local function value_of(holdings, prices)
   local total, unpriced = 0, {'missing_prices'}
   for ticker, text in string.gmatch(holdings, HOLDING) do
@@ -51,8 +70,8 @@ local function value_of(holdings, prices)
     end
   end
   if #unpriced > 1 then return nil, unpriced end
-  if total - total ~= 0 then return nil, {'overflow'} end
-  return string.format('%.17g', total)
+  if not (math.abs(total) < 1e22) then return nil, {'overflow'} end
+  return canonical(total)
 end
 
 -- Milliseconds since 1970 by the clock of this server, the one clock that all workers share.

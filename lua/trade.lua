@@ -1,6 +1,6 @@
 -- trade: adds signed shares to one line and values the result at the caller's prices.
 -- KEYS[1] portfolio:{<session_id>}
--- ARGV    ticker, shares (signed), max_holdings, prices (JSON text {"AAPL":190.5}), tick_id, as_of,
+-- ARGV    ticker, shares (signed, at most nine decimals), max_holdings, prices (JSON text {"AAPL":190.5}), tick_id, as_of,
 --         now (RFC 3339), ttl_seconds, worker (that asks)
 -- reply   {"ok", holdings, version, total_value, current_analysis, other attached worker ...}, the first four
 --         as JSON text
@@ -13,24 +13,20 @@
 local key, ticker, delta, max_holdings = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local prices, tick_id, as_of, now, ttl, worker = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 
--- What is left after a sale in fractions is rounding, not a position.
-local function sum_of(held)
-  local sum = held + delta
-  if math.abs(sum) <= 1e-12 * math.max(math.abs(held), math.abs(delta)) then return 0 end
-  return sum
-end
+local function line(name, shares) return quoted(name) .. ':' .. canonical(shares) end
 
 -- Holdings text after the trade, its number of lines, and whether the line is a new one. The other lines keep
--- their text and place.
+-- their shares and place, but not their text: engines print more digits than they read.
 local function traded(holdings)
   local lines, held, at = {}, 0, nil
   for name, text in string.gmatch(holdings, HOLDING) do
-    lines[#lines + 1] = quoted(name) .. ':' .. text
-    if name == ticker then at, held = #lines, tonumber(text) or 0 end
+    local shares = tonumber(text)
+    lines[#lines + 1] = shares and line(name, shares) or quoted(name) .. ':' .. text
+    if name == ticker then at, held = #lines, shares or 0 end
   end
-  local shares = sum_of(held)
+  local shares = sum_of_shares(held, delta)
   if shares ~= 0 then
-    lines[at or #lines + 1] = quoted(ticker) .. ':' .. string.format('%.17g', shares)
+    lines[at or #lines + 1] = line(ticker, shares)
   elseif at then
     table.remove(lines, at)
   end

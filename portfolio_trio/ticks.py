@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from portfolio_trio.canonical import canonical
 from portfolio_trio.protocol.messages import PortfolioUpdate
 from portfolio_trio.store import SessionMissing, StoreError, WrongType
 
@@ -95,4 +96,4 @@ class TickFeed:
 def _values(holdings: Mapping[str, float], prices: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     for ticker, shares in holdings.items():
         if ticker in prices:
-            yield ticker, shares * prices[ticker]
+            yield ticker, canonical(shares * prices[ticker])

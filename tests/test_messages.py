@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portfolio_trio.canonical import canonical_shares
 from portfolio_trio.protocol.codes import ERRORS, ErrorCode
 from portfolio_trio.protocol.fields import MAX_HOLDINGS
 from portfolio_trio.protocol.messages import (
@@ -55,10 +56,28 @@ def test_a_ticker_is_text(ticker: object) -> None:
 
 
 @given(st.dictionaries(TICKERS, st.floats(-1e15, 1e15), max_size=20))
-def test_finite_holdings_pass_unchanged(holdings: dict[str, float]) -> None:
-    request = parse_request(json.dumps({"action": "set_holdings", "holdings": holdings}))
-    assert isinstance(request, SetHoldings)
-    assert request.holdings == holdings
+def test_finite_holdings_pass_as_they_are_kept(holdings: dict[str, float]) -> None:
+    frame = json.dumps({"action": "set_holdings", "holdings": holdings})
+    kept = {ticker: canonical_shares(shares) for ticker, shares in holdings.items()}
+    lost = [ticker for ticker, shares in holdings.items() if shares and not kept[ticker]]
+    if lost:
+        assert refusal(frame)[0] == "invalid_message"
+    else:
+        request = parse_request(frame)
+        assert isinstance(request, SetHoldings)
+        assert request.holdings == kept
+
+
+def test_shares_that_round_to_nothing_are_refused_by_name() -> None:
+    said = "4e-10 shares{} round to nothing: a number of shares has at most 9 decimals"
+    assert refusal('{"action":"set_holdings","holdings":{"AAPL":1,"MSFT":4e-10}}') == (
+        "invalid_message",
+        "Invalid message: holdings.MSFT: " + said.format(""),
+    )
+    assert refusal('{"action":"trade","ticker":"msft","shares":4e-10}') == (
+        "invalid_message",
+        "Invalid message: shares: " + said.format(" of MSFT"),
+    )
 
 
 @pytest.mark.parametrize(

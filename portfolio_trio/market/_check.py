@@ -6,6 +6,7 @@ import math
 from numbers import Real
 from typing import TYPE_CHECKING
 
+from portfolio_trio.canonical import canonical
 from portfolio_trio.market._errors import shown
 from portfolio_trio.market._source import Unusable
 
@@ -14,14 +15,17 @@ if TYPE_CHECKING:
 
 
 def checked_price(value: object) -> float | None:
-    """Return `value` as a float when it is a number, finite and positive; else None."""
+    """Return `value` as a canonical float when it is a number, finite and positive; else None."""
     if isinstance(value, bool) or not isinstance(value, (float, Real)):
         return None
     try:
         price = float(value)
     except OverflowError:
         return None
-    return price if 0.0 < price < math.inf else None
+    if not 0.0 < price < math.inf:
+        return None
+    # What is left of nothing is no price.
+    return canonical(price) or None
 
 
 def sift(

@@ -11,6 +11,7 @@ from typing import Self, TypeAlias
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
+from portfolio_trio.canonical import canonical
 from portfolio_trio.metrics.errors import MetricError
 from portfolio_trio.metrics.inputs import AnalysisInputs
 
@@ -123,6 +124,8 @@ class MetricRegistry(Mapping[str, Metric]):
 def compute(metric: Metric, inputs: AnalysisInputs, *, detail: bool = True) -> Result:
     """Run one metric and hold it to its promise; whatever comes back is fit for the wire.
 
+    Its value, and every number in its detail, is canonical: see `portfolio_trio.canonical`.
+
     Without `detail` only the value is asked for, which costs a third.
 
     Raises:
@@ -146,7 +149,34 @@ def compute(metric: Metric, inputs: AnalysisInputs, *, detail: bool = True) -> R
         raise _failed(metric, f"it raised {type(error).__name__}") from error
     if detail and type(result.detail) is not (metric.detail or type(None)):
         raise _failed(metric, f"it returned {type(result.detail).__name__} for its detail")
-    return result
+    if result.detail is not None:
+        _make_exact(result.detail)
+    return Result(canonical(result.value), result.detail)
+
+
+def _make_exact(model: BaseModel) -> None:
+    """Make every number in a detail canonical, in place, past the model's frozenness."""
+    fields = model.__dict__
+    for name, held in fields.items():
+        if isinstance(held, float):
+            fields[name] = canonical(held)
+        elif isinstance(held, (BaseModel, list, tuple, dict)):
+            fields[name] = _exact(held)
+
+
+def _exact(value: object) -> object:
+    """The same value, with every number in it canonical."""
+    if isinstance(value, float):
+        return canonical(value)
+    if isinstance(value, BaseModel):
+        _make_exact(value)
+    elif isinstance(value, dict):
+        return {_exact(key): _exact(each) for key, each in value.items()}
+    elif isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(map(_exact, value))
+    elif isinstance(value, (list, tuple)):
+        return type(value)(map(_exact, value))
+    return value
 
 
 def _check(metric: Metric, value: object) -> None:

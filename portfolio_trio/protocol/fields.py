@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from portfolio_trio.canonical import SHARE_DECIMALS, canonical_shares
 from portfolio_trio.tickers import TICKER_PATTERN, is_ticker
 
 MAX_HOLDINGS = 500
@@ -31,6 +32,24 @@ def check_ticker(name: str) -> str:
             {"name": repr(name[:40])},
         )
     return ticker
+
+
+def check_shares(shares: float, info: ValidationInfo) -> float:
+    """Return ``shares`` as they are kept: with nine decimals at most.
+
+    Raises:
+        PydanticCustomError: It is not zero, and would be.
+    """
+    kept = canonical_shares(shares)
+    if shares and not kept:
+        # A line of holdings is named by its place.
+        named = f" of {ticker}" if (ticker := info.data.get("ticker")) else ""
+        raise PydanticCustomError(
+            "shares",
+            "{shares} shares{named} round to nothing: a number of shares has at most {decimals} decimals",
+            {"shares": f"{shares:g}", "named": named, "decimals": SHARE_DECIMALS},
+        )
+    return kept
 
 
 def check_holdings(holdings: dict[str, float]) -> dict[str, float]:
@@ -71,9 +90,11 @@ Shares = Annotated[
         allow_inf_nan=False,
         ge=-MAX_SHARES,
         le=MAX_SHARES,
-        description="number of shares; fractions allowed, negative is a short position",
+        description="number of shares, kept with nine decimals and 15 significant digits at most; fractions "
+        "allowed, negative is a short position",
         examples=[100],
     ),
+    AfterValidator(check_shares),
 ]
 
 Holdings = Annotated[

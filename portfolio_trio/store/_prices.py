@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from portfolio_trio.store._texts import checked_time, numbers_by_ticker, valued_text
+from portfolio_trio.store._texts import checked_ticker, checked_time, valued_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,8 +65,8 @@ class Prices:
 
 
 def prices_text(prices: Mapping[str, float]) -> str:
-    """Return prices as JSON text."""
-    return numbers_by_ticker(prices)
+    """Return finite prices as text that scripts read to the very same doubles; no JSON engine sees it."""
+    return "{" + ",".join(f'"{checked_ticker(name)}":{price:.17g}' for name, price in prices.items()) + "}"
 
 
 def _usable(prices: Mapping[str, float]) -> dict[str, float]:

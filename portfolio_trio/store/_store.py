@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portfolio_trio.canonical import canonical_text
 from portfolio_trio.store import _replies
 from portfolio_trio.store._calls import translated
 from portfolio_trio.store._documents import read_document, read_portfolio, read_results
@@ -12,10 +13,11 @@ from portfolio_trio.store._prices import Prices, prices_text
 from portfolio_trio.store._sweep import Revaluer, Sweep
 from portfolio_trio.store._texts import (
     checked_holdings,
+    checked_shares,
     checked_ticker,
     checked_time,
+    holdings_text,
     new_document,
-    number,
     total_value,
 )
 from portfolio_trio.store.errors import MissingPrices, SessionMissing, TooManyHoldings
@@ -83,9 +85,9 @@ class PortfolioStore:
             TooManyHoldings: ``holdings`` has more lines than allowed.
         """
         prices = Prices(tick, price_lookup)
-        text = checked_holdings(holdings, self._max_holdings)
+        kept = checked_holdings(holdings, self._max_holdings)
         try:
-            total = total_value(holdings, prices.find(holdings))
+            total = total_value(kept, prices.find(kept))
         except MissingPrices:
             # An existing session needs no prices to be opened.
             try:
@@ -95,7 +97,7 @@ class PortfolioStore:
             raise
         document = new_document(
             session_id,
-            holdings=text,
+            holdings=holdings_text(kept),
             total=total,
             valued=prices.valued,
             at=checked_time(at),
@@ -104,8 +106,7 @@ class PortfolioStore:
         opened = await self._open(session_id, document, at, attach=attach)
         if opened is not None:
             return opened
-        shares = {name: float(held) for name, held in holdings.items()}
-        return Portfolio(session_id, shares, 1, total, Valued(tick.tick_id, prices.as_of), None, created=True)
+        return Portfolio(session_id, kept, 1, total, Valued(tick.tick_id, prices.as_of), None, created=True)
 
     async def get_portfolio(self, session_id: str, *, at: str, attach: bool = False) -> Portfolio:
         """Return the session's portfolio. Counts as the client's activity; ``attach`` as for `open_session`.
@@ -217,12 +218,12 @@ class PortfolioStore:
             VersionConflict: The holdings are not at ``expected_version``.
             MissingPrices: A name of ``holdings`` has no price.
             TooManyHoldings: More lines than allowed.
-            ValueOverflow: No number holds the value.
+            ValueOverflow: The value is 1e22 or more.
             SessionMissing: There is no such session.
         """
         prices = Prices(tick, price_lookup)
-        text = checked_holdings(holdings, self._max_holdings)
-        total = number(total_value(holdings, prices.find(holdings)))
+        kept = checked_holdings(holdings, self._max_holdings)
+        text, total = holdings_text(kept), canonical_text(total_value(kept, prices.find(kept)))
         expected = "" if expected_version is None else expected_version
         times = (tick.tick_id, prices.as_of, checked_time(at))
         args = (expected, text, total, *times, self._ttl, self.worker)
@@ -255,13 +256,13 @@ class PortfolioStore:
         Raises:
             MissingPrices: A name that is held, or the traded one, has no price.
             TooManyHoldings: One line more than allowed.
-            ValueOverflow: No number holds the value.
+            ValueOverflow: The value is 1e22 or more.
             SessionMissing: There is no such session.
         """
         prices = Prices(tick, price_lookup)
         checked_time(at)
         offer = prices.offer(1)
-        trade = (checked_ticker(ticker), number(shares), self._max_holdings)
+        trade = (checked_ticker(ticker), canonical_text(checked_shares(shares)), self._max_holdings)
         rest = (tick.tick_id, prices.as_of, at, self._ttl, self.worker)
         reply = await self._run("trade", session_id, *trade, prices_text(offer), *rest)
         if reply[0] == b"missing_prices":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import TYPE_CHECKING, Final
 
+from portfolio_trio.canonical import TOTAL_LIMIT, canonical, canonical_shares, canonical_text
 from portfolio_trio.store.errors import MissingPrices, TooManyHoldings, ValueOverflow
 from portfolio_trio.tickers import is_ticker
 
@@ -39,36 +39,33 @@ def checked_ticker(text: str) -> str:
     return text
 
 
-def number(value: float) -> str:
-    """Return a finite number as JSON text that every engine reads back to the same double.
+def checked_shares(shares: float) -> float:
+    """Return a number of shares as it is kept, with nine decimals at most.
 
     Raises:
-        ValueError: It is infinite or not a number.
+        ValueError: It is not finite, or rounds to nothing though it is not zero.
     """
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is no JSON number")
-    return f"{value:.17g}"
+    kept = canonical_shares(shares)
+    if shares and not kept:
+        raise ValueError(f"{shares} shares round to nothing; check requests before they reach the store")
+    return kept
 
 
-def numbers_by_ticker(values: Mapping[str, float]) -> str:
-    """Return an object of numbers as JSON text, in the mapping's order.
-
-    Raises:
-        ValueError: A name is no ticker, or a number is not finite.
-    """
-    return "{" + ",".join(f'"{checked_ticker(name)}":{number(value)}' for name, value in values.items()) + "}"
-
-
-def checked_holdings(holdings: Mapping[str, float], limit: int) -> str:
-    """Return holdings as JSON text.
+def checked_holdings(holdings: Mapping[str, float], limit: int) -> dict[str, float]:
+    """Return holdings as they are kept: shares with nine decimals at most.
 
     Raises:
         TooManyHoldings: More lines than ``limit``.
-        ValueError: A name is no ticker, or a number of shares is not finite.
+        ValueError: A name is no ticker, or a number of shares is not finite or rounds to nothing.
     """
     if len(holdings) > limit:
         raise TooManyHoldings(limit)
-    return numbers_by_ticker(holdings)
+    return {checked_ticker(name): checked_shares(shares) for name, shares in holdings.items()}
+
+
+def holdings_text(holdings: Mapping[str, float]) -> str:
+    """Return what `checked_holdings` gave as JSON text, in the mapping's order."""
+    return "{" + ",".join(f'"{name}":{canonical_text(shares)}' for name, shares in holdings.items()) + "}"
 
 
 def total_value(holdings: Mapping[str, float], prices: Mapping[str, float]) -> float:
@@ -76,7 +73,7 @@ def total_value(holdings: Mapping[str, float], prices: Mapping[str, float]) -> f
 
     Raises:
         MissingPrices: Names that ``prices`` lacks.
-        ValueOverflow: No double holds the sum.
+        ValueOverflow: The sum is 1e22 or more.
     """
     unpriced = [name for name, shares in holdings.items() if shares and name not in prices]
     if unpriced:
@@ -85,9 +82,9 @@ def total_value(holdings: Mapping[str, float], prices: Mapping[str, float]) -> f
     for name, shares in holdings.items():
         if name in prices:
             total += float(shares) * prices[name]
-    if not math.isfinite(total):
+    if not abs(total) < TOTAL_LIMIT:
         raise ValueOverflow
-    return total
+    return canonical(total)
 
 
 def valued_text(tick_id: int, as_of: str) -> str:
@@ -110,7 +107,7 @@ def new_document(
     """
     return (
         f'{{"session_id":{json.dumps(session_id)},"holdings":{holdings},"version":1,'
-        f'"total_value":{number(total)},"valued":{valued},'
+        f'"total_value":{canonical_text(total)},"valued":{valued},'
         f'"run_counter":0,"current_analysis":null,"analysis_results":[],"last_activity":"{at}",'
         f'"attached":{json.dumps(attached)}}}'
     )

@@ -158,10 +158,10 @@ class MissingPrices(StoreError):
 
 
 class ValueOverflow(StoreError):
-    """Shares times prices is more than a number can hold: hold fewer shares."""
+    """Shares times prices comes to 1e22 or more: hold fewer shares."""
 
     def __init__(self) -> None:
-        super().__init__("the portfolio's value is beyond what a number can hold; hold fewer shares")
+        super().__init__("the portfolio's value is 1e22 or more, which is too much; hold fewer shares")
 
 
 class OtherSource(StoreError):

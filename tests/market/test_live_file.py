@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portfolio_trio.canonical import canonical
 from portfolio_trio.market import PriceFileError, Unusable
 from portfolio_trio.market._live_file import parse_live
 from tests.market.laws import LAW
@@ -22,7 +23,9 @@ PRICES = st.dictionaries(
 @LAW
 @given(PRICES, st.sampled_from([None, 0, 2]))
 def test_what_is_written_is_what_is_read(prices: dict[str, float], indent: int | None) -> None:
-    assert parse_live(json.dumps(prices, indent=indent).encode(), PATH) == prices
+    assert parse_live(json.dumps(prices, indent=indent).encode(), PATH) == {
+        ticker: canonical(price) for ticker, price in prices.items()
+    }
 
 
 @LAW

@@ -23,6 +23,7 @@ from skfolio.measures import (  # type: ignore[import-untyped]
 )
 from skfolio.moments import EWCovariance  # type: ignore[import-untyped]
 
+from portfolio_trio.canonical import canonical
 from portfolio_trio.metrics import BUILT_IN, AnalysisInputs, Bars, ReturnsCache, compute
 from tests.metrics.support import LAW
 
@@ -168,7 +169,7 @@ def test_allocation_score(covariance: Covariance, case: Case) -> None:
     trade = (target - values[i]) / price
     # The root is searched to 1e-13 of itself; a trade is the difference of two such values.
     assert detail == {
-        "budget": budget,
+        "budget": canonical(budget),
         "target_value": close(target),
         "shares_to_trade": pytest.approx(trade, rel=RELATIVE, abs=1e-11 * abs(target) / price),
         "side": "buy" if trade > 0.0 else "sell",

@@ -6,10 +6,12 @@ import sys
 from math import nan
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from typing_extensions import override
 
+from portfolio_trio.canonical import canonical
 from portfolio_trio.metrics import (
     BUILT_IN,
     AnalysisInputs,
@@ -111,6 +113,48 @@ def test_a_broken_promise_never_reaches_the_wire(
     with pytest.raises(MetricError, match=reason) as caught:
         compute(Metric("broken", lambda _: returned, Bare), inputs)
     assert (caught.value.metric, caught.value.code) == ("broken", "metric_failed")
+
+
+class Inner(BaseModel):
+    beta: float
+
+
+class Many(Detail):
+    number: float
+    none: float | None
+    count: int
+    pairs: tuple[tuple[str, float], ...]
+    curve: list[float]
+    by_name: dict[str, float]
+    inner: Inner
+
+
+def test_every_number_that_comes_back_is_canonical(inputs: AnalysisInputs) -> None:
+    x, kept = 1 / 3, 0.333333333333333
+    detail = Many(
+        number=x, none=None, count=3, pairs=(("A", x),), curve=[x, 1.0], by_name={"A": x}, inner=Inner(beta=x)
+    )
+    result = compute(Metric("many", lambda _: Result(np.float64(2 / 3), detail), Many), inputs)
+    assert result.value == 0.666666666666667
+    assert result.detail is not None
+    assert result.detail.model_dump() == {
+        "number": kept,
+        "none": None,
+        "count": 3,
+        "pairs": (("A", kept),),
+        "curve": [kept, 1.0],
+        "by_name": {"A": kept},
+        "inner": {"beta": kept},
+    }
+
+
+def test_the_five_and_their_details_are_canonical(inputs: AnalysisInputs) -> None:
+    for each in BUILT_IN.values():
+        result = compute(each, inputs)
+        assert result.detail is not None
+        numbers = [result.value, *(n for n in result.detail.model_dump().values() if isinstance(n, float))]
+        assert numbers == [canonical(number) for number in numbers]
+        assert compute(each, inputs, detail=False).value == result.value
 
 
 def test_what_a_metric_raises_is_the_cause(inputs: AnalysisInputs) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from portfolio_trio.canonical import canonical
 from portfolio_trio.store import (
     MissingPrices,
     PortfolioStore,
@@ -97,6 +98,9 @@ async def test_selling_in_fractions_leaves_no_dust(engine: Engine) -> None:
         await it.create(holdings={"AAPL": 0.1})
         await it.store.trade("s", "AAPL", 0.2, tick=TICK, at=AT)
         assert (await it.store.trade("s", "AAPL", -0.3, tick=TICK, at=AT)).holdings == {}
+        await it.store.set_holdings("s", {"AAPL": 10000.1}, tick=TICK, at=AT)
+        await it.store.trade("s", "AAPL", -10000, tick=TICK, at=AT)
+        assert (await it.store.trade("s", "AAPL", -0.1, tick=TICK, at=AT)).holdings == {}
 
 
 async def test_a_full_portfolio_still_trades_what_it_holds(engine: Engine) -> None:
@@ -157,20 +161,42 @@ async def test_a_large_price_table_is_not_sent_whole(engine: Engine, monkeypatch
 
 
 async def test_numbers_survive_the_round_trip(engine: Engine) -> None:
-    shares = {"A": 1 / 3, "B": -1e-7, "C": 123456789.123456789, "D": 1e15, "E": 5e-324, "F": 2.0, "G": -0.1}
-    prices = {"A": 0.1, "B": 1e6 + 1 / 7, "C": 1e-9, "D": 1 / 3, "E": 1.0, "F": 2**53 + 2.0, "G": 3.3}
+    # What is kept: 15 digits, and nine decimals of shares. Of more, RedisJSON would make another double.
+    shares = {
+        "A": 1 / 3,
+        "B": -1e-7,
+        "C": 123456789.123456789,
+        "D": 1e15,
+        "F": 2.0,
+        "G": -0.1,
+        "H": 0.1 + 0.2,
+    }
+    kept = {**shares, "A": 0.333333333, "C": 123456789.123457, "H": 0.3}
+    prices = {"A": 0.1, "B": 1e6 + 1 / 7, "C": 1e-9, "D": 1 / 3, "F": 2**53 + 2.0, "G": 3.3, "H": 1.0}
     tick = FakeTick(2, prices=prices)
     async with engine.opened() as it:
         await it.create(holdings={})
         portfolio = await it.store.set_holdings("s", shares, tick=tick, at=AT)
-        assert portfolio.holdings == shares
-        expected = 0.0
-        for name, held in shares.items():
-            expected += held * prices[name]
+        assert portfolio.holdings == kept
+        total = 0.0
+        for name, held in kept.items():
+            total += held * prices[name]
+        expected = canonical(total)
         assert portfolio.total_value == expected
         # The script adds up in the same order, so it comes to the same double.
         assert (await it.store.trade("s", "H", 0, tick=tick, at=AT)).total_value == expected
         assert (await it.store.revalue(["s"], tick=FakeTick(3, prices=prices)))[0].after == expected
-        assert (await it.store.get_portfolio("s", at=AT)).holdings == shares
+        assert (await it.store.get_portfolio("s", at=AT)).holdings == kept
         traded = await it.store.trade("s", "A", 1 / 7, tick=tick, at=AT)
-        assert traded.holdings["A"] == 1 / 3 + 1 / 7
+        assert traded.holdings["A"] == 0.476190476
+
+
+async def test_shares_that_round_to_nothing_are_refused(engine: Engine) -> None:
+    async with engine.opened() as it:
+        await it.create()
+        before = await it.store.get_document("s")
+        with pytest.raises(ValueError, match="round to nothing"):
+            await it.store.set_holdings("s", {"AAPL": 4e-10}, tick=TICK, at=AT)
+        with pytest.raises(ValueError, match="round to nothing"):
+            await it.store.trade("s", "AAPL", -4e-10, tick=TICK, at=AT)
+        assert await unchanged(it, before)
