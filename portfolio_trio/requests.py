@@ -120,11 +120,8 @@ class Requests:
             return
         async with Holding(self._room.turn):
             await self._room.stop_runs(EndReason.SUPERSEDED, but=self._asker)
-            before = self._runner.slot.current
             await self._runner.stop(EndReason.SWITCHED)
-            if before is not None:
-                # The writer may be in the middle of a frame of it.
-                await self._asker.flushed(before)
+            # A frame of the run before may still be on its way; its own run waits for that, and not the turn.
             self._runner.start(request)
 
     async def _cancel(self, request: Cancel) -> None:

@@ -134,6 +134,8 @@ class Runner:
         self._task: _Task | None = None
         self._analysis: Analysis | None = None
         self._cancelled_at = 0.0
+        # Cancelled ones of which the writer may be in the middle of a frame.
+        self._leaving: list[Run] = []
         self._idle = trio.Event()
         self._idle.set()
 
@@ -250,17 +252,16 @@ class Runner:
         self.asker.answer(outcome.echo(run.request_id), run)
 
     async def _carry_out(self, request: Analyze, run: Run, task: _Task) -> None:
-        before: Run | None = None
         owed = True
         try:
             with task.scope:
                 for _ in range(MAX_RESTARTS):
-                    await self._attempt(request, run, task, before)
+                    await self._attempt(request, run, task)
                     if run.reason is not EndReason.PORTFOLIO_CHANGED:
                         return
                     task.attempt = trio.CancelScope()
-                    before, run = run, self.slot.begin(request.ticker, request.id)
-                await self._attempt(request, run, task, before)
+                    run = self.slot.begin(request.ticker, request.id)
+                await self._attempt(request, run, task)
                 if run.reason is EndReason.PORTFOLIO_CHANGED:
                     owed = False
                     self._give_up(request)
@@ -274,8 +275,8 @@ class Runner:
             self._idle.set()
             task.ended.set()
 
-    async def _attempt(self, request: Analyze, run: Run, task: _Task, before: Run | None) -> None:
-        """One run, from its first step to its end; first the last frame of the one before must be out."""
+    async def _attempt(self, request: Analyze, run: Run, task: _Task) -> None:
+        """One run, from its first step to its end; first the last frames of those before must be out."""
         known = None if self._analysis is None else self._analysis.run_id
         session_id = self._room.session_id
         analysis = Analysis(self._services, session_id, request, _RunOutlet(self, self._room, run), known)
@@ -283,8 +284,7 @@ class Runner:
         summary = (0, 0)
         try:
             with task.attempt:
-                if before is not None:
-                    await self.asker.flushed(before)
+                await self._let_leave()
                 summary = await analysis.run()
                 self.slot.complete(run)
         except (AnalysisError, StoreError) as failure:
@@ -293,6 +293,12 @@ class Runner:
             # What it computed on is of no use any more, and a connection may idle for long.
             analysis.inputs = None
             task.last = self._settle(run, *summary)
+
+    async def _let_leave(self) -> None:
+        """Wait here for a socket that takes its time: nobody else does."""
+        while self._leaving:
+            await self.asker.flushed(self._leaving[0])
+            del self._leaving[0]
 
     async def _stumble(self, run: Run, failure: AnalysisError | StoreError) -> None:
         """Turn what stopped a run into its end: a fence cancels it, anything else fails it."""
@@ -336,6 +342,9 @@ class Runner:
             )
         if state is not RunState.CANCELLING or run.reason is None:
             return None
+        if run.run_id is not None:
+            # Without its number it has sent nothing.
+            self._leaving.append(run)
         cancelled = AnalysisCancelled(
             ticker=run.ticker,
             run_id=run.run_id,

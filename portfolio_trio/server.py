@@ -41,7 +41,7 @@ from portfolio_trio.store import StoreError, Workers
 from portfolio_trio.ticks import TickFeed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from portfolio_trio.access import Places
     from portfolio_trio.http import Request, Upgrade, WebSocketTransport
@@ -57,6 +57,8 @@ log: Final = logging.getLogger(__name__)
 GOODBYE_SECONDS: Final = 8.0
 # What the ends of runs on other workers, cancelled at the same moment, get to arrive.
 PEERS_SECONDS: Final = 3.0
+# What the goodbye of one that came too late may take.
+CLOSE_SECONDS: Final = 2.0
 
 
 class Server:
@@ -96,36 +98,49 @@ class Server:
         )
         self._redis = redis
         self._sessions: dict[Session, None] = {}
+        # Each upgrade that was let in, from before its 101 to its goodbye: what ends its wait for a token.
+        self._sockets: set[trio.CancelScope] = set()
         self._emptied = trio.Event()
         self._draining = False
 
     async def drain(self) -> None:
-        """Let running analyses finish for ``drain_seconds``, then end every socket with 1001."""
+        """Let running analyses finish for ``drain_seconds``, then end every socket with 1001.
+
+        From the first moment on nobody becomes a session any more, so those that are one are all there are.
+        """
         self._draining = True
+        for waiting in self._sockets:
+            waiting.cancel()
         sessions = tuple(self._sessions)
         for session in sessions:
             session.drain()
         with trio.move_on_after(self.services.settings.drain_seconds) as limit:
-            for session in sessions:
-                await session.idle()
+            await self._each(sessions, Session.idle)
         if limit.cancelled_caught:
             log.warning("analyses still ran when the drain was over; they are cancelled")
             await self._halt(sessions)
         with trio.move_on_after(GOODBYE_SECONDS):
-            async with trio.open_nursery() as nursery:
-                for session in sessions:
-                    nursery.start_soon(session.depart)
-            if self._sessions:
+            await self._each(sessions, Session.depart)
+            if self._sockets:
                 await self._emptied.wait()
 
     async def _halt(self, sessions: Sequence[Session]) -> None:
         """Cancel what runs; workers that drain together tell each other's viewers."""
         with trio.move_on_after(PEERS_SECONDS):
-            async with trio.open_nursery() as nursery:
-                for session in sessions:
-                    nursery.start_soon(session.halt)
+            await self._each(sessions, Session.halt)
+            await self._each(sessions, Session.idle)
+
+    async def _each(self, sessions: Sequence[Session], act: Callable[[Session], Awaitable[None]]) -> None:
+        """Let all of them do the same at the same time."""
+
+        async def carry_out(session: Session) -> None:
+            # The boundary between one socket and the drain of all.
+            with self.services.faults.contained("the drain", instead=session.fail):
+                await act(session)
+
+        async with trio.open_nursery() as nursery:
             for session in sessions:
-                await session.idle()
+                nursery.start_soon(carry_out, session)
 
     async def _welcome(self, upgrade: Upgrade) -> None:
         if self._draining:
@@ -148,24 +163,41 @@ class Server:
     async def _accept(self, upgrade: Upgrade, places: Places) -> None:
         settings = self.services.settings
         frames = RateLimit(settings.requests_per_second, settings.request_burst, trio.current_time)
-        async with accept_websocket(
-            upgrade,
-            subprotocol=SUBPROTOCOL if SUBPROTOCOL in upgrade.subprotocols else None,
-            max_message_bytes=settings.max_message_bytes,
-            grant_frame=frames.grant,
-        ) as transport:
-            first = None
-            if self.gate.asks_for_token(upgrade):
+        waiting = trio.CancelScope()
+        self._sockets.add(waiting)
+        try:
+            async with accept_websocket(
+                upgrade,
+                subprotocol=SUBPROTOCOL if SUBPROTOCOL in upgrade.subprotocols else None,
+                max_message_bytes=settings.max_message_bytes,
+                grant_frame=frames.grant,
+            ) as transport:
+                await self._serve(transport, upgrade, places, waiting)
+                self._leave(waiting)
+        finally:
+            self._leave(waiting)
+
+    async def _serve(
+        self, transport: WebSocketTransport, upgrade: Upgrade, places: Places, waiting: trio.CancelScope
+    ) -> None:
+        first = None
+        if self.gate.asks_for_token(upgrade):
+            with waiting:
                 first = await self._authenticate(transport, upgrade.session_id, places)
-                if first is None:
-                    return
-            session = Session(self.services, upgrade.session_id, transport, first=first)
-            self._sessions[session] = None
-            try:
-                with self.services.faults.counted("a session"):
-                    await session.run()
-            finally:
-                self._leave(session)
+            if first is None and not self._draining:
+                return
+        if self._draining:
+            # The drain began while its 101 or its token was on its way, and knows nothing of it.
+            await transport.close(CloseCode.GOING_AWAY, self.services.goodbye(), timeout=CLOSE_SECONDS)
+            return
+        session = Session(self.services, upgrade.session_id, transport, first=first)
+        # Without a checkpoint from here to its first wait: whoever is listed can be drained.
+        self._sessions[session] = None
+        try:
+            with self.services.faults.counted("a session"):
+                await session.run()
+        finally:
+            del self._sessions[session]
 
     async def _authenticate(
         self, transport: WebSocketTransport, session_id: str, places: Places
@@ -177,14 +209,12 @@ class Server:
         except Refused as refused:
             await transport.close(refused.close_code, refused.close_reason)
             return None
-        if self._draining:
-            await transport.close(CloseCode.GOING_AWAY, "the server is going away")
-            return None
         return first
 
-    def _leave(self, session: Session) -> None:
-        del self._sessions[session]
-        if self._draining and not self._sessions:
+    def _leave(self, waiting: trio.CancelScope) -> None:
+        """A socket has said its goodbye; fine for one that has already."""
+        self._sockets.discard(waiting)
+        if self._draining and not self._sockets:
             self._emptied.set()
 
     async def _asyncapi(self, request: Request) -> Response:

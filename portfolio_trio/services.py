@@ -100,9 +100,9 @@ class Services:
             attach=attach,
         )
 
-    def draw_retry_after(self) -> float:
-        """After how many seconds a client that is sent away should come back: not all at the same moment."""
-        return self._rng.uniform(0.5, 3.0)
+    def goodbye(self) -> str:
+        """The reason of a close with 1001; says when to come back: not all at the same moment."""
+        return f"the server is going away; retry_after={self._rng.uniform(0.5, 3.0):.1f}"
 
     def draw_delay(self) -> float:
         """How many seconds a metric is to be held up artificially; usually none."""

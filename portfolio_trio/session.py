@@ -158,11 +158,12 @@ class Session:
 
     async def depart(self) -> None:
         """Let the last words leave, then end the connection with 1001."""
+        if self._ended:
+            # Its writer takes nothing more, so nothing would ever have left.
+            return
         with trio.move_on_after(LAST_WORDS_SECONDS):
             await self._outbox.empty()
-        retry_after = self._services.draw_retry_after()
-        reason = f"the server is going away; retry_after={retry_after:.1f}"
-        self.end(CloseCode.GOING_AWAY, reason, EndReason.DRAINING)
+        self.end(CloseCode.GOING_AWAY, self._services.goodbye(), EndReason.DRAINING)
 
     # --- what other sockets and the runner ask of this one ---
 

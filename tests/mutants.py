@@ -23,6 +23,8 @@ STORE = ("tests/store/test_runs.py", "tests/store/test_holdings.py", "tests/stor
 WORKERS = ("tests/store/test_workers.py",)
 PEERS = ("tests/peers",)
 CONTAINED = ("tests/test_contained_faults.py",)
+DRAIN = ("tests/test_drain.py",)
+SLOW = ("tests/test_slow_sockets.py", "tests/test_session.py")
 SERVERS = ("tests/test_two_servers.py",)
 
 
@@ -98,15 +100,53 @@ MUTANTS = (
     ),
     Mutant(
         "the wait for the frame on its way",
-        "portfolio_trio/requests.py",
-        "                await self._asker.flushed(before)\n",
-        "                pass\n",
+        "portfolio_trio/runner.py",
+        "            await self.asker.flushed(self._leaving[0])\n",
+        "",
+        SLOW,
     ),
     Mutant(
-        "the wait for the frame on its way at a restart",
+        "the wait for the frames of more than one run",
         "portfolio_trio/runner.py",
-        "                    await self.asker.flushed(before)\n",
-        "                    pass\n",
+        "            self._leaving.append(run)\n",
+        "            self._leaving[:] = [run]\n",
+        SLOW,
+    ),
+    Mutant(
+        "the wait in the run and not in the turn",
+        "portfolio_trio/requests.py",
+        "            await self._runner.stop(EndReason.SWITCHED)\n",
+        "            await self._runner.stop(EndReason.SWITCHED)\n"
+        "            await self._runner._let_leave()\n",
+        SLOW,
+    ),
+    Mutant(
+        "the look whether the drain has begun, behind the acceptance",
+        "portfolio_trio/server.py",
+        "        if self._draining:\n            # The drain began while",
+        "        if False:\n            # The drain began while",
+        DRAIN,
+    ),
+    Mutant(
+        "the wait of the drain for who is not accepted yet",
+        "portfolio_trio/server.py",
+        "            if self._sockets:\n",
+        "            if self._sessions:\n",
+        DRAIN,
+    ),
+    Mutant(
+        "the end of the wait for a token",
+        "portfolio_trio/server.py",
+        "            waiting.cancel()\n",
+        "            pass\n",
+        DRAIN,
+    ),
+    Mutant(
+        "the boundary round a goodbye",
+        "portfolio_trio/server.py",
+        '            with self.services.faults.contained("the drain", instead=session.fail):\n',
+        "            if True:\n",
+        DRAIN,
     ),
     Mutant(
         "one at a time",

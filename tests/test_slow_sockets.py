@@ -1,0 +1,74 @@
+"""A socket whose peer does not read holds up itself, in virtual time over memory streams."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair
+
+from portfolio_trio.settings import Delay
+from tests.support.house import Client, House, open_house, results
+from tests.support.streams import StallingStream
+
+pytestmark = pytest.mark.trio
+
+SLOW = Delay(2, 5)
+
+
+async def connect_slowly(house: House) -> tuple[Client, StallingStream]:
+    """A socket, and the road to it, which can be stalled."""
+    ours, theirs = memory_stream_pair()
+    road = StallingStream(theirs)
+    house.server.connections.start_soon(house.server.front_door.serve, road)
+    return await house.connect_through(ours), road
+
+
+async def test_a_switch_on_a_socket_that_is_not_read_holds_up_no_other_socket(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
+        slow, road = await connect_slowly(house)
+        other = await house.connect(events=True)
+        await slow.send("analyze", ticker="AAPL")
+        road.stall_sending()
+        await trio.sleep(10)
+        await slow.send("analyze", ticker="GOOGL")
+        await trio.testing.wait_all_tasks_blocked()
+        asked_at = trio.current_time()
+        await other.send("analyze", ticker="MSFT", id=1)
+        while (await other.until("analysis_started"))[-1]["ticker"] != "MSFT":
+            pass
+        assert trio.current_time() == asked_at
+        assert len(results(await other.until("analysis_completed"))) == 5
+
+
+async def test_a_socket_that_is_not_read_answers_nobody_elses_cancel_late(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
+        slow, road = await connect_slowly(house)
+        other = await house.connect()
+        await slow.send("analyze", ticker="AAPL")
+        road.stall_sending()
+        await trio.sleep(10)
+        await slow.send("analyze", ticker="GOOGL")
+        await trio.testing.wait_all_tasks_blocked()
+        asked_at = trio.current_time()
+        assert (await other.ask("cancel", id=1))["id"] == 1
+        assert trio.current_time() == asked_at
+
+
+async def test_many_switches_on_a_socket_that_is_not_read_wait_for_its_one_frame(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
+        slow, road = await connect_slowly(house)
+        await slow.send("analyze", ticker="AAPL")
+        road.stall_sending()
+        await trio.sleep(10)
+        for ticker in ("GOOGL", "MSFT", "GOOGL", "MSFT"):
+            await slow.send("analyze", ticker=ticker)
+            await trio.sleep(1)
+        # The frame of the first on its way must be out before any of them takes its snapshot.
+        assert (await house.document())["run_counter"] == 1
+        road.resume()
+        assert [ticker for ticker, _ in results(await slow.take(6))] == ["AAPL"] + ["MSFT"] * 5
+        assert (await house.document())["run_counter"] == 2
