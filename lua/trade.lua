@@ -4,7 +4,7 @@
 --         now (RFC 3339), ttl_seconds, worker (that asks)
 -- reply   {"ok", holdings, version, total_value, current_analysis, other attached worker ...}, the first four
 --         as JSON text
---         {"missing_prices", ticker, ...}: held, but not among the prices; {"too_many_holdings"},
+--         {"missing_prices", ticker, ...}: held after the trade, but not among the prices; {"too_many_holdings"},
 --         {"overflow"}, {"missing"}, {"wrong_type"}: nothing changed
 -- fence   none: trades add up in whatever order they come. A running analysis stays current, and its own
 --         fence refuses what it still writes

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from portfolio_trio.metrics import METHOD_VERSION, MetricError, compute
+from portfolio_trio.metrics import METHOD_VERSION, AnalysisError, MetricError, compute
 from portfolio_trio.protocol.messages import AnalysisResult, AnalysisStarted, MetricFailure, Receipt
 from portfolio_trio.store import StoreError, StoreUnavailable
 from portfolio_trio.times import rfc3339
+from portfolio_trio.unpriced import explained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +78,7 @@ class _Snapshot:
     tick: Tick
     inputs: AnalysisInputs
     receipt: Receipt | None
+    stale: bool
 
 
 class Analysis:
@@ -183,12 +185,16 @@ class Analysis:
         await trio.lowlevel.checkpoint_if_cancelled()
         # Holdings, tick and prices are read without a checkpoint in between: they belong together.
         prices = services.book.prices_for(start.holdings)
-        inputs = self.inputs = services.returns.inputs(self._ticker, start.holdings, prices)
+        try:
+            inputs = self.inputs = services.returns.inputs(self._ticker, start.holdings, prices)
+        except AnalysisError as failure:
+            raise explained(services.book, failure) from None
         receipt = None
         if self._wants_receipt:
             held = {ticker: shares for ticker, shares in start.holdings.items() if shares}
             receipt = Receipt(holdings=held, prices=dict(prices), last_bar=inputs.last_bar)
-        return _Snapshot(start, services.book.current, inputs, receipt)
+        stale = services.book.is_stale(inputs.tickers)
+        return _Snapshot(start, services.book.current, inputs, receipt, stale)
 
     def _announcement(self, snapshot: _Snapshot) -> AnalysisStarted:
         return AnalysisStarted(
@@ -237,7 +243,8 @@ class Analysis:
             snapshot=snapshot.inputs.snapshot,
             tick_id=snapshot.tick.tick_id,
             as_of=snapshot.tick.as_of,
-            stale=True if snapshot.tick.stale else None,
+            last_bar=snapshot.inputs.last_bar,
+            stale=True if snapshot.stale else None,
             method=METHOD_VERSION,
             detail=result.detail,
             receipt=snapshot.receipt,

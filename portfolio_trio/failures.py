@@ -19,6 +19,7 @@ from portfolio_trio.store import (
     VersionConflict,
     WrongType,
 )
+from portfolio_trio.unpriced import UnpricedError
 
 _STORE_CODES: tuple[tuple[type[StoreError], ErrorCode], ...] = (
     (MissingPrices, ErrorCode.BAD_PRICE),
@@ -52,4 +53,9 @@ def explain(
         code = next((code for kind, code in _STORE_CODES if isinstance(failure, kind)), ErrorCode.UNAVAILABLE)
         detail = str(failure)
         tickers = failure.tickers if isinstance(failure, MissingPrices) else ()
-    return Error.of(code, detail, id=request_id, ticker=ticker, tickers=tuple(tickers) or None, run_id=run_id)
+    error = Error.of(
+        code, detail, id=request_id, ticker=ticker, tickers=tuple(tickers) or None, run_id=run_id
+    )
+    if isinstance(failure, UnpricedError):
+        return error.model_copy(update={"retryable": failure.retryable})
+    return error

@@ -11,6 +11,7 @@ from portfolio_trio.failures import explain
 from portfolio_trio.http import Response
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
 from portfolio_trio.store import MissingPrices, StoreError, TooManyHoldings
+from portfolio_trio.unpriced import refusal
 
 if TYPE_CHECKING:
     from portfolio_trio.access import Gate
@@ -55,7 +56,10 @@ class SessionRoute:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             place = ".".join(str(part) for part in first["loc"])
             return Response.error(400, "invalid_message", f"{place[:80]}: {first['msg']}", headers=headers)
-        except (MissingPrices, TooManyHoldings) as failure:
+        except MissingPrices as failure:
+            told = refusal(self._services.book, failure.tickers)
+            return Response.error(422, told.code, told.detail, headers=headers)
+        except TooManyHoldings as failure:
             told = explain(failure)
             return Response.error(422, told.code, told.detail, headers=headers)
         except StoreError as failure:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
 from portfolio_trio.listening import StartError
 from portfolio_trio.local_redis import LocalRedisError, at_hand
-from portfolio_trio.market import MarketError, PriceBook, open_price_source
+from portfolio_trio.market import MarketError, MaxAge, PriceBook, SimulatedSource, open_price_source
 from portfolio_trio.metrics import PluginError, installed_metrics
 from portfolio_trio.redis import open_redis
 from portfolio_trio.store import PortfolioStore, ScriptsNotFound, StoreError, all_scripts, check_engine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from portfolio_trio.market import PriceSource
     from portfolio_trio.metrics import MetricRegistry
     from portfolio_trio.redis import EmbeddedServer, RedisClient
     from portfolio_trio.settings import Settings
+
+log: Final = logging.getLogger(__name__)
 
 
 def open_metrics() -> MetricRegistry:
@@ -92,17 +95,37 @@ async def open_book(settings: Settings, source: PriceSource | None, now: Callabl
         StartError: There are no prices, or not for the default holdings.
     """
     try:
-        book = PriceBook(
-            source or open_price_source(settings.prices, live_prices=settings.live_prices), now=now
-        )
+        source = source or open_price_source(settings.prices, live_prices=settings.live_prices, now=now)
+        book = PriceBook(source, now=now, max_age=_max_age(settings, source))
         await book.open()
     except MarketError as error:
         raise StartError(f"there are no prices: {error}") from error
     priced = book.prices_for(settings.default_holdings)
     unpriced = [ticker for ticker in settings.default_holdings if ticker not in priced]
-    if unpriced:
+    strangers = [ticker for ticker in unpriced if ticker not in book.bars.column]
+    if strangers:
         raise StartError(
-            f"PORTFOLIO_DEFAULT_HOLDINGS: {', '.join(unpriced)} has no price in {settings.prices}; "
+            f"PORTFOLIO_DEFAULT_HOLDINGS: {', '.join(strangers)} has no price in {settings.prices}; "
             "choose names that the price source has"
         )
+    for reason in not_fresh(book, settings.default_holdings):
+        log.warning("not ready: %s", reason)
     return book
+
+
+def not_fresh(book: PriceBook, default_holdings: Mapping[str, float]) -> tuple[str, ...]:
+    """Why the prices are not such that the server is ready, one sentence each."""
+    unpriced = book.freshness(default_holdings).unpriced
+    if not unpriced:
+        return book.current.why
+    names = ", ".join(
+        f"{ticker} (last close {'none' if day is None else day})" for ticker, day in unpriced.items()
+    )
+    return (*book.current.why, f"PORTFOLIO_DEFAULT_HOLDINGS: there is no price for {names}")
+
+
+def _max_age(settings: Settings, source: PriceSource) -> MaxAge:
+    if isinstance(source, SimulatedSource):
+        # Its last bar has one date for all time, so that every process makes up the same history.
+        return MaxAge()
+    return MaxAge(bar_days=settings.max_bar_age_days, price_seconds=settings.max_price_age_seconds)

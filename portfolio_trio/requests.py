@@ -25,8 +25,9 @@ from portfolio_trio.protocol.messages import (
 )
 from portfolio_trio.slot import EndReason
 from portfolio_trio.state import portfolio_message
-from portfolio_trio.store import SessionMissing, StoreError
+from portfolio_trio.store import MissingPrices, SessionMissing, StoreError
 from portfolio_trio.times import rfc3339
+from portfolio_trio.unpriced import refusal
 
 if TYPE_CHECKING:
     from portfolio_trio import store
@@ -69,7 +70,7 @@ class Requests:
         self._opened = True
         self._runner.found_no_session = False
         self._room.enter(opened)
-        return portfolio_message(opened)
+        return portfolio_message(opened, self._services.book)
 
     async def _state(self) -> Portfolio:
         """The state of the session that this socket has opened.
@@ -83,7 +84,7 @@ class Requests:
             self._room.session_id, at=rfc3339(services.now()), attach=True
         )
         self._room.enter(found)
-        return portfolio_message(found)
+        return portfolio_message(found, self._services.book)
 
     async def answer(self, request: Request) -> None:
         """Carry one request out, and answer it."""
@@ -96,6 +97,10 @@ class Requests:
             # which the client must know before it sees numbers of them.
             self._opened = False
             self._asker.answer(explain(failure, request_id=request.id))
+        except MissingPrices as failure:
+            # What a trade does not name is held already.
+            held = isinstance(request, Trade) and request.ticker not in failure.tickers
+            self._asker.answer(refusal(self._services.book, failure.tickers, request.id, held=held))
         except StoreError as failure:
             self._asker.answer(explain(failure, request_id=request.id))
 
@@ -174,15 +179,9 @@ class Requests:
 
     async def _edit(self, request: SetHoldings | Trade) -> None:
         services = self._services
-        tickers = (
-            [ticker for ticker, shares in request.holdings.items() if shares]
-            if isinstance(request, SetHoldings)
-            else [request.ticker]
-        )
-        prices = services.book.prices_for(tickers)
-        unpriced = [ticker for ticker in tickers if ticker not in prices]
+        unpriced = self._left_unpriced(request)
         if unpriced:
-            self._asker.answer(self._unpriced(unpriced, request.id))
+            self._asker.answer(refusal(services.book, unpriced, request.id))
             return
         changed = await self._change(request)
         # What runs is on the old holdings: nothing of it leaves after this.
@@ -190,19 +189,19 @@ class Requests:
         self._room.learn(changed.others)
         self._room.see_version(changed.version)
         self._room.note_shown(changed.version)
-        portfolio = portfolio_message(changed)
+        portfolio = portfolio_message(changed, self._services.book)
         self._room.publish(portfolio, self._asker)
         self._asker.answer(portfolio.echo(request.id))
 
-    def _unpriced(self, tickers: list[str], request_id: str | int | None) -> Error:
-        known = self._services.book.bars.column
-        strangers = [ticker for ticker in tickers if ticker not in known]
-        names = ", ".join((strangers or tickers)[:10])
-        if strangers:
-            code, detail = ErrorCode.UNKNOWN_TICKER, f"no price source knows {names}"
+    def _left_unpriced(self, request: SetHoldings | Trade) -> list[str]:
+        """Names that the request certainly leaves without a price: what it names, unless it sells."""
+        if isinstance(request, SetHoldings):
+            named = [ticker for ticker, shares in request.holdings.items() if shares]
         else:
-            code, detail = ErrorCode.BAD_PRICE, f"no live price for {names}"
-        return Error.of(code, detail, id=request_id, tickers=tuple(strangers or tickers))
+            # Whether it sells out is for the store to say, which knows what is held.
+            named = [] if request.shares else [request.ticker]
+        prices = self._services.book.prices_for(named)
+        return [ticker for ticker in named if ticker not in prices]
 
     async def _change(self, request: SetHoldings | Trade) -> store.Portfolio:
         services = self._services
@@ -222,6 +221,7 @@ class Requests:
             tick=services.book.current,
             at=rfc3339(services.now()),
             price_lookup=services.book.prices_for,
+            last_known=services.book.last_known,
         )
 
     async def _results(self, request: GetResults) -> None:

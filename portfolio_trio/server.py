@@ -27,7 +27,7 @@ from portfolio_trio.hub import Hub
 from portfolio_trio.listening import StartError
 from portfolio_trio.market.updater import MarketUpdater
 from portfolio_trio.new_session import SessionRoute, allow_cross_origin
-from portfolio_trio.opening import open_book, open_metrics, open_store
+from portfolio_trio.opening import not_fresh, open_book, open_metrics, open_store
 from portfolio_trio.peers.exchange import Exchange
 from portfolio_trio.peers.membership import LIFE_SECONDS, Membership, lease_seconds
 from portfolio_trio.peers.post import Post
@@ -37,6 +37,7 @@ from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.services import Services
 from portfolio_trio.session import Session
+from portfolio_trio.state import portfolio_message
 from portfolio_trio.store import StoreError, Workers
 from portfolio_trio.ticks import TickFeed
 
@@ -226,18 +227,27 @@ class Server:
 
     async def _ready(self, _request: Request) -> Response:
         """200 while the store can be reached and prices are fresh, else 503; the body says which it is."""
-        tick = self.services.book.current
-        ready = self._redis.ready and not tick.stale and not self._draining
+        book = self.services.book
+        tick = book.current
+        reasons = [*not_fresh(book, self.services.settings.default_holdings)]
+        if tick.stale and not reasons:
+            reasons.append("the prices are stale")
+        if not self._redis.ready:
+            reasons.append("the store is away")
+        if self._draining:
+            reasons.append("the server is draining")
         return Response.json(
             {
-                "status": "ready" if ready else "not ready",
+                "status": "not ready" if reasons else "ready",
+                "reasons": reasons,
                 "store": "reachable" if self._redis.ready else "away",
                 "tick_id": tick.tick_id,
                 "as_of": tick.as_of,
+                "last_bar": book.last_closes.newest,
                 "stale": tick.stale,
                 "draining": self._draining,
             },
-            status=200 if ready else 503,
+            status=503 if reasons else 200,
         )
 
 
@@ -282,7 +292,7 @@ async def open_server(
             book=book,
             metrics=open_metrics() if metrics is None else metrics,
             hub=hub,
-            relay=Relay(hub, store, faults),
+            relay=Relay(hub, store, faults, partial(portfolio_message, book=book)),
             faults=faults,
             now=now,
             rng=rng or random.Random(),  # noqa: S311 - spreads delays; no secret hangs on it
@@ -304,7 +314,7 @@ def _market(services: Services, workers: Workers) -> tuple[MarketUpdater, Member
     """The updater of the market, and this worker's membership, which decides when it runs."""
     book, store, faults = services.book, services.store, services.faults
     interval = services.settings.market_update_interval_seconds
-    exchange, audience = Exchange(workers, book), TickFeed(services.hub, store, faults)
+    exchange, audience = Exchange(workers, book), TickFeed(services.hub, store, book, faults)
     updater = MarketUpdater(
         book, store, exchange, audience, interval=interval, failures=(StoreError,), faults=faults
     )

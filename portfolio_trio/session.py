@@ -34,7 +34,8 @@ from portfolio_trio.protocol.messages import (
 from portfolio_trio.requests import Requests
 from portfolio_trio.runner import Runner
 from portfolio_trio.slot import EndReason
-from portfolio_trio.store import StoreError
+from portfolio_trio.store import MissingPrices, StoreError
+from portfolio_trio.unpriced import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -324,6 +325,8 @@ class Session:
             self._missed = False
             try:
                 greeting = await self._requests.open()
+            except MissingPrices as failure:
+                greeting = refusal(self._services.book, failure.tickers)
             except StoreError as failure:
                 greeting = explain(failure)
             if not self._missed:

@@ -162,6 +162,12 @@ class Settings(BaseSettings):
     live_prices: str | None = Field(
         None, description="with csv: a JSON file of live prices, read again at each tick"
     )
+    max_bar_age_days: PositiveFloat = Field(
+        7.0, allow_inf_nan=False, description="days after which the newest closed bar is stale"
+    )
+    max_price_age_seconds: PositiveFloat = Field(
+        300.0, allow_inf_nan=False, description="seconds after which a file of live prices is stale"
+    )
     metric_delay_seconds: Annotated[
         Delay | None, NoDecode, BeforeValidator(_parse_delay), AfterValidator(_check_delay)
     ] = Field(None, description="LOW,HIGH: each metric first waits a random time in this range")

@@ -8,16 +8,21 @@ from portfolio_trio.protocol.messages import Portfolio, Running, Valued
 
 if TYPE_CHECKING:
     from portfolio_trio import store
+    from portfolio_trio.market import PriceBook
 
 
-def portfolio_message(stored: store.Portfolio) -> Portfolio:
-    """The ``portfolio`` message for what the store holds."""
+def portfolio_message(stored: store.Portfolio, book: PriceBook | None = None) -> Portfolio:
+    """The ``portfolio`` message for what the store holds, with what the book knows of its prices."""
     current = stored.current_analysis
+    fresh = None if book is None else book.freshness(stored.holdings)
     return Portfolio(
         session_id=stored.session_id,
         holdings=dict(stored.holdings),
         version=stored.version,
         total_value=stored.total_value,
         valued=Valued(tick_id=stored.valued.tick_id, as_of=stored.valued.as_of),
+        last_bar=fresh and fresh.last_bar,
+        stale=fresh is not None and fresh.stale,
+        unpriced={} if fresh is None else dict(fresh.unpriced),
         current_analysis=current and Running.model_validate(current, from_attributes=True),
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.faults import Faults
     from portfolio_trio.hub import Hub, Room
-    from portfolio_trio.market import Tick
+    from portfolio_trio.market import PriceBook, Tick
     from portfolio_trio.store import PortfolioStore
 
 # Reads on their way at one time: enough to fill a pipeline, few enough to hold nobody up.
@@ -29,12 +29,14 @@ class TickFeed:
     Args:
         hub: The sockets.
         store: The documents, which have the value that counts.
+        book: The prices behind it.
         faults: Contains what goes wrong with one session.
     """
 
-    def __init__(self, hub: Hub, store: PortfolioStore, faults: Faults) -> None:
+    def __init__(self, hub: Hub, store: PortfolioStore, book: PriceBook, faults: Faults) -> None:
         self._hub = hub
         self._store = store
+        self._book = book
         self._faults = faults
         self._swept = 0
 
@@ -81,14 +83,19 @@ class TickFeed:
         except (SessionMissing, WrongType):
             # Nothing was revalued; whoever asks next is told why.
             return
-        if portfolio.valued.tick_id != tick.tick_id:
+        prices = self._book.values_for(portfolio.holdings)
+        frozen = any(shares and ticker not in prices for ticker, shares in portfolio.holdings.items())
+        if portfolio.valued.tick_id != tick.tick_id and not frozen:
             return
+        fresh = self._book.freshness(portfolio.holdings)
         update = PortfolioUpdate(
             total_value=portfolio.total_value,
-            values=dict(_values(portfolio.holdings, tick.prices)),
-            tick_id=tick.tick_id,
-            as_of=tick.as_of,
-            stale=tick.stale,
+            values=dict(_values(portfolio.holdings, prices)),
+            tick_id=portfolio.valued.tick_id,
+            as_of=portfolio.valued.as_of,
+            last_bar=fresh.last_bar,
+            stale=fresh.stale,
+            unpriced=dict(fresh.unpriced),
         )
         room.publish_latest(update.to_json())
 

@@ -96,8 +96,8 @@ def prepare(*metrics: Metric, delays: Callable[[], float] = lambda: 0.0) -> tupl
         now=lambda: 1_800_000_000.0,
         heavy=trio.CapacityLimiter(4),
         store=store,
-        book=SimpleNamespace(current=tick, prices_for=lambda _held: {}),
-        returns=SimpleNamespace(inputs=lambda *_: SimpleNamespace(snapshot="abc", last_bar=None)),
+        book=SimpleNamespace(current=tick, prices_for=lambda _held: {}, is_stale=lambda _held: False),
+        returns=SimpleNamespace(inputs=lambda *_: SimpleNamespace(snapshot="abc", last_bar=None, tickers=())),
     )
     request = Analyze(action="analyze", ticker="AAPL")
     # Only what a run uses is there.

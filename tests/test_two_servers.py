@@ -362,7 +362,7 @@ async def test_a_lost_letter_shows_in_the_next_one(
 
 async def test_other_prices_on_the_same_store_are_refused(autojump_clock: MockClock, tmp_path: Any) -> None:
     bars = tmp_path / "bars.csv"
-    bars.write_text("date,AAPL,GOOGL,MSFT\n2026-11-19,1,2,3\n2026-11-20,1,2,3\n")
+    bars.write_text("date,AAPL,GOOGL,MSFT\n2026-11-17,1,2,3\n2026-11-18,1,2,3\n")
     shared = EmbeddedServer(virtual_wall_time)
     async with open_house(embedded=shared):
         with pytest.RaisesGroup(

@@ -11,6 +11,8 @@ from portfolio_trio.market._errors import (
     PriceSourceSpecError,
     PriceSourceTimeoutError,
 )
+from portfolio_trio.market._freshness import Freshness, MaxAge
+from portfolio_trio.market._last_closes import LastCloses
 from portfolio_trio.market._opening import open_price_source
 from portfolio_trio.market._simulated import SimulatedSource
 from portfolio_trio.market._source import Admission, PriceSource, Unusable
@@ -20,7 +22,10 @@ __all__ = [
     "Admission",
     "BookNotOpenError",
     "CsvSource",
+    "Freshness",
+    "LastCloses",
     "MarketError",
+    "MaxAge",
     "PriceBook",
     "PriceFileError",
     "PriceSource",

@@ -20,6 +20,8 @@ from portfolio_trio.market._errors import (
     PriceSourceTimeoutError,
     shown,
 )
+from portfolio_trio.market._freshness import Dated, Freshness, MaxAge, freshness
+from portfolio_trio.market._last_closes import LastCloses
 from portfolio_trio.market._tick import Tick
 from portfolio_trio.metrics.bars import Bars
 from portfolio_trio.times import rfc3339
@@ -55,6 +57,7 @@ class PriceBook:
         max_names: int = 10_000,
         quote_timeout: float = 10.0,
         open_timeout: float = 60.0,
+        max_age: MaxAge | None = None,
     ) -> None:
         """Make a book over `source`; nothing is read before `open`.
 
@@ -64,18 +67,21 @@ class PriceBook:
             max_names: `prices_for` admits no name beyond so many columns.
             quote_timeout: Seconds the source gets for its bars and again for its prices at each tick.
             open_timeout: The same at `open`, where a long history may have to be read.
+            max_age: How old prices may be before a tick is stale; by default as old as they like.
         """
         self._source = source
         self._now = now
         self._max_names = max_names
         self._quote_timeout = quote_timeout
         self._open_timeout = open_timeout
+        self._max_age = max_age or MaxAge()
         self._writing = trio.Lock()
         self._tick: Tick | None = None
         # The newest tick that all processes have: `open` makes one for this process alone.
         self._shared_id = 0
         self._listed: Bars | None = None
         self._bars: Bars | None = None
+        self._last: LastCloses | None = None
         self._unmerged: dict[str, npt.NDArray[np.float64]] = {}
         self._first: dict[str, float] = {}
         self.last_error: MarketError | None = None
@@ -106,11 +112,35 @@ class PriceBook:
             self._unmerged = {}
         return self._bars
 
+    @property
+    def last_closes(self) -> LastCloses:
+        """The newest close of each name in `bars`."""
+        bars = self.bars
+        if self._last is None or self._last.bars is not bars:
+            self._last = LastCloses(bars)
+        return self._last
+
+    def freshness(self, holdings: Mapping[str, float]) -> Freshness:
+        """What the current prices are worth to a portfolio; lines of zero shares do not count."""
+        held = [ticker for ticker, shares in holdings.items() if shares]
+        return freshness(
+            held,
+            self.prices_for(held),
+            self.last_closes,
+            oldest_bar=self._max_age.oldest_bar(self._now()),
+            stale=self.current.stale,
+        )
+
+    def is_stale(self, tickers: Iterable[str]) -> bool:
+        """Whether the current prices of `tickers`, or their bars, are older than they may be."""
+        old = self.last_closes.older_than(self._max_age.oldest_bar(self._now()))
+        return self.current.stale or not old.isdisjoint(tickers)
+
     async def open(self) -> Tick:
         """Load the bars and publish the first tick.
 
         Raises:
-            PriceSourceError: The source has no bars or no prices: there is nothing to start with.
+            PriceSourceError: The source cannot load bars or cannot quote: there is nothing to start with.
         """
         async with self._writing:
             self._list(await self._load(self._open_timeout))
@@ -134,10 +164,10 @@ class PriceBook:
                 quoted = await self._quote(previous, self._quote_timeout)
             except PriceSourceError as error:
                 self._report(error)
-                tick = self._repeated()
+                tick = self._repeated(error)
             else:
-                self._report(bars_error)
                 tick = self._quoted(quoted)
+                self._report(bars_error or _staleness(tick))
             if commit is not None:
                 await commit(tick)
             self._shared_id = tick.tick_id
@@ -195,6 +225,24 @@ class PriceBook:
         prices = self.current.prices
         return {ticker: prices[ticker] for ticker in wanted if ticker in prices}
 
+    def values_for(self, tickers: Iterable[str]) -> Mapping[str, float]:
+        """Return what a share of `tickers` is valued at: `prices_for`, and `last_known` for the others."""
+        wanted = list(tickers)
+        return {**self.last_known(wanted), **self.prices_for(wanted)}
+
+    def last_known(self, tickers: Iterable[str]) -> Mapping[str, float]:
+        """Return the newest price there has been of `tickers`, else their last close, in currency units.
+
+        A name that has had neither is left out.
+        """
+        tick, last = self.current, self.last_closes
+        known = {}
+        for ticker in tickers:
+            price = tick.prices.get(ticker) or tick.last_known.get(ticker) or last.close_of(ticker)
+            if price is not None:
+                known[ticker] = price
+        return known
+
     async def _reload(self) -> PriceSourceError | None:
         try:
             self._list(await self._load(self._quote_timeout))
@@ -243,18 +291,45 @@ class PriceBook:
                 self._admit_column(ticker)
         if self._tick is not None:
             kept = {t: price for t, price in self._tick.prices.items() if self._has_column(t)}
-            self._tick = replace(self._tick, prices=MappingProxyType(kept))
+            self._tick = replace(
+                self._tick,
+                prices=MappingProxyType(kept),
+                last_known=MappingProxyType(self._known_without(kept)),
+            )
 
     def _quoted(self, quoted: Mapping[str, object]) -> Tick:
         """Return what the source has quoted as the next tick."""
         prices, unpriced = sift(quoted, self._has_column)
         self._report_unpriced(unpriced)
-        now_ms = int(self._now() * 1000)
-        return Tick(self._next_id(now_ms), rfc3339(now_ms / 1000), MappingProxyType(prices))
+        now = self._now()
+        now_ms = int(now * 1000)
+        why = self._max_age.reasons(
+            now,
+            priced=prices,
+            newest_bar=self.last_closes.newest,
+            quoted_at=self._source.quoted_at if isinstance(self._source, Dated) else None,
+        )
+        return Tick(
+            self._next_id(now_ms),
+            rfc3339(now_ms / 1000),
+            MappingProxyType(prices),
+            stale=bool(why),
+            why=why,
+            last_known=MappingProxyType(self._known_without(prices)),
+        )
 
-    def _repeated(self) -> Tick:
+    def _repeated(self, error: PriceSourceError) -> Tick:
         """Return the old prices under a new id."""
-        return replace(self.current, tick_id=self._next_id(int(self._now() * 1000)), stale=True)
+        tick_id = self._next_id(int(self._now() * 1000))
+        return replace(self.current, tick_id=tick_id, stale=True, why=(str(error),))
+
+    def _known_without(self, prices: Mapping[str, float]) -> dict[str, float]:
+        """The newest price of each name that had one and is not among `prices`; the newest `max_names`."""
+        if self._tick is None:
+            return {}
+        had = {**self._tick.last_known, **self._tick.prices}
+        known = [(ticker, price) for ticker, price in had.items() if ticker not in prices]
+        return dict(known[-self._max_names :])
 
     def _with_admitted(self, tick: Tick, previous: Mapping[str, float]) -> Tick:
         """Add the names that were admitted while the source was quoting: it could not know of them."""
@@ -323,8 +398,10 @@ class PriceBook:
         self.unpriced = MappingProxyType(dict(unpriced))
 
 
-def _staleness(adopted: Tick) -> PriceSourceError | None:
-    return PriceSourceError("the source failed where the tick was made") if adopted.stale else None
+def _staleness(tick: Tick) -> PriceSourceError | None:
+    if not tick.stale:
+        return None
+    return PriceSourceError("; ".join(tick.why) or "the source failed where the tick was made")
 
 
 def _with_columns(bars: Bars, columns: Mapping[str, npt.NDArray[np.float64]]) -> Bars:

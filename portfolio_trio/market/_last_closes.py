@@ -29,9 +29,12 @@ class LastCloses:
 
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
-        self._rows = _newest_rows(bars)
-        last = int(self._rows.max(initial=-1))
+        rows = _newest_rows(bars)
+        # As a list: one name after the other is looked up here.
+        self._rows = rows.tolist()
+        last = int(rows.max(initial=-1))
         self.newest = bars.dates[last] if last >= 0 else None
+        self._old: tuple[str, frozenset[str]] = ("", frozenset())
         self._oldest_row = _first_row_from(bars.dates, self.newest)
 
     def date_of(self, ticker: str) -> str | None:
@@ -49,9 +52,17 @@ class LastCloses:
         row = self._row(ticker)
         return row is None or row < self._oldest_row
 
+    def older_than(self, day: str) -> frozenset[str]:
+        """The names that have a close, and none on an ISO date or later; kept for the date asked last."""
+        if self._old[0] != day:
+            first = bisect_left(self.bars.dates, day)
+            old = (t for t, row in zip(self.bars.tickers, self._rows, strict=True) if 0 <= row < first)
+            self._old = day, frozenset(old)
+        return self._old[1]
+
     def _row(self, ticker: str) -> int | None:
         column = self.bars.column.get(ticker)
-        row = -1 if column is None else int(self._rows[column])
+        row = -1 if column is None else self._rows[column]
         return row if row >= 0 else None
 
 

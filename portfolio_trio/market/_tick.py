@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,10 +20,15 @@ class Tick:
         tick_id: Rises with every tick, also over restarts: at least the time in milliseconds.
         as_of: When the prices were quoted, RFC 3339 in UTC with milliseconds and Z.
         prices: Live price of each priced name, in currency units, each finite and positive.
-        stale: The source failed at this tick: these are the prices of `as_of`, quoted earlier.
+        stale: These prices are not what the market says now: the source failed at this tick, and they were
+            quoted at `as_of`, or what it reads has not been written for too long.
+        why: What makes it stale, one reason each.
+        last_known: The newest price of names that have had one, or a close, and have none at this tick.
     """
 
     tick_id: int
     as_of: str
     prices: Mapping[str, float]
     stale: bool = False
+    why: tuple[str, ...] = ()
+    last_known: Mapping[str, float] = field(default_factory=dict)

@@ -136,7 +136,7 @@ class MarketUpdater:
         # The boundary between who listens and the sessions, which have to be valued at the tick.
         with self._faults.contained("a tick"):
             self._audience.ticked(tick)
-        report = await self._ledger.revalue_all(tick, price_lookup=self._book.prices_for, dead=dead)
+        report = await self._ledger.revalue_all(tick, price_lookup=self._book.values_for, dead=dead)
         await self._exchange.swept(tick, dead)
         await self._audience.swept(tick)
         if report.errors:

@@ -44,6 +44,8 @@ class Exchange:
                 tick.stale,
                 prices=dict(tick.prices),
                 unpriced=tuple(self._book.unpriced),
+                why=tick.why,
+                last_known=dict(tick.last_known),
             )
         )
         self.ticked_at = trio.current_time()

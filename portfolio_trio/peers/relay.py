@@ -21,12 +21,13 @@ from portfolio_trio.state import portfolio_message
 from portfolio_trio.store import SessionMissing, StoreError, WrongType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
     from portfolio_trio.faults import Faults
     from portfolio_trio.hub import Hub, Room
     from portfolio_trio.peers.letters import Note
+    from portfolio_trio.protocol import messages
     from portfolio_trio.store import Portfolio, PortfolioStore
 
 log: Final = logging.getLogger(__name__)
@@ -49,12 +50,20 @@ class Relay:
         hub: The sockets.
         store: The documents.
         faults: Contains what goes wrong with one session.
+        show: Makes the message of a document.
     """
 
-    def __init__(self, hub: Hub, store: PortfolioStore, faults: Faults) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        store: PortfolioStore,
+        faults: Faults,
+        show: Callable[[Portfolio], messages.Portfolio] = portfolio_message,
+    ) -> None:
         self._hub = hub
         self._store = store
         self._faults = faults
+        self._show = show
         self._arrivals = Arrivals()
         self._waiting: dict[str, deque[tuple[str, Note]]] = {}
         self._leaving: set[str] = set()
@@ -273,7 +282,7 @@ class Relay:
                 # Whoever asks next is told.
                 return
             await self._catch_up(room, state)
-            message = portfolio_message(state)
+            message = self._show(state)
             if message.running == room.running:
                 break
             # A run has begun or ended since it was read.

@@ -48,6 +48,7 @@ _RESULT: Final = AnalysisResult(
     snapshot=_SNAPSHOT,
     tick_id=_TICK,
     as_of=_AS_OF,
+    last_bar="2026-01-02",
     method="1",
     detail=ReceivedDetail.model_validate(
         {
@@ -79,6 +80,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
         version=3,
         total_value=65_210.5,
         valued=Valued(tick_id=_TICK, as_of=_AS_OF),
+        last_bar="2026-01-02",
         current_analysis=Running(ticker="AAPL", started_at=_STARTED_AT, run_id=12, version=3, tick_id=_TICK),
     ),
     PortfolioUpdate(
@@ -86,6 +88,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
         values={"AAPL": 22_250.0, "GOOGL": 9_460.25, "MSFT": 33_600.0},
         tick_id=_TICK + 30_000,
         as_of="2026-01-05T15:30:30.000Z",
+        last_bar="2026-01-02",
         stale=False,
     ),
     AnalysisStarted(
@@ -122,7 +125,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Error(
         id=11,
         code="bad_price",
-        detail="no live price for AAPL",
+        detail="no price for AAPL at this tick; ask again after the next one",
         retryable=True,
         tickers=("AAPL",),
     ),

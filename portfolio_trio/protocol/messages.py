@@ -185,8 +185,11 @@ class AnalysisResult(Message):
     snapshot: str
     tick_id: int
     as_of: str
+    last_bar: str | None = Field(None, description="date of the newest closed bar it was computed from")
     stale: Literal[True] | None = Field(
-        None, description="present where the price source had failed: the prices are those of as_of"
+        None,
+        description="present where prices or bars are older than they should be: the source failed, and they "
+        "are those of as_of, or nobody has written them for too long",
     )
     method: str
     detail: SerializeAsAny[BaseModel] | None = None
@@ -251,6 +254,15 @@ class MetricFailure(Message):
         return Error(**self.model_dump(exclude={"type"}), retryable=retryable)
 
 
+Unpriced = Annotated[
+    dict[str, str | None],
+    Field(
+        description="names held that have no price now, with the date of their last close, null where they "
+        "have none; they are valued at their last known price"
+    ),
+]
+
+
 class Valued(BaseModel):
     """Which tick a portfolio was valued at."""
 
@@ -281,6 +293,9 @@ class Portfolio(Message):
     version: int
     total_value: float
     valued: Valued
+    last_bar: str | None = Field(None, description="date of the newest close of what is held")
+    stale: bool = Field(default=False, description="the value is not what the market says now")
+    unpriced: Unpriced = Field(default_factory=dict)
     current_analysis: Running | None = None
 
     @property
@@ -357,4 +372,14 @@ class PortfolioUpdate(Message):
     values: dict[str, float]
     tick_id: int
     as_of: str
-    stale: bool
+    last_bar: str | None = Field(None, description="date of the newest close of what is held")
+    stale: bool = Field(
+        description="the value is not what the market says now: a name has no price, or prices or bars are "
+        "older than they should be"
+    )
+    unpriced: Unpriced = Field(default_factory=dict)
+
+    @override
+    def to_json(self) -> str:
+        """The text of the frame; a name without any close stands there as null."""
+        return self.model_dump_json(exclude={"id"} if self.id is None else None)

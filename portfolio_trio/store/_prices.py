@@ -24,11 +24,14 @@ class Prices:
     never summed.
     """
 
-    def __init__(self, tick: Tick, lookup: PriceLookup | None = None) -> None:
+    def __init__(
+        self, tick: Tick, lookup: PriceLookup | None = None, last_known: PriceLookup | None = None
+    ) -> None:
         self.tick_id = tick.tick_id
         self.as_of = checked_time(tick.as_of)
         self._prices = tick.prices
         self._lookup = lookup
+        self._last_known = last_known
         self._offers: dict[bool, Mapping[str, float]] = {}
         # By identity: the offers live as long as this does.
         self._texts: dict[int, str] = {}
@@ -61,6 +64,19 @@ class Prices:
         if unknown and self._lookup is not None:
             asked = self._lookup(unknown)
             found |= _usable({name: asked[name] for name in unknown if name in asked})
+        return found
+
+    def value(self, names: Iterable[str], *, traded: str) -> Mapping[str, float]:
+        """Return what lines of ``names`` are worth a share: their prices, or last known ones.
+
+        The traded name must have a price now: a line that is changed is not left without one.
+        """
+        wanted = list(names)
+        found = dict(self.find(wanted))
+        unpriced = [name for name in wanted if name not in found and name != traded]
+        if unpriced and self._last_known is not None:
+            asked = self._last_known(unpriced)
+            found |= _usable({name: asked[name] for name in unpriced if name in asked})
         return found
 
 

@@ -250,16 +250,20 @@ class PortfolioStore:
         tick: Tick,
         at: str,
         price_lookup: PriceLookup | None = None,
+        last_known: PriceLookup | None = None,
     ) -> Portfolio:
         """Add shares, negative to sell, to one line and value the holdings at ``tick``; a line of zero goes.
 
+        The other lines may have no price at the tick: ``last_known`` says what they are valued at instead.
+
         Raises:
-            MissingPrices: A name that is held, or the traded one, has no price.
+            MissingPrices: The traded name has no price and its line would stay, or another name that is held
+                has none, not even a last known one.
             TooManyHoldings: One line more than allowed.
             ValueOverflow: The value is 1e22 or more.
             SessionMissing: There is no such session.
         """
-        prices = Prices(tick, price_lookup)
+        prices = Prices(tick, price_lookup, last_known)
         checked_time(at)
         offer = prices.offer(1)
         trade = (checked_ticker(ticker), canonical_text(checked_shares(shares)), self._max_holdings)
@@ -267,7 +271,7 @@ class PortfolioStore:
         reply = await self._run("trade", session_id, *trade, prices_text(offer), *rest)
         if reply[0] == b"missing_prices":
             missing = [name.decode() for name in reply[1:]]
-            found = prices.find(missing)
+            found = prices.value(missing, traded=ticker)
             if len(found) < len(missing):
                 raise MissingPrices([name for name in missing if name not in found])
             reply = await self._run("trade", session_id, *trade, prices_text({**offer, **found}), *rest)

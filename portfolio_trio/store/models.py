@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 PriceLookup: TypeAlias = Callable[[Iterable[str]], Mapping[str, float]]
@@ -126,9 +126,11 @@ class SharedTick:
     Attributes:
         tick_id: Rises with every tick.
         as_of: When the prices were quoted, RFC 3339 in UTC with Z.
-        stale: The source failed at this tick: these prices were quoted earlier.
+        stale: These prices are older than they should be.
         prices: Price per share by ticker, in currency units.
         unpriced: Names that are known and have no price at this tick.
+        why: What makes it stale, one reason each.
+        last_known: The newest price of names that have none at this tick.
     """
 
     tick_id: int
@@ -136,6 +138,8 @@ class SharedTick:
     stale: bool
     prices: Mapping[str, float]
     unpriced: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
+    last_known: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,9 @@ class TestFailure:
         with caplog.at_level(logging.INFO):
             stale = await book.advance()
             await book.advance()
-            assert stale == Tick(first.tick_id + 30_000, first.as_of, first.prices, stale=True)
             error = book.last_error
+            why = (str(error),)
+            assert stale == Tick(first.tick_id + 30_000, first.as_of, first.prices, stale=True, why=why)
             assert isinstance(error, PriceSourceError)
             source.quote_error = None
             tick = await book.advance()

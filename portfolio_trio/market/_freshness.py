@@ -1,0 +1,93 @@
+"""How old prices may be, and what a portfolio on them is to be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from portfolio_trio.market._last_closes import LastCloses
+
+NO_PRICE = "no name has a usable price"
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """A price source that knows when its live prices were written."""
+
+    @property
+    def quoted_at(self) -> float | None:
+        """Seconds since 1970 in UTC; None where it has no live prices."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MaxAge:
+    """How old prices may be before they are stale; None: as old as they like.
+
+    Attributes:
+        bar_days: Days from the newest closed bar to today, in UTC.
+        price_seconds: Seconds since live prices were written.
+    """
+
+    bar_days: float | None = None
+    price_seconds: float | None = None
+
+    def oldest_bar(self, now: float) -> str:
+        """The ISO date before which a bar is too old."""
+        if self.bar_days is None:
+            return ""
+        return (datetime.fromtimestamp(now, UTC) - timedelta(days=self.bar_days)).date().isoformat()
+
+    def reasons(
+        self, now: float, *, priced: Collection[str], newest_bar: str | None, quoted_at: float | None
+    ) -> tuple[str, ...]:
+        """Why prices are not what the market says now, one sentence each; the same while nothing changes."""
+        reasons = []
+        if not priced:
+            reasons.append(NO_PRICE)
+        if newest_bar is not None and newest_bar < self.oldest_bar(now):
+            reasons.append(f"the newest closed bar is of {newest_bar}, more than {self.bar_days:g} days ago")
+        if quoted_at is not None and self.price_seconds is not None and now - quoted_at > self.price_seconds:
+            reasons.append(f"the live prices were last written more than {self.price_seconds:g} s ago")
+        return tuple(reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """What the prices of one portfolio are worth.
+
+    Attributes:
+        last_bar: ISO date of the newest close of any name held; None where there is none.
+        unpriced: Names held that have no price at the newest tick, with the date of their last close, None
+            where they have no close.
+        stale: The portfolio's value is not what the market says now: a name has no price, or its newest close
+            is too old, or the tick is stale.
+    """
+
+    last_bar: str | None
+    unpriced: Mapping[str, str | None] = field(default_factory=dict)
+    stale: bool = False
+
+
+def freshness(
+    held: Collection[str], priced: Collection[str], last: LastCloses, *, oldest_bar: str, stale: bool
+) -> Freshness:
+    """What holds for these names.
+
+    Args:
+        held: The names.
+        priced: Those that have a price now, among others.
+        last: Their newest closes.
+        oldest_bar: The date before which a close is too old.
+        stale: The tick itself is stale.
+    """
+    unpriced = {name: last.date_of(name) for name in held if name not in priced}
+    return Freshness(
+        last_bar=max((day for name in held if (day := last.date_of(name)) is not None), default=last.newest),
+        unpriced=unpriced,
+        stale=stale or bool(unpriced) or not last.older_than(oldest_bar).isdisjoint(held),
+    )
