@@ -1,8 +1,9 @@
--- record_results: appends results of the current run and keeps the newest max_results.
+-- record_results: appends results of the current run and keeps the newest, at most max_results and max_bytes of
+-- them; the newest of all always stays.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    run_id, version, recorded (results of this run stored before this call; "" where the caller does
---         not count), now (RFC 3339), ttl_seconds, max_results, finish ("1" clears current_analysis, else
---         "0"), worker, result (JSON text) ...
+--         not count), now (RFC 3339), ttl_seconds, max_results, max_bytes, finish ("1" clears
+--         current_analysis, else "0"), worker, result (JSON text) ...
 -- reply   {"ok", other attached worker ...}
 --         {"repeated", other attached worker ...}: these results were stored by an earlier sending of this call; nothing changed
 --         {"superseded", current run_id}, {"not_running"}, {"portfolio_changed", version},
@@ -13,8 +14,8 @@
 
 local key = KEYS[1]
 local run_id, version, expected = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local now, ttl, max_results, finish = ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1'
-local worker, FIRST = ARGV[8], 9
+local now, ttl, max_results, max_bytes = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local finish, worker, FIRST = ARGV[8] == '1', ARGV[9], 10
 local count = #ARGV - FIRST + 1
 
 -- After the call that finished a run its count is gone. But a run's results stand together, and at the end as
@@ -41,9 +42,37 @@ local function refusal(held, current, recorded)
   if expected and tonumber(recorded) ~= expected then return {'out_of_step', recorded} end
 end
 
+-- How long the results are that a document holds without saying so: it was written by hand, or by a version that
+-- did not count. Each counts as long as they are on average.
+local function measured()
+  local length = redis.call('JSON.ARRLEN', key, '$.analysis_results')[1]
+  local each = length > 0 and math.ceil(#redis.call('JSON.GET', key, '$.analysis_results') / length) or 0
+  redis.call('JSON.SET', key, '$.result_sizes', '[' .. string.sub(string.rep(',' .. integer(each), length), 2) .. ']')
+  return length * each
+end
+
+-- Drops the oldest until neither limit is passed; returns how many bytes are left. Only sizes are read, and few
+-- more of them than results are dropped.
+local function trimmed(length, bytes)
+  local excess, first = length - max_results, 0
+  local function fits() return first >= excess and bytes <= max_bytes or first == length - 1 end
+  while not fits() do
+    local path = '$.result_sizes[' .. integer(first) .. ':' .. integer(math.min(first + 16, length)) .. ']'
+    for size in string.gmatch(field(read(key, path, '$.version'), path), '%d+') do
+      if fits() then break end
+      bytes, first = bytes - size, first + 1
+    end
+  end
+  if first > 0 then
+    redis.call('JSON.ARRTRIM', key, '$.analysis_results', integer(first), integer(length - 1))
+    redis.call('JSON.ARRTRIM', key, '$.result_sizes', integer(first), integer(length - 1))
+  end
+  return bytes
+end
+
 local reply, status = read(
   key, '$.version', '$.current_analysis.run_id', '$.current_analysis.recorded',
-  '$.attached')
+  '$.results_bytes', '$.attached')
 if status then return {status} end
 local held, current = number(reply, '$.version'), number(reply, '$.current_analysis.run_id')
 local recorded = number(reply, '$.current_analysis.recorded')
@@ -52,17 +81,26 @@ if not held or (current and not recorded) then return {'wrong_type'} end
 local refused = refusal(held, current, recorded)
 if refused then return refused[1] == 'repeated' and with_others(refused, reply, worker) or refused end
 
+local bytes = number(reply, '$.results_bytes') or measured()
 if count > 0 then
-  local length = redis.call('JSON.ARRAPPEND', key, '$.analysis_results', unpack(ARGV, FIRST))[1]
-  if length > max_results then
-    redis.call('JSON.ARRTRIM', key, '$.analysis_results', integer(length - max_results), integer(length - 1))
+  local sizes = {}
+  for index = FIRST, #ARGV do
+    sizes[#sizes + 1] = integer(#ARGV[index])
+    bytes = bytes + #ARGV[index]
   end
+  local length = redis.call('JSON.ARRAPPEND', key, '$.analysis_results', unpack(ARGV, FIRST))[1]
+  redis.call('JSON.ARRAPPEND', key, '$.result_sizes', unpack(sizes))
+  bytes = trimmed(length, bytes)
 end
 if finish then
-  redis.call('JSON.MSET', key, '$.current_analysis', 'null', key, '$.last_activity', quoted(now))
+  redis.call('JSON.MSET',
+    key, '$.current_analysis', 'null',
+    key, '$.results_bytes', integer(bytes),
+    key, '$.last_activity', quoted(now))
 else
   redis.call('JSON.MSET',
     key, '$.current_analysis.recorded', integer(recorded + count),
+    key, '$.results_bytes', integer(bytes),
     key, '$.last_activity', quoted(now))
 end
 redis.call('EXPIRE', key, ttl)

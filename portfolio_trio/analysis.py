@@ -283,7 +283,11 @@ class Analysis:
 
     async def _record(self, snapshot: _Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
         """Write results into the document, and with the last of them that the run is over."""
-        records = [outcome.to_record() for outcome in outcomes if isinstance(outcome, AnalysisResult)]
+        found = (outcome for outcome in outcomes if isinstance(outcome, AnalysisResult))
+        # Holdings and prices are the same in all of them, and may be long.
+        records = [
+            outcome.to_record(receipt=place == 0) for place, outcome in enumerate(found, self._recorded)
+        ]
         if records or last:
             others = await self._services.store.record_results(
                 self._session_id,

@@ -74,6 +74,7 @@ async def open_store(
                     redis,
                     ttl_seconds=settings.session_ttl_seconds,
                     max_results=settings.max_results,
+                    max_results_bytes=settings.max_results_bytes,
                     worker=worker,
                 ),
             )

@@ -225,7 +225,15 @@ class Requests:
         )
 
     async def _results(self, request: GetResults) -> None:
-        results = await self._services.store.get_results(
-            self._room.session_id, ticker=request.ticker, limit=request.limit
+        services = self._services
+        page = await services.store.newest_results(
+            self._room.session_id,
+            ticker=request.ticker,
+            limit=request.limit,
+            # Room for what else waits: an answer must not be what makes the socket too slow.
+            max_bytes=services.settings.max_queue_bytes // 4,
         )
-        self._asker.answer(Results(ticker=request.ticker, results=tuple(results), id=request.id))
+        answer = Results(
+            ticker=request.ticker, results=page.results, more=True if page.more else None, id=request.id
+        )
+        self._asker.answer(answer)

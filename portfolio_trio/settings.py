@@ -186,6 +186,11 @@ class Settings(BaseSettings):
         description="seconds that running analyses get to finish at the end",
     )
     max_results: PositiveInt = Field(1000, description="results kept per session; the oldest are dropped")
+    max_results_bytes: int = Field(
+        1_048_576,
+        ge=65_536,
+        description="how long the results kept per session may be together, as JSON text",
+    )
     max_message_bytes: PositiveInt = Field(262_144, description="longest message a client may send")
     max_queue_bytes: PositiveInt = Field(
         1_048_576, description="what may wait to be sent to one socket before it is closed as too slow"

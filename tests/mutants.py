@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("portfolio_trio", "lua", "tests", "examples", "pyproject.toml", "README.md", "compose.yaml")
 CORE = ("tests/test_session.py", "tests/test_races.py", "tests/test_ticks.py", "tests/test_histories.py")
 STORE = ("tests/store/test_runs.py", "tests/store/test_holdings.py", "tests/store/test_sweep.py")
+RESULTS = ("tests/store/test_results.py",)
 WORKERS = ("tests/store/test_workers.py",)
 PEERS = ("tests/peers",)
 CONTAINED = ("tests/test_contained_faults.py",)
@@ -40,6 +41,41 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "the bound in bytes of what a document keeps",
+        "lua/record_results.lua",
+        "first >= excess and bytes <= max_bytes or",
+        "first >= excess or",
+        RESULTS,
+    ),
+    Mutant(
+        "the bound in bytes of an answer",
+        "lua/get_results.lua",
+        "if taken == limit or (taken > 0 and bytes + size > max_bytes) then",
+        "if taken == limit then",
+        RESULTS,
+    ),
+    Mutant(
+        "the bound in bytes of the receipts in an answer",
+        "portfolio_trio/store/_results.py",
+        "if length > max_bytes and index",
+        "if False and index",
+        RESULTS,
+    ),
+    Mutant(
+        "the receipt that is stored once",
+        "portfolio_trio/analysis.py",
+        "receipt=place == 0",
+        "receipt=True",
+        ("tests/test_replay.py",),
+    ),
+    Mutant(
+        "the receipt of a result whose run has stored it before",
+        "lua/get_results.lua",
+        "receipt_before(oldest), found",
+        "'', found",
+        RESULTS,
+    ),
     Mutant(
         "the refusal to show what an expired session left as the client's portfolio",
         "portfolio_trio/requests.py",

@@ -113,3 +113,38 @@ async def test_prices_that_cannot_be_read_are_one_line(
     frames = await run_of("AAPL", AAPL=10, MSFT=4)
     assert await in_thread(tmp_path, frames, "csv:/does/not/exist") == 2
     assert "no such file" in capsys.readouterr().err
+
+
+@pytest.mark.trio
+async def test_a_result_from_the_store_has_its_receipt_though_its_run_has_stored_one(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with open_house(default_holdings={"AAPL": 1, "MSFT": 2}) as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="AAPL", receipt=True)
+        streamed = await client.take(len(METRICS))
+        stored = (await house.document())["analysis_results"]
+        assert ["receipt" in found for found in stored] == [True, False, False, False, False]
+        for limit in (1, 5):
+            answer = await client.ask("get_results", limit=limit)
+            sent = [{k: v for k, v in frame.items() if k != "type"} for frame in streamed]
+            assert answer["results"] == sent[-limit:]
+            assert answer.get("more") == (True if limit == 1 else None)
+            assert await in_thread(tmp_path, answer) == 0
+
+
+@pytest.mark.trio
+async def test_an_answer_never_takes_more_than_its_part_of_the_queue(autojump_clock: MockClock) -> None:
+    # Five results with receipts are longer than that; the socket must not end as too slow for having asked.
+    many = {f"N{number}": 1.5 for number in range(400)}
+    async with open_house(default_holdings=many, max_queue_bytes=200_000) as house:
+        client = await house.connect()
+        await client.send("analyze", ticker="N1", receipt=True)
+        await client.take(len(METRICS))
+        await client.send("get_results", limit=1_000)
+        text = await client.socket.get_message()
+        answer = json.loads(text)
+        assert answer["more"] is True
+        assert 1 <= len(answer["results"]) < len(METRICS)
+        assert len(text) <= 50_000 + 200
+        assert (await client.ask("get_portfolio"))["type"] == "portfolio"

@@ -172,6 +172,11 @@ class Receipt(BaseModel):
     prices: dict[str, float]
     last_bar: str | None = None
 
+    @cached_property
+    def text(self) -> str:
+        """The receipt as JSON, serialised once for all results of its run."""
+        return self.model_dump_json(exclude_none=True)
+
 
 class AnalysisResult(Message):
     """One metric of one run."""
@@ -197,7 +202,7 @@ class AnalysisResult(Message):
 
     @cached_property
     def _record(self) -> str:
-        return self.model_dump_json(exclude_none=True, exclude={"type", "id"})
+        return self.model_dump_json(exclude_none=True, exclude={"type", "id", "receipt"})
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -207,15 +212,21 @@ class AnalysisResult(Message):
             copied.__dict__.pop("_record", None)
         return copied
 
-    def to_record(self) -> str:
-        """The text that the session document keeps: the message without its envelope."""
-        return self._record
+    def to_record(self, *, receipt: bool = True) -> str:
+        """The text that the session document keeps: the message without its envelope.
+
+        Args:
+            receipt: With its receipt, if it has one; the document keeps it with the first result of a run.
+        """
+        if self.receipt is None or not receipt:
+            return self._record
+        return f'{self._record[:-1]},"receipt":{self.receipt.text}}}'
 
     @override
     def to_json(self) -> str:
         """The text of the frame: the envelope round the record, which is serialised once."""
         request_id = "" if self.id is None else f'"id":{json.dumps(self.id)},'
-        return f'{{{request_id}"type":"{self.type}",{self._record[1:]}'
+        return f'{{{request_id}"type":"{self.type}",{self.to_record()[1:]}'
 
 
 class Error(Message):
@@ -316,6 +327,11 @@ class Results(Message):
     type: Literal["results"] = "results"
     ticker: str | None = None
     results: tuple[dict[str, Any], ...]
+    more: Literal[True] | None = Field(
+        None,
+        description="present where older ones were left out: beyond the limit, or because an answer takes no "
+        "more than a quarter of what may wait for one socket (262,144 bytes by default)",
+    )
 
 
 class AnalysisStarted(Message):

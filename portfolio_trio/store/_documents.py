@@ -18,22 +18,6 @@ if TYPE_CHECKING:
 _DOCUMENT: Final = TypeAdapter(list[dict[str, JsonValue]])
 _PORTFOLIO: Final = TypeAdapter(Portfolio)
 _PORTFOLIO_FIELDS: Final = ("holdings", "version", "total_value", "valued", "current_analysis")
-_RESULTS: Final = TypeAdapter(list[list[dict[str, JsonValue]]])
-
-
-async def read_results(client: RedisClient, session_id: str) -> list[dict[str, JsonValue]]:
-    """Return all stored results, oldest first.
-
-    Raises:
-        SessionMissing: There is no such session.
-        WrongType: Its key holds something else.
-    """
-    # Over two paths every engine answers in the same shape, by path; over one they differ.
-    found = await _read(client, session_id, "$.analysis_results", "$.version")
-    try:
-        return _RESULTS.validate_python(found["$.analysis_results"])[0]
-    except (TypeError, IndexError, ValidationError) as error:
-        raise WrongType(session_id) from error
 
 
 async def read_portfolio(client: RedisClient, session_id: str) -> Portfolio:

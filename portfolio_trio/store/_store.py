@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portfolio_trio.canonical import canonical_text
 from portfolio_trio.store import _replies
 from portfolio_trio.store._calls import translated
-from portfolio_trio.store._documents import read_document, read_portfolio, read_results
+from portfolio_trio.store._documents import read_document, read_portfolio
 from portfolio_trio.store._keys import key_of
 from portfolio_trio.store._prices import Prices, prices_text
+from portfolio_trio.store._results import results_page
 from portfolio_trio.store._sweep import Revaluer, Sweep
 from portfolio_trio.store._texts import (
     checked_holdings,
@@ -30,7 +31,17 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from portfolio_trio.redis import RedisClient
-    from portfolio_trio.store.models import PriceLookup, Revaluation, RunStart, SweepReport, Tick
+    from portfolio_trio.store.models import (
+        PriceLookup,
+        ResultsPage,
+        Revaluation,
+        RunStart,
+        SweepReport,
+        Tick,
+    )
+
+# More than there can be of anything, and exact in Lua.
+_ALL: Final = 2**53
 
 
 class PortfolioStore:
@@ -47,6 +58,7 @@ class PortfolioStore:
         *,
         ttl_seconds: int = 86_400,
         max_results: int = 1_000,
+        max_results_bytes: int = 1_048_576,
         max_holdings: int = 500,
         worker: str = "",
     ) -> None:
@@ -56,12 +68,14 @@ class PortfolioStore:
             client: The way to Redis.
             ttl_seconds: How long a session lives after its client last did something.
             max_results: How many results a document keeps, the newest ones.
+            max_results_bytes: How long their texts may be together; of two limits the narrower one holds.
             max_holdings: How many lines a portfolio may have.
             worker: The name under which this process is known to the other processes on this Redis.
         """
         self._client = client
         self._ttl = ttl_seconds
         self._max_results = max_results
+        self._max_results_bytes = max_results_bytes
         self._max_holdings = max_holdings
         self.worker = worker
 
@@ -178,7 +192,8 @@ class PortfolioStore:
             SessionMissing: There is no such session.
         """
         before = "" if recorded is None else recorded
-        rest = (checked_time(at), self._ttl, self._max_results, int(finish), self.worker)
+        limits = (self._max_results, self._max_results_bytes)
+        rest = (checked_time(at), self._ttl, *limits, int(finish), self.worker)
         args = (run_id, version, before, *rest)
         reply = await self._run(
             "record_results", session_id, *args, *results, idempotent=recorded is not None
@@ -330,15 +345,35 @@ class PortfolioStore:
     ) -> list[dict[str, JsonValue]]:
         """Return stored results, oldest first: of one ticker if named, the newest ``limit`` if given.
 
-        Reads all of them; not for the hot path.
+        Not bounded in bytes: clients are answered with `newest_results`.
 
         Raises:
             SessionMissing: There is no such session.
         """
-        results = await read_results(self._client, session_id)
-        if ticker is not None:
-            results = [result for result in results if result.get("ticker") == ticker]
-        return results if limit is None else results[max(0, len(results) - limit) :]
+        limit = _ALL if limit is None else limit
+        page = await self.newest_results(session_id, ticker=ticker, limit=limit, max_bytes=_ALL)
+        return list(page.results)
+
+    async def newest_results(
+        self, session_id: str, *, ticker: str | None = None, limit: int, max_bytes: int
+    ) -> ResultsPage:
+        """Return the newest results, of one ticker if named: as many as are asked for and fit.
+
+        What it costs depends on what is returned and not on what is held; for a ticker its results are looked
+        for among the newest 20,000. Does not count as the client's activity.
+
+        Args:
+            session_id: The session.
+            ticker: Only results of this one.
+            limit: How many at most.
+            max_bytes: How long they may be together as JSON; the newest one is given however long it is.
+
+        Raises:
+            SessionMissing: There is no such session.
+        """
+        which = "" if ticker is None else checked_ticker(ticker)
+        reply = await self._run("get_results", session_id, which, limit, max_bytes, idempotent=True)
+        return results_page(session_id, reply, max_bytes)
 
     async def peek_portfolio(self, session_id: str) -> Portfolio:
         """Return the session's portfolio without counting as the client's activity.

@@ -108,6 +108,7 @@ def new_document(
     return (
         f'{{"session_id":{json.dumps(session_id)},"holdings":{holdings},"version":1,'
         f'"total_value":{canonical_text(total)},"valued":{valued},'
-        f'"run_counter":0,"current_analysis":null,"analysis_results":[],"last_activity":"{at}",'
+        f'"run_counter":0,"current_analysis":null,"analysis_results":[],"result_sizes":[],"results_bytes":0,'
+        f'"last_activity":"{at}",'
         f'"attached":{json.dumps(attached)}}}'
     )

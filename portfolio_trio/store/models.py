@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 PriceLookup: TypeAlias = Callable[[Iterable[str]], Mapping[str, float]]
 """Prices of names that the tick's own prices lack; a name it cannot price is left out."""
@@ -117,6 +120,19 @@ class RunEnd:
 
     cleared: bool
     others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsPage:
+    """The newest results that were asked for and fit.
+
+    Attributes:
+        results: Oldest first, as they were sent.
+        more: There are older ones that were left out.
+    """
+
+    results: tuple[dict[str, JsonValue], ...]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ NAMES: Final = (
     "open_session",
     "start_analysis",
     "record_results",
+    "get_results",
     "finish_analysis",
     "set_holdings",
     "trade",

@@ -56,13 +56,22 @@ class Engine:
 
     @asynccontextmanager
     async def opened(
-        self, *, max_results: int = 1000, max_holdings: int = 500, wall_clock: Callable[[], float] = time.time
+        self,
+        *,
+        max_results: int = 1000,
+        max_results_bytes: int = 1_048_576,
+        max_holdings: int = 500,
+        wall_clock: Callable[[], float] = time.time,
     ) -> AsyncIterator[Opened]:
         """An empty database."""
         async with open_redis(self.url, scripts=all_scripts(), wall_clock=wall_clock) as client:
             await client.flushdb()
             store = PortfolioStore(
-                client, ttl_seconds=TTL, max_results=max_results, max_holdings=max_holdings
+                client,
+                ttl_seconds=TTL,
+                max_results=max_results,
+                max_results_bytes=max_results_bytes,
+                max_holdings=max_holdings,
             )
             yield Opened(client, store)
             # Replies to cancelled calls are still on the way; asyncio's Unix sockets do not like to be closed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import TYPE_CHECKING, Any
 
 from portfolio_trio.store import (
@@ -26,8 +27,8 @@ Document = dict[str, Any]
 class Model:
     """One session; each method is one call of the store, and raises as it does."""
 
-    def __init__(self, max_results: int, max_holdings: int) -> None:
-        self._max_results, self._max_holdings = max_results, max_holdings
+    def __init__(self, max_results: int, max_holdings: int, max_bytes: int) -> None:
+        self._max_results, self._max_holdings, self._max_bytes = max_results, max_holdings, max_bytes
         self._document: Document | None = None
         self._expires = 0.0
         self.now = 0.0
@@ -59,6 +60,8 @@ class Model:
                 "run_counter": 0,
                 "current_analysis": None,
                 "analysis_results": [],
+                "result_sizes": [],
+                "results_bytes": 0,
                 "last_activity": at,
                 "attached": [],
             }
@@ -84,7 +87,7 @@ class Model:
         self,
         run_id: int,
         version: int,
-        results: Sequence[Document],
+        texts: Sequence[str],
         at: str,
         *,
         finish: bool,
@@ -93,25 +96,28 @@ class Model:
         document = self.document()
         current = document["current_analysis"]
         if current is None:
-            if (
-                finish
-                and results
-                and recorded is not None
-                and self._ended_with(run_id, recorded + len(results))
-            ):
+            if finish and texts and recorded is not None and self._ended_with(run_id, recorded + len(texts)):
                 return
             raise RunNotCurrent("s")
         if current["run_id"] != run_id:
             raise RunSuperseded("s", current["run_id"])
-        if not finish and results and recorded is not None and current["recorded"] == recorded + len(results):
+        if not finish and texts and recorded is not None and current["recorded"] == recorded + len(texts):
             return
         if document["version"] != version:
             raise PortfolioChanged("s", document["version"])
         if recorded is not None and current["recorded"] != recorded:
             raise ResultsOutOfStep("s", current["recorded"])
         self._touch(at)
-        document["analysis_results"] = (document["analysis_results"] + list(results))[-self._max_results :]
-        current["recorded"] += len(results)
+        results = document["analysis_results"] + [json.loads(text) for text in texts]
+        sizes = document["result_sizes"] + [len(text) for text in texts]
+        excess = len(results) - self._max_results
+        first = next(
+            (at for at in range(len(results)) if at >= excess and sum(sizes[at:]) <= self._max_bytes),
+            max(len(results) - 1, 0),
+        )
+        document["analysis_results"], document["result_sizes"] = results[first:], sizes[first:]
+        document["results_bytes"] = sum(sizes[first:])
+        current["recorded"] += len(texts)
         if finish:
             document["current_analysis"] = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -12,9 +12,6 @@ from portfolio_trio.redis import Script
 from portfolio_trio.store import _store, _sweep
 from portfolio_trio.store.scripts import script
 from tests.store.engines import AT, TICK, Engine, FakeTick, Opened, result
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +51,7 @@ async def cost_of(it: Opened) -> Cost:
     return Cost(len(lines), sum(len(text) for text, _ in sizes), sum(int(size) for _, size in sizes))
 
 
-async def costs(it: Opened, session_id: str) -> Mapping[str, Cost]:
+async def costs(it: Opened, session_id: str) -> dict[str, Cost]:
     store = it.store
     found = {}
     await store.get_portfolio(session_id, at=AT)
@@ -69,6 +66,8 @@ async def costs(it: Opened, session_id: str) -> Mapping[str, Cost]:
     found["record_results, finish"] = await cost_of(it)
     await record(results=texts[2:], recorded=2, finish=True)
     found["record_results, repeated"] = await cost_of(it)
+    await store.newest_results(session_id, limit=2, max_bytes=10_000)
+    found["get_results"] = await cost_of(it)
     await store.start_analysis(session_id, ticker="AAPL", started_at=AT, tick_id=1)
     await cost_of(it)
     await store.finish_analysis(session_id, run_id=run.run_id + 1)
@@ -96,6 +95,11 @@ async def test_the_cost_does_not_grow_with_the_results_held(
         for module in (_store, _sweep):
             monkeypatch.setattr(module, "script", traced)
         bare, full = await costs(it, "bare"), await costs(it, "full")
+        # Where a run begins is looked for in a few results more, however many there are.
+        read, read_of_few = full.pop("get_results"), bare["get_results"]
+        assert read.commands == read_of_few.commands
+        assert read.sent - read_of_few.sent <= 50
+        assert read.replied < 1_000
         # Positions of four digits instead of one are all the difference that a thousand results make.
         for name, cost in full.items():
             assert cost.commands == bare[name].commands, name
@@ -113,9 +117,10 @@ async def test_the_hot_path_takes_few_commands(engine: Engine, monkeypatch: pyte
         assert commands == {
             "open_session": 3,
             "start_analysis": 3,
-            "record_results": 4,
-            "record_results, finish": 4,
+            "record_results": 5,
+            "record_results, finish": 5,
             "record_results, repeated": 3,
+            "get_results": 6,
             "finish_analysis": 2,
             "trade": 3,
             "set_holdings": 3,

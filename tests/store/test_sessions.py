@@ -24,6 +24,8 @@ async def test_open_creates_the_whole_document(engine: Engine) -> None:
             "run_counter": 0,
             "current_analysis": None,
             "analysis_results": [],
+            "result_sizes": [],
+            "results_bytes": 0,
             "last_activity": AT,
             "attached": [],
         }

@@ -1,0 +1,92 @@
+-- get_results: the newest results, of one ticker or of all, as many as are asked for and fit.
+-- KEYS[1] portfolio:{<session_id>}
+-- ARGV    ticker ("" for any), limit, max_bytes (of the results' texts; the newest one is given however long it is)
+-- reply   {"ok", "1" if older ones were left out, else "0", receipt, found (JSON text, lists by path), path ...}, the
+--         paths oldest first. receipt (JSON text, "" for none) is that of the run of the oldest result, where its
+--         first result, which carries it, is not among those found
+--         {"missing"}, {"wrong_type"}
+-- fence   none: nothing is written, so a full server answers, too
+-- include prelude.lua
+
+local key, ticker, limit, max_bytes = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+-- How many results are looked at in one step, how many for one ticker in all, and how many stretches of them an
+-- answer is made of at most: a call holds up the whole server.
+local STEP, LOOKED_AT, STRETCHES = 128, 20000, 1000
+-- How far before a result the first one of its run may stand.
+local RUN = 64
+
+local function stretch(from, to) return '$.analysis_results[' .. integer(from) .. ':' .. integer(to) .. ']' end
+
+-- What one member of some results says, by the results' places, from `from` to `to` without the last one.
+local function members(name, from, to)
+  local path = stretch(from, to) .. '.' .. name
+  local list = {}
+  for text in string.gmatch(field(read(key, path, '$.version'), path) or '', '[^,%s]+') do list[#list + 1] = text end
+  if #list == to - from then return list end
+  -- Some do not have it: one by one.
+  list = {}
+  for index = from, to - 1 do
+    path = stretch(index, index + 1) .. '.' .. name
+    list[#list + 1] = field(read(key, path, '$.version'), path) or ''
+  end
+  return list
+end
+
+local function sizes(from, to)
+  local path = '$.result_sizes[' .. integer(from) .. ':' .. integer(to) .. ']'
+  local list = {}
+  for size in string.gmatch(field(read(key, path, '$.version'), path) or '', '%d+') do list[#list + 1] = size end
+  return list
+end
+
+-- The receipt of the run of the result at `place`, if another result before it carries it; else "".
+local function receipt_before(place)
+  local from = math.max(0, place - RUN)
+  local run_ids = members('run_id', from, place + 1)
+  local own, first = run_ids[#run_ids], #run_ids
+  while first > 1 and run_ids[first - 1] == own do first = first - 1 end
+  if own == '' or first == #run_ids then return '' end
+  local path = stretch(from + first - 1, from + first) .. '.receipt'
+  return field(read(key, path, '$.version'), path) or ''
+end
+
+local reply, status = read(key, '$.version', '$.run_counter')
+if status then return {status} end
+local length = (redis.call('JSON.ARRLEN', key, '$.analysis_results') or {})[1]
+if not (number(reply, '$.version') and length) then return {'wrong_type'} end
+
+-- Stretches of places, newest first; `oldest` is the last place taken.
+local stretches, taken, bytes, oldest, looked, full = {}, 0, 0, length, length, false
+
+local function take(place, size)
+  if taken == limit or (taken > 0 and bytes + size > max_bytes) then return false end
+  if place ~= oldest - 1 or #stretches == 0 then
+    if #stretches == STRETCHES then return false end
+    stretches[#stretches + 1] = {place, place + 1}
+  end
+  stretches[#stretches][1] = place
+  taken, bytes, oldest = taken + 1, bytes + size, place
+  return true
+end
+
+while looked > 0 and not full do
+  local step = ticker == '' and math.min(STEP, math.max(limit - taken, 1)) or STEP
+  local from = math.max(0, looked - step)
+  local long = sizes(from, looked)
+  local names = ticker ~= '' and members('ticker', from, looked)
+  for place = looked - 1, from, -1 do
+    if not names or names[place - from + 1] == quoted(ticker) then
+      full = not take(place, tonumber(long[place - from + 1] or 0))
+      if full then break end
+    end
+  end
+  looked = from
+  local enough = ticker == '' and taken == limit or length - looked >= LOOKED_AT
+  full = full or (enough and looked > 0)
+end
+if taken == 0 then return {'ok', full and '1' or '0', '', '{}'} end
+
+local paths = {}
+for index = #stretches, 1, -1 do paths[#paths + 1] = stretch(stretches[index][1], stretches[index][2]) end
+local found = read(key, '$.version', unpack(paths))
+return {'ok', full and '1' or '0', receipt_before(oldest), found, unpack(paths)}
