@@ -166,3 +166,39 @@ async def test_a_fault_costs_the_tick_and_not_the_updater(
     updater = await run_for(61, ledger, others=others)
     assert updater.last_sweep_failed
     assert caplog.text.count("ZeroDivisionError: a plug-in's") == 2
+
+
+async def test_an_audience_that_fails_costs_no_session_its_value(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger()
+
+    def stumble(tick: Tick) -> None:
+        raise LookupError("a fault of ours")
+
+    ledger.ticked = stumble  # type: ignore[method-assign] # as above
+    updater = await run_for(61, ledger)
+    assert not updater.last_sweep_failed
+    assert len(ledger.sweeps) == 2
+    assert caplog.text.count("a fault in a tick was contained") == 2
+
+
+async def test_a_fault_at_the_moment_at_which_the_lease_ends_stays_inside(autojump_clock: MockClock) -> None:
+    """Then it comes in one group with the cancellation, which is to pass alone."""
+    ledger = Ledger()
+
+    async def stumble_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise LookupError("a fault of ours")
+
+    async def revalue(*_: object, **__: object) -> Report:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stumble_when_cancelled)
+            nursery.start_soon(trio.sleep_forever)
+        return ledger.report
+
+    ledger.revalue_all = revalue  # type: ignore[method-assign] # as above
+    await run_for(31, ledger)
+    assert trio.current_time() == 31
