@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "demo": (_demo, "start a server and watch an analysis being switched"),
         "watch": (_watch, "show a session of a running server, live"),
         "check": (_check, "say whether serve would work with a Redis, and how fast it is"),
+        "prices": (_prices, "show what a file of prices holds, and what serve would refuse of it"),
         "replay": (_replay, "compute recorded results again from their receipts"),
     }
     parser = argparse.ArgumentParser(
@@ -119,6 +120,25 @@ def _check(flags: Sequence[str]) -> int:
     except CheckError as error:
         return _complain(str(error))
     return 0
+
+
+def _prices(flags: Sequence[str]) -> int:
+    from portfolio_trio.market import MarketError  # noqa: PLC0415 - as above
+    from portfolio_trio.prices import prices  # noqa: PLC0415 - as above
+
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} prices",
+        description="Show what a price source holds, name by name. Exit status 0: nothing would be refused.",
+    )
+    parser.add_argument("source", help="csv:PATH, or what else --prices of serve takes")
+    parser.add_argument("--live-prices", help="with csv: the JSON file of live prices")
+    arguments = parser.parse_args(flags)
+    # What would be logged is in the report.
+    logging.getLogger("portfolio_trio").addHandler(logging.NullHandler())
+    try:
+        return 0 if trio.run(prices, arguments.source, arguments.live_prices) else 1
+    except MarketError as error:
+        return _complain(str(error), status=UNUSABLE)
 
 
 def _replay(flags: Sequence[str]) -> int:

@@ -11,21 +11,28 @@ from portfolio_trio.market._errors import (
     PriceSourceSpecError,
     PriceSourceTimeoutError,
 )
-from portfolio_trio.market._freshness import Freshness, MaxAge
+from portfolio_trio.market._freshness import NO_PRICE, Dated, Freshness, MaxAge
+from portfolio_trio.market._inspection import Jump, NameReport, inspect
 from portfolio_trio.market._last_closes import LastCloses
 from portfolio_trio.market._opening import open_price_source
 from portfolio_trio.market._simulated import SimulatedSource
 from portfolio_trio.market._source import Admission, PriceSource, Unusable
 from portfolio_trio.market._tick import Tick
+from portfolio_trio.metrics.bars import Bars
 
 __all__ = [
+    "NO_PRICE",
     "Admission",
+    "Bars",
     "BookNotOpenError",
     "CsvSource",
+    "Dated",
     "Freshness",
+    "Jump",
     "LastCloses",
     "MarketError",
     "MaxAge",
+    "NameReport",
     "PriceBook",
     "PriceFileError",
     "PriceSource",
@@ -35,6 +42,7 @@ __all__ = [
     "SimulatedSource",
     "Tick",
     "Unusable",
+    "inspect",
     "open_price_source",
     "parse_bars",
     "read_bars",

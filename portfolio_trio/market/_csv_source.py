@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ import trio
 from portfolio_trio.market._csv_bars import MAX_BYTES as MAX_CSV_BYTES
 from portfolio_trio.market._csv_bars import parse_table
 from portfolio_trio.market._errors import PriceSourceError, PriceSourceTimeoutError
+from portfolio_trio.market._inspection import suspicions
 from portfolio_trio.market._last_closes import LastCloses
 from portfolio_trio.market._live_file import MAX_BYTES as MAX_LIVE_BYTES
 from portfolio_trio.market._live_file import parse_live
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from portfolio_trio.market._csv_bars import BarTable
     from portfolio_trio.market._source import Admission
     from portfolio_trio.metrics.bars import Bars
 
@@ -30,7 +33,12 @@ MOMENT_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 60.0
 """A new version of the bars may take so long, as it may at the start."""
 
+MAX_WARNINGS: Final = 100
+"""Names that are warned of in all."""
+
 DATE_LENGTH: Final = len("2026-11-20")
+
+log: Final = logging.getLogger(__name__)
 
 
 class CsvSource:
@@ -68,7 +76,8 @@ class CsvSource:
         self._now = now
         self._moment = moment
         self._patience = patience
-        self._file = WatchedFile(bars, parse_table, max_bytes=MAX_CSV_BYTES)
+        self._file = WatchedFile(bars, _parse_and_look, max_bytes=MAX_CSV_BYTES)
+        self._suspected: set[str] = set()
         self._live = None if live is None else WatchedFile(live, parse_live, max_bytes=MAX_LIVE_BYTES)
         self._bars: Bars | None = None
         self._last: LastCloses | None = None
@@ -92,10 +101,10 @@ class CsvSource:
     async def _newest(self) -> Bars:
         file = self._file
         if self._bars is None:
-            table = await file.newest()
+            table, suspicious = await file.newest()
         else:
             with trio.move_on_after(self._moment) as waiting:
-                table = await file.newest()
+                table, suspicious = await file.newest()
             if waiting.cancelled_caught:
                 if file.waited > self._patience:
                     raise PriceSourceTimeoutError(
@@ -104,7 +113,15 @@ class CsvSource:
                 return self._bars
         # Here and not where it is read: a day that is in the future once is not for ever.
         table.check_past(rfc3339(self._now())[:DATE_LENGTH], file.path)
+        self._warn(suspicious)
         return table.bars
+
+    def _warn(self, suspicious: Mapping[str, str]) -> None:
+        """Log one warning for each suspicious name, once."""
+        for ticker, what in suspicious.items():
+            if ticker not in self._suspected and len(self._suspected) < MAX_WARNINGS:
+                self._suspected.add(ticker)
+                log.warning("%s: %s: %s", self._file.path, ticker, what)
 
     async def quote(self, previous: Mapping[str, float]) -> Mapping[str, float | Unusable]:
         """Return the live file's prices, or the last closes. `PriceFileError` when neither is usable."""
@@ -126,6 +143,12 @@ class CsvSource:
         """Return None: what has no column has no history."""
         del ticker
         return None
+
+
+def _parse_and_look(content: bytes, path: Path) -> tuple[BarTable, Mapping[str, str]]:
+    """The table, and what is suspicious about which name; in the thread that reads the file."""
+    table = parse_table(content, path)
+    return table, dict(suspicions(table.bars))
 
 
 def _last_closes(last: LastCloses) -> dict[str, float | Unusable]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from portfolio_trio.market._last_closes import LastCloses
 
-NO_PRICE = "no name has a usable price"
+NO_PRICE: Final = "no name has a usable price"
 
 
 @runtime_checkable

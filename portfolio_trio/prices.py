@@ -1,0 +1,113 @@
+"""``portfolio-trio prices``: what a price source holds, and what ``serve`` would refuse of it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.market import (
+    NO_PRICE,
+    Dated,
+    LastCloses,
+    MaxAge,
+    PriceSourceError,
+    SimulatedSource,
+    Unusable,
+    inspect,
+    open_price_source,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from portfolio_trio.market import Bars, NameReport
+
+MAX_AGE: Final = MaxAge(bar_days=7.0, price_seconds=300.0)
+"""The defaults of ``serve``."""
+
+_HEADING: Final = ("name", "rows", "first close", "last close", "calendar", "a year", "gaps", "longest")
+# A name with more jumps than these has another problem than each of them.
+_JUMPS_SHOWN: Final = 5
+
+
+async def prices(
+    spec: str,
+    live_prices: str | None = None,
+    *,
+    say: Callable[[str], None] = print,
+    now: Callable[[], float] = time.time,
+) -> bool:
+    """Read a price source as ``serve`` does, and say what it holds; False if something would be refused.
+
+    Args:
+        spec: As in ``--prices`` of ``serve``.
+        live_prices: As in ``--live-prices``.
+        say: Takes the report, line by line.
+        now: Wall clock, seconds since 1970 in UTC.
+
+    Raises:
+        PriceSourceSpecError: ``spec`` names no source.
+    """
+    source = open_price_source(spec, live_prices=live_prices, now=now)
+    try:
+        bars = await source.load()
+    except PriceSourceError as error:
+        say(f"refused: {error}")
+        return False
+    reports = list(inspect(bars))
+    for line in _table(reports):
+        say(line)
+    for report in reports:
+        for jump in report.jumps[:_JUMPS_SHOWN]:
+            say(f"{report.ticker}: {jump}")
+        if len(report.jumps) > _JUMPS_SHOWN:
+            say(f"{report.ticker}: and {len(report.jumps) - _JUMPS_SHOWN} more jumps")
+    try:
+        quoted = await source.quote({})
+    except PriceSourceError as error:
+        say(f"refused: {error}")
+        return False
+    for line in _unpriced(bars, quoted):
+        say(line)
+    quoted_at = source.quoted_at if isinstance(source, Dated) else None
+    usable = any(not isinstance(price, Unusable) for price in quoted.values())
+    max_age = MaxAge() if isinstance(source, SimulatedSource) else MAX_AGE
+    for reason in max_age.reasons(
+        now(), priced=bars.tickers, newest_bar=LastCloses(bars).newest, quoted_at=quoted_at
+    ):
+        say(f"stale: {reason}")
+    say("nothing of it would be refused" if usable else f"refused: {NO_PRICE}")
+    return usable
+
+
+def _table(reports: Sequence[NameReport]) -> list[str]:
+    rows = [
+        (
+            report.ticker,
+            str(report.closes),
+            report.first or "-",
+            report.last or "-",
+            report.calendar,
+            "-" if report.a_year is None else f"{report.a_year:.1f}",
+            str(report.gaps),
+            f"{report.longest_gap} days",
+        )
+        for report in reports
+    ]
+    widths = [max(map(len, column)) for column in zip(_HEADING, *rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (_HEADING, *rows)
+    ]
+
+
+def _unpriced(bars: Bars, quoted: Mapping[str, float | Unusable]) -> list[str]:
+    """Names that would have no price, as an edit or an analysis would be told."""
+    last = LastCloses(bars)
+    lines = []
+    for ticker in bars.tickers:
+        price = quoted.get(ticker, Unusable("not quoted"))
+        if isinstance(price, Unusable):
+            ended = ", its history has ended" if last.has_ended(ticker) else ""
+            lines.append(f"{ticker}: no price: {price.reason}{ended}")
+    return lines
