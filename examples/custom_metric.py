@@ -28,7 +28,7 @@ class DrawdownDetail(Detail):
 @metric("max_drawdown", detail=DrawdownDetail)
 def max_drawdown(inputs: AnalysisInputs) -> Result:
     """The largest relative fall from a peak, min over t of P_t / max(P_s, s <= t) - 1; -1..0."""
-    closes = inputs.closes[np.isfinite(inputs.closes)]
+    closes = inputs.closes
     if not closes.size:
         raise MetricError("insufficient_history", f"{inputs.ticker} has no closes", [inputs.ticker])
     drawdowns = closes / np.maximum.accumulate(closes) - 1.0

@@ -192,7 +192,8 @@ class Analysis:
         receipt = None
         if self._wants_receipt:
             held = {ticker: shares for ticker, shares in start.holdings.items() if shares}
-            receipt = Receipt(holdings=held, prices=dict(prices), last_bar=inputs.last_bar)
+            cash = tuple(sorted(inputs.history.cash)) or None
+            receipt = Receipt(holdings=held, prices=dict(prices), last_bar=inputs.last_bar, cash=cash)
         stale = services.book.is_stale(inputs.tickers)
         return _Snapshot(start, services.book.current, inputs, receipt, stale)
 

@@ -97,7 +97,7 @@ async def open_book(settings: Settings, source: PriceSource | None, now: Callabl
     """
     try:
         source = source or open_price_source(settings.prices, live_prices=settings.live_prices, now=now)
-        book = PriceBook(source, now=now, max_age=_max_age(settings, source))
+        book = PriceBook(source, now=now, cash=settings.cash, max_age=_max_age(settings, source))
         await book.open()
     except MarketError as error:
         raise StartError(f"there are no prices: {error}") from error

@@ -94,6 +94,7 @@ def _receipt(run: list[_Outcome]) -> Receipt | None:
         holdings=said.receipt.holdings,
         prices=said.receipt.prices,
         last_bar=said.receipt.last_bar,
+        cash=said.receipt.cash or (),
         snapshot=said.snapshot,
         method=said.method,
         tick_id=said.tick_id,
@@ -123,7 +124,7 @@ async def replay(path: Path, prices: str, say: Callable[[str], None] = print) ->
     all_equal = True
     for receipt in receipts:
         # A source that makes up names on demand must be asked for them.
-        book.prices_for(receipt.holdings)
+        book.prices_for(name for name in receipt.holdings if name not in receipt.cash)
         all_equal &= _compare(receipt, book.bars, say)
     return all_equal
 

@@ -282,7 +282,7 @@ async def open_server(
     async with open_store(settings, worker, now, embedded) as (redis, store):
         book = await open_book(settings, source, now)
         lease = lease_seconds(settings.market_update_interval_seconds)
-        workers = Workers(redis, worker, source=book.source_name, ttl=LIFE_SECONDS, lease=lease)
+        workers = Workers(redis, worker, source=book.market_name, ttl=LIFE_SECONDS, lease=lease)
         faults = Faults()
         post = Post(workers, max_bytes=settings.max_queue_bytes, faults=faults)
         hub = Hub(post, faults)

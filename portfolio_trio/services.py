@@ -69,13 +69,13 @@ class Services:
         self.keep_alive = KeepAlive(
             interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds, faults=faults
         )
-        self._returns = ReturnsCache(book.bars)
+        self._returns = ReturnsCache(book.bars, cash=book.cash)
 
     @property
     def returns(self) -> ReturnsCache:
         """The weighted returns of the newest bars, built once for all sessions."""
         if self._returns.bars is not self.book.bars:
-            self._returns = ReturnsCache(self.book.bars)
+            self._returns = ReturnsCache(self.book.bars, cash=self.book.cash)
         return self._returns
 
     async def open_session(

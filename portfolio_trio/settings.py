@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, CliImplicitFlag, NoDecode, SettingsC
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
+from portfolio_trio.tickers import is_ticker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,6 +99,14 @@ def _check_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _check_cash(value: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(name.upper() for name in value)
+    wrong = [name for name in names if not is_ticker(name)]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} cannot name a holding; write names such as CASH,USD")
+    return names
+
+
 class Settings(BaseSettings):
     """Settings of one server process.
 
@@ -167,6 +176,10 @@ class Settings(BaseSettings):
     )
     max_price_age_seconds: PositiveFloat = Field(
         300.0, allow_inf_nan=False, description="seconds after which a file of live prices is stale"
+    )
+    cash: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_cash)] = Field(
+        ("CASH",),
+        description="names that cost 1 for ever and need no column, with commas; an empty text for none",
     )
     metric_delay_seconds: Annotated[
         Delay | None, NoDecode, BeforeValidator(_parse_delay), AfterValidator(_check_delay)

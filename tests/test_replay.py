@@ -68,6 +68,19 @@ async def test_every_form_of_a_recorded_run_is_recomputed(
 
 
 @pytest.mark.trio
+async def test_what_was_cash_is_cash_when_it_is_recomputed(tmp_path: Path) -> None:
+    frames = await run_of("AAPL", AAPL=10, MSFT=4, CASH=500)
+    receipt = frames[0]["receipt"]
+    assert (receipt["cash"], receipt["prices"]["CASH"]) == (["CASH"], 1.0)
+    assert len(results(frames)) == len(METRICS)
+    # Whatever it costs where the price source makes up names, or is another one.
+    assert await in_thread(tmp_path, frames) == 0
+    assert "cash" not in (await run_of("AAPL", AAPL=10, MSFT=4))[0]["receipt"]
+    told = {frame["metric"]: frame.get("code") for frame in await run_of("CASH", AAPL=10, CASH=500)}
+    assert told["momentum"] == told["correlation"] == told["allocation_score"] == "zero_variance"
+
+
+@pytest.mark.trio
 async def test_errors_are_recomputed_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = await run_of("AAPL", AAPL=10)
     assert await in_thread(tmp_path, frames) == 0

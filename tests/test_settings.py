@@ -52,6 +52,14 @@ def test_holdings_and_delays_are_read_from_text(monkeypatch: pytest.MonkeyPatch)
     assert Settings.read(["--metric-delay-seconds", ""]).metric_delay_seconds is None
 
 
+def test_cash_is_a_list_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.read().cash == ("CASH",)
+    assert Settings.read(["--cash", "cash, Usd,"]).cash == ("CASH", "USD")
+    assert Settings.read(["--cash", ""]).cash == ()
+    monkeypatch.setenv("PORTFOLIO_CASH", "EUR")
+    assert Settings.read().cash == ("EUR",)
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
@@ -63,6 +71,7 @@ def test_holdings_and_delays_are_read_from_text(monkeypatch: pytest.MonkeyPatch)
         (["--metric-delay-seconds", "soon"], "PORTFOLIO_METRIC_DELAY_SECONDS"),
         (["--market-update-interval-seconds", "0"], "PORTFOLIO_MARKET_UPDATE_INTERVAL_SECONDS"),
         (["--market-update-interval-seconds", "inf"], "PORTFOLIO_MARKET_UPDATE_INTERVAL_SECONDS"),
+        (["--cash", "CASH,A B"], "A B cannot name a holding"),
         (["--default-holdings", '{"A B": 1}'], "'A B' is not a ticker"),
         (["--default-holdings", '{"A"'], "default_holdings"),
         (["--host", "0.0.0.0"], "--insecure"),  # noqa: S104 - that this is refused is the point

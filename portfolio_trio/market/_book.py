@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 import trio
 
-from portfolio_trio.market._check import checked_price, sift
+from portfolio_trio.market._check import check_cash_column, checked_price, sift
 from portfolio_trio.market._errors import (
     BookNotOpenError,
     MarketError,
@@ -45,6 +45,7 @@ class PriceBook:
     without awaiting in between belongs together.
 
     Attributes:
+        cash: Names that cost 1 at every tick, without a column.
         last_error: Why the newest tick is stale, or has old bars; None while all is well.
         unpriced: Why a name has no price at the newest tick, for each name the source reported on.
     """
@@ -54,6 +55,7 @@ class PriceBook:
         source: PriceSource,
         *,
         now: Callable[[], float],
+        cash: Iterable[str] = (),
         max_names: int = 10_000,
         quote_timeout: float = 10.0,
         open_timeout: float = 60.0,
@@ -64,6 +66,8 @@ class PriceBook:
         Args:
             source: The prices; from now on called by this book only.
             now: Wall clock, seconds since 1970 in UTC.
+            cash: Names that cost 1 at every tick and need no column; whatever the source says of them
+                does not count.
             max_names: `prices_for` admits no name beyond so many columns.
             quote_timeout: Seconds the source gets for its bars and again for its prices at each tick.
             open_timeout: The same at `open`, where a long history may have to be read.
@@ -71,6 +75,8 @@ class PriceBook:
         """
         self._source = source
         self._now = now
+        self.cash: Final = frozenset(cash)
+        self._cash_prices: Final = dict.fromkeys(sorted(self.cash), 1.0)
         self._max_names = max_names
         self._quote_timeout = quote_timeout
         self._open_timeout = open_timeout
@@ -91,6 +97,11 @@ class PriceBook:
     def source_name(self) -> str:
         """What the source calls itself."""
         return self._source.name
+
+    @property
+    def market_name(self) -> str:
+        """The source and what is cash: all workers on one Redis have the same."""
+        return ", ".join((self.source_name, *(f"cash {ticker}" for ticker in self._cash_prices)))
 
     @property
     def current(self) -> Tick:
@@ -122,7 +133,7 @@ class PriceBook:
 
     def freshness(self, holdings: Mapping[str, float]) -> Freshness:
         """What the current prices are worth to a portfolio; lines of zero shares do not count."""
-        held = [ticker for ticker, shares in holdings.items() if shares]
+        held = [ticker for ticker, shares in holdings.items() if shares and ticker not in self.cash]
         return freshness(
             held,
             self.prices_for(held),
@@ -134,7 +145,7 @@ class PriceBook:
     def is_stale(self, tickers: Iterable[str]) -> bool:
         """Whether the current prices of `tickers`, or their bars, are older than they may be."""
         old = self.last_closes.older_than(self._max_age.oldest_bar(self._now()))
-        return self.current.stale or not old.isdisjoint(tickers)
+        return self.current.stale or not old.difference(self.cash).isdisjoint(tickers)
 
     async def open(self) -> Tick:
         """Load the bars and publish the first tick.
@@ -200,14 +211,14 @@ class PriceBook:
             self._report(await self._reload() or _staleness(tick))
             self.unpriced = MappingProxyType(dict.fromkeys(unpriced, "had none where the tick was made"))
             for ticker in tick.prices:
-                if not self._has_column(ticker):
+                if not self._has_column(ticker) and ticker not in self.cash:
                     self._admit_column(ticker)
             first = {
                 t: price for t, price in self._first.items() if t not in unpriced and self._has_column(t)
             }
             told = {t: price for t, price in tick.prices.items() if self._has_column(t)}
             self._shared_id = tick.tick_id
-            self._set(replace(tick, prices=MappingProxyType({**first, **told})))
+            self._set(replace(tick, prices=MappingProxyType({**first, **told, **self._cash_prices})))
             return True
 
     def prices_for(self, tickers: Iterable[str]) -> Mapping[str, float]:
@@ -254,10 +265,13 @@ class PriceBook:
         bars: object = await self._ask(self._source.load, seconds)
         if not isinstance(bars, Bars):
             raise PriceSourceError(f"price source {self._source.name} loaded {shown(bars)}, which is no Bars")
+        for ticker in self._cash_prices:
+            check_cash_column(self._source.name, bars, ticker)
         return bars
 
     async def _quote(self, previous: Mapping[str, float], seconds: float) -> Mapping[str, object]:
-        quoted: object = await self._ask(partial(self._source.quote, previous), seconds)
+        asked = {ticker: price for ticker, price in previous.items() if ticker not in self.cash}
+        quoted: object = await self._ask(partial(self._source.quote, asked), seconds)
         if not isinstance(quoted, Mapping):
             raise PriceSourceError(
                 f"price source {self._source.name} quoted {shown(quoted)}, which is no mapping"
@@ -291,15 +305,16 @@ class PriceBook:
                 self._admit_column(ticker)
         if self._tick is not None:
             kept = {t: price for t, price in self._tick.prices.items() if self._has_column(t)}
+            prices = {**kept, **self._cash_prices}
             self._tick = replace(
                 self._tick,
-                prices=MappingProxyType(kept),
-                last_known=MappingProxyType(self._known_without(kept)),
+                prices=MappingProxyType(prices),
+                last_known=MappingProxyType(self._known_without(prices)),
             )
 
     def _quoted(self, quoted: Mapping[str, object]) -> Tick:
         """Return what the source has quoted as the next tick."""
-        prices, unpriced = sift(quoted, self._has_column)
+        prices, unpriced = sift(quoted, self._is_quoted)
         self._report_unpriced(unpriced)
         now = self._now()
         now_ms = int(now * 1000)
@@ -309,6 +324,7 @@ class PriceBook:
             newest_bar=self.last_closes.newest,
             quoted_at=self._source.quoted_at if isinstance(self._source, Dated) else None,
         )
+        prices.update(self._cash_prices)
         return Tick(
             self._next_id(now_ms),
             rfc3339(now_ms / 1000),
@@ -349,6 +365,9 @@ class PriceBook:
 
     def _has_column(self, ticker: str) -> bool:
         return ticker in self._unmerged or (self._bars is not None and ticker in self._bars.column)
+
+    def _is_quoted(self, ticker: str) -> bool:
+        return self._has_column(ticker) and ticker not in self.cash
 
     def _admit(self, tickers: Iterable[str]) -> None:
         first = {}

@@ -6,12 +6,16 @@ import math
 from numbers import Real
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from portfolio_trio.canonical import canonical
-from portfolio_trio.market._errors import shown
+from portfolio_trio.market._errors import PriceSourceError, shown
 from portfolio_trio.market._source import Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from portfolio_trio.metrics.bars import Bars
 
 
 def checked_price(value: object) -> float | None:
@@ -48,3 +52,21 @@ def sift(
         else:
             unpriced[ticker] = f"{shown(value)} is not a price"
     return prices, unpriced
+
+
+def check_cash_column(source: str, bars: Bars, ticker: str) -> None:
+    """Refuse bars in which the name of cash is that of something else.
+
+    Raises:
+        PriceSourceError: It has a close that is not 1.
+    """
+    column = bars.column.get(ticker)
+    if column is None:
+        return
+    closes = bars.closes[:, column]
+    others = np.flatnonzero(np.isfinite(closes) & (closes != 1.0))
+    if len(others):
+        raise PriceSourceError(
+            f"price source {source} has {ticker} at {closes[others[0]]:g} on {bars.dates[others[0]]}, and as"
+            " cash it costs 1: rename that column, or choose what cash is called with --cash (PORTFOLIO_CASH)"
+        )

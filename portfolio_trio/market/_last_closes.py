@@ -6,17 +6,11 @@ from bisect import bisect_left
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from portfolio_trio.metrics.bars import Bars
 
 MAX_LAG_DAYS: Final = 7
 """A close so many days older than the newest of all still counts; what is older has ended."""
-
-_ROWS_AT_ONCE: Final = 64
 
 
 class LastCloses:
@@ -29,7 +23,7 @@ class LastCloses:
 
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
-        rows = _newest_rows(bars)
+        rows = bars.newest_rows
         # As a list: one name after the other is looked up here.
         self._rows = rows.tolist()
         last = int(rows.max(initial=-1))
@@ -64,21 +58,6 @@ class LastCloses:
         column = self.bars.column.get(ticker)
         row = -1 if column is None else self._rows[column]
         return row if row >= 0 else None
-
-
-def _newest_rows(bars: Bars) -> npt.NDArray[np.intp]:
-    """The row of each column's newest close, -1 where there is none; from the end, as most are near it."""
-    rows = np.full(len(bars.tickers), -1, dtype=np.intp)
-    open_columns = np.arange(len(bars.tickers))
-    end = len(bars.dates)
-    while end > 0 and len(open_columns):
-        start = max(end - _ROWS_AT_ONCE, 0)
-        known = np.isfinite(bars.closes[start:end, open_columns])
-        found = known.any(axis=0)
-        rows[open_columns[found]] = end - 1 - known[::-1, found].argmax(axis=0)
-        open_columns = open_columns[~found]
-        end = start
-    return rows
 
 
 def _first_row_from(dates: tuple[str, ...], newest: str | None) -> int:

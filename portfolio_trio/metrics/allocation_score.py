@@ -21,7 +21,8 @@ class AllocationScoreDetail(Detail):
     """Beside `allocation_score`: the one trade that puts the position on its budget.
 
     Attributes:
-        budget: b_i, the share of risk the position should carry: 1/N unless set.
+        budget: b_i, the share of risk the position should carry: 1/N over the holdings that move unless
+            set.
         target_value: s t in currency units, signed: the value at which it carries exactly its budget,
             all other share counts unchanged. None where no size does.
         shares_to_trade: Shares to buy (above 0) or sell (below 0) at the live price to get there.
@@ -37,7 +38,7 @@ class AllocationScoreDetail(Detail):
     @classmethod
     def of(cls, inputs: AnalysisInputs, value: float) -> Self:
         """Compute it beside a score."""
-        budget, sign = inputs.target, copysign(1.0, inputs.weight)
+        budget, sign = inputs.budget, copysign(1.0, inputs.weight)
         size = target_size(inputs)
         if size is None:
             return cls(budget=budget, target_value=None, shares_to_trade=None, side=_side(sign * value))
@@ -60,7 +61,7 @@ def allocation_score(inputs: AnalysisInputs) -> float:
     """
     share = risk_share(inputs)
     inputs.require_moving()
-    return inputs.target - share
+    return inputs.budget - share
 
 
 def target_size(inputs: AnalysisInputs) -> float | None:
@@ -68,15 +69,14 @@ def target_size(inputs: AnalysisInputs) -> float | None:
 
     The positive root of (1-b) a t^2 + (1-2b) s c t - b v = 0 with s the sign of the position, in the
     form that does not cancel. A budget of 0 is reached by closing the position, unless it hedges: then
-    by the size at which its share returns to 0. A single holding is on its budget at any size, so it
-    stays. None where no size reaches the budget: the rest does not move, or the budget is all of it.
+    by the size at which its share returns to 0. The only holding that moves is on its budget at any
+    size, so it stays. None where no size reaches the budget: the rest does not move, or the budget is
+    all of it.
     """
-    if inputs.count == 1:
-        return inputs.gross
+    budget = inputs.budget
     if inputs.rest_variance <= ZERO_VARIANCE:
-        return None
+        return abs(float(inputs.values[inputs.index])) if budget == 1.0 else None
     # In units of the rest's gross value, where c and v have no tiny factors.
-    budget = inputs.target
     square = (1.0 - budget) * inputs.variance
     linear = copysign(1.0, inputs.weight) * (1.0 - 2.0 * budget) * inputs.rest_covariance
     constant = budget * inputs.rest_variance

@@ -33,7 +33,7 @@ class CorrelationDetail(Detail):
         closest: The holding with the highest EWMA correlation to the stock, a short one counted with
             the opposite sign; the first by name among equals. Names that do not move are left out.
         most_diversifying: The holding with the lowest.
-        n_obs: Common daily returns used, 60 to 252.
+        n_obs: Common returns used, 60 to 252.
     """
 
     pearson: float | None
@@ -66,7 +66,7 @@ def correlation(inputs: AnalysisInputs) -> float:
     """EWMA correlation of the stock with the rest of the portfolio: c / sqrt(a v), -1 to 1.
 
     The rest is every other holding at its signed value, the stock itself left out. Pearson's formula
-    on exponentially weighted returns around 0 (the daily mean is noise at this length). The sign of
+    on exponentially weighted returns around 0 (the mean is noise at this length). The sign of
     the stock's own position does not enter: it is the stock, not the position, that is compared.
 
     Raises:

@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy.typing as npt
 
 WINDOW = 252
-"""Newest common returns used: one trading year."""
+"""Newest common returns used: one year of weekdays."""
 MIN_ROWS = 60
 """Common returns below which nothing is estimated from history."""
 HALF_LIFE = 63.0
-"""Rows after which an observation counts half: one quarter of a trading year."""
+"""Rows after which an observation counts half: one quarter of a year of weekdays."""
 ZERO_VARIANCE = 1e-24
-"""A daily variance up to this is none: it is the rounding of constant prices."""
-TRADING_DAYS = 252.0
-"""Daily variances times this are annual ones."""
+"""A variance of returns up to this is none: it is the rounding of constant prices."""
 
 
 def decay_weights(rows: int) -> npt.NDArray[np.float64]:
@@ -32,28 +28,42 @@ def decay_weights(rows: int) -> npt.NDArray[np.float64]:
     return weights
 
 
+def weigh(returns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``sqrt(k) * R`` from shape ``(L, N)`` to one contiguous row per name, shape ``(N, L)``."""
+    return np.ascontiguousarray(returns.T) * np.sqrt(decay_weights(len(returns)))
+
+
 @dataclass(frozen=True, slots=False, eq=False)
 class History:
     """The newest common returns of N held names, weighted; immutable and shared between sessions.
 
     Attributes:
         tickers: The names, sorted, shape ``(N,)``.
-        n_obs: How many common daily returns there are, L, at most 252.
+        n_obs: How many common returns there are, L, at most 252.
         weighted: ``sqrt(k) * R``, one row per name, shape ``(N, L)``, read-only, not demeaned. R are
-            simple daily returns as fractions, oldest first; k the weights of `decay_weights`.
-        culprits: For a number of rows (60 or 252) that is not reached, the names it fails for.
+            simple returns from one common row to the next as fractions, oldest first; k the weights of
+            `decay_weights`. Cash has a row of zeros.
+        periods: How many such returns make a year, A: 365, 252, 52 or 12.
+        last_bar: ISO date of the newest close of any of them; None where there is none.
+        last_day: The same in days since 1970-01-01.
+        cash: Those of the names that cost 1 for ever.
+        culprits: The names that fewer than 60 common returns are due to; empty where there are enough.
         digest: 32 bytes that stand for the names and for every close of theirs; see `snapshot`.
     """
 
     tickers: tuple[str, ...]
     n_obs: int
     weighted: npt.NDArray[np.float64]
-    culprits: Mapping[int, tuple[str, ...]]
+    periods: int
+    last_bar: str | None
+    last_day: int | None
+    cash: frozenset[str]
+    culprits: tuple[str, ...]
     digest: bytes
 
     @cached_property
     def variances(self) -> npt.NDArray[np.float64]:
-        """EWMA variance of each name's daily returns (diagonal of S), shape ``(N,)``."""
+        """EWMA variance of each name's returns (diagonal of S), shape ``(N,)``."""
         variances: npt.NDArray[np.float64] = np.einsum("ij,ij->i", self.weighted, self.weighted)
         return variances
 
@@ -76,10 +86,20 @@ class History:
 
     @cached_property
     def equal_targets(self) -> npt.NDArray[np.float64]:
-        """1/N for each name, shape ``(N,)``, read-only."""
+        """Target weights: 1/N for each name, shape ``(N,)``, read-only."""
         targets = np.full(len(self.tickers), 1.0 / len(self.tickers))
         targets.setflags(write=False)
         return targets
+
+    @cached_property
+    def equal_budgets(self) -> npt.NDArray[np.float64]:
+        """Risk budgets: 1/N over the names that move and 0 for the others, shape ``(N,)``, read-only."""
+        if not len(self.flat):
+            return self.equal_targets
+        budgets = np.full(len(self.tickers), 1.0 / max(len(self.tickers) - len(self.flat), 1))
+        budgets[self.flat] = 0.0
+        budgets.setflags(write=False)
+        return budgets
 
     @property
     def nbytes(self) -> int:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan, sqrt
+from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from portfolio_trio.metrics.errors import MetricError
-from portfolio_trio.metrics.history import MIN_ROWS, TRADING_DAYS, WINDOW, ZERO_VARIANCE, History
+from portfolio_trio.metrics.history import MIN_ROWS, WINDOW, ZERO_VARIANCE, History
+from portfolio_trio.metrics.rows import LONGEST_GAP
 from portfolio_trio.metrics.snapshot import snapshot_hash
+from portfolio_trio.metrics.trend import CASH_TREND
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from portfolio_trio.metrics.bars import Bars
-
-END_POINT_ROWS = 5
-"""How many rows earlier the price that stands in for a missing one may lie."""
+    from portfolio_trio.metrics.trend import Trend
 
 
 class Moments(NamedTuple):
@@ -82,7 +82,8 @@ class AnalysisInputs:
         tickers: Names with non-zero shares, sorted, shape ``(N,)``.
         shares: Signed share counts, shape ``(N,)``.
         prices: Live prices in currency units, shape ``(N,)``.
-        targets: Target share of each name, sum 1, shape ``(N,)``; 1/N each unless set.
+        targets: Target weight of each name, sum 1, shape ``(N,)``; 1/N each unless set.
+        set_budgets: Risk budget of each name where they are set, sum 1, shape ``(N,)``; else None.
         values: m, signed value of each position in currency units, shape ``(N,)``.
         gross: G, sum of abs(m), in currency units.
         history: Weighted common returns of `tickers`.
@@ -95,6 +96,7 @@ class AnalysisInputs:
     shares: npt.NDArray[np.float64]
     prices: npt.NDArray[np.float64]
     targets: npt.NDArray[np.float64]
+    set_budgets: npt.NDArray[np.float64] | None
     values: npt.NDArray[np.float64]
     gross: float
     history: History
@@ -112,8 +114,8 @@ class AnalysisInputs:
 
     @property
     def last_bar(self) -> str | None:
-        """ISO date of the newest closed bar; None without bars."""
-        return self.bars.dates[-1] if self.bars.dates else None
+        """ISO date of the newest close of anything that is held; None where there is none."""
+        return self.history.last_bar
 
     @cached_property
     def weights(self) -> npt.NDArray[np.float64]:
@@ -129,35 +131,58 @@ class AnalysisInputs:
 
     @property
     def target(self) -> float:
-        """The ticker's target share, b_i: 1/N unless set."""
+        """The ticker's target weight: 1/N unless set."""
         return float(self.targets[self.index])
+
+    @property
+    def budgets(self) -> npt.NDArray[np.float64]:
+        """Risk budgets, sum 1, shape ``(N,)``: 1/N over the names that move, 0 for others, unless set."""
+        if self.set_budgets is not None:
+            return self.set_budgets
+        self.require_rows()
+        return self.history.equal_budgets
+
+    @property
+    def budget(self) -> float:
+        """The ticker's risk budget, b_i."""
+        return float(self.budgets[self.index])
+
+    @property
+    def is_cash(self) -> bool:
+        """Whether the ticker costs 1 for ever."""
+        return self.ticker in self.history.cash
 
     @property
     def n_obs(self) -> int:
         """L, the number of common returns used, at most 252; may be below 60."""
         return self.history.n_obs
 
-    def require_rows(self, rows: int) -> None:
-        """Raise `MetricError` ``insufficient_history`` below so many (60 or 252) common returns."""
+    @property
+    def periods(self) -> int:
+        """A, how many of the common returns make a year: 365, 252, 52 or 12."""
+        return self.history.periods
+
+    def require_rows(self, rows: int = MIN_ROWS) -> None:
+        """Raise `MetricError` ``insufficient_history`` below so many common returns, by default 60."""
         if self.history.n_obs < rows:
-            culprits = self.history.culprits[rows]
+            culprits = self.history.culprits
             raise MetricError(
                 "insufficient_history",
-                f"{rows} common daily returns are needed, {self.history.n_obs} exist;"
-                f" too short or with gaps: {', '.join(culprits)}",
+                f"{rows} common returns are needed, {self.history.n_obs} exist; too short, with gaps, or with"
+                f" closes more than 14 days apart: {', '.join(culprits)}",
                 culprits,
             )
 
     @property
     def weighted_returns(self) -> npt.NDArray[np.float64]:
         """Y = sqrt(k) * R of all names, not demeaned; a read-only view, shape ``(L, N)``."""
-        self.require_rows(MIN_ROWS)
+        self.require_rows()
         return self.history.weighted.T
 
     @cached_property
     def moments(self) -> Moments:
         """Everything estimated from history about the ticker, the rest and the portfolio; cached."""
-        self.require_rows(MIN_ROWS)
+        self.require_rows()
         return Moments.of(self.history.weighted, self.index, self.values, self.gross)
 
     @property
@@ -177,27 +202,27 @@ class AnalysisInputs:
 
     @property
     def variance(self) -> float:
-        """EWMA variance of the ticker's daily returns, a = S_ii."""
+        """EWMA variance of the ticker's returns, a = S_ii."""
         return self.moments.variance
 
     @property
     def rest_covariance(self) -> float:
-        """EWMA covariance of the ticker's daily returns with the rest's, c / H."""
+        """EWMA covariance of the ticker's returns with the rest's, c / H."""
         return self.moments.rest_covariance
 
     @property
     def rest_variance(self) -> float:
-        """EWMA variance of the rest's daily returns, v / H^2."""
+        """EWMA variance of the rest's returns, v / H^2."""
         return self.moments.rest_variance
 
     @property
     def portfolio_covariance(self) -> float:
-        """EWMA covariance of the ticker's daily returns with the portfolio's, (Sw)_i."""
+        """EWMA covariance of the ticker's returns with the portfolio's, (Sw)_i."""
         return self.moments.portfolio_covariance
 
     @property
     def portfolio_variance(self) -> float:
-        """EWMA variance of the portfolio's daily returns on gross value, w'Sw = Q / G^2."""
+        """EWMA variance of the portfolio's returns on gross value, w'Sw = Q / G^2."""
         return self.moments.portfolio_variance
 
     @property
@@ -207,8 +232,8 @@ class AnalysisInputs:
 
     @property
     def volatility(self) -> float:
-        """Annualised EWMA volatility of the ticker, sqrt(252 a), as a fraction."""
-        return sqrt(TRADING_DAYS * self.variance)
+        """Annualised EWMA volatility of the ticker, sqrt(A a), as a fraction."""
+        return sqrt(self.periods * self.variance)
 
     def require_moving(self) -> None:
         """Raise `MetricError` ``zero_variance`` where the ticker's own prices do not move."""
@@ -225,20 +250,39 @@ class AnalysisInputs:
 
     @cached_property
     def closes(self) -> npt.NDArray[np.float64]:
-        """P, the ticker's closes of all bars, oldest first, NaN where missing, shape ``(T,)``."""
-        column = self.bars.column.get(self.ticker)
-        return np.full(len(self.bars.dates), np.nan) if column is None else self.bars.closes[:, column]
+        """P, the ticker's own closes, oldest first, none missing; of cash 253 ones."""
+        closes = np.ones(WINDOW + 1) if self.is_cash else self.bars.own_closes(self.ticker)[1]
+        closes.setflags(write=False)
+        return closes
 
-    def close_at(self, row: int) -> float | None:
-        """The ticker's close at a negative row (-1 the newest), or the last at most 5 rows earlier."""
+    def close_at(self, place: int) -> float | None:
+        """The ticker's own close at a negative place (-1 the newest); None where it has not so many."""
         closes = self.closes
-        newest = len(closes) + row
-        for position in range(newest, max(newest - END_POINT_ROWS, 0) - 1, -1):
-            close = float(closes[position])
-            if not isnan(close):
-                return close
-        return None
+        return float(closes[place]) if -len(closes) <= place < 0 else None
 
-    def require_window(self) -> None:
-        """Raise `MetricError` ``insufficient_history`` below a full year of common returns."""
-        self.require_rows(WINDOW)
+    @property
+    def trend(self) -> Trend:
+        """What the ticker's own closes say, in its own calendar."""
+        return CASH_TREND if self.is_cash else self.bars.trend(self.ticker)
+
+    def require_year(self) -> float:
+        """Return the ticker's 12-1 return; raise `MetricError` ``insufficient_history`` without one.
+
+        There is none with fewer than Y + 1 closes of its own, or where the newest is more than 14 days
+        older than the newest of what is held.
+        """
+        trend, last_day = self.trend, self.history.last_day
+        if trend.newest is not None and last_day is not None and last_day - trend.newest > LONGEST_GAP:
+            raise MetricError(
+                "insufficient_history",
+                f"the newest close of {self.ticker} is {last_day - trend.newest} days older than the newest"
+                " of what is held; at most 14 are allowed",
+                (self.ticker,),
+            )
+        if trend.raw is None:
+            raise MetricError(
+                "insufficient_history",
+                f"{self.ticker} has {trend.closes} closes, and its year takes {trend.year + 1}",
+                (self.ticker,),
+            )
+        return trend.raw

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Self
 
 from typing_extensions import override
 
-from portfolio_trio.metrics.history import TRADING_DAYS
 from portfolio_trio.metrics.registry import Detail, metric
 
 if TYPE_CHECKING:
@@ -17,15 +16,17 @@ if TYPE_CHECKING:
 class PortfolioRiskDetail(Detail):
     """Beside `portfolio_risk`; all volatilities annual, as fractions of gross value.
 
+    A is the number of common returns in a year: 365, 252, 52 or 12.
+
     Attributes:
-        marginal: sqrt(252) (Sw)_i / sqrt(w'Sw), growth of portfolio volatility per unit of weight.
+        marginal: sqrt(A) (Sw)_i / sqrt(w'Sw), growth of portfolio volatility per unit of weight.
         component: The share times portfolio volatility; sums to it over the holdings.
-        portfolio_volatility: sqrt(252 w'Sw).
-        volatility: sqrt(252 a), the stock by itself.
+        portfolio_volatility: sqrt(A w'Sw).
+        volatility: sqrt(A a), the stock by itself.
         beta: (Sw)_i / w'Sw, of the stock to the portfolio.
         share_per_weight: The share over the signed weight; above 1 it carries more risk than
             capital. It equals `beta`: that is the Euler identity.
-        n_obs: Common daily returns used, 60 to 252.
+        n_obs: Common returns used, 60 to 252.
     """
 
     marginal: float
@@ -40,7 +41,7 @@ class PortfolioRiskDetail(Detail):
     @classmethod
     def of(cls, inputs: AnalysisInputs, value: float) -> Self:
         """Compute it beside a risk share."""
-        volatility = sqrt(TRADING_DAYS * inputs.portfolio_variance)
+        volatility = sqrt(inputs.periods * inputs.portfolio_variance)
         beta = 0.0 if inputs.is_flat else inputs.portfolio_covariance / inputs.portfolio_variance
         return cls(
             marginal=beta * volatility,
@@ -56,6 +57,9 @@ class PortfolioRiskDetail(Detail):
 def risk_share(inputs: AnalysisInputs) -> float:
     """Compute the value of `portfolio_risk`; the same errors."""
     variance = inputs.require_portfolio_variance()
+    if inputs.rest_variance == 0.0:
+        # Nothing else moves: all of it, and not all but a last digit.
+        return 1.0
     return 0.0 if inputs.is_flat else inputs.weight * inputs.portfolio_covariance / variance
 
 

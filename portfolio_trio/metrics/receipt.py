@@ -33,8 +33,9 @@ class Receipt(BaseModel):
         method: `METHOD_VERSION` of the run.
         tick_id: The market tick of the prices.
         as_of: When that tick was, RFC 3339 in UTC.
-        last_bar: ISO date of the newest closed bar the run knew; None if not recorded, then the bars
+        last_bar: ISO date of the newest close of what was held; None if there was none, then the bars
             given are taken as they are.
+        cash: Those of the holdings that cost 1 for ever.
         results: For each metric its value, or the code of its error.
     """
 
@@ -49,6 +50,7 @@ class Receipt(BaseModel):
     tick_id: int
     as_of: str
     last_bar: str | None = None
+    cash: tuple[str, ...] = ()
     results: dict[str, float | str]
 
 
@@ -104,7 +106,7 @@ def recompute(receipt: Receipt, bars: Bars, registry: MetricRegistry) -> Replay:
         AnalysisError: The receipt's holdings and prices allow no analysis at all.
     """
     known = bars if receipt.last_bar is None else bars.until(receipt.last_bar)
-    inputs = ReturnsCache(known).inputs(
+    inputs = ReturnsCache(known, cash=receipt.cash).inputs(
         receipt.ticker, receipt.holdings, receipt.prices, targets=receipt.targets
     )
     comparisons = tuple(

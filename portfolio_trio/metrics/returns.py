@@ -3,45 +3,48 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cached_property
 from math import inf, isfinite
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from portfolio_trio.metrics.culprits import culprits
 from portfolio_trio.metrics.errors import AnalysisError
-from portfolio_trio.metrics.history import MIN_ROWS, WINDOW, History, decay_weights
+from portfolio_trio.metrics.history import MIN_ROWS, WINDOW, History
 from portfolio_trio.metrics.inputs import AnalysisInputs
+from portfolio_trio.metrics.rows import Calendars, Window
 from portfolio_trio.metrics.snapshot import history_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
     from portfolio_trio.metrics.bars import Bars
 
 NAN = float("nan")
-
-_Culprits: TypeAlias = "Mapping[int, tuple[str, ...]]"
+TRADING_DAYS: Final = 252
+_NO_CASH: Final[frozenset[str]] = frozenset()
 
 
 class ReturnsCache:
     """The weighted returns of one set of bars, for all sessions; make a new one when a bar closes.
 
-    Where a portfolio's names are complete in the newest 253 bars, their returns come from one array
-    shared by the whole universe; a gap makes the rows of its portfolio differ, so these are built for
-    that set of names. Either way the result is kept for the next snapshot of the same set, the most
-    recently used first, within `max_bytes`. Not for use by several threads at once; the inputs it
-    hands out are.
+    Where the names of a portfolio have one calendar, their returns come from an array that all names
+    of this calendar share; where calendars differ, its rows are found for that set of names. Either
+    way the result is kept for the next snapshot of the same set, the most recently used first, within
+    `max_bytes`. Not for use by several threads at once; the inputs it hands out are.
 
     Args:
         bars: Closed daily bars.
+        cash: Names that cost 1 for ever, whatever column they may have.
         max_bytes: Memory for held sets; the newest is kept whatever its size.
     """
 
-    def __init__(self, bars: Bars, *, max_bytes: int = 64 * 2**20) -> None:
+    def __init__(self, bars: Bars, *, cash: Iterable[str] = (), max_bytes: int = 64 * 2**20) -> None:
         self.bars = bars
+        self._cash = frozenset(cash)
+        self._calendars = Calendars(bars)
         self._max_bytes = max_bytes
         self._bytes = 0
         self._histories: OrderedDict[tuple[str, ...], History] = OrderedDict()
@@ -61,7 +64,8 @@ class ReturnsCache:
             holdings: Signed shares of each name; zero is a line that is not held.
             prices: Live prices in currency units, at least of every name held.
             targets: Risk budget and target weight of each name, at least 0, scaled to sum 1 over what
-                is held; a name left out has 0. None means 1/N each.
+                is held; a name left out has 0. None means target weights of 1/N, and risk budgets of 1/N
+                over the names that move.
 
         Raises:
             AnalysisError: ``empty_portfolio``, ``not_held`` or ``bad_price``, checked in this order.
@@ -76,6 +80,7 @@ class ReturnsCache:
         live = np.array([prices.get(name, NAN) for name in held], dtype=np.float64)
         values, gross = _values(held, shares, live)
         history = self.history(held)
+        wanted = None if targets is None else _targets(held, targets)
         for array in (shares, live, values):
             array.setflags(write=False)
         return AnalysisInputs(
@@ -84,7 +89,8 @@ class ReturnsCache:
             tickers=held,
             shares=shares,
             prices=live,
-            targets=history.equal_targets if targets is None else _targets(held, targets),
+            targets=history.equal_targets if wanted is None else wanted,
+            set_budgets=wanted,
             values=values,
             gross=gross,
             history=history,
@@ -105,74 +111,36 @@ class ReturnsCache:
         return built
 
     def _build(self, tickers: tuple[str, ...]) -> History:
-        columns = [self.bars.column.get(ticker, -1) for ticker in tickers]
-        weighted, culprits = self._from_universe(columns) or self._from_closes(tickers, columns)
+        bars = self.bars
+        cash = _NO_CASH if self._cash.isdisjoint(tickers) else self._cash.intersection(tickers)
+        names = tuple(name for name in tickers if name not in cash) if cash else tickers
+        columns = np.array([bars.column.get(name, -1) for name in names], dtype=np.intp)
+        # What costs 1 for ever has no calendar: alone, it has as many returns as anybody wants.
+        window = self._calendars.window(columns) if names else Window(np.empty((0, WINDOW)), TRADING_DAYS)
+        weighted = window.weighted if not cash else _with_cash(tickers, cash, window.weighted)
         weighted.setflags(write=False)
+        n_obs = weighted.shape[1]
+        newest = int(bars.newest_rows[columns[columns >= 0]].max(initial=-1))
         return History(
             tickers=tickers,
-            n_obs=weighted.shape[1],
+            n_obs=n_obs,
             weighted=weighted,
-            culprits=culprits,
-            digest=history_digest(self.bars, tickers),
+            periods=window.periods,
+            last_bar=bars.dates[newest] if newest >= 0 else None,
+            last_day=int(bars.days[newest]) if newest >= 0 else None,
+            cash=cash,
+            culprits=() if n_obs >= MIN_ROWS else culprits(bars, names),
+            digest=history_digest(bars, tickers, cash),
         )
 
-    @cached_property
-    def _universe(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Weighted returns of the newest 252 rows, shape ``(M, 252)``, and which names are complete."""
-        returns = _simple_returns(self.bars.closes[-WINDOW - 1 :])
-        complete: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(returns), axis=0)
-        return _weighted(returns), complete
 
-    def _from_universe(self, columns: list[int]) -> tuple[npt.NDArray[np.float64], _Culprits] | None:
-        """Names complete in the newest rows share one array; None where one of them is not."""
-        weighted, complete = self._universe
-        if weighted.shape[1] < WINDOW or -1 in columns or not complete[columns].all():
-            return None
-        return weighted[columns], {}
-
-    def _from_closes(
-        self, tickers: tuple[str, ...], columns: list[int]
-    ) -> tuple[npt.NDArray[np.float64], _Culprits]:
-        """Common returns of names with gaps, and who is to blame where there are too few."""
-        if -1 not in columns:
-            # A gap of a few days is made up for nearby; only a short history needs every row.
-            near = _simple_returns(self.bars.closes[-4 * WINDOW :, columns])
-            common = near[np.isfinite(near).all(axis=1)]
-            if len(common) >= WINDOW:
-                return _weighted(common[-WINDOW:]), {}
-        # A name without a column has no returns at all.
-        returns = np.full((max(len(self.bars.dates) - 1, 0), len(columns)), np.nan)
-        known = [place for place, column in enumerate(columns) if column >= 0]
-        returns[:, known] = _simple_returns(self.bars.closes[:, [columns[place] for place in known]])
-        valid = np.isfinite(returns)
-        common = returns[valid.all(axis=1)][-WINDOW:]
-        short = {rows: _culprits(tickers, valid, rows) for rows in (MIN_ROWS, WINDOW) if len(common) < rows}
-        return _weighted(common), short
-
-
-def _simple_returns(closes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """``P_t / P_(t-1) - 1`` of adjacent rows, shape ``(T-1, N)``; not finite where a close is missing."""
-    # A ratio too large for a double is a broken series: it counts as missing, like NaN.
-    with np.errstate(over="ignore"):
-        returns: npt.NDArray[np.float64] = closes[1:] / closes[:-1] - 1.0
-    return returns
-
-
-def _weighted(returns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """``sqrt(k) * R`` from shape ``(L, N)`` to one contiguous row per name, shape ``(N, L)``."""
-    return np.ascontiguousarray(returns.T) * np.sqrt(decay_weights(len(returns)))
-
-
-def _culprits(tickers: tuple[str, ...], valid: npt.NDArray[np.bool_], rows: int) -> tuple[str, ...]:
-    """The names without so many returns of their own, else those with a gap in the newest rows.
-
-    The second kind exists whenever the first does not: of the newest `rows` rows at least one is not
-    common, so somebody misses it.
-    """
-    to_blame = valid.sum(axis=0) < rows
-    if not to_blame.any():
-        to_blame = ~valid[-rows:].all(axis=0)
-    return _named(tickers, to_blame)
+def _with_cash(
+    tickers: tuple[str, ...], cash: frozenset[str], moving: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """The rows of names in the order of all of them, and zeros for those that are cash."""
+    weighted = np.zeros((len(tickers), moving.shape[1]))
+    weighted[[place for place, name in enumerate(tickers) if name not in cash]] = moving
+    return weighted
 
 
 def _values(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,22 +12,29 @@ if TYPE_CHECKING:
 
     from portfolio_trio.metrics.bars import Bars
 
-METHOD_VERSION = "1"
+METHOD_VERSION = "2"
 """Rises whenever any metric's value may change for the same inputs."""
 
 
-def history_digest(bars: Bars, tickers: tuple[str, ...]) -> bytes:
+_CASH_DIGEST: Final = hashlib.sha256(b"cash").digest()
+
+
+def history_digest(bars: Bars, tickers: tuple[str, ...], cash: frozenset[str]) -> bytes:
     """The part of the snapshot that changes only with the bars and the set of names.
 
     SHA-256 over: ``"portfolio_trio/" + METHOD_VERSION``, a zero byte, the names (sorted by code
-    point, joined by line feeds, UTF-8), a zero byte, `Bars.calendar_digest`, then
-    `Bars.column_digest` of each name in that order. Columns of names not held are left out: who
-    recomputes needs only the histories of what was held.
+    point, joined by line feeds, UTF-8), a zero byte, then of each name in that order
+    `Bars.column_digest`, or for cash the SHA-256 of ``cash``. Names not held are left out, and so is
+    every date on which none of the held has a close: who recomputes needs only the closes of what was
+    held.
     """
     digest = hashlib.sha256(f"portfolio_trio/{METHOD_VERSION}\0".encode())
     digest.update("\n".join(tickers).encode() + b"\0")
-    digest.update(bars.calendar_digest)
-    digest.update(b"".join(map(bars.column_digest, tickers)))
+    if cash:
+        columns = [_CASH_DIGEST if ticker in cash else bars.column_digest(ticker) for ticker in tickers]
+        digest.update(b"".join(columns))
+    else:
+        digest.update(b"".join(map(bars.column_digest, tickers)))
     return digest.digest()
 
 

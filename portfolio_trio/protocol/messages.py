@@ -170,7 +170,10 @@ class Receipt(BaseModel):
 
     holdings: dict[str, float]
     prices: dict[str, float]
-    last_bar: str | None = None
+    last_bar: Annotated[str | None, Field(description="date of the newest close of what is held")] = None
+    cash: Annotated[
+        tuple[str, ...] | None, Field(description="those of the holdings that cost 1 for ever")
+    ] = None
 
     @cached_property
     def text(self) -> str:

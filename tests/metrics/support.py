@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # The same examples in every run, and no clock: a failure is the code's, not the machine's.
 LAW = settings(deadline=None, derandomize=True)
 
+SATURDAY = 5
+
 
 class Portfolio(NamedTuple):
     bars: Bars
@@ -27,11 +30,15 @@ class Portfolio(NamedTuple):
     prices: dict[str, float]
 
     def inputs(self, ticker: str, targets: Mapping[str, float] | None = None) -> AnalysisInputs:
-        return ReturnsCache(self.bars).inputs(ticker, self.holdings, self.prices, targets=targets)
+        return ReturnsCache(self.bars, cash=("CASH", "USD")).inputs(
+            ticker, self.holdings, self.prices, targets=targets
+        )
 
 
 def iso_dates(count: int) -> tuple[str, ...]:
-    return tuple((date(2020, 1, 1) + timedelta(days=day)).isoformat() for day in range(count))
+    """Weekdays, oldest first."""
+    days = (date(2020, 1, 1) + timedelta(days=day) for day in range(2 * count + 7))
+    return tuple(islice((day.isoformat() for day in days if day.weekday() < SATURDAY), count))
 
 
 def walk(names: Sequence[str], rows: int = 300, seed: int = 0) -> npt.NDArray[np.float64]:

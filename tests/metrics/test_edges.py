@@ -146,8 +146,10 @@ class TestHistory:
             error = failed(name, young, "A")
             assert (error.code, error.tickers) == ("insufficient_history", ("NEW",))
         older = with_closes(make_portfolio({"A": 1.0, "NEW": 3.0, "C": 1.0}), "NEW", slice(None, -150), nan)
-        assert failed("momentum", older, "A").tickers == ("NEW",)
         assert older.inputs("A").n_obs == 149
+        # The others have a year of closes of their own.
+        assert failed("momentum", older, "NEW").tickers == ("NEW",)
+        assert isinstance(outcome("momentum", older.inputs("A")), float)
 
     def test_a_name_without_a_column_has_no_history(self) -> None:
         known = make_portfolio({"A": 1.0, "B": 1.0})
@@ -164,12 +166,12 @@ class TestHistory:
         apart = with_closes(left, "NEW", slice(None, 150), nan)
         assert failed("correlation", apart, "A").tickers == ("LEFT",)
 
-    def test_a_gap_drops_its_rows_and_fills_nothing(self) -> None:
+    def test_a_gap_drops_its_row_and_fills_nothing(self) -> None:
         whole = make_portfolio({"A": 1.0, "B": -3.0})
         gap = with_closes(whole, "B", -100, nan)
         inputs = gap.inputs("A")
-        returns = whole.bars.closes[1:] / whole.bars.closes[:-1] - 1.0
-        kept = np.delete(returns, [len(returns) - 100, len(returns) - 99], axis=0)[-252:]
+        rows = np.delete(whole.bars.closes, len(whole.bars.closes) - 100, axis=0)
+        kept = (rows[1:] / rows[:-1] - 1.0)[-252:]
         weights = 2.0 ** (-np.arange(251, -1, -1) / 63.0)
         expected = kept * np.sqrt(weights / weights.sum())[:, np.newaxis]
         np.testing.assert_allclose(inputs.weighted_returns, expected, rtol=1e-12)
@@ -194,24 +196,45 @@ class TestHistory:
         closes[-1300::3, 0] = nan
         portfolio = Portfolio(make_bars(["A", "B"], closes), {"A": 1.0, "B": 1.0}, {"A": 1.0, "B": 1.0})
         inputs = portfolio.inputs("B")
-        rows = np.flatnonzero(np.isfinite(closes[1:, 0] / closes[:-1, 0]))[-252:]
+        rows = closes[np.isfinite(closes[:, 0])]
         assert inputs.n_obs == 252
-        expected = (closes[1:] / closes[:-1] - 1.0)[rows]
+        expected = (rows[1:] / rows[:-1] - 1.0)[-252:]
         np.testing.assert_allclose(inputs.weighted_returns.T * inputs.history.undo_weights, expected.T)
 
 
-class TestMomentumEndPoints:
-    @pytest.mark.parametrize("row", [-22, -253])
-    def test_a_missing_one_takes_the_last_price_at_most_5_rows_earlier(self, row: int) -> None:
+class TestMomentumOfItsOwnCloses:
+    @pytest.mark.parametrize("row", [-22, -253, -100])
+    def test_a_missing_close_is_no_close(self, row: int) -> None:
         portfolio = make_portfolio({"A": 1.0, "B": 1.0}, rows=400)
-        stale = with_closes(portfolio, "A", slice(row - 4, row + 1), nan).inputs("A")
-        ends = {-22: -22, -253: -253} | {row: row - 5}
-        raw = stale.closes[ends[-22]] / stale.closes[ends[-253]] - 1.0
-        assert value("momentum", stale) == pytest.approx(stale.weight * raw / stale.volatility, rel=1e-12)
-        gone = with_closes(portfolio, "A", slice(row - 5, row + 1), nan)
-        error = failed("momentum", gone, "A")
-        assert (error.code, error.tickers) == ("insufficient_history", ("A",))
-        assert isinstance(outcome("momentum", gone.inputs("B")), float)
+        inputs = with_closes(portfolio, "A", slice(row - 4, row + 1), nan).inputs("A")
+        own = np.delete(portfolio.bars.closes[:, 0], range(400 + row - 4, 400 + row + 1))
+        raw = own[-22] / own[-253] - 1.0
+        assert value("momentum", inputs) == pytest.approx(inputs.weight * raw / inputs.volatility, rel=1e-12)
+        assert (inputs.close_at(-22), inputs.close_at(-1)) == (own[-22], own[-1])
+        assert (inputs.close_at(-395), inputs.close_at(-396), inputs.close_at(0)) == (own[0], None, None)
+
+    @pytest.mark.parametrize(("closes", "enough"), [(252, False), (253, True)])
+    def test_a_year_takes_one_close_more(self, closes: int, *, enough: bool) -> None:
+        young = with_closes(make_portfolio({"A": 1.0, "B": 1.0}), "A", slice(None, -closes), nan)
+        if enough:
+            assert isinstance(value("momentum", young.inputs("A")), float)
+        else:
+            error = failed("momentum", young, "A")
+            assert (error.code, error.tickers) == ("insufficient_history", ("A",))
+            assert "252 closes, and its year takes 253" in error.reason
+        assert isinstance(outcome("momentum", young.inputs("B")), float)
+
+    @pytest.mark.parametrize(("weekdays", "stale"), [(10, False), (11, True)])
+    def test_a_close_of_more_than_14_days_ago_is_no_newest(self, weekdays: int, *, stale: bool) -> None:
+        ended = with_closes(make_portfolio({"A": 1.0, "B": 1.0}, rows=400), "A", slice(-weekdays, None), nan)
+        assert isinstance(outcome("momentum", ended.inputs("B")), float)
+        if stale:
+            error = failed("momentum", ended, "A")
+            assert (error.code, error.tickers) == ("insufficient_history", ("A",))
+            assert "days older" in error.reason
+        else:
+            assert isinstance(outcome("momentum", ended.inputs("A")), float)
+        assert ended.inputs("A").last_bar == ended.bars.dates[-1]
 
     def test_the_52_week_high_is_of_252_closes(self) -> None:
         portfolio = make_portfolio({"A": 1.0})
@@ -225,16 +248,6 @@ class TestMomentumEndPoints:
                 assert detail.from_52_week_high > -0.85
             else:
                 assert detail.from_52_week_high == pytest.approx(expected, rel=1e-12)
-
-    def test_a_stock_not_traded_lately_has_no_recent_returns(self) -> None:
-        portfolio = make_portfolio({"A": 1.0, "B": 1.0}, rows=400)
-        detail = compute(
-            BUILT_IN["momentum"], with_closes(portfolio, "A", slice(-8, None), nan).inputs("A")
-        ).detail
-        assert isinstance(detail, MomentumDetail)
-        assert (detail.return_1m, detail.return_3m, detail.return_6m) == (None, None, None)
-        assert detail.from_52_week_high is None
-        assert detail.raw_12_1 > -1.0
 
 
 class TestNoVariance:
@@ -259,13 +272,27 @@ class TestNoVariance:
         assert 0.0 < wobbling.inputs("FLAT").variance <= 1e-24
         assert outcome("portfolio_risk", wobbling.inputs("FLAT")) == 0.0
 
-    def test_a_flat_rest_has_no_correlation_and_no_target(self) -> None:
+    def test_a_flat_rest_has_no_correlation_and_no_budget(self) -> None:
         portfolio = self.flat({"A": 1.0, "F": 5.0, "G": -2.0}, "F", "G")
         inputs = portfolio.inputs("A")
         assert outcome("correlation", inputs) == "zero_variance"
-        assert value("portfolio_risk", inputs) == pytest.approx(1.0, rel=1e-12)
+        assert value("portfolio_risk", inputs) == 1.0
+        # What does not move cannot carry risk: all of it is the budget of what does, at any size.
         result = compute(BUILT_IN["allocation_score"], inputs)
-        assert result.value == pytest.approx(1.0 / 3.0 - 1.0)
+        assert result.value == 0.0
+        assert isinstance(result.detail, AllocationScoreDetail)
+        assert (result.detail.budget, result.detail.side) == (1.0, "hold")
+        assert (result.detail.target_value, result.detail.shares_to_trade) == (
+            canonical(float(inputs.values[inputs.index])),
+            0.0,
+        )
+        # The target weights are still those of all that is held.
+        assert inputs.target == pytest.approx(1.0 / 3.0)
+
+    def test_a_budget_that_is_set_stays_as_it_is_set(self) -> None:
+        portfolio = self.flat({"A": 1.0, "F": 5.0}, "F")
+        result = compute(BUILT_IN["allocation_score"], portfolio.inputs("A", {"A": 1.0, "F": 3.0}))
+        assert result.value == -0.75
         assert isinstance(result.detail, AllocationScoreDetail)
         assert (result.detail.target_value, result.detail.shares_to_trade) == (None, None)
         assert result.detail.side == "sell"

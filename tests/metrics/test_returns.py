@@ -7,9 +7,10 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from portfolio_trio.metrics import Bars, ReturnsCache
+from portfolio_trio.metrics import ReturnsCache
 from portfolio_trio.metrics.history import decay_weights
-from tests.metrics.support import make_portfolio, outcomes
+from portfolio_trio.metrics.rows import Calendars
+from tests.metrics.support import make_bars, make_portfolio, outcomes, walk
 
 NAMES = {f"N{index:02d}": 1.0 + index for index in range(12)}
 
@@ -49,18 +50,28 @@ def test_the_newest_set_is_kept_whatever_its_size() -> None:
 
 
 def test_shared_rows_and_own_rows_are_the_same_numbers() -> None:
-    portfolio = make_portfolio(NAMES)
-    # A name with a gap makes the portfolio's rows its own; a gap older than all rows used does not
-    # change them.
-    closes = portfolio.bars.closes.copy()
-    closes[:40, 0] = np.nan
-    gap = portfolio._replace(bars=Bars(portfolio.bars.dates, portfolio.bars.tickers, closes))
-    cache = ReturnsCache(gap.bars)
-    columns = [gap.bars.column[name] for name in NAMES]
-    own, _ = cache._from_closes(tuple(NAMES), columns)
-    shared = cache._from_universe(columns)
+    bars = make_portfolio(NAMES).bars
+    columns = np.arange(len(NAMES))
+    calendars = Calendars(bars)
+    shared, searched = calendars._shared(columns), calendars._searched(columns)
     assert shared is not None
-    np.testing.assert_array_equal(own, shared[0])
+    np.testing.assert_array_equal(shared.weighted, searched.weighted)
+    assert shared.periods == searched.periods == 252
+
+
+def test_names_of_one_calendar_share_their_rows_in_a_file_of_three() -> None:
+    names = ("D0", "M0", "M1", "D1", "T0")
+    closes = walk(names, rows=300)
+    closes[::7, [1, 2]] = np.nan
+    closes[::11, 4] = np.nan
+    calendars = Calendars(make_bars(names, closes))
+    for columns in ([0, 3], [3], [1, 2], [2, 1], [4]):
+        shared, searched = calendars._shared(np.array(columns)), calendars._searched(np.array(columns))
+        assert shared is not None
+        np.testing.assert_array_equal(shared.weighted, searched.weighted)
+    assert calendars._shared(np.array([0, 1])) is None
+    assert len(calendars._groups) == 3
+    assert sum(len(group.weighted) for group in calendars._groups.values() if group is not None) == len(names)
 
 
 def test_inputs_cannot_be_changed() -> None:
