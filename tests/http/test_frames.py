@@ -13,7 +13,7 @@ from portfolio_trio.http._handover import HandoverStream
 from tests.http.door import VIRTUAL_TIME, Door
 from tests.http.frames import BINARY, CONTINUATION, PING, PONG, TEXT, frame
 
-AT_ONCE = 16
+AT_ONCE = 8
 
 sizes = st.integers(0, 130) | st.sampled_from([125, 126, 127, 65_535, 65_536])
 client_frames = st.builds(
@@ -70,7 +70,7 @@ async def test_each_piece_is_few_frames_and_a_checkpoint() -> None:
     stream = HandoverStream(theirs, reply_seconds=1, behind=frame(PONG) * 40)
     await ours.send_all(frame(CONTINUATION, final=False) * 100)
     empty = len(frame(PONG))
-    for expected in [16, 16, 8, *[16] * 6, 4]:
+    for expected in [*[8] * 5, *[8] * 12, 4]:
         with trio.testing.assert_checkpoints():
             piece = await stream.receive_some(8_192)
         assert len(piece) == expected * empty
