@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portfolio_trio.market import MarketFullError
 from portfolio_trio.metrics import AnalysisError
 from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.messages import Error
@@ -37,7 +38,7 @@ _STORE_CODES: tuple[tuple[type[StoreError], ErrorCode], ...] = (
 
 
 def explain(
-    failure: AnalysisError | StoreError,
+    failure: AnalysisError | MarketFullError | StoreError,
     *,
     request_id: str | int | None = None,
     ticker: str | None = None,
@@ -49,6 +50,8 @@ def explain(
     """
     if isinstance(failure, AnalysisError):
         code, detail, tickers = ErrorCode(failure.code), failure.reason, failure.tickers
+    elif isinstance(failure, MarketFullError):
+        code, detail, tickers = ErrorCode.MARKET_FULL, str(failure), ()
     else:
         code = next((code for kind, code in _STORE_CODES if isinstance(failure, kind)), ErrorCode.UNAVAILABLE)
         detail = str(failure)

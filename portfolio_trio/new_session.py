@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 from portfolio_trio.access import Refused, new_session_id
 from portfolio_trio.failures import explain
 from portfolio_trio.http import Response
+from portfolio_trio.market import MarketFullError
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
 from portfolio_trio.store import MissingPrices, StoreError, TooManyHoldings
 from portfolio_trio.unpriced import refusal
@@ -62,7 +63,7 @@ class SessionRoute:
         except TooManyHoldings as failure:
             told = explain(failure)
             return Response.error(422, told.code, told.detail, headers=headers)
-        except StoreError as failure:
+        except (MarketFullError, StoreError) as failure:
             told = explain(failure)
             return Response.error(503, told.code, told.detail, retry_after=1, headers=headers)
 

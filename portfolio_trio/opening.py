@@ -102,6 +102,7 @@ async def open_book(settings: Settings, source: PriceSource | None, now: Callabl
     except MarketError as error:
         raise StartError(f"there are no prices: {error}") from error
     priced = book.prices_for(settings.default_holdings)
+    book.keep(settings.default_holdings)
     unpriced = [ticker for ticker in settings.default_holdings if ticker not in priced]
     strangers = [ticker for ticker in unpriced if ticker not in book.bars.column]
     if strangers:

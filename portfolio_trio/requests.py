@@ -6,10 +6,12 @@ Requests of one socket are carried out one after another, in the order in which 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 from portfolio_trio.failures import explain
 from portfolio_trio.locks import Holding
+from portfolio_trio.market import MarketFullError
 from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
@@ -101,7 +103,7 @@ class Requests:
             # What a trade does not name is held already.
             held = isinstance(request, Trade) and request.ticker not in failure.tickers
             self._asker.answer(refusal(self._services.book, failure.tickers, request.id, held=held))
-        except StoreError as failure:
+        except (MarketFullError, StoreError) as failure:
             self._asker.answer(explain(failure, request_id=request.id))
 
     async def _carry_out(self, request: Request) -> None:
@@ -200,11 +202,12 @@ class Requests:
         else:
             # Whether it sells out is for the store to say, which knows what is held.
             named = [] if request.shares else [request.ticker]
-        prices = self._services.book.prices_for(named)
+        prices = self._services.book.prices_for(named, session_id=self._room.session_id)
         return [ticker for ticker in named if ticker not in prices]
 
     async def _change(self, request: SetHoldings | Trade) -> store.Portfolio:
         services = self._services
+        lookup = partial(services.book.prices_for, session_id=self._room.session_id)
         if isinstance(request, SetHoldings):
             return await services.store.set_holdings(
                 self._room.session_id,
@@ -212,7 +215,7 @@ class Requests:
                 tick=services.book.current,
                 at=rfc3339(services.now()),
                 expected_version=request.version,
-                price_lookup=services.book.prices_for,
+                price_lookup=lookup,
             )
         return await services.store.trade(
             self._room.session_id,
@@ -220,7 +223,7 @@ class Requests:
             request.shares,
             tick=services.book.current,
             at=rfc3339(services.now()),
-            price_lookup=services.book.prices_for,
+            price_lookup=lookup,
             last_known=services.book.last_known,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -90,13 +91,14 @@ class Services:
 
         Raises:
             StoreError: The store refused or could not be reached.
+            MarketFullError: Too many of the holdings are new to the market.
         """
         return await self.store.open_session(
             session_id,
             holdings=self.settings.default_holdings if holdings is None else holdings,
             tick=self.book.current,
             at=rfc3339(self.now()),
-            price_lookup=self.book.prices_for,
+            price_lookup=partial(self.book.prices_for, session_id=session_id),
             attach=attach,
         )
 

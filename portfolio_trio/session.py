@@ -19,6 +19,7 @@ import trio
 from portfolio_trio.access import Throttle, Verdict
 from portfolio_trio.failures import explain
 from portfolio_trio.http import Disconnected
+from portfolio_trio.market import MarketFullError
 from portfolio_trio.outbox import Outbox
 from portfolio_trio.protocol.codes import CloseCode, ErrorCode
 from portfolio_trio.protocol.messages import (
@@ -327,7 +328,7 @@ class Session:
                 greeting = await self._requests.open()
             except MissingPrices as failure:
                 greeting = refusal(self._services.book, failure.tickers)
-            except StoreError as failure:
+            except (MarketFullError, StoreError) as failure:
                 greeting = explain(failure)
             if not self._missed:
                 # Else something happened meanwhile, which may be newer than this state.

@@ -503,6 +503,27 @@ MUTANTS = (
         ("tests/test_entrance.py",),
     ),
     Mutant(
+        "the share of one session in the market",
+        "portfolio_trio/requests.py",
+        "book.prices_for(named, session_id=self._room.session_id)\n",
+        "book.prices_for(named)\n",
+        ("tests/test_market_room.py",),
+    ),
+    Mutant(
+        "the end of names that nobody holds",
+        "portfolio_trio/market/updater.py",
+        "            self._book.release(report.held)\n",
+        "            pass\n",
+        ("tests/test_market_room.py",),
+    ),
+    Mutant(
+        "the price of a name that comes back within its tick",
+        "portfolio_trio/market/_book.py",
+        "self._parted.pop(ticker, price)",
+        "price",
+        ("tests/market/test_book_room.py",),
+    ),
+    Mutant(
         "the bucket of each address for new sessions",
         "portfolio_trio/access/_newcomers.py",
         "        if group is None or self._per_address is None:\n",

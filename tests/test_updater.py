@@ -27,6 +27,7 @@ class SweepError(Exception):
 class Report:
     revalued: int = 3
     errors: int = 0
+    held: frozenset[str] | None = None
 
 
 class Ledger:

@@ -6,6 +6,7 @@ from portfolio_trio.market._csv_source import CsvSource
 from portfolio_trio.market._errors import (
     BookNotOpenError,
     MarketError,
+    MarketFullError,
     PriceFileError,
     PriceSourceError,
     PriceSourceSpecError,
@@ -31,6 +32,7 @@ __all__ = [
     "Jump",
     "LastCloses",
     "MarketError",
+    "MarketFullError",
     "MaxAge",
     "NameReport",
     "PriceBook",

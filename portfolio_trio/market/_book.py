@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 import trio
 
+from portfolio_trio.market._admissions import Admissions
 from portfolio_trio.market._check import check_cash_column, checked_price, sift
 from portfolio_trio.market._errors import (
     BookNotOpenError,
     MarketError,
+    MarketFullError,
     PriceSourceError,
     PriceSourceTimeoutError,
     shown,
@@ -24,10 +26,11 @@ from portfolio_trio.market._freshness import Dated, Freshness, MaxAge, freshness
 from portfolio_trio.market._last_closes import LastCloses
 from portfolio_trio.market._tick import Tick
 from portfolio_trio.metrics.bars import Bars
+from portfolio_trio.seldom import Seldom
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 log: Final = logging.getLogger(__name__)
+
+_FULL_LOG_SECONDS: Final = 60.0
 
 
 class PriceBook:
@@ -90,6 +95,10 @@ class PriceBook:
         self._last: LastCloses | None = None
         self._unmerged: dict[str, npt.NDArray[np.float64]] = {}
         self._first: dict[str, float] = {}
+        self._admissions = Admissions()
+        # What names that have gone cost at the current tick: back within it, they cost the same.
+        self._parted: dict[str, float] = {}
+        self._full_log = Seldom(log, seconds=_FULL_LOG_SECONDS, clock=now)
         self.last_error: MarketError | None = None
         self.unpriced: Mapping[str, str] = MappingProxyType({})
 
@@ -219,20 +228,57 @@ class PriceBook:
             told = {t: price for t, price in tick.prices.items() if self._has_column(t)}
             self._shared_id = tick.tick_id
             self._set(replace(tick, prices=MappingProxyType({**first, **told, **self._cash_prices})))
+            # Whoever leads has looked at all portfolios, and knows each name that is held.
+            self.release({*tick.prices, *unpriced})
             return True
 
-    def prices_for(self, tickers: Iterable[str]) -> Mapping[str, float]:
+    def keep(self, tickers: Iterable[str]) -> None:
+        """Let `tickers` stay in the book though no portfolio holds them."""
+        self._admissions.keep(tickers)
+
+    def release(self, held: Collection[str]) -> None:
+        """Give the places of admitted names back that no portfolio holds.
+
+        A name goes when some sweeps in a row have not found it and nobody has asked for it meanwhile; asked
+        for again, it is admitted anew.
+
+        Args:
+            held: All names that a sweep has found in portfolios.
+        """
+        gone = self._admissions.idle(held)
+        if not gone:
+            return
+        for ticker in gone:
+            self._admissions.leave(ticker)
+            self._first.pop(ticker, None)
+        self._bars = _without_columns(self.bars, frozenset(gone))
+        tick = self.current
+        kept = dict(tick.prices)
+        self._parted.update((ticker, kept.pop(ticker)) for ticker in gone if ticker in kept)
+        self._tick = replace(tick, prices=MappingProxyType(kept))
+        log.info("%d names that nobody holds have left the market", len(gone))
+
+    def prices_for(self, tickers: Iterable[str], *, session_id: str | None = None) -> Mapping[str, float]:
         """Return the current prices of `tickers`, admitting names the book did not know.
 
         A new name joins the current tick at its first price; no other price changes. A name that
         cannot be priced is left out: it has no price at this tick, or the source does not supply it,
         or the book is full.
+
+        Args:
+            tickers: The names.
+            session_id: Who wants to hold them; by default they are held already, and count as nobody's.
+
+        Raises:
+            MarketFullError: The session has brought as many new names as it may; none was admitted.
         """
         wanted = list(tickers)
+        self._admissions.ask(wanted)
         known = self.current.prices
         unknown = [ticker for ticker in dict.fromkeys(wanted) if ticker not in known]
         if unknown:
-            self._admit(unknown)
+            self._check_share([ticker for ticker in unknown if not self._has_column(ticker)], session_id)
+            self._admit(unknown, session_id)
         prices = self.current.prices
         return {ticker: prices[ticker] for ticker in wanted if ticker in prices}
 
@@ -301,8 +347,8 @@ class PriceBook:
         self._listed = self._bars = bars
         self._unmerged = {}
         for ticker in known:
-            if ticker not in bars.column:
-                self._admit_column(ticker)
+            if ticker not in bars.column and self._admit_column(ticker) is None:
+                self._admissions.leave(ticker)
         if self._tick is not None:
             kept = {t: price for t, price in self._tick.prices.items() if self._has_column(t)}
             prices = {**kept, **self._cash_prices}
@@ -361,6 +407,7 @@ class PriceBook:
 
     def _set(self, tick: Tick) -> Tick:
         self._tick = tick
+        self._parted = {}
         return tick
 
     def _has_column(self, ticker: str) -> bool:
@@ -369,19 +416,47 @@ class PriceBook:
     def _is_quoted(self, ticker: str) -> bool:
         return self._has_column(ticker) and ticker not in self.cash
 
-    def _admit(self, tickers: Iterable[str]) -> None:
+    def _check_share(self, new: Sequence[str], session_id: str | None) -> None:
+        if session_id is None or not new:
+            return
+        try:
+            self._admissions.check(session_id, len(new), self._max_names - self._columns)
+        except MarketFullError as full:
+            # One will do: a source that supplies no name at all lacks no room for them.
+            if self._ask_for_admission(new[0]) is None:
+                return
+            self._full_log.warning("the market: %s", full)
+            raise
+
+    def _admit(self, tickers: Iterable[str], session_id: str | None = None) -> None:
         first = {}
         for ticker in tickers:
-            if not self._has_column(ticker) and (price := self._admit_column(ticker)) is not None:
-                first[ticker] = price
+            if self._has_column(ticker):
+                continue
+            price = self._admit_column(ticker, session_id)
+            if price is not None:
+                first[ticker] = self._parted.pop(ticker, price)
         if first:
             self._tick = replace(self.current, prices=MappingProxyType({**self.current.prices, **first}))
 
-    def _admit_column(self, ticker: str) -> float | None:
+    @property
+    def _columns(self) -> int:
+        return len(self._unmerged) + (0 if self._bars is None else len(self._bars.tickers))
+
+    def _admit_column(self, ticker: str, session_id: str | None = None) -> float | None:
         """Take the history of `ticker` from the source; return its first price, None if there is none."""
-        bars = self._bars
-        if bars is None or len(bars.tickers) + len(self._unmerged) >= self._max_names:
+        if self._columns >= self._max_names:
             return None
+        admission = self._ask_for_admission(ticker)
+        if admission is None:
+            return None
+        price, self._unmerged[ticker] = admission
+        self._first[ticker] = price
+        self._admissions.enter(ticker, session_id)
+        return price
+
+    def _ask_for_admission(self, ticker: str) -> tuple[float, npt.NDArray[np.float64]] | None:
+        """The first price and the column of a name, if the source supplies it and both can be used."""
         try:
             admission = self._source.admit(ticker)
             if admission is None:
@@ -391,14 +466,12 @@ class PriceBook:
         except Exception:
             log.exception("price source %s could not admit %s", self._source.name, shown(ticker))
             return None
-        if price is None or column.shape != (len(bars.dates),):
+        if price is None or self._bars is None or column.shape != (len(self._bars.dates),):
             log.error(
                 "price source %s admitted %s with no usable price or column", self._source.name, shown(ticker)
             )
             return None
-        self._unmerged[ticker] = column
-        self._first[ticker] = price
-        return price
+        return price, column
 
     def _report(self, error: MarketError | None) -> None:
         """Keep `error` and log it when it is news: a feed that is down all night fills no log."""
@@ -427,3 +500,8 @@ def _with_columns(bars: Bars, columns: Mapping[str, npt.NDArray[np.float64]]) ->
     # Row by row of the transposed table, as in `Bars` each column lies in one piece.
     closes = np.vstack([bars.closes.T, *columns.values()]).T
     return Bars(bars.dates, (*bars.tickers, *columns), closes)
+
+
+def _without_columns(bars: Bars, gone: Collection[str]) -> Bars:
+    kept = [place for place, ticker in enumerate(bars.tickers) if ticker not in gone]
+    return Bars(bars.dates, tuple(bars.tickers[place] for place in kept), bars.closes[:, kept])

@@ -30,6 +30,16 @@ class BookNotOpenError(MarketError):
     """The price book was read before `PriceBook.open` had finished."""
 
 
+class MarketFullError(MarketError):
+    """One session asked for more new names than it may bring into the market just now."""
+
+    def __init__(self, new: int, most: int) -> None:
+        super().__init__(
+            f"{new} of the names are new to the market, and this session may bring {most} just now: name "
+            "fewer, or try again after a few ticks, when names that nobody holds have gone"
+        )
+
+
 class PriceFileError(PriceSourceError):
     """A price file cannot be used; the message is one line: file, line, column and what is wrong.
 

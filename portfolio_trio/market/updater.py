@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from portfolio_trio.faults import Faults
     from portfolio_trio.market import PriceBook, Tick
@@ -27,6 +27,10 @@ class Report(Protocol):
     @property
     def errors(self) -> int:
         """Documents that should have it and have not."""
+
+    @property
+    def held(self) -> Collection[str] | None:
+        """All names that were found in documents; None where that is not known."""
 
 
 class Ledger(Protocol):
@@ -137,6 +141,8 @@ class MarketUpdater:
         with self._faults.contained("a tick"):
             self._audience.ticked(tick)
         report = await self._ledger.revalue_all(tick, price_lookup=self._book.values_for, dead=dead)
+        if report.held is not None:
+            self._book.release(report.held)
         await self._exchange.swept(tick, dead)
         await self._audience.swept(tick)
         if report.errors:

@@ -28,6 +28,7 @@ class ErrorCode(StrEnum):
     DRAINING = "draining"
     UNAVAILABLE = "unavailable"
     STORE_FULL = "store_full"
+    MARKET_FULL = "market_full"
     VALUE_OVERFLOW = "value_overflow"
     INTERNAL = "internal"
     NO_OTHER_HOLDINGS = "no_other_holdings"
@@ -67,6 +68,9 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
     ErrorCode.DRAINING: ErrorMeaning(retryable=True, meaning="The server is going away; connect again."),
     ErrorCode.UNAVAILABLE: ErrorMeaning(retryable=True, meaning="The store cannot be reached at the moment."),
     ErrorCode.STORE_FULL: ErrorMeaning(retryable=True, meaning="The store's memory is full."),
+    ErrorCode.MARKET_FULL: ErrorMeaning(
+        retryable=True, meaning="The session has brought as many new names into the market as it may for now."
+    ),
     ErrorCode.VALUE_OVERFLOW: ErrorMeaning(
         retryable=False, meaning="No number can hold the portfolio's value: hold fewer shares."
     ),

@@ -34,6 +34,8 @@ class Revaluer:
         self._client = client
         self._prices = prices
         self._dead = dead
+        self.held: set[str] | None = set()
+        """The names that documents were found to hold and that have a price; None once that is not known."""
 
     def windows(self, session_ids: Sequence[str]) -> Iterable[Sequence[str]]:
         """Cut sessions into what is on the way together: in one call, or where keys are spread in many."""
@@ -47,11 +49,15 @@ class Revaluer:
         """
         # Prices go out once a call.
         offer = self._prices.offer(len(session_ids) if self._client.many_keys else 1)
+        if offer:
+            self.held = None
         outcomes = await self._call(session_ids, offer)
         unpriced = dict.fromkeys(name for outcome in outcomes for name in outcome.unpriced)
         found = self._prices.find(unpriced) if unpriced else {}
         if not found:
             return outcomes
+        if self.held is not None:
+            self.held |= found.keys()
         again = [place for place, outcome in enumerate(outcomes) if outcome.unpriced]
         second = await self._call([session_ids[place] for place in again], {**offer, **found})
         for place, outcome in zip(again, second, strict=True):
@@ -109,7 +115,14 @@ class Sweep:
                 async for page in pages:
                     for window in self._revaluer.windows(self._sessions(page)):
                         self._note(await self._revaluer.revalue(window))
-        return SweepReport(self._tick_id, dict(self._counts), tuple(self._unpriced), tuple(self._examples))
+        held = self._revaluer.held
+        return SweepReport(
+            self._tick_id,
+            dict(self._counts),
+            tuple(self._unpriced),
+            tuple(self._examples),
+            None if held is None else frozenset(held),
+        )
 
     def _sessions(self, page: Sequence[bytes]) -> list[str]:
         sessions = []

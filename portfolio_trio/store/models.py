@@ -207,12 +207,14 @@ class SweepReport:
         counts: Documents by outcome; one that SCAN showed twice counts as ``stale`` the second time.
         unpriced: Held names without a price, the first few of them.
         examples: The first few documents that could not be revalued.
+        held: Every name with a price that was found held; None where all prices were sent without asking.
     """
 
     tick_id: int
     counts: Mapping[Outcome, int]
     unpriced: tuple[str, ...]
     examples: tuple[Revaluation, ...]
+    held: frozenset[str] | None = None
 
     @property
     def revalued(self) -> int:
