@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from trio.testing import MockClock, memory_stream_pair
 
+from portfolio_trio.canonical import canonical
 from tests.support.clock import START
 from tests.support.house import Frame, House, open_house
 
@@ -103,7 +104,7 @@ async def test_the_viewers_are_told_what_the_value_is_worth(mock_clock: MockCloc
         assert update["stale"] is True
         assert update["last_bar"] == LAST_DAY
         assert update["values"] == {"AAPL": 10 * price("AAPL"), "TWTR": 5 * price("TWTR", TWTR_ENDS)}
-        assert update["total_value"] == sum(update["values"].values())
+        assert update["total_value"] == canonical(sum(update["values"].values()))
         assert update["total_value"] == (await house.document())["total_value"]
         portfolio = await client.ask("get_portfolio")
         assert portfolio["unpriced"] == {"TWTR": TWTR_ENDS}
@@ -170,7 +171,7 @@ async def test_other_names_are_bought_and_sold_beside_it(mock_clock: MockClock, 
         assert (changed["unpriced"], changed["stale"]) == ({"TWTR": TWTR_ENDS}, True)
         # Added up in document order, as the script does.
         total = 5 * price("TWTR", TWTR_ENDS) + 2 * price("GOOGL") + 4 * price("MSFT")
-        assert changed["total_value"] == total == (await house.document())["total_value"]
+        assert changed["total_value"] == canonical(total) == (await house.document())["total_value"]
 
 
 async def test_the_last_price_that_was_quoted_counts_more_than_the_last_close(

@@ -52,7 +52,10 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
     ErrorCode.UNKNOWN_TICKER: ErrorMeaning(retryable=False, meaning="No price source knows the ticker."),
     ErrorCode.EMPTY_PORTFOLIO: ErrorMeaning(retryable=False, meaning="The portfolio holds no shares."),
     ErrorCode.NOT_HELD: ErrorMeaning(retryable=False, meaning="The portfolio does not hold the ticker."),
-    ErrorCode.BAD_PRICE: ErrorMeaning(retryable=True, meaning="A holding has no usable live price."),
+    ErrorCode.BAD_PRICE: ErrorMeaning(
+        retryable=True,
+        meaning="A holding has no usable live price; not retryable where its history has ended: sell it.",
+    ),
     ErrorCode.SUPERSEDED: ErrorMeaning(retryable=False, meaning="A newer analysis took its place."),
     ErrorCode.PORTFOLIO_CHANGED: ErrorMeaning(
         retryable=True, meaning="The portfolio kept changing under the analysis."
