@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import pytest
@@ -37,9 +37,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     seen = config.stash[_SEEN]
     if seen:
-        terminalreporter.section("engines")
+        terminalreporter.section("engines and figures")
         for name, what in seen.items():
             terminalreporter.line(f"{name}: {what}")
+
+
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Adds a line to the summary of the run: what was measured on the way, and never asserted."""
+    return request.config.stash[_SEEN].__setitem__
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,10 @@ def redis_pair() -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def cluster_pair() -> Iterator[Pair]:
-    with private_cluster(json_or_skip()) as nodes, two_processes(Shared(nodes), *TICKING) as pair:
+    with (
+        private_cluster(json_or_skip(), replicas=3) as nodes,
+        two_processes(Shared(nodes[:3]), *TICKING) as pair,
+    ):
         yield pair
 
 
