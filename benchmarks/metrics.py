@@ -7,12 +7,19 @@ Run it with the test dependencies installed::
 Every figure is CPU time of this process. In each round all contenders take their turn, so a slow
 moment of the machine falls on all of them; ratios are formed within a round and the median is shown.
 All contenders return the same numbers, which is checked before anything is timed.
+
+Then the inputs of a snapshot, where names of three calendars share a file: weekdays, weekdays with other
+holidays, every day. With ``--before CHECKOUT`` an earlier version of the project takes its turn in the same
+rounds; on names of one calendar it has to say the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import sys
 from functools import partial
+from pathlib import Path
 from statistics import median
 from time import process_time
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,7 +31,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from portfolio_trio.metrics import BUILT_IN, AnalysisInputs, Bars, ReturnsCache, compute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
 
     import numpy.typing as npt
 
@@ -59,7 +67,8 @@ def make_case(count: int) -> Case:
     steps = random.normal(0.0, 0.012, size=(300, count)) + random.normal(0.0003, 0.01, size=(300, 1))
     closes = 100.0 * np.exp(np.cumsum(steps, axis=0))
     names = tuple(f"N{index:03d}" for index in range(count))
-    bars = Bars(tuple(f"day {index:03d}" for index in range(300)), names, closes)
+    days = np.busday_offset(np.datetime64("2024-01-01"), np.arange(300), "forward")
+    bars = Bars(tuple(map(str, days)), names, closes)
     shares = random.uniform(1.0, 100.0, size=count) * np.where(np.arange(count) % SHORT_EVERY, 1.0, -1.0)
     prices = closes[-1]
     return Case(
@@ -247,16 +256,103 @@ def show(count: int, costs: Mapping[str, list[float]]) -> None:
             print(f"  {other + ' / ' + ours:<50}{median(ratios):>8.1f} x")
 
 
+# --- three calendars in one file -----------------------------------------------------------------------
+
+DAYS = 1_500
+UNIVERSE = 999
+
+
+def three_calendars() -> Bars:
+    """So many names, a third each of weekdays, of other holidays and of every day, over four years."""
+    random = np.random.default_rng(0)
+    steps = random.normal(0.0, 0.012, size=(DAYS, UNIVERSE)) + random.normal(0.0003, 0.01, size=(DAYS, 1))
+    closes = 100.0 * np.exp(np.cumsum(steps, axis=0))
+    days = np.datetime64("2022-01-01") + np.arange(DAYS)
+    weekday, holiday = np.is_busday(days), np.arange(DAYS) % 29 == 0
+    closes[np.ix_(~weekday, np.arange(UNIVERSE) % 3 < 2)] = np.nan  # noqa: PLR2004 - two of three
+    closes[np.ix_(holiday, np.arange(UNIVERSE) % 3 == 1)] = np.nan
+    return Bars(tuple(map(str, days)), tuple(f"N{index:03d}" for index in range(UNIVERSE)), closes)
+
+
+def earlier(checkout: Path) -> ModuleType:
+    """The metrics of another checkout, beside those of this one."""
+    ours = {name: module for name, module in sys.modules.items() if name.startswith("portfolio_trio")}
+    for name in ours:
+        del sys.modules[name]
+    sys.path.insert(0, str(checkout))
+    try:
+        return importlib.import_module("portfolio_trio.metrics")
+    finally:
+        sys.path.pop(0)
+        for name in [name for name in sys.modules if name.startswith("portfolio_trio")]:
+            del sys.modules[name]
+        sys.modules.update(ours)
+
+
+def snapshots(metrics: ModuleType, bars: Bars, names: Sequence[str]) -> dict[str, Callable[[], object]]:
+    """What a snapshot of these names costs: cached, of a set that is new, and after a closed bar."""
+    known = metrics.Bars(bars.dates, bars.tickers, bars.closes)
+    newest = bars.closes[np.isfinite(bars.closes).cumsum(axis=0).argmax(axis=0), np.arange(len(bars.tickers))]
+    prices = dict(zip(bars.tickers, newest.tolist(), strict=True))
+    holdings = dict.fromkeys(names, 10.0)
+    cache = metrics.ReturnsCache(known)
+    cache.inputs(names[0], holdings, prices)
+    held = tuple(sorted(names))
+    return {
+        "inputs": partial(cache.inputs, names[0], holdings, prices),
+        "build Y": partial(cache._build, held),  # noqa: SLF001 - what a set that is new costs
+        "build Y, new bars": lambda: metrics.ReturnsCache(known)._build(held),  # noqa: SLF001
+    }
+
+
+def compare_calendars(before: ModuleType | None, rounds: int) -> None:
+    """Print the costs of sets of names within one file of three calendars."""
+    ours = importlib.import_module("portfolio_trio.metrics")
+    mixed = three_calendars()
+    rows = np.flatnonzero(np.isfinite(mixed.closes[:, 0]))
+    weekdays = Bars(
+        tuple(mixed.dates[row] for row in rows),
+        mixed.tickers[::3],
+        mixed.closes[rows, ::3],
+    )
+    files: list[tuple[str, Bars, Sequence[str]]] = []
+    for count in (3, 30, 300):
+        one = weekdays.tickers[:count]
+        files += [
+            (f"N = {count}, a file of weekdays", weekdays, one),
+            (f"N = {count}, weekday names in a file of three calendars", mixed, one),
+            (f"N = {count}, names of three calendars", mixed, mixed.tickers[:count]),
+        ]
+    for title, bars, names in files:
+        contenders = snapshots(ours, bars, names)
+        if before is not None:
+            contenders |= {f"{name}, before": each for name, each in snapshots(before, bars, names).items()}
+        costs = measure(contenders, rounds)
+        print(f"\n{title}")
+        for name in ("inputs", "build Y", "build Y, new bars"):
+            ratio = ""
+            if before is not None:
+                pairs = zip(costs[name], costs[f"{name}, before"], strict=True)
+                ratio = f"{median(own / old for own, old in pairs):>10.2f} x before"
+            print(f"  {name:<40}{median(costs[name]):>12.1f} us{ratio}")
+
+
 def main() -> None:
     """Print the table for each size of portfolio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="turns of each contender (default 15)")
-    rounds = parser.parse_args().rounds
+    parser.add_argument(
+        "--before", type=Path, help="a checkout of an earlier version, to compare inputs with"
+    )
+    parser.add_argument("--calendars-only", action="store_true", help="only the file of three calendars")
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
     print(f"CPU time, one BLAS thread, median of {rounds} interleaved rounds, L = 252")
     # A second thread would count twice for whoever multiplies large matrices, which is not us.
     with threadpool_limits(1):
-        for count in SIZES:
+        for count in () if arguments.calendars_only else SIZES:
             show(count, contest(make_case(count), rounds))
+        compare_calendars(None if arguments.before is None else earlier(arguments.before), rounds)
 
 
 if __name__ == "__main__":

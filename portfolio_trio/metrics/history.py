@@ -29,8 +29,8 @@ def decay_weights(rows: int) -> npt.NDArray[np.float64]:
 
 
 def weigh(returns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """``sqrt(k) * R`` from shape ``(L, N)`` to one contiguous row per name, shape ``(N, L)``."""
-    return np.ascontiguousarray(returns.T) * np.sqrt(decay_weights(len(returns)))
+    """``sqrt(k) * R``, one contiguous row per name, shape ``(N, L)``."""
+    return returns * np.sqrt(decay_weights(returns.shape[1]))
 
 
 @dataclass(frozen=True, slots=False, eq=False)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
 
 NAN = float("nan")
-TRADING_DAYS: Final = 252
+_ONLY_CASH: Final = Window(np.empty((0, WINDOW)), periods=252, newest=-1)
 _NO_CASH: Final[frozenset[str]] = frozenset()
 
 
@@ -116,11 +116,11 @@ class ReturnsCache:
         names = tuple(name for name in tickers if name not in cash) if cash else tickers
         columns = np.array([bars.column.get(name, -1) for name in names], dtype=np.intp)
         # What costs 1 for ever has no calendar: alone, it has as many returns as anybody wants.
-        window = self._calendars.window(columns) if names else Window(np.empty((0, WINDOW)), TRADING_DAYS)
+        window = self._calendars.window(columns) if names else _ONLY_CASH
         weighted = window.weighted if not cash else _with_cash(tickers, cash, window.weighted)
         weighted.setflags(write=False)
         n_obs = weighted.shape[1]
-        newest = int(bars.newest_rows[columns[columns >= 0]].max(initial=-1))
+        newest = window.newest
         return History(
             tickers=tickers,
             n_obs=n_obs,

@@ -56,13 +56,20 @@ class Steps(NamedTuple):
     def returns(
         self, closes: npt.NDArray[np.float64], columns: npt.NDArray[np.intp]
     ) -> npt.NDArray[np.float64]:
-        """``P_end / P_start - 1`` of some columns, shape ``(L, N)``; infinite where it has no double."""
+        """``P_end / P_start - 1`` of some columns, shape ``(N, L)``; infinite where it has no double."""
+        if not len(self.end):
+            return np.empty((len(columns), 0))
+        first, last = int(self.start[0]), int(self.end[-1])
+        # A column lies in one piece, so that of each the same rows are taken.
+        prices = closes[first : last + 1].T[columns]
+        if last - first == len(self.end):
+            before, after = prices[:, :-1], prices[:, 1:]
+        else:
+            before, after = prices[:, self.start - first], prices[:, self.end - first]
         # A ratio too large for a double is a broken series: it counts as missing, like NaN.
         with np.errstate(over="ignore"):
-            ratios: npt.NDArray[np.float64] = (
-                closes[np.ix_(self.end, columns)] / closes[np.ix_(self.start, columns)]
-            )
-        return ratios - 1.0
+            returns: npt.NDArray[np.float64] = after / before - 1.0
+        return returns
 
     def periods(self, days: npt.NDArray[np.int64]) -> int:
         """Periods in a year, A, as observed from the first row to the last."""
@@ -76,18 +83,34 @@ class Window(NamedTuple):
     Attributes:
         weighted: ``sqrt(k) * R``, one row per name, shape ``(N, L)``.
         periods: How many such returns make a year, A: 365, 252, 52 or 12.
+        newest: The row of the newest close of any of them; -1 where there is none.
     """
 
     weighted: npt.NDArray[np.float64]
     periods: int
+    newest: int
 
 
 class _Group(NamedTuple):
     """Names with closes in the same newest rows, where these make a full window."""
 
-    weighted: npt.NDArray[np.float64]
-    complete: npt.NDArray[np.bool_]
-    periods: int
+    window: Window
+    # Names with a return that is no double, at which the rows of all would have to be others.
+    broken: npt.NDArray[np.intp]
+
+
+class _Signatures(NamedTuple):
+    """Which columns have closes in the same of the newest rows.
+
+    Attributes:
+        group: The group of each column, shape ``(M,)``.
+        place: The place of each column among those of its group, shape ``(M,)``.
+        rows: Whether a group has a close, one row per group, one column per row of the bars.
+    """
+
+    group: npt.NDArray[np.intp]
+    place: npt.NDArray[np.intp]
+    rows: npt.NDArray[np.bool_]
 
 
 class Calendars:
@@ -101,89 +124,104 @@ class Calendars:
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
+        self._oldest_near = max(len(bars.dates) - NEAR, 0)
         self._groups: dict[int, _Group | None] = {}
 
     def window(self, columns: npt.NDArray[np.intp]) -> Window:
         """The newest common returns of some columns; of a name without a column, -1, there are none."""
+        if not self._bars.dates or columns.min() < 0:
+            known = columns[columns >= 0]
+            return Window(np.empty((len(columns), 0)), periods_in_year(0, 0), self._newest(known))
         return self._shared(columns) or self._searched(columns)
+
+    def _newest(self, columns: npt.NDArray[np.intp]) -> int:
+        return int(self._bars.newest_rows[columns].max(initial=-1))
 
     def _shared(self, columns: npt.NDArray[np.intp]) -> Window | None:
         """Of names in one group; None where they are in several, or their group has no full window."""
-        if columns.min() < 0 or not self._bars.dates:
-            return None
-        signatures, places = self._signatures
-        own = signatures[columns]
-        number = int(own[0])
-        if not (own == number).all():
-            return None
+        signatures, number = self._signatures, 0
+        if len(signatures.rows) > 1:
+            own = signatures.group[columns]
+            number = int(own[0])
+            if not (own == number).all():
+                return None
         if number not in self._groups:
-            self._groups[number] = self._group(np.flatnonzero(signatures == number))
+            self._groups[number] = self._group(number)
         group = self._groups[number]
-        if group is None:
+        if group is None or (len(group.broken) and np.isin(columns, group.broken).any()):
             return None
-        within = places[columns]
-        return Window(group.weighted[within], group.periods) if group.complete[within].all() else None
+        weighted, periods, newest = group.window
+        return Window(weighted[signatures.place[columns]], periods, newest)
 
     @cached_property
-    def _signatures(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """The group of each column, and the place of the column among those of its group."""
-        packed = np.packbits(np.isfinite(self._bars.closes[-NEAR:]), axis=0)
-        # One opaque value for each column, which sorts and compares as a whole.
-        keys = np.ascontiguousarray(packed.T).view(f"V{len(packed)}").ravel()
-        _, groups, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-        places = np.empty(len(groups), dtype=np.intp)
-        first = np.cumsum(sizes) - sizes
-        places[np.argsort(groups, kind="stable")] = np.arange(len(groups)) - np.repeat(first, sizes)
-        return groups, places
+    def _signatures(self) -> _Signatures:
+        near = np.isfinite(self._bars.closes[self._oldest_near :].T)
+        packed = np.packbits(near, axis=1)
+        if (packed == packed[0]).all():
+            columns = np.arange(len(near))
+            return _Signatures(np.zeros_like(columns), columns, near[:1])
+        size, text = packed.shape[1], packed.tobytes()
+        numbers: dict[bytes, int] = {}
+        counts: list[int] = []
+        group, place = np.empty((2, len(near)), dtype=np.intp)
+        members: list[int] = []
+        for column in range(len(near)):
+            number = numbers.setdefault(text[column * size : (column + 1) * size], len(counts))
+            if number == len(counts):
+                counts.append(0)
+                members.append(column)
+            group[column], place[column] = number, counts[number]
+            counts[number] += 1
+        return _Signatures(group, place, near[members])
 
-    def _group(self, columns: npt.NDArray[np.intp]) -> _Group | None:
-        bars = self._bars
-        oldest = max(len(bars.dates) - NEAR, 0)
-        rows = np.flatnonzero(np.isfinite(bars.closes[oldest:, columns[0]])) + oldest
+    def _group(self, number: int) -> _Group | None:
+        bars, signatures = self._bars, self._signatures
+        rows = np.flatnonzero(signatures.rows[number]) + self._oldest_near
         steps = Steps.between(rows, bars.days).newest()
         if len(steps.end) < WINDOW:
             return None
+        columns = np.flatnonzero(signatures.group == number)
         returns = steps.returns(bars.closes, columns)
-        complete: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(returns), axis=0)
-        return _Group(weigh(returns), complete, steps.periods(bars.days))
+        broken = columns[~np.isfinite(returns).all(axis=1)]
+        return _Group(Window(weigh(returns), steps.periods(bars.days), int(rows[-1])), broken)
 
     def _searched(self, columns: npt.NDArray[np.intp]) -> Window:
         """Of any names, from the newest rows, or from all where these do not hold a full window."""
         bars = self._bars
-        window = Window(np.empty((len(columns), 0)), periods_in_year(0, 0))
-        if columns.min() < 0:
-            return window
-        for rows in _common_rows(bars.closes, columns):
-            steps = Steps.between(rows, bars.days)
-            window, full = self._weighted(steps, columns)
-            if full:
+        newest, steps = self._newest(columns), Steps.between(np.empty(0, dtype=np.intp), bars.days)
+        returns = np.empty((len(columns), 0))
+        for rows in self._common_rows(columns):
+            steps, returns = _finite(Steps.between(rows, bars.days), bars.closes, columns)
+            if len(steps.end) == WINDOW:
                 break
-        return window
+        return Window(weigh(returns), steps.periods(bars.days), newest)
 
-    def _weighted(self, steps: Steps, columns: npt.NDArray[np.intp]) -> tuple[Window, bool]:
-        """The newest window of some steps, and whether it is full."""
-        newest = steps.newest()
-        returns = newest.returns(self._bars.closes, columns)
-        finite = np.isfinite(returns).all(axis=1)
-        if not finite.all():
-            # Rare enough to look at all of them once more.
-            finite = np.isfinite(steps.returns(self._bars.closes, columns)).all(axis=1)
-            newest = Steps(steps.start[finite], steps.end[finite]).newest()
-            returns = newest.returns(self._bars.closes, columns)
-        return Window(weigh(returns), newest.periods(self._bars.days)), len(newest.end) == WINDOW
-
-
-def _common_rows(
-    closes: npt.NDArray[np.float64], columns: npt.NDArray[np.intp]
-) -> Iterator[npt.NDArray[np.intp]]:
-    """The rows that all columns have: of the newest first, then of ever more of the past."""
-    total = len(closes)
-    for depth in (NEAR, 4 * NEAR, total):
-        oldest = max(total - depth, 0)
-        common = np.ones(total - oldest, dtype=np.bool_)
-        # A column lies in one piece: this reads each once and copies none.
-        for column in columns.tolist():
-            common &= np.isfinite(closes[oldest:, column])
+    def _common_rows(self, columns: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+        """The rows that all columns have: of the newest first, then of ever more of the past."""
+        signatures, oldest = self._signatures, self._oldest_near
+        common = signatures.rows[np.unique(signatures.group[columns])].all(axis=0)
         yield np.flatnonzero(common) + oldest
-        if not oldest:
-            return
+        total = len(self._bars.dates)
+        for depth in (4 * NEAR, total):
+            if not oldest:
+                return
+            oldest = max(total - depth, 0)
+            common = np.ones(total - oldest, dtype=np.bool_)
+            # This reads each column once and copies none.
+            for column in columns.tolist():
+                common &= np.isfinite(self._bars.closes[oldest:, column])
+            yield np.flatnonzero(common) + oldest
+
+
+def _finite(
+    steps: Steps, closes: npt.NDArray[np.float64], columns: npt.NDArray[np.intp]
+) -> tuple[Steps, npt.NDArray[np.float64]]:
+    """The newest 252 steps at which every return is a double, and the returns."""
+    newest = steps.newest()
+    returns = newest.returns(closes, columns)
+    if not np.isfinite(returns).all():
+        # Rare enough to look at all of them once more.
+        finite = np.isfinite(steps.returns(closes, columns)).all(axis=0)
+        newest = Steps(steps.start[finite], steps.end[finite]).newest()
+        returns = newest.returns(closes, columns)
+    return newest, returns

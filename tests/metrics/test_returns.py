@@ -71,7 +71,9 @@ def test_names_of_one_calendar_share_their_rows_in_a_file_of_three() -> None:
         np.testing.assert_array_equal(shared.weighted, searched.weighted)
     assert calendars._shared(np.array([0, 1])) is None
     assert len(calendars._groups) == 3
-    assert sum(len(group.weighted) for group in calendars._groups.values() if group is not None) == len(names)
+    assert sum(
+        len(group.window.weighted) for group in calendars._groups.values() if group is not None
+    ) == len(names)
 
 
 def test_inputs_cannot_be_changed() -> None:
