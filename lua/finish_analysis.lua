@@ -11,9 +11,9 @@ local key, run_id, worker = KEYS[1], tonumber(ARGV[1]), ARGV[2]
 
 local reply, status = read(key, '$.run_counter', '$.current_analysis.run_id', '$.attached')
 if status then return {status} end
-if not number(reply, '$.run_counter') then return {'wrong_type'} end
+if not whole(reply, '$.run_counter') then return {'wrong_type'} end
 
-local current = number(reply, '$.current_analysis.run_id')
+local current = whole(reply, '$.current_analysis.run_id')
 if not current then return {'not_running'} end
 if tonumber(current) ~= run_id then return {'superseded', current} end
 

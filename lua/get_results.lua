@@ -53,7 +53,7 @@ end
 local reply, status = read(key, '$.version', '$.run_counter')
 if status then return {status} end
 local length = (redis.call('JSON.ARRLEN', key, '$.analysis_results') or {})[1]
-if not (number(reply, '$.version') and length) then return {'wrong_type'} end
+if not (whole(reply, '$.version') and length) then return {'wrong_type'} end
 
 -- Stretches of places, newest first; `oldest` is the last place taken.
 local stretches, taken, bytes, oldest, looked, full = {}, 0, 0, length, length, false

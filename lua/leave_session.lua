@@ -9,7 +9,7 @@ local key, worker = KEYS[1], ARGV[1]
 
 local reply, status = read(key, '$.version', '$.attached')
 if status then return {status} end
-if not number(reply, '$.version') then return {'wrong_type'} end
+if not whole(reply, '$.version') then return {'wrong_type'} end
 local attached = field(reply, '$.attached')
 if attached and string.find(attached, quoted(worker), 1, true) then
   redis.call('JSON.SET', key, '$.attached', names(with_others({}, reply, worker)))

@@ -21,7 +21,7 @@ if status == 'missing' and document ~= '' then
 end
 if status then return {status} end
 
-local holdings, version = field(reply, '$.holdings'), number(reply, '$.version')
+local holdings, version = field(reply, '$.holdings'), whole(reply, '$.version')
 local total, valuation = number(reply, '$.total_value'), field(reply, '$.valued')
 local current, attached = field(reply, '$.current_analysis'), field(reply, '$.attached')
 if not (holdings and version and total and valuation and current) then return {'wrong_type'} end

@@ -98,6 +98,14 @@ end
 
 local function integer(value) return string.format('%d', value) end
 
+-- Text of the whole number that `path` matched, not negative and exact as a double; nil where there is none: a
+-- version of 1.5 or 1e300 can be counted on by nobody.
+local function whole(reply, path)
+  local value = tonumber(field(reply, path) or '')
+  if value and value >= 0 and value < 2 ^ 53 and value % 1 == 0 then return integer(value) end
+  return nil
+end
+
 local function quoted(text) return '"' .. text .. '"' end
 
 -- A list of strings as JSON text.

@@ -74,14 +74,14 @@ local reply, status = read(
   key, '$.version', '$.current_analysis.run_id', '$.current_analysis.recorded',
   '$.results_bytes', '$.attached')
 if status then return {status} end
-local held, current = number(reply, '$.version'), number(reply, '$.current_analysis.run_id')
-local recorded = number(reply, '$.current_analysis.recorded')
+local held, current = whole(reply, '$.version'), whole(reply, '$.current_analysis.run_id')
+local recorded = whole(reply, '$.current_analysis.recorded')
 if not held or (current and not recorded) then return {'wrong_type'} end
 
 local refused = refusal(held, current, recorded)
 if refused then return refused[1] == 'repeated' and with_others(refused, reply, worker) or refused end
 
-local bytes = number(reply, '$.results_bytes') or measured()
+local bytes = whole(reply, '$.results_bytes') or measured()
 if count > 0 then
   local sizes = {}
   for index = FIRST, #ARGV do

@@ -34,7 +34,7 @@ local function revalue(key)
   local reply, status = read(key, '$.holdings', '$.total_value', '$.valued.tick_id')
   if status then return {status} end
   local holdings, old = field(reply, '$.holdings'), number(reply, '$.total_value')
-  local newest = number(reply, '$.valued.tick_id')
+  local newest = whole(reply, '$.valued.tick_id')
   if not (holdings and old and newest) then return {'wrong_type'} end
   if tonumber(newest) >= tick_id then return {'stale', newest} end
 

@@ -13,7 +13,7 @@ local tick_id, as_of, now, ttl, worker = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARG
 
 local reply, status = read(key, '$.version', '$.current_analysis', '$.attached')
 if status then return {status} end
-local held, current = number(reply, '$.version'), field(reply, '$.current_analysis')
+local held, current = whole(reply, '$.version'), field(reply, '$.current_analysis')
 if not (held and current) then return {'wrong_type'} end
 if expected ~= '' and tonumber(expected) ~= tonumber(held) then return {'version', held} end
 

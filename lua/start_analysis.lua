@@ -13,8 +13,8 @@ local ttl, worker = ARGV[4], ARGV[5]
 local reply, status = read(key, '$.run_counter', '$.holdings', '$.version', '$.total_value', '$.attached')
 if status then return {status} end
 
-local counter, holdings = number(reply, '$.run_counter'), field(reply, '$.holdings')
-local version, total = number(reply, '$.version'), number(reply, '$.total_value')
+local counter, holdings = whole(reply, '$.run_counter'), field(reply, '$.holdings')
+local version, total = whole(reply, '$.version'), number(reply, '$.total_value')
 if not (counter and holdings and version and total) then return {'wrong_type'} end
 
 local run_id = integer(counter + 1)

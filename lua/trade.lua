@@ -1,12 +1,13 @@
 -- trade: adds signed shares to one line and values the result at the caller's prices.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    ticker, shares (signed, at most nine decimals), max_holdings, prices (JSON text {"AAPL":190.5}), tick_id, as_of,
---         now (RFC 3339), ttl_seconds, worker (that asks)
+--         now (RFC 3339), ttl_seconds, worker (that asks), expected version ("" for any)
 -- reply   {"ok", holdings, version, total_value, current_analysis, other attached worker ...}, the first four
 --         as JSON text
+--         {"version", version}: another version is held;
 --         {"missing_prices", ticker, ...}: held after the trade, but not among the prices; {"too_many_holdings"},
 --         {"overflow"}, {"missing"}, {"wrong_type"}: nothing changed
--- fence   none: trades add up in whatever order they come. A running analysis stays current, and its own
+-- fence   the expected version, where one is given; else trades add up in whatever order they come. A running analysis stays current, and its own
 --         fence refuses what it still writes
 -- include prelude.lua
 
@@ -35,9 +36,10 @@ end
 
 local reply, status = read(key, '$.holdings', '$.version', '$.current_analysis', '$.attached')
 if status then return {status} end
-local before, held = field(reply, '$.holdings'), number(reply, '$.version')
+local before, held = field(reply, '$.holdings'), whole(reply, '$.version')
 local current = field(reply, '$.current_analysis')
 if not (before and held and current) then return {'wrong_type'} end
+if ARGV[10] ~= '' and tonumber(ARGV[10]) ~= tonumber(held) then return {'version', held} end
 
 local holdings, count, added = traded(before)
 if added and count > max_holdings then return {'too_many_holdings'} end

@@ -8,6 +8,7 @@ from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.messages import Error
 from portfolio_trio.store import (
     MissingPrices,
+    OutcomeUnknown,
     PortfolioChanged,
     ResultsOutOfStep,
     RunNotCurrent,
@@ -24,6 +25,7 @@ from portfolio_trio.unpriced import UnpricedError
 
 _STORE_CODES: tuple[tuple[type[StoreError], ErrorCode], ...] = (
     (MissingPrices, ErrorCode.BAD_PRICE),
+    (OutcomeUnknown, ErrorCode.OUTCOME_UNKNOWN),
     (PortfolioChanged, ErrorCode.PORTFOLIO_CHANGED),
     (RunNotCurrent, ErrorCode.SUPERSEDED),
     (RunSuperseded, ErrorCode.SUPERSEDED),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
@@ -11,6 +12,7 @@ from portfolio_trio.failures import explain
 from portfolio_trio.http import Response
 from portfolio_trio.market import MarketFullError
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
+from portfolio_trio.protocol.repeats import repeated_name
 from portfolio_trio.store import MissingPrices, StoreError, TooManyHoldings
 from portfolio_trio.unpriced import refusal
 
@@ -32,6 +34,20 @@ class NewSession(BaseModel):
     token: SecretStr | None = None
 
 
+def _read(body: bytes) -> NewSession:
+    """Read the body.
+
+    Raises:
+        ValidationError: It is not what is asked for.
+        Refused: A name in it stands twice.
+    """
+    ask = NewSession.model_validate_json(body)
+    twice = repeated_name(body, len(ask.model_fields_set) + len(ask.holdings or ()))
+    if twice is not None:
+        raise Refused(400, "invalid_message", f"{json.dumps(twice[:80])} stands twice")
+    return ask
+
+
 class SessionRoute:
     """Answers ``POST /session``."""
 
@@ -45,7 +61,7 @@ class SessionRoute:
         headers = self._gate.origins.cors_headers(origin, host)
         try:
             self._gate.origins.check(origin, host)
-            ask = NewSession.model_validate_json(request.body or b"{}")
+            ask = _read(request.body or b"{}")
             self._check(ask, request.peer)
             return await self._open(ask, headers)
         except Refused as refused:

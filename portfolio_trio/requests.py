@@ -223,6 +223,7 @@ class Requests:
             request.shares,
             tick=services.book.current,
             at=rfc3339(services.now()),
+            expected_version=request.version,
             price_lookup=lookup,
             last_known=services.book.last_known,
         )

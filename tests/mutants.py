@@ -42,6 +42,48 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the version of a trade",
+        "lua/trade.lua",
+        "if ARGV[10] ~= '' and",
+        "if false and",
+        STORE,
+    ),
+    Mutant(
+        "the answer of its own to a change whose reply was lost",
+        "portfolio_trio/store/_store.py",
+        "            if failure.sent:\n                raise OutcomeUnknown",
+        "            if False:\n                raise OutcomeUnknown",
+        ("tests/test_session.py",),
+    ),
+    Mutant(
+        "the look at the portfolio before a trade is sent again",
+        "portfolio_trio/client/_trading.py",
+        "        elif now.version != self._version:\n            return self._decide(now)\n",
+        "",
+        ("tests/client/test_trading.py",),
+    ),
+    Mutant(
+        "the refusal of names that stand twice",
+        "portfolio_trio/protocol/messages.py",
+        "    if twice is not None:\n",
+        "    if False:\n",
+        ("tests/test_messages.py",),
+    ),
+    Mutant(
+        "the refusal of unknown fields",
+        "portfolio_trio/protocol/messages.py",
+        ', extra="forbid"',
+        "",
+        ("tests/test_messages.py",),
+    ),
+    Mutant(
+        "numbers in a document that can be counted on",
+        "lua/prelude.lua",
+        "value >= 0 and value < 2 ^ 53 and value % 1 == 0",
+        "true",
+        STORE,
+    ),
+    Mutant(
         "the bound in bytes of what a document keeps",
         "lua/record_results.lua",
         "first >= excess and bytes <= max_bytes or",

@@ -27,7 +27,7 @@ def knock(house: House) -> Client:
 
 
 async def post(house: House, body: object = None, **headers: bytes) -> Answer:
-    content = b"" if body is None else json.dumps(body).encode()
+    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     size = str(len(content)).encode()
     return await knock(house).ask(
         plain_head(b"/session", method=b"POST", content_length=size, **headers) + content
@@ -72,7 +72,11 @@ async def test_a_new_session_has_what_was_asked_for() -> None:
 
 @VIRTUAL_TIME
 @pytest.mark.parametrize(
-    "body", [{"holdings": {"1": 2}}, {"holdings": 1}, {"nope": 1}, [], {"session_id": "/"}]
+    "body",
+    [
+        *({"holdings": {"1": 2}}, {"holdings": 1}, {"nope": 1}, [], {"session_id": "/"}),
+        *(b'{"holdings":{"AAPL":1,"AAPL":2}}', b'{"session_id":"a","session_id":"b"}'),
+    ],
 )
 async def test_a_wrong_body_is_explained(body: object) -> None:
     async with open_house() as house:

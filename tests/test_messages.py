@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +20,11 @@ from portfolio_trio.protocol.messages import (
     MetricFailure,
     RequestError,
     SetHoldings,
+    Trade,
     parse_request,
 )
 
+CASES = Path(__file__).parent / "cases"
 TICKERS = st.from_regex(r"\A[A-Z][A-Z0-9.\-]{0,14}\Z")
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -172,3 +175,55 @@ def test_a_result_is_serialised_once_and_never_as_another() -> None:
     assert json.loads(other.to_json())["value"] == 2.5
     assert json.loads(other.to_record())["value"] == 2.5
     assert json.loads(result.to_json())["value"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("frame", "name"),
+    [
+        ({"action": "analyze", "ticker": "AAPL", "reciept": True}, "reciept"),
+        ({"action": "analyze", "ticker": "AAPL", "version": 1}, "version"),
+        ({"action": "get_portfolio", "version": 3}, "version"),
+        # A misspelt field is missing, too: its name says more.
+        ({"action": "trade", "ticker": "AAPL", "share": 1}, "share"),
+        ({"action": "cancel", "x" * 500: 1}, "x" * 80),
+    ],
+)
+def test_an_unknown_field_is_refused_by_name(frame: dict[str, Any], name: str) -> None:
+    assert refusal(json.dumps(frame)) == ("invalid_message", f'Invalid message: unknown field "{name}"')
+    with pytest.raises(RequestError) as caught:
+        parse_request(json.dumps({"id": 7, **frame}))
+    assert caught.value.answer.id == 7
+
+
+@pytest.mark.parametrize(
+    ("frame", "name"),
+    [
+        ((CASES / "duplicate_key_in_holdings.json").read_text(encoding="utf-8"), "AAPL"),
+        ('{"action":"set_holdings","holdings":{"A\\u0041PL":1,"MSFT":2,"AAPL":3}}', "AAPL"),
+        ('{"action":"set_holdings","holdings":{"A":1},"holdings":{"B":1}}', "holdings"),
+        ('{"action":"trade","ticker":"AAPL","ticker":"MSFT","shares":1}', "ticker"),
+        ('{"action":"cancel","action":"get_portfolio"}', "action"),
+        ('{"action":"analyze","ticker":"AAPL","id":"a:b","id":"a:b"}', "id"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused_by_name(frame: str, name: str) -> None:
+    assert refusal(frame) == ("invalid_message", f'Invalid message: "{name}" stands twice')
+
+
+@given(st.dictionaries(TICKERS, st.integers(-9, 9), max_size=5), st.text(max_size=20), st.integers(0, 5))
+def test_only_what_stands_twice_is_refused(holdings: dict[str, int], name: str, at: int) -> None:
+    lines = [f"{json.dumps(ticker)}: {shares!r}" for ticker, shares in holdings.items()]
+    head = f'"action": "set_holdings", "id": {json.dumps(name)}'
+    parse_request(f'{{{head}, "holdings": {{{",".join(lines)}}}}}')
+    if lines:
+        lines.insert(at % (len(lines) + 1), lines[at % len(lines)])
+        assert "stands twice" in refusal(f'{{{head}, "holdings": {{{",".join(lines)}}}}}')[1]
+
+
+def test_a_trade_may_state_its_version() -> None:
+    request = parse_request('{"action":"trade","ticker":"AAPL","shares":1,"version":3}')
+    assert isinstance(request, Trade)
+    assert request.version == 3
+    for version in ("1.5", "-1", "true", "1e300", '"1"', str(2**53)):
+        frame = f'{{"action":"trade","ticker":"AAPL","shares":1,"version":{version}}}'
+        assert refusal(frame)[0] == "invalid_message"

@@ -440,6 +440,64 @@ async def test_a_cancel_is_answered_once_though_the_store_drops_in_between(
             assert await client.silence(10) == []
 
 
+async def test_a_change_whose_reply_was_lost_is_not_called_retryable(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        run = house.store._run
+
+        async def lossy(*args: object, **options: object) -> None:
+            await run(*args, **options)
+            raise StoreUnavailable("the connection was lost", sent=True)
+
+        with monkeypatch.context() as without:
+            without.setattr(house.store, "_run", lossy)
+            for change in (
+                {"action": "trade", "ticker": "AAPL", "shares": 1},
+                {"action": "set_holdings", "holdings": {"AAPL": 1}},
+            ):
+                answer = await client.ask(**change)
+                assert (answer["code"], answer["retryable"]) == ("outcome_unknown", False)
+                assert "read the portfolio" in answer["detail"]
+            # What may be asked again without harm is.
+            answer = await client.ask("get_portfolio")
+            assert (answer["code"], answer["retryable"]) == ("unavailable", True)
+        assert (await client.ask("get_portfolio"))["version"] == 3
+
+
+async def test_a_trade_that_states_its_version_is_made_once(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        trade = {"ticker": "AAPL", "shares": 1, "version": 1}
+        assert (await client.ask("trade", **trade))["holdings"]["AAPL"] == 101
+        assert (await client.ask("trade", **trade))["code"] == "version_conflict"
+        assert (await house.document())["holdings"]["AAPL"] == 101
+
+
+@pytest.mark.parametrize("version", ["1.5", "1e300", "-1", '"x"'])
+async def test_a_document_that_nobody_wrote_like_this_is_named_and_the_socket_stays(
+    autojump_clock: MockClock, version: str
+) -> None:
+    async with open_house() as house:
+        client, viewer = await house.connect(), await house.connect(events=True)
+        await viewer.receive()
+        redis = house.store._client
+        await redis.execute_command("JSON.SET", "portfolio:{s}", "$.version", version)
+        for request in (
+            {"action": "get_portfolio"},
+            {"action": "analyze", "ticker": "AAPL"},
+            {"action": "trade", "ticker": "AAPL", "shares": 1},
+            {"action": "set_holdings", "holdings": {}, "version": 1},
+            {"action": "get_results"},
+        ):
+            assert (await client.ask(**request))["code"] == "session_broken"
+        other = await house.connect(events=True)
+        assert (await other.receive())["code"] == "session_broken"
+        await redis.execute_command("JSON.SET", "portfolio:{s}", "$.version", "1")
+        assert (await client.ask("get_portfolio"))["version"] == 1
+
+
 async def test_every_tick_revalues_every_session(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         clients = [await house.connect(f"s{n}") for n in range(3)]

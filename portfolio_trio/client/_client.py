@@ -17,6 +17,7 @@ from portfolio_trio.client._desk import Desk
 from portfolio_trio.client._errors import Disconnected, RequestFailed, RequestTimedOut, RunCancelled
 from portfolio_trio.client._link import Limits, Link, Route
 from portfolio_trio.client._socket import Address
+from portfolio_trio.client._trading import Trading
 from portfolio_trio.protocol.events import ProtocolError, ReceivedResult
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
@@ -210,9 +211,25 @@ class PortfolioClient:
         """Replace the holdings; with ``version`` only if it is still that (else ``version_conflict``)."""
         return await self._ask(Portfolio, "set_holdings", holdings=dict(holdings), version=version)
 
-    async def trade(self, ticker: str, shares: float) -> Portfolio:
-        """Add shares to one holding; negative ones sell."""
-        return await self._ask(Portfolio, "trade", ticker=ticker, shares=shares)
+    async def trade(self, ticker: str, shares: float, *, version: int | None = None) -> Portfolio:
+        """Add shares to one holding; negative ones sell. It is made at most once.
+
+        The trade is sent for the version of `state`, or for ``version``, so that repeating it is safe. Where
+        its answer is lost, the portfolio is read, and the trade is sent again only if it has not been made.
+        Where somebody else has changed the portfolio meanwhile it is sent for the newer version, unless
+        ``version`` was given (then ``version_conflict``).
+
+        Raises:
+            RequestFailed: With ``outcome_unknown`` where the answer was lost and the portfolio has changed in
+                another way since, so that nobody can tell whether the trade was made.
+        """
+
+        async def send(at_version: int) -> Portfolio:
+            return await self._ask(Portfolio, "trade", ticker=ticker, shares=shares, version=at_version)
+
+        return await Trading(
+            ticker, shares, known=self.state, version=version, send=send, read=self.get_portfolio
+        ).make()
 
     async def get_results(self, ticker: str | None = None, *, limit: int = 100) -> tuple[ReceivedResult, ...]:
         """Recorded results, newest last, of one ticker or of all."""

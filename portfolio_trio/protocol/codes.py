@@ -27,6 +27,7 @@ class ErrorCode(StrEnum):
     RATE_LIMITED = "rate_limited"
     DRAINING = "draining"
     UNAVAILABLE = "unavailable"
+    OUTCOME_UNKNOWN = "outcome_unknown"
     STORE_FULL = "store_full"
     MARKET_FULL = "market_full"
     VALUE_OVERFLOW = "value_overflow"
@@ -70,6 +71,10 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
     ErrorCode.RATE_LIMITED: ErrorMeaning(retryable=True, meaning="Too many requests on this socket."),
     ErrorCode.DRAINING: ErrorMeaning(retryable=True, meaning="The server is going away; connect again."),
     ErrorCode.UNAVAILABLE: ErrorMeaning(retryable=True, meaning="The store cannot be reached at the moment."),
+    ErrorCode.OUTCOME_UNKNOWN: ErrorMeaning(
+        retryable=False,
+        meaning="The reply to a change was lost, and it may have been made: read the portfolio first.",
+    ),
     ErrorCode.STORE_FULL: ErrorMeaning(retryable=True, meaning="The store's memory is full."),
     ErrorCode.MARKET_FULL: ErrorMeaning(
         retryable=True, meaning="The session has brought as many new names into the market as it may for now."

@@ -67,7 +67,7 @@ REQUESTS: Final[tuple[Request, ...]] = (
     Cancel(action="cancel", id=8),
     GetPortfolio(action="get_portfolio", id=9),
     SetHoldings(action="set_holdings", holdings={"AAPL": 100, "GOOGL": 50, "MSFT": 75}, version=3, id=10),
-    Trade(action="trade", ticker="AAPL", shares=-5, id=11),
+    Trade(action="trade", ticker="AAPL", shares=-5, version=3, id=11),
     GetResults(action="get_results", ticker="AAPL", limit=10, id=12),
     # As it is shown anywhere: nobody's token is written down.
     Authenticate(action="authenticate", token=SecretStr("**********"), id=1),

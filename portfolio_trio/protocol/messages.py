@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from portfolio_trio.protocol.codes import ERRORS, ErrorCode
 from portfolio_trio.protocol.fields import TOO_MANY_HOLDINGS, Holdings, RequestId, Shares, Ticker
+from portfolio_trio.protocol.repeats import repeated_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +24,11 @@ SUBPROTOCOL = "portfolio.v1"
 # --- what a client sends -------------------------------------------------------------------------------
 
 
+Version = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
+
+
 class _Request(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, extra="forbid")
 
     id: RequestId | None = None
 
@@ -59,7 +63,7 @@ class SetHoldings(_Request):
 
     action: Literal["set_holdings"]
     holdings: Holdings
-    version: Annotated[int, Field(ge=0, strict=True)] | None = Field(
+    version: Version | None = Field(
         None, description="if given: refuse the change unless the portfolio still has this version"
     )
 
@@ -70,6 +74,11 @@ class Trade(_Request):
     action: Literal["trade"]
     ticker: Ticker
     shares: Shares
+    version: Version | None = Field(
+        None,
+        description="if given: refuse the trade unless the portfolio still has this version, so that a trade "
+        "sent twice is made once",
+    )
 
 
 class Authenticate(_Request):
@@ -108,9 +117,16 @@ def parse_request(frame: str | bytes) -> Request:
     if isinstance(frame, bytes):
         raise RequestError(_invalid("binary frames are not understood; send JSON as text"))
     try:
-        return _REQUEST.validate_json(frame)
+        request = _REQUEST.validate_json(frame)
     except ValidationError as error:
         raise RequestError(_explain(frame, error)) from None
+    names = len(request.model_fields_set)
+    if isinstance(request, SetHoldings):
+        names += len(request.holdings)
+    twice = repeated_name(frame, names)
+    if twice is not None:
+        raise RequestError(_invalid(f"{json.dumps(twice[:80])} stands twice", request.id))
+    return request
 
 
 def _invalid(reason: str, request_id: str | int | None = None) -> Error:
@@ -119,7 +135,9 @@ def _invalid(reason: str, request_id: str | int | None = None) -> Error:
 
 def _explain(frame: str, error: ValidationError) -> Error:
     """Turn the first thing that is wrong with a frame into the answer to it."""
-    first = error.errors(include_url=False, include_input=False)[0]
+    found = error.errors(include_url=False, include_input=False)
+    # A misspelt field is also one that is missing; its name says more.
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     if first["type"] == "json_invalid":
         return _invalid(f"not JSON: {first['ctx']['error']}")
     request_id = read_id(frame)
@@ -131,6 +149,8 @@ def _explain(frame: str, error: ValidationError) -> Error:
         return _invalid('field "action" is missing', request_id)
     if first["type"] == TOO_MANY_HOLDINGS:
         return Error.of(ErrorCode.TOO_MANY_HOLDINGS, f"Too many holdings: {first['msg']}", id=request_id)
+    if first["type"] == "extra_forbidden":
+        return _invalid(f"unknown field {json.dumps(str(first['loc'][-1])[:80])}", request_id)
     place = ".".join(str(part) for part in first["loc"][1:])
     return _invalid(f"{place[:80]}: {first['msg']}" if place else first["msg"], request_id)
 

@@ -21,7 +21,13 @@ from portfolio_trio.store._texts import (
     new_document,
     total_value,
 )
-from portfolio_trio.store.errors import MissingPrices, SessionMissing, TooManyHoldings
+from portfolio_trio.store.errors import (
+    MissingPrices,
+    OutcomeUnknown,
+    SessionMissing,
+    StoreUnavailable,
+    TooManyHoldings,
+)
 from portfolio_trio.store.models import Portfolio, RunEnd, Valued
 from portfolio_trio.store.scripts import script
 
@@ -230,6 +236,7 @@ class PortfolioStore:
         """Replace the holdings and value them at ``tick``.
 
         Raises:
+            OutcomeUnknown: The reply was lost, and the change may have been made.
             VersionConflict: The holdings are not at ``expected_version``.
             MissingPrices: A name of ``holdings`` has no price.
             TooManyHoldings: More lines than allowed.
@@ -242,7 +249,7 @@ class PortfolioStore:
         expected = "" if expected_version is None else expected_version
         times = (tick.tick_id, prices.as_of, checked_time(at))
         args = (expected, text, total, *times, self._ttl, self.worker)
-        reply = await self._run("set_holdings", session_id, *args)
+        reply = await self._edit("set_holdings", session_id, *args)
         if reply[0] != b"ok":
             raise _replies.refusal(session_id, reply)
         _, version, current, *others = reply
@@ -264,6 +271,7 @@ class PortfolioStore:
         *,
         tick: Tick,
         at: str,
+        expected_version: int | None = None,
         price_lookup: PriceLookup | None = None,
         last_known: PriceLookup | None = None,
     ) -> Portfolio:
@@ -272,6 +280,8 @@ class PortfolioStore:
         The other lines may have no price at the tick: ``last_known`` says what they are valued at instead.
 
         Raises:
+            OutcomeUnknown: The reply was lost, and the trade may have been made.
+            VersionConflict: The holdings are not at ``expected_version``.
             MissingPrices: The traded name has no price and its line would stay, or another name that is held
                 has none, not even a last known one.
             TooManyHoldings: One line more than allowed.
@@ -282,14 +292,15 @@ class PortfolioStore:
         checked_time(at)
         offer = prices.offer(1)
         trade = (checked_ticker(ticker), canonical_text(checked_shares(shares)), self._max_holdings)
-        rest = (tick.tick_id, prices.as_of, at, self._ttl, self.worker)
-        reply = await self._run("trade", session_id, *trade, prices_text(offer), *rest)
+        expected = "" if expected_version is None else expected_version
+        rest = (tick.tick_id, prices.as_of, at, self._ttl, self.worker, expected)
+        reply = await self._edit("trade", session_id, *trade, prices_text(offer), *rest)
         if reply[0] == b"missing_prices":
             missing = [name.decode() for name in reply[1:]]
             found = prices.value(missing, traded=ticker)
             if len(found) < len(missing):
                 raise MissingPrices([name for name in missing if name not in found])
-            reply = await self._run("trade", session_id, *trade, prices_text({**offer, **found}), *rest)
+            reply = await self._edit("trade", session_id, *trade, prices_text({**offer, **found}), *rest)
         if reply[0] == b"too_many_holdings":
             raise TooManyHoldings(self._max_holdings)
         if reply[0] != b"ok":
@@ -414,6 +425,15 @@ class PortfolioStore:
             current=current,
             others=others,
         )
+
+    async def _edit(self, name: str, session_id: str, *args: str | bytes | float) -> list[bytes]:
+        """Run a script that must not run twice."""
+        try:
+            return await self._run(name, session_id, *args)
+        except StoreUnavailable as failure:
+            if failure.sent:
+                raise OutcomeUnknown(session_id) from failure
+            raise
 
     async def _run(
         self, name: str, session_id: str, *args: str | bytes | float, idempotent: bool = False

@@ -36,6 +36,20 @@ class StoreUnavailable(StoreError):
         self.sent = sent
 
 
+class OutcomeUnknown(StoreUnavailable):
+    """The reply to a change of the holdings was lost: it may have been made, and would be made twice."""
+
+    retryable = False
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            "the reply was lost, so the change may have been made: read the portfolio before you repeat it; "
+            "a request that states the version it is meant for is never carried out twice",
+            sent=True,
+        )
+        self.session_id = session_id
+
+
 class StoreFull(StoreError):
     """Redis has reached its ``maxmemory`` and refuses writes: raise it, or let sessions expire sooner."""
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeAlias
+
+from pydantic import Field
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
+
+Whole: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
+"""A number that can be counted on, as the store writes it."""
 
 PriceLookup: TypeAlias = Callable[[Iterable[str]], Mapping[str, float]]
 """Prices of names that the tick's own prices lack; a name it cannot price is left out."""
@@ -38,7 +43,7 @@ class Valued:
         as_of: When its prices were quoted, RFC 3339 in UTC with Z.
     """
 
-    tick_id: int
+    tick_id: Whole
     as_of: str
 
 
@@ -58,10 +63,10 @@ class CurrentAnalysis:
 
     ticker: str
     started_at: str
-    run_id: int
-    version: int
-    tick_id: int
-    recorded: int
+    run_id: Whole
+    version: Whole
+    tick_id: Whole
+    recorded: Whole
     worker: str = ""
 
 
@@ -82,7 +87,7 @@ class Portfolio:
 
     session_id: str
     holdings: Mapping[str, float]
-    version: int
+    version: Whole
     total_value: float
     valued: Valued
     current_analysis: CurrentAnalysis | None

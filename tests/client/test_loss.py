@@ -87,7 +87,7 @@ async def test_a_request_under_way_at_the_loss_says_that_it_may_have_been_carrie
 
     async with scripted(lose, answer) as (portfolio, server):
         with pytest.raises(Disconnected) as lost:
-            await portfolio.trade("AAPL", 1)
+            await portfolio.set_holdings({"AAPL": 1})
         assert (lost.value.retryable, lost.value.sent) == (True, True)
         assert trio.current_time() == 0
         # The next one waits for the new connection.

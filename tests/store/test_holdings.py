@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from portfolio_trio.canonical import canonical
@@ -10,8 +12,12 @@ from portfolio_trio.store import (
     Valued,
     ValueOverflow,
     VersionConflict,
+    WrongType,
 )
 from tests.store.engines import AT, HOLDINGS, LATER, PRICES, TICK, Engine, FakeTick, Opened
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 pytestmark = pytest.mark.anyio
 
@@ -200,3 +206,42 @@ async def test_shares_that_round_to_nothing_are_refused(engine: Engine) -> None:
         with pytest.raises(ValueError, match="round to nothing"):
             await it.store.trade("s", "AAPL", -4e-10, tick=TICK, at=AT)
         assert await unchanged(it, before)
+
+
+async def test_a_trade_meant_for_a_version_is_made_once(engine: Engine) -> None:
+    async with engine.opened() as it:
+        await it.create()
+        made = await it.store.trade("s", "AAPL", 5, tick=TICK, at=AT, expected_version=1)
+        assert (made.version, made.holdings["AAPL"]) == (2, HOLDINGS["AAPL"] + 5)
+        before = await it.store.get_document("s")
+        with pytest.raises(VersionConflict) as caught:
+            await it.store.trade("s", "AAPL", 5, tick=TICK, at=LATER, expected_version=1)
+        assert caught.value.version == 2
+        assert await it.store.get_document("s") == before
+
+
+@pytest.mark.parametrize("value", ["1.5", "-1", "1e300", '"1"', "null", "[]", "true"])
+@pytest.mark.parametrize("path", ["$.version", "$.run_counter", "$.valued.tick_id"])
+async def test_a_document_with_a_number_nobody_can_count_on_is_named(
+    engine: Engine, path: str, value: str
+) -> None:
+    async with engine.opened() as it:
+        await it.create()
+        await it.client.execute_command("JSON.SET", "portfolio:{s}", path, value)
+        calls: dict[str, list[Callable[[], Awaitable[object]]]] = {
+            "$.version": [
+                lambda: it.store.get_portfolio("s", at=AT),
+                lambda: it.store.peek_portfolio("s"),
+                lambda: it.store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1),
+                lambda: it.store.trade("s", "AAPL", 1, tick=TICK, at=AT),
+                lambda: it.store.set_holdings("s", HOLDINGS, tick=TICK, at=AT, expected_version=1),
+                lambda: it.store.record_results("s", run_id=1, version=1, results=["{}"], at=AT),
+            ],
+            "$.run_counter": [lambda: it.store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1)],
+            "$.valued.tick_id": [lambda: it.store.get_portfolio("s", at=AT)],
+        }
+        for call in calls[path]:
+            with pytest.raises(WrongType):
+                await call()
+        (found,) = await it.store.revalue(["s"], tick=FakeTick(2))
+        assert found.outcome == ("wrong_type" if path == "$.valued.tick_id" else "revalued")

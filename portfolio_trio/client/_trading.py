@@ -1,0 +1,113 @@
+"""A trade that is made once, whatever becomes of its answer."""
+
+from __future__ import annotations
+
+from math import isclose
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.canonical import canonical_shares
+from portfolio_trio.client._errors import ClientError, Disconnected, RequestFailed, RequestTimedOut
+from portfolio_trio.protocol.codes import ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from portfolio_trio.protocol.messages import Portfolio
+
+# How often others may edit the portfolio, or the answer may be lost, before the trade is given up.
+TRIES: Final = 5
+
+
+class Trading:
+    """One trade, meant for a version of the portfolio, so that it cannot be made twice.
+
+    Args:
+        ticker: The line.
+        shares: What is added to it.
+        known: The portfolio as the client knows it.
+        version: The only version that will do; None for whichever is held.
+        send: Asks for the trade at a version.
+        read: Asks for the portfolio.
+    """
+
+    def __init__(
+        self,
+        ticker: str,
+        shares: float,
+        *,
+        known: Portfolio,
+        version: int | None,
+        send: Callable[[int], Awaitable[Portfolio]],
+        read: Callable[[], Awaitable[Portfolio]],
+    ) -> None:
+        self._ticker, self._shares = ticker.upper(), shares
+        self._known, self._pinned = known, version
+        self._version = known.version if version is None else version
+        self._send, self._read = send, read
+        self._doubt: ClientError | None = None
+
+    async def make(self) -> Portfolio:
+        """Make it, and return the portfolio it led to.
+
+        Raises:
+            RequestFailed: It was refused, and not made; with ``outcome_unknown`` it may have been.
+            Disconnected, RequestTimedOut: As for any request; with ``sent`` it may have been made.
+        """
+        for _ in range(TRIES):
+            try:
+                return await self._send(self._version)
+            except (RequestFailed, Disconnected, RequestTimedOut) as failure:
+                made = await self._look(failure)
+                if made is not None:
+                    return made
+        raise self._doubt or RequestFailed(
+            ErrorCode.VERSION_CONFLICT, f"the portfolio changed {TRIES} times under the trade", retryable=True
+        )
+
+    async def _look(self, failure: ClientError) -> Portfolio | None:
+        """After a failure: the portfolio, if the trade has been made; None where it is to be sent again."""
+        if _may_have_run(failure):
+            self._doubt = failure
+        elif not _is_conflict(failure) or (self._pinned is not None and self._doubt is None):
+            raise failure
+        try:
+            now = await self._read()
+        except ClientError as unread:
+            raise (self._doubt or unread) from unread
+        if self._doubt is None:
+            self._known, self._version = now, now.version
+        elif now.version != self._version:
+            return self._decide(now)
+        return None
+
+    def _decide(self, now: Portfolio) -> Portfolio:
+        """Whether it was this trade that changed the portfolio it was meant for."""
+        if now.version == self._version + 1 and self._known.version == self._version:
+            held = dict(self._known.holdings)
+            before = held.get(self._ticker, 0.0)
+            held[self._ticker] = canonical_shares(before + self._shares, before, self._shares)
+            if _same(held, now.holdings):
+                return now
+        raise RequestFailed(
+            ErrorCode.OUTCOME_UNKNOWN,
+            f"the answer to the trade of {self._ticker} was lost, and the portfolio has changed since "
+            f"(version {self._version} to {now.version}): look whether it was made before you repeat it",
+            retryable=False,
+        ) from self._doubt
+
+
+def _may_have_run(failure: ClientError) -> bool:
+    if isinstance(failure, RequestFailed):
+        return failure.code == ErrorCode.OUTCOME_UNKNOWN
+    return isinstance(failure, Disconnected | RequestTimedOut) and failure.sent and failure.retryable
+
+
+def _is_conflict(failure: ClientError) -> bool:
+    return isinstance(failure, RequestFailed) and failure.code == ErrorCode.VERSION_CONFLICT
+
+
+def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return all(
+        isclose(one.get(name, 0.0), other.get(name, 0.0), rel_tol=1e-12, abs_tol=1e-9)
+        for name in {*one, *other}
+    )
