@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
+from portfolio_trio import engine
 from portfolio_trio.local_redis import LocalRedisError, at_hand
-from portfolio_trio.redis import Message, open_redis
-from portfolio_trio.settings import EMBEDDED
+from portfolio_trio.redis import Message, cluster_facts, open_redis, server_facts
 from portfolio_trio.store import (
     PortfolioStore,
     RunSuperseded,
@@ -65,7 +65,7 @@ async def check(url: str, say: Callable[[str], None] = print) -> None:
     """
     try:
         async with at_hand(url) as at, open_redis(at, scripts=all_scripts()) as client:
-            say(f"connected    {await _version(client, url)}")
+            await _introduce(client, say)
             await check_engine(client)
             say("JSON, Lua    every command of the scripts answers as it should")
             await _self_test(client)
@@ -78,16 +78,19 @@ async def check(url: str, say: Callable[[str], None] = print) -> None:
         raise CheckError(f"serve would not work: {error}") from error
 
 
-async def _version(client: RedisClient, url: str) -> str:
-    if url == EMBEDDED:
-        return "to the embedded engine: nothing is kept when the server ends"
-    try:
-        info = await client.info("server")
-    except ResponseError:
-        return "to a server that does not say its version"
-    name = info.get("server_name", "redis")
-    version = info.get(f"{name}_version") or info.get("redis_version", "of unknown version")
-    return f"to {name} {version}"
+async def _introduce(client: RedisClient, say: Callable[[str], None]) -> None:
+    """Say all that the server tells of itself; what it does not tell is unknown."""
+    facts = await server_facts(client)
+    if facts.embedded:
+        say("connected    to the embedded engine: nothing is kept when the server ends")
+        return
+    say(f"connected    to {engine.name(facts)}")
+    say(f"JSON module  {engine.json(facts)}")
+    say(f"persistence  {engine.persistence(facts)}")
+    say(f"memory       {engine.memory(facts)}")
+    say(f"role         {engine.role(facts, await cluster_facts(client) if facts.cluster else None)}")
+    for warning in engine.warnings(facts):
+        say(f"warning      {warning}")
 
 
 async def _self_test(client: RedisClient) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.market import PriceSource
     from portfolio_trio.metrics import MetricRegistry
-    from portfolio_trio.redis import EmbeddedServer, RedisClient
+    from portfolio_trio.redis import EmbeddedServer, RedisClient, ServerFacts
     from portfolio_trio.settings import Settings
 
 log: Final = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ def open_metrics() -> MetricRegistry:
 @asynccontextmanager
 async def open_store(
     settings: Settings, worker: str, now: Callable[[], float], embedded: EmbeddedServer | None = None
-) -> AsyncGenerator[tuple[RedisClient, PortfolioStore]]:
-    """The connection to Redis and the documents there, for the length of the block.
+) -> AsyncGenerator[tuple[ServerFacts, RedisClient, PortfolioStore]]:
+    """What Redis it is, the connection to it and the documents there, for the length of the block.
 
     Args:
         settings: Say where, and how long sessions live.
@@ -66,9 +66,10 @@ async def open_store(
                 server=embedded,
             ) as redis,
         ):
-            await check_engine(redis)
+            facts = await check_engine(redis)
             opening = False
             yield (
+                facts,
                 redis,
                 PortfolioStore(
                     redis,

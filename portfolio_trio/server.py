@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from portfolio_trio.market import PriceSource
     from portfolio_trio.metrics import MetricRegistry
     from portfolio_trio.protocol.messages import Authenticate
-    from portfolio_trio.redis import EmbeddedServer, RedisClient
+    from portfolio_trio.redis import EmbeddedServer, RedisClient, ServerFacts
     from portfolio_trio.settings import Settings
 
 log: Final = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class Server:
 
     Attributes:
         services: What its sessions share.
+        engine: The Redis it works with, as that was at the start.
         front_door: Takes accepted streams, of sockets or of memory.
         updater: The market, while this worker leads.
         membership: This worker among the others on the same store.
@@ -80,8 +81,11 @@ class Server:
         membership: Membership,
         redis: RedisClient,
         connections: trio.Nursery,
+        *,
+        engine: ServerFacts,
     ) -> None:
         self.services = services
+        self.engine = engine
         self.updater = updater
         self.membership = membership
         self.connections = connections
@@ -279,7 +283,7 @@ async def open_server(
         StartError: The store or the prices cannot be used; nothing has been started.
     """
     worker = secrets.token_hex(6)
-    async with open_store(settings, worker, now, embedded) as (redis, store):
+    async with open_store(settings, worker, now, embedded) as (engine, redis, store):
         book = await open_book(settings, source, now)
         lease = lease_seconds(settings.market_update_interval_seconds)
         workers = Workers(redis, worker, source=book.market_name, ttl=LIFE_SECONDS, lease=lease)
@@ -304,7 +308,7 @@ async def open_server(
             await nursery.start(services.relay.run)
             await _enter(membership, nursery)
             async with trio.open_nursery() as connections:
-                yield Server(services, updater, membership, redis, connections)
+                yield Server(services, updater, membership, redis, connections, engine=engine)
                 connections.cancel_scope.cancel()
             await membership.retire()
             nursery.cancel_scope.cancel()

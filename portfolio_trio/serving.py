@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from portfolio_trio.access import TlsError, counted_as, ssl_context
+from portfolio_trio.engine import announce
 from portfolio_trio.http import Pending, peer_of, serve_listeners
 from portfolio_trio.listening import StartError, address_of, open_listeners
 from portfolio_trio.server import open_server
@@ -35,6 +36,7 @@ async def serve(
     settings: Settings,
     *,
     listeners: Sequence[trio.SocketListener] = (),
+    announcing: bool = True,
     dismissed: Callable[[], Awaitable[object]] = trio.sleep_forever,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -45,6 +47,7 @@ async def serve(
     Args:
         settings: Every knob.
         listeners: Sockets that listen already; by default those of the settings are opened.
+        announcing: Whether to log what Redis it works with, once it serves.
         dismissed: Returns when the server is to drain, as a first signal tells it to.
         task_status: Gets the address.
 
@@ -55,6 +58,8 @@ async def serve(
         async with open_server(settings) as server, trio.open_nursery() as nursery:
             accepting = trio.CancelScope()
             address = await nursery.start(partial(listen, server, accepting, listeners=listeners))
+            if announcing:
+                announce(server.engine)
             task_status.started(address)
             await _first_of(partial(anext, signals), dismissed)
             log.info("draining: a second signal ends at once")

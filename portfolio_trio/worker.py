@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(PROGRAM)
 
+FIRST: Final = "1"
+
 
 async def serve_alone(settings: Settings) -> None:
     """Serve until a signal, and say where.
@@ -37,16 +39,17 @@ async def serve_alone(settings: Settings) -> None:
         address = await nursery.start(serve, settings)
         settle()
         log.info("serving %s", shown_url(address))
-        if settings.embedded:
-            log.info("embedded engine: sessions live in this process and are gone when it ends")
 
 
-async def serve_for_supervisor(settings: Settings, inherited: Sequence[int]) -> None:
+async def serve_for_supervisor(
+    settings: Settings, inherited: Sequence[int], *, announcing: bool = True
+) -> None:
     """Serve on inherited sockets until a signal, or until the supervisor is gone.
 
     Args:
         settings: Every knob; host and port are not used.
         inherited: The descriptors of the line to the supervisor and of the listening sockets.
+        announcing: Whether to log what Redis it works with.
 
     Raises:
         StartError: It cannot start.
@@ -56,7 +59,9 @@ async def serve_for_supervisor(settings: Settings, inherited: Sequence[int]) -> 
     listeners = [trio.SocketListener(each) for each in sockets]
     async with supervisor, trio.open_nursery() as nursery:
         dismissed = partial(_hung_up, supervisor)
-        await nursery.start(partial(serve, settings, listeners=listeners, dismissed=dismissed))
+        await nursery.start(
+            partial(serve, settings, listeners=listeners, announcing=announcing, dismissed=dismissed)
+        )
         settle()
         # A supervisor that is gone shows at the other end of the line, too.
         with suppress(trio.BrokenResourceError):
@@ -88,7 +93,9 @@ def _work(words: Sequence[str]) -> int:
     number, inherited, *flags = words
     log_to_stderr(f"worker {number} ")
     settings = Settings.read(flags, program=f"{PROGRAM} serve")
-    trio.run(serve_for_supervisor, settings, [int(descriptor) for descriptor in inherited.split(",")])
+    # All have the same Redis: what is to be said of it is said by one.
+    work = partial(serve_for_supervisor, settings, announcing=number == FIRST)
+    trio.run(work, [int(descriptor) for descriptor in inherited.split(",")])
     return 0
 
 

@@ -11,6 +11,7 @@ from portfolio_trio.check import CheckError, check
 from portfolio_trio.cli import main
 from portfolio_trio.redis import open_redis
 from tests.store.engines import Engine
+from tests.support.processes import json_or_skip
 from tests.support.redis_servers import Server, command_without_json, private_server
 
 
@@ -18,7 +19,11 @@ from tests.support.redis_servers import Server, command_without_json, private_se
 async def test_an_engine_that_serve_can_use(engine: Engine) -> None:
     lines: list[str] = []
     await check(engine.url, lines.append)
-    assert [line.split()[0] for line in lines] == ["connected", "JSON,", "scripts", "pub/sub", "round"]
+    said = ["connected", "JSON,", "scripts", "pub/sub", "round"]
+    if engine.name == "server":
+        said[1:1] = ["JSON", "persistence", "memory", "role"]
+    assert [line.split()[0] for line in lines] == said
+    assert not any("unknown" in line for line in lines)
     async with open_redis(engine.url) as client:
         assert await client.keys("portfolio:{check-*") == []
 
@@ -50,6 +55,22 @@ def test_a_server_without_json_is_one_line_that_says_what_to_do(
         assert "JSON" in said
         assert "Redis 8" in said
         assert len(said.splitlines()) == 1
+
+
+@pytest.mark.trio
+async def test_a_user_who_may_not_ask_hears_unknown_and_a_full_answer_otherwise() -> None:
+    with private_server(json_or_skip(), "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru") as server:
+        server.do("ACL SETUSER", "blind", "on", ">secret", "~*", "&*", "+@all", "-info", "-config")
+        lines: list[str] = []
+        await check(server.url, lines.append)
+        assert "allkeys-lru" in next(line for line in lines if line.startswith("memory"))
+        assert "sessions could vanish" in next(line for line in lines if line.startswith("warning"))
+        lines.clear()
+        await check(f"unix://blind@{server.socket}?password=secret", lines.append)
+        unknown = [line.split()[0] for line in lines if line.rstrip().endswith("unknown")]
+        assert unknown == ["JSON", "persistence", "memory", "role"]
+        assert not any("secret" in line for line in lines)
+        assert lines[-1].startswith("round trip")
 
 
 @pytest.mark.trio

@@ -17,6 +17,7 @@ from tests.support.processes import COMMAND, PATIENCE, Tree, serving_alone, serv
 from tests.support.redis_servers import wait_until
 
 SESSION = "one-that-lasts"
+SAID = r"Redis: redis \S+ at .*/redis.sock; JSON: \S+ \S+; persistence: append-only file \(everysec\)"
 REDIS = r"Redis serves from .* as process (\d+)"
 
 
@@ -81,6 +82,7 @@ def test_an_edit_and_its_session_are_there_after_the_next_start(
 ) -> None:
     url = f"local:{directory}"
     with serving_alone(url) as tree:
+        assert len(tree.logged(SAID)) == 1
         version = edit(tree, 7.5)
         end(tree)
         status = tree.supervisor.wait(PATIENCE)
@@ -117,6 +119,7 @@ def test_workers_share_it(directory: Path, end: Callable[[Tree], None]) -> None:
         for _ in range(6):
             expect(tree, 2, version)
         assert len(tree.logged(REDIS)) == 1
+        assert len(tree.logged(SAID)) == 1
         end(tree)
         tree.wait_until_all_are_gone()
     with serving_with_workers(url) as tree:

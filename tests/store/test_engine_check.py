@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import exceptions
 
-from portfolio_trio.redis import open_redis
+from portfolio_trio.redis import JsonModule, ServerFacts, open_redis
 from portfolio_trio.redis.errors import ReadOnlyServer, TooManyPending, Unavailable
 from portfolio_trio.store import (
     PortfolioStore,
@@ -58,6 +58,24 @@ async def test_one_that_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(it.client, "run_script", differs)
         with pytest.raises(StoreUnsupported, match=r"answers JSON\.ARRTRIM with \[\]"):
             await check_engine(it.client)
+
+
+@pytest.mark.trio
+async def test_a_json_module_that_is_too_old_is_refused_by_its_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbers = [80200, 20600, 20599, 20407]
+
+    async def told(_client: object) -> ServerFacts:
+        return ServerFacts("redis", version="7.0.15", json=JsonModule("ReJSON", numbers.pop()))
+
+    monkeypatch.setattr("portfolio_trio.store._check.server_facts", told)
+    async with Engine("embedded", "embedded://").opened() as it:
+        for old in ("2.4.7", "2.5.99"):
+            with pytest.raises(StoreUnsupported, match=rf"RedisJSON {old}, .* came with 2\.6: use Redis 8"):
+                await check_engine(it.client)
+        for _ in range(2):
+            assert (await check_engine(it.client)).version == "7.0.15"
 
 
 @pytest.mark.trio

@@ -1,0 +1,86 @@
+"""What is said of the Redis a server works with: one line when it starts, several by ``check``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.redis import NO_EVICTION
+
+if TYPE_CHECKING:
+    from portfolio_trio.redis import ClusterFacts, ServerFacts
+
+log: Final = logging.getLogger(__name__)
+
+_MEGABYTE: Final = 1_000_000
+
+
+def announce(facts: ServerFacts) -> None:
+    """Log what a server works with, and warn of what could cost sessions."""
+    log.info(summary(facts))
+    for warning in warnings(facts):
+        log.warning(warning)
+
+
+def summary(facts: ServerFacts) -> str:
+    """One line: which engine and where, its JSON, what it keeps, and what it removes by itself."""
+    if facts.embedded:
+        return "embedded engine: sessions live in this process and are gone when it ends"
+    eviction = "" if facts.eviction in {None, NO_EVICTION} else f"; eviction: {facts.eviction}"
+    return f"Redis: {name(facts)}; JSON: {json(facts)}; persistence: {persistence(facts)}{eviction}"
+
+
+def warnings(facts: ServerFacts) -> list[str]:
+    """What could cost sessions, and what to do about it; one line each."""
+    found = []
+    if facts.eviction not in {None, NO_EVICTION}:
+        found.append(
+            f"Redis removes keys when its memory is full (maxmemory-policy {facts.eviction}), so sessions "
+            "could vanish: set it to noeviction"
+        )
+    if facts.writing is False:
+        found.append("the last attempt of Redis to write its data to disk failed: see its log")
+    return found
+
+
+def name(facts: ServerFacts) -> str:
+    """Which server it is, and where."""
+    return f"{facts.name} {facts.version or 'of unknown version'} at {facts.address}"
+
+
+def json(facts: ServerFacts) -> str:
+    """What answers JSON.*."""
+    if facts.json is not None:
+        return f"{facts.json.name} {facts.json.version}"
+    return "no module of a known name" if facts.modules else "unknown"
+
+
+def persistence(facts: ServerFacts) -> str:
+    """What outlives the server's process."""
+    if facts.durable is None:
+        return "unknown"
+    if not facts.durable:
+        return "off (nothing is kept when Redis ends)"
+    file = f"append-only file ({facts.fsync})" if facts.fsync else "append-only file"
+    ways = [*([file] if facts.appendonly else []), *(["snapshots"] if facts.snapshots else [])]
+    return " and ".join(ways)
+
+
+def memory(facts: ServerFacts) -> str:
+    """How much it uses, how much it may use, and what it does then."""
+    if facts.maxmemory is None or facts.used_memory is None:
+        return "unknown"
+    limit = f"{facts.maxmemory / _MEGABYTE:.0f} MB at most" if facts.maxmemory else "no limit"
+    return f"{facts.used_memory / _MEGABYTE:.1f} MB used, {limit}; eviction {facts.eviction or 'unknown'}"
+
+
+def role(facts: ServerFacts, cluster: ClusterFacts | None) -> str:
+    """Whether it takes writes, and who else has its data."""
+    if facts.role is None:
+        return "unknown"
+    own = f"primary with {facts.replicas or 0} replicas" if facts.role == "master" else "replica"
+    if not facts.cluster:
+        return f"{own}, no cluster"
+    if cluster is None:
+        return f"{own} in a cluster of unknown state"
+    return f"{own}; cluster {cluster.state}, {cluster.primaries} primaries of {cluster.nodes} nodes"
