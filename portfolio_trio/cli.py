@@ -147,13 +147,14 @@ def _replay(flags: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog=f"{PROGRAM} replay",
-        description="Compute recorded results again from their receipts. Exit status 0: all are equal.",
+        description="Compute recorded results again from their receipts. Exit status 0: all are equal; 3: "
+        "each number is, but the closes have been rescaled since; 1: something differs.",
     )
     parser.add_argument("results", type=Path, help="a file of messages as a client received them")
     parser.add_argument("--prices", required=True, help="the closed bars: csv:PATH or simulated")
     arguments = parser.parse_args(flags)
     try:
-        return 0 if trio.run(replay, arguments.results, arguments.prices) else 1
+        return int(trio.run(replay, arguments.results, arguments.prices))
     except (ReplayError, MarketError) as error:
         return _complain(str(error), status=UNUSABLE)
 

@@ -56,7 +56,7 @@ def explain(
         code, detail, tickers = ErrorCode.MARKET_FULL, str(failure), ()
     else:
         code = next((code for kind, code in _STORE_CODES if isinstance(failure, kind)), ErrorCode.UNAVAILABLE)
-        detail = str(failure)
+        detail = failure.told
         tickers = failure.tickers if isinstance(failure, MissingPrices) else ()
     error = Error.of(
         code, detail, id=request_id, ticker=ticker, tickers=tuple(tickers) or None, run_id=run_id

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
 
 from portfolio_trio.access import Refused, new_session_id
-from portfolio_trio.failures import explain
 from portfolio_trio.http import Response
 from portfolio_trio.market import MarketFullError
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
@@ -77,10 +76,10 @@ class SessionRoute:
             told = refusal(self._services.book, failure.tickers)
             return Response.error(422, told.code, told.detail, headers=headers)
         except TooManyHoldings as failure:
-            told = explain(failure)
+            told = self._services.explain(failure)
             return Response.error(422, told.code, told.detail, headers=headers)
         except (MarketFullError, StoreError) as failure:
-            told = explain(failure)
+            told = self._services.explain(failure)
             return Response.error(503, told.code, told.detail, retry_after=1, headers=headers)
 
     def _check(self, ask: NewSession, peer: str | None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from portfolio_trio.metrics import Bars, Comparison
+    from portfolio_trio.metrics import Bars, Comparison, Replay
 
 
 class ReplayError(Exception):
@@ -106,8 +107,21 @@ def _receipt(run: list[_Outcome]) -> Receipt | None:
     )
 
 
-async def replay(path: Path, prices: str, say: Callable[[str], None] = print) -> bool:
-    """Recompute every run of a file and say how it compares; True if all of it is equal.
+class Comparing(IntEnum):
+    """What a replay has found, as the exit status that says so; the worst of several runs counts."""
+
+    EQUAL = 0
+    RESCALED = 3
+    """Each number is equal, and the snapshot is not: the closes are other ones with the same returns."""
+    DIFFERENT = 1
+
+    def and_then(self, other: Comparing) -> Comparing:
+        """The worse one."""
+        return max(self, other, key=list(Comparing).index)
+
+
+async def replay(path: Path, prices: str, say: Callable[[str], None] = print) -> Comparing:
+    """Recompute every run of a file and say how it compares.
 
     Args:
         path: Messages as a client received them.
@@ -121,15 +135,15 @@ async def replay(path: Path, prices: str, say: Callable[[str], None] = print) ->
     receipts = read_receipts(path)
     book = PriceBook(open_price_source(prices), now=time.time)
     await book.open()
-    all_equal = True
+    found = Comparing.EQUAL
     for receipt in receipts:
         # A source that makes up names on demand must be asked for them.
         book.prices_for(name for name in receipt.holdings if name not in receipt.cash)
-        all_equal &= _compare(receipt, book.bars, say)
-    return all_equal
+        found = found.and_then(_compare(receipt, book.bars, say))
+    return found
 
 
-def _compare(receipt: Receipt, bars: Bars, say: Callable[[str], None]) -> bool:
+def _compare(receipt: Receipt, bars: Bars, say: Callable[[str], None]) -> Comparing:
     try:
         outcome = recompute(receipt, bars, installed_metrics())
     except AnalysisError as error:
@@ -141,8 +155,24 @@ def _compare(receipt: Receipt, bars: Bars, say: Callable[[str], None]) -> bool:
         say(f"  method differs: recorded {receipt.method}, this is {outcome.method}")
     for comparison in outcome.comparisons:
         say(f"  {comparison.metric:17} {_verdict(comparison)}")
-    say("  equal" if outcome.equal else "  DIFFERENT")
-    return outcome.equal
+    found = _found(outcome)
+    say(f"  {_SAID[found]}")
+    return found
+
+
+def _found(outcome: Replay) -> Comparing:
+    if outcome.equal:
+        return Comparing.EQUAL
+    same_numbers = outcome.method_equal and all(each.equal for each in outcome.comparisons)
+    return Comparing.RESCALED if same_numbers else Comparing.DIFFERENT
+
+
+_SAID: Final = {
+    Comparing.EQUAL: "equal",
+    Comparing.RESCALED: "RESCALED: each number is equal, but the closes are not those of the run; adjusting "
+    "them since for a split or a dividend does that",
+    Comparing.DIFFERENT: "DIFFERENT",
+}
 
 
 def _verdict(comparison: Comparison) -> str:

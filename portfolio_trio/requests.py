@@ -9,7 +9,6 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
-from portfolio_trio.failures import explain
 from portfolio_trio.locks import Holding
 from portfolio_trio.market import MarketFullError
 from portfolio_trio.protocol.codes import ErrorCode
@@ -98,13 +97,13 @@ class Requests:
             # It expired under an idle socket. The next request opens it anew, with default holdings,
             # which the client must know before it sees numbers of them.
             self._opened = False
-            self._asker.answer(explain(failure, request_id=request.id))
+            self._asker.answer(self._services.explain(failure, request_id=request.id))
         except MissingPrices as failure:
             # What a trade does not name is held already.
             held = isinstance(request, Trade) and request.ticker not in failure.tickers
             self._asker.answer(refusal(self._services.book, failure.tickers, request.id, held=held))
         except (MarketFullError, StoreError) as failure:
-            self._asker.answer(explain(failure, request_id=request.id))
+            self._asker.answer(self._services.explain(failure, request_id=request.id))
 
     async def _carry_out(self, request: Request) -> None:
         match request:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from portfolio_trio.analysis import Analysis
-from portfolio_trio.failures import explain
 from portfolio_trio.hub import Viewer
 from portfolio_trio.metrics import AnalysisError
 from portfolio_trio.protocol.codes import ErrorCode
@@ -308,7 +307,9 @@ class Runner:
                 return
         if run.may_send:
             self.found_no_session = isinstance(failure, SessionMissing)
-            self._tell_failure(run, explain(failure, request_id=run.request_id, ticker=run.ticker))
+            self._tell_failure(
+                run, self._services.explain(failure, request_id=run.request_id, ticker=run.ticker)
+            )
         self.slot.fail(run)
         try:
             await self.clear()

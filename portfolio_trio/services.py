@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from portfolio_trio.access import KeepAlive
+from portfolio_trio.failures import explain
 from portfolio_trio.metrics import ReturnsCache
+from portfolio_trio.seldom import Seldom
+from portfolio_trio.store import StoreError
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
@@ -17,12 +21,15 @@ if TYPE_CHECKING:
 
     from portfolio_trio.faults import Faults
     from portfolio_trio.hub import Hub
-    from portfolio_trio.market import PriceBook
-    from portfolio_trio.metrics import MetricRegistry
+    from portfolio_trio.market import MarketFullError, PriceBook
+    from portfolio_trio.metrics import AnalysisError, MetricRegistry
     from portfolio_trio.peers.relay import Relay
+    from portfolio_trio.protocol.messages import Error
     from portfolio_trio.settings import Settings
     from portfolio_trio.store import Portfolio, PortfolioStore
 
+
+log: Final = logging.getLogger(__name__)
 
 HEAVY_THREADS: Final = 16
 
@@ -70,6 +77,7 @@ class Services:
         self.keep_alive = KeepAlive(
             interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds, faults=faults
         )
+        self._failure_log = Seldom(log, clock=trio.current_time)
         self._returns = ReturnsCache(book.bars, cash=book.cash)
 
     @property
@@ -101,6 +109,18 @@ class Services:
             price_lookup=partial(self.book.prices_for, session_id=session_id),
             attach=attach,
         )
+
+    def explain(
+        self,
+        failure: AnalysisError | MarketFullError | StoreError,
+        *,
+        request_id: str | int | None = None,
+        ticker: str | None = None,
+    ) -> Error:
+        """The ``error`` message for a failed request; what clients may not hear of it goes to the log."""
+        if isinstance(failure, StoreError) and failure.for_clients is not None:
+            self._failure_log.warning("a request failed: %s", failure)
+        return explain(failure, request_id=request_id, ticker=ticker)
 
     def goodbye(self) -> str:
         """The reason of a close with 1001; says when to come back: not all at the same moment."""

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from portfolio_trio.access import Throttle, Verdict
-from portfolio_trio.failures import explain
 from portfolio_trio.http import Disconnected
 from portfolio_trio.market import MarketFullError
 from portfolio_trio.outbox import Outbox
@@ -329,7 +328,7 @@ class Session:
             except MissingPrices as failure:
                 greeting = refusal(self._services.book, failure.tickers)
             except (MarketFullError, StoreError) as failure:
-                greeting = explain(failure)
+                greeting = self._services.explain(failure)
             if not self._missed:
                 # Else something happened meanwhile, which may be newer than this state.
                 break

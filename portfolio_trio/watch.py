@@ -193,7 +193,7 @@ class _Board:
         table.add_column("shares", justify="right")
         table.add_column("value", justify="right", min_width=14)
         for ticker, shares in state.holdings.items():
-            table.add_row(ticker, f"{shares:g}", f"{values[ticker]:,.2f}" if ticker in values else "")
+            table.add_row(ticker, _count(shares), f"{values[ticker]:,.2f}" if ticker in values else "")
         table.add_section()
         table.add_row("total", "", f"{state.total_value:,.2f}")
         table.caption = f"as of {state.valued.as_of}"
@@ -212,7 +212,10 @@ def _describe(event: Event) -> tuple[str, str]:
     """What happened, in one line, and its style."""
     match event:
         case Portfolio():
-            held = ", ".join(f"{shares:g} {ticker}" for ticker, shares in event.holdings.items()) or "nothing"
+            held = (
+                ", ".join(f"{_count(shares)} {ticker}" for ticker, shares in event.holdings.items())
+                or "nothing"
+            )
             return f"portfolio, version {event.version}: {held}, worth {event.total_value:,.2f}", ""
         case PortfolioUpdate():
             stale = " (prices are stale)" if event.stale else ""
@@ -243,3 +246,9 @@ def _describe_run(event: _RunEvent) -> tuple[str, str]:
             return f"{event.code}: {event.detail}", "red"
         case _:
             assert_never(event)
+
+
+def _count(shares: float) -> str:
+    """A number of shares as people read it: 1,234,567 and 10,000.25."""
+    text = f"{shares:,.9f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text

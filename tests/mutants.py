@@ -566,6 +566,20 @@ MUTANTS = (
         ("tests/market/test_book_room.py",),
     ),
     Mutant(
+        "the silence about hosts and logins in answers",
+        "portfolio_trio/failures.py",
+        "        detail = failure.told\n",
+        "        detail = str(failure)\n",
+        ("tests/test_told.py",),
+    ),
+    Mutant(
+        "the look at a password before a message prints a piece of it",
+        "portfolio_trio/redis/_url.py",
+        "    _check_password(url)\n",
+        "",
+        ("tests/redis/test_url.py",),
+    ),
+    Mutant(
         "the bucket of each address for new sessions",
         "portfolio_trio/access/_newcomers.py",
         "        if group is None or self._per_address is None:\n",

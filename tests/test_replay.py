@@ -98,6 +98,30 @@ async def test_real_closes_and_a_file_that_has_grown_since(tmp_path: Path) -> No
 
 
 @pytest.mark.trio
+async def test_a_history_that_was_rescaled_has_an_exit_code_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, *rows = CLOSES.read_text().splitlines()
+    halved = tmp_path / "halved.csv"
+    with halved.open("w") as file:
+        file.write(head + "\n")
+        for row in rows:
+            day, *closes = row.split(",")
+            file.write(",".join([day, *(repr(float(close) / 2) if close else "" for close in closes)]) + "\n")
+    frames = await run_of("XOM", prices=f"csv:{CLOSES}", AAPL=40, JPM=25, XOM=-30)
+    assert await in_thread(tmp_path, frames, f"csv:{halved}") == 3
+    said = capsys.readouterr().out
+    assert said.count("  equal") == 5
+    assert "RESCALED" in said
+    assert "DIFFERENT" not in said
+    # Among several runs the worst one counts.
+    changed = json.loads(json.dumps(frames).replace('"run_id": 1', '"run_id": 2'))
+    changed[0]["value"] *= 1.01
+    for order in (frames + changed, changed + frames):
+        assert await in_thread(tmp_path, order, f"csv:{halved}") == 1
+
+
+@pytest.mark.trio
 async def test_what_was_changed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = await run_of("AAPL", AAPL=10, MSFT=4)
     frames[1]["value"] = math.nextafter(frames[1]["value"], 2) * (1 + 1e-6)

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from portfolio_trio.client import Backoff, ConnectFailed, Disconnected
 from portfolio_trio.settings import Delay
-from portfolio_trio.watch import watch
+from portfolio_trio.watch import _count, watch
 from tests.support.client import URL, Peer, Road, ScriptedServer
 from tests.support.house import METRICS, open_house
 
@@ -183,3 +183,14 @@ async def test_a_server_that_ends_it_for_good_is_one_plain_error(autojump_clock:
         with pytest.raises(Disconnected, match="the token has expired"):
             await watch(URL, console=screen.console, open_stream=server.dial)
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        (1_234_567, "1,234,567"), (10_000.25, "10,000.25"), (-0.5, "-0.5"), (0.0, "0"), (-0.0, "0"),
+        (1e15, "1,000,000,000,000,000"), (1e-9, "0.000000001"), (-12_345.678_9, "-12,345.6789"),
+    ],
+)  # fmt: skip
+async def test_shares_are_written_as_people_read_them(shares: float, said: str) -> None:
+    assert _count(shares) == said

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 
 async def greet(
-    connection: Connection, endpoint: Endpoint, client_name: str, scripts: Sequence[Script]
+    connection: Connection,
+    endpoint: Endpoint,
+    client_name: str,
+    scripts: Sequence[Script],
+    *,
+    cluster: bool,
 ) -> None:
     """Agree on RESP3, log in, name the connection, choose the database, load the scripts.
 
@@ -35,7 +40,7 @@ async def greet(
         WrongPassword: User name or password were refused.
         WrongDatabase: The server has no such database.
         ScriptRejected: A script does not compile.
-        CannotConnect: Not a Redis that speaks RESP3.
+        CannotConnect: Not a Redis that speaks RESP3, or a node of a cluster where none is expected.
         redis.exceptions.BusyLoadingError: The server still loads its data.
     """
     hello = connection.submit(pack(("HELLO", "3", *_auth(endpoint), "SETNAME", client_name)))
@@ -45,6 +50,10 @@ async def greet(
     await ping.done.wait()
     if isinstance(hello.reply, Exception):
         _refused(endpoint, hello.reply)
+    if not cluster and _mode(hello.reply) == b"cluster":
+        raise CannotConnect(
+            f"Redis at {endpoint.address} is a node of a cluster: use redis+cluster:// in the URL"
+        )
     if select is not None and isinstance(select.reply, ResponseError):
         raise WrongDatabase(
             f"Redis at {endpoint.address} has no database {endpoint.database} ({select.reply}); "
@@ -55,6 +64,11 @@ async def greet(
     for script, load in zip(scripts, loads, strict=True):
         if isinstance(load.reply, Exception):
             raise ScriptRejected(f"script {script.name} was not loaded: {load.reply}")
+
+
+def _mode(hello: object) -> object:
+    """What the reply to HELLO says the server is: standalone, sentinel or cluster."""
+    return hello.get(b"mode") if isinstance(hello, dict) else None
 
 
 def _auth(endpoint: Endpoint) -> tuple[str, ...]:

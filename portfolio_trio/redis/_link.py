@@ -54,6 +54,7 @@ class LinkOptions:
         connect_timeout: Seconds for connecting, TLS, handshake and scripts together.
         backoff: Delay in seconds after so many failures in a row.
         dial: Opens the byte stream; tests put a faulty one in between.
+        cluster: The client speaks to a cluster; another one refuses a node of one.
     """
 
     scripts: Sequence[Script] = ()
@@ -64,6 +65,7 @@ class LinkOptions:
     connect_timeout: float = 5.0
     backoff: AbstractBackoff = field(default_factory=default_backoff)
     dial: Callable[[Endpoint], Awaitable[ByteStream]] = dial
+    cluster: bool = False
 
 
 def _ignore_push(_message: list[Any]) -> None:
@@ -224,7 +226,8 @@ class Link:
         )
 
     async def _greet(self, connection: Connection) -> None:
-        await greet(connection, self.endpoint, self._options.client_name, self._options.scripts)
+        options = self._options
+        await greet(connection, self.endpoint, options.client_name, options.scripts, cluster=options.cluster)
         if self._setup is not None:
             await self._setup(connection)
 

@@ -77,6 +77,7 @@ async def open_redis(
         reply_timeout=reply_timeout,
         connect_timeout=connect_timeout,
         backoff=backoff or default_backoff(),
+        cluster=is_cluster(url),
     )
     endpoints = parse_endpoints(url)
     opened = open_cluster(endpoints, options) if is_cluster(url) else open_network(endpoints[0], options)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SCHEMES = ("embedded", "redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 _DEFAULT_PORT = 6379
 _CLUSTER = "+cluster"
+_PERCENT_ENCODE = (
+    "User and password stand before an @: percent-encode the password, / as %2F, # as %23, ? as %3F, @ as %40"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,10 @@ def parse_endpoints(url: str) -> tuple[Endpoint, ...]:
     Raises:
         ValueError: The URL is not understood; the message says which part.
     """
-    scheme = urlsplit(url).scheme
-    if scheme not in SCHEMES or scheme == "embedded":
-        raise ValueError(
-            f"a Redis URL starts with one of {', '.join(s + '://' for s in SCHEMES)}; not with {scheme!r}"
-        )
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in SCHEMES or scheme == "embedded":
+        raise ValueError(f"a Redis URL starts with one of {', '.join(s + '://' for s in SCHEMES)}")
+    _check_password(url)
     if not scheme.endswith(_CLUSTER):
         return (_parse_one(url),)
     rest = url.removeprefix(f"{scheme}://")
@@ -79,15 +81,39 @@ def parse_endpoints(url: str) -> tuple[Endpoint, ...]:
     return endpoints
 
 
+def _check_password(url: str) -> None:
+    """Refuse a password that ends the part of the URL it stands in, before any message prints a piece of it.
+
+    What stands before the last @ is user and password, so nothing there may be one of the characters that
+    end that part.
+    """
+    before, at, _ = url.partition("://")[2].rpartition("@")
+    named = any(f"{mark}{name}=" in before for mark in "?&" for name in ("username", "password"))
+    is_path = url.startswith("unix://") and before.startswith("/")
+    if at and not named and not is_path and any(mark in before for mark in "/?#[]"):
+        raise ValueError(_PERCENT_ENCODE)
+
+
 def _parse_one(url: str) -> Endpoint:
-    parts = dict(parse_url(url))
+    try:
+        parts = dict(parse_url(url))
+        # Read once here: redis-py, as urllib, prints what is no number.
+        split = urlsplit(url)
+        _ = split.port
+    except ValueError as error:
+        # Both name an option that is wrong by its name alone; of anything else the text may be the password.
+        if str(error).startswith("Invalid value for"):
+            raise
+        raise ValueError(f"the Redis URL cannot be read: is its port a number? {_PERCENT_ENCODE}") from None
     kind = parts.pop("connection_class", None)
     _check_database(url)
     tls = {name.removeprefix("ssl_"): parts.pop(name) for name in list(parts) if name.startswith("ssl_")}
     unknown = parts.keys() - {"host", "port", "path", "username", "password", "db"}
     if unknown or (tls and kind is not SSLConnection):
         name = min(unknown) if unknown else "ssl_" + min(tls)
-        raise ValueError(f"the Redis URL has an option that is not known here: {name}")
+        # Behind a colon and without an @ it may be the end of a password.
+        said = f": {name}" if "@" in split.netloc or ":" not in split.netloc else f". {_PERCENT_ENCODE}"
+        raise ValueError(f"the Redis URL has an option that is not known here{said}")
     if kind is UnixDomainSocketConnection and not parts.get("path"):
         raise ValueError("a unix:// URL names a socket, as in unix:///run/redis.sock")
     return Endpoint(
@@ -106,7 +132,7 @@ def _check_database(url: str) -> None:
     split = urlsplit(url)
     database = split.path.strip("/")
     if split.scheme != "unix" and database and not database.isdecimal():
-        raise ValueError(f"the database in a Redis URL is a number, not {database!r}")
+        raise ValueError(f"the database in a Redis URL is a number. {_PERCENT_ENCODE}")
 
 
 def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:

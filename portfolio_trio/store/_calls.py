@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from redis.exceptions import AskError, NoPermissionError, OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from portfolio_trio.redis.errors import Unavailable
@@ -62,6 +62,10 @@ def _refused(error: RedisError, text: str) -> StoreError:
         return StoreUnsupported(
             "this Redis user may not do all that is needed: allow JSON.*, EVALSHA and the channels "
             f"portfolio-* ({text})"
+        )
+    if isinstance(error, AskError) or text.startswith(("MOVED", "ASK", "CROSSSLOT")):
+        return StoreUnsupported(
+            "this Redis is a node of a cluster: use redis+cluster:// in PORTFOLIO_REDIS_URL"
         )
     if "unknown" in text.lower() and "command" in text.lower():
         return StoreUnsupported(f"this Redis has no JSON or no Lua: {NEEDS}")

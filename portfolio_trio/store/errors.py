@@ -19,6 +19,13 @@ class StoreError(Exception):
     """
 
     retryable: ClassVar[bool] = False
+    for_clients: ClassVar[str | None] = "the store cannot serve this at the moment"
+    """What a client may hear; None where that is the text. Other texts can name hosts, logins and scripts."""
+
+    @property
+    def told(self) -> str:
+        """What a client may hear of it; the text is for the log."""
+        return str(self) if self.for_clients is None else self.for_clients
 
 
 class StoreUnavailable(StoreError):
@@ -30,6 +37,7 @@ class StoreUnavailable(StoreError):
     """
 
     retryable = True
+    for_clients = "the store cannot be reached at the moment; try again soon"
 
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
@@ -54,12 +62,14 @@ class StoreFull(StoreError):
     """Redis has reached its ``maxmemory`` and refuses writes: raise it, or let sessions expire sooner."""
 
     retryable = True
+    for_clients = "the store is full; what is there can be read, and a change may work later"
 
 
 class StoreReadOnly(StoreError):
     """Redis refuses writes, as a replica or because it cannot save: use a writable primary."""
 
     retryable = True
+    for_clients = "the store takes no changes at the moment; try again soon"
 
 
 class StoreUnsupported(StoreError):
@@ -69,6 +79,8 @@ class StoreUnsupported(StoreError):
 class SessionMissing(StoreError):
     """There is no such session, or no longer: open it anew."""
 
+    for_clients = None
+
     def __init__(self, session_id: str) -> None:
         super().__init__(f"session {session_id!r} does not exist or has expired; open it again")
         self.session_id = session_id
@@ -76,6 +88,8 @@ class SessionMissing(StoreError):
 
 class WrongType(StoreError):
     """The session's key holds something that is no session document; it was left as it is."""
+
+    for_clients = None
 
     def __init__(self, session_id: str) -> None:
         super().__init__(
@@ -92,6 +106,8 @@ class RunSuperseded(StoreError):
         current: run_id of the newer run.
     """
 
+    for_clients = None
+
     def __init__(self, session_id: str, current: int) -> None:
         super().__init__(f"run {current} is the current one of session {session_id!r} now")
         self.session_id = session_id
@@ -100,6 +116,8 @@ class RunSuperseded(StoreError):
 
 class RunNotCurrent(StoreError):
     """No run is current: this one has been finished or cancelled and may write no more."""
+
+    for_clients = None
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"no analysis is running for session {session_id!r}; start one")
@@ -113,6 +131,8 @@ class PortfolioChanged(StoreError):
         version: The version held now.
     """
 
+    for_clients = None
+
     def __init__(self, session_id: str, version: int) -> None:
         super().__init__(f"the holdings of session {session_id!r} are at version {version} now; start again")
         self.session_id = session_id
@@ -125,6 +145,8 @@ class ResultsOutOfStep(StoreError):
     Attributes:
         recorded: How many results of the run the document counts.
     """
+
+    for_clients = None
 
     def __init__(self, session_id: str, recorded: int) -> None:
         super().__init__(
@@ -141,6 +163,8 @@ class VersionConflict(StoreError):
         version: The version held now.
     """
 
+    for_clients = None
+
     def __init__(self, session_id: str, version: int) -> None:
         super().__init__(f"the holdings of session {session_id!r} are at version {version}; read them again")
         self.session_id = session_id
@@ -154,6 +178,8 @@ class TooManyHoldings(StoreError):
         limit: How many are allowed.
     """
 
+    for_clients = None
+
     def __init__(self, limit: int) -> None:
         super().__init__(f"a portfolio may have {limit} holdings at most; sell one first")
         self.limit = limit
@@ -166,6 +192,8 @@ class MissingPrices(StoreError):
         tickers: Their names.
     """
 
+    for_clients = None
+
     def __init__(self, tickers: Sequence[str]) -> None:
         super().__init__(f"no price for {', '.join(tickers)} at this tick")
         self.tickers = tuple(tickers)
@@ -173,6 +201,8 @@ class MissingPrices(StoreError):
 
 class ValueOverflow(StoreError):
     """Shares times prices comes to 1e22 or more: hold fewer shares."""
+
+    for_clients = None
 
     def __init__(self) -> None:
         super().__init__("the portfolio's value is 1e22 or more, which is too much; hold fewer shares")

@@ -10,7 +10,7 @@ import pytest
 
 from portfolio_trio.redis import Message, RedisClient, Script, open_redis
 from portfolio_trio.redis._slots import slot_of
-from portfolio_trio.redis.errors import CommandRefused, CrossSlot, Unavailable
+from portfolio_trio.redis.errors import CannotConnect, CommandRefused, CrossSlot, Unavailable
 from tests.support.redis_servers import Command, Server, node_id, private_cluster
 
 if TYPE_CHECKING:
@@ -42,6 +42,14 @@ async def opened(nodes: list[Server]) -> AsyncIterator[RedisClient]:
     with anyio.fail_after(BOUND_SECONDS):
         async with open_redis(url, scripts=[SET, COUNT]) as client:
             yield client
+
+
+async def test_a_node_of_it_is_refused_where_one_server_is_named(nodes: list[Server]) -> None:
+    url = f"redis://127.0.0.1:{nodes[0].port}"
+    with pytest.raises(CannotConnect, match=r"use redis\+cluster://") as refused:
+        async with open_redis(url):
+            pytest.fail("it came in")
+    assert "MOVED" not in str(refused.value)
 
 
 async def test_commands_and_scripts_reach_the_node_of_their_key(nodes: list[Server]) -> None:

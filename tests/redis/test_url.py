@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from portfolio_trio.redis._url import Endpoint, is_cluster, parse_endpoints
 
@@ -63,6 +66,37 @@ def test_tls_checks_certificate_and_name_unless_told_otherwise() -> None:
 def test_a_wrong_url_says_what_is_wrong(url: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         parse_endpoints(url)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster", "rediss+cluster"])
+@pytest.mark.parametrize("mark", ["/", "#", "?", "/#", "a/b", "@/", "[", "]", "?x=", ":/"])
+def test_a_password_that_is_not_encoded_is_said_so_and_not_printed(scheme: str, mark: str) -> None:
+    with pytest.raises(ValueError, match="percent-encode the password") as refused:
+        parse_endpoints(f"{scheme}://login:hunter{mark}secret@h:6379/0")
+    assert not re.search("hunter|secret|login", str(refused.value))
+
+
+@given(
+    st.sampled_from(["redis", "rediss", "redis+cluster", "unix"]),
+    st.text("/#?@:[]%=&,. \\é1", max_size=5),
+    st.text("/#?@:[]%=&,. \\é1", max_size=5),
+    st.sampled_from(["@h:6379/0", "@h", "", "/0", "@"]),
+)
+def test_no_piece_of_a_password_is_ever_printed(scheme: str, before: str, behind: str, rest: str) -> None:
+    """Nor of a login, nor of a password that was left without an @."""
+    said = ""
+    try:
+        parse_endpoints(f"{scheme}://us3r:{before}s3cret{behind}{rest}")
+    except ValueError as refused:
+        said = str(refused)
+    assert not re.search("us3r|s3cret", said)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h?password=p%2F@q", "redis://h?username=a@b", "unix:///run/a@b.sock", "redis://:p%2Fs@h"]
+)
+def test_an_at_that_is_no_mistake_is_none(url: str) -> None:
+    assert len(parse_endpoints(url)) == 1
 
 
 def test_the_password_does_not_print() -> None:
