@@ -42,6 +42,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "what is on its way, in the limit of the queue",
+        "portfolio_trio/outbox.py",
+        "self._bytes + self._in_flight_bytes + latest",
+        "self._bytes + latest",
+        ("tests/test_outbox.py",),
+    ),
+    Mutant(
+        "bytes and not characters in the limit of the queue",
+        "portfolio_trio/outbox.py",
+        "len(text) if text.isascii() else len(text.encode())",
+        "len(text)",
+        ("tests/test_outbox.py",),
+    ),
+    Mutant(
         "the version of a trade",
         "lua/trade.lua",
         "if ARGV[10] ~= '' and",

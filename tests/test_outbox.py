@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from portfolio_trio.outbox import Outbox
+from portfolio_trio.outbox import Outbox, frame_size
 from portfolio_trio.slot import Run
 
 
@@ -46,7 +46,9 @@ def test_the_latest_value_replaces_the_one_before() -> None:
 
 def test_an_overflow_frees_the_queue() -> None:
     outbox, run = Outbox(10), Run("AAPL")
-    outbox.put("12345678", run)
+    # With their heads these are 6 and 5 bytes on the wire.
+    outbox.put("1234", run)
+    assert outbox.held_bytes == 6
     outbox.put("123")
     assert outbox.overflowed
     assert outbox.take() == []
@@ -87,10 +89,68 @@ def test_what_waits_is_bounded_and_freed_by_dropping(frames: list[tuple[int, int
     for owner, size in frames:
         outbox.put("x" * size, runs[owner])
         waiting.append((owner, size))
-        if sum(size for _, size in waiting) > 200:
+        # Each with the two bytes of its head.
+        if sum(size + 2 for _, size in waiting) > 200:
             assert outbox.overflowed
             return
         if size > 35:
             assert outbox.drop(runs[owner]) == sum(o == owner for o, _ in waiting)
             waiting = [(o, s) for o, s in waiting if o != owner]
     assert not outbox.overflowed
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("a" * 125, 127), ("a" * 126, 130), ("é" * 70, 144), ("a" * 65_536, 65_546)]
+)
+def test_a_frame_counts_as_it_is_on_the_wire(text: str, size: int) -> None:
+    assert frame_size(text) == size
+    outbox = Outbox(size)
+    outbox.put(text)
+    assert (outbox.overflowed, outbox.held_bytes) == (False, size)
+    outbox = Outbox(size - 1)
+    outbox.put(text)
+    assert outbox.overflowed
+
+
+def test_what_is_on_its_way_counts_until_it_has_left() -> None:
+    outbox = Outbox(1_000)
+    outbox.put("a" * 596)
+    assert outbox.take() != []
+    assert outbox.held_bytes == 600
+    outbox.put("b" * 396)
+    assert outbox.held_bytes == 1_000
+    outbox.put("c")
+    assert outbox.overflowed
+    outbox = Outbox(1_000)
+    outbox.put("a" * 596)
+    outbox.take()
+    outbox.written()
+    outbox.put("b" * 596)
+    assert (outbox.overflowed, outbox.held_bytes) == (False, 600)
+
+
+def test_a_latest_value_counts_and_is_gone_with_the_rest() -> None:
+    outbox = Outbox(1_000)
+    outbox.put_latest("a" * 596)
+    outbox.put("b" * 396)
+    assert outbox.held_bytes == 1_000
+    outbox.put("c")
+    outbox.put_latest("d")
+    assert (outbox.overflowed, outbox.take(), outbox.held_bytes) == (True, [], 0)
+
+
+def test_the_transport_gets_little_at_a_time_and_what_waits_can_be_dropped() -> None:
+    outbox, run = Outbox(10_000_000), Run("AAPL")
+    texts = [str(number) * 20_000 for number in range(10)]
+    for text in texts:
+        outbox.put(text, run)
+    outbox.put_latest("last")
+    first = outbox.take()
+    assert first == texts[:3]
+    outbox.written()
+    assert outbox.drop(run) == 7
+    assert outbox.take() == ["last"]
+    outbox.put("x" * 1_000_000)
+    outbox.put("y")
+    assert [len(text) for text in outbox.take()] == [1_000_000]
+    assert outbox.take() == ["y"]
