@@ -24,7 +24,7 @@ RESULTS = ("tests/store/test_results.py",)
 WORKERS = ("tests/store/test_workers.py",)
 PEERS = ("tests/peers",)
 CONTAINED = ("tests/test_contained_faults.py",)
-DRAIN = ("tests/test_drain.py",)
+DRAIN = ("tests/test_drain.py", "tests/test_histories.py")
 SLOW = ("tests/test_slow_sockets.py", "tests/test_session.py")
 SERVERS = ("tests/test_two_servers.py",)
 

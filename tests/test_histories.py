@@ -2,8 +2,8 @@
 
 Several sockets of several sessions ask, switch, cancel, edit, leave and stop reading, while the market ticks
 and jumps and the store fails, lags or loses replies at any call. After every step what was seen so far is
-held against what always holds, and at the end every run must have ended. A history that breaks a law is
-shrunk and printed as a timeline.
+held against what always holds, and at the end every run must have ended. In some the server drains in the
+middle of it, while others knock. A history that breaks a law is shrunk and printed as a timeline.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,10 @@ import trio
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
+from trio_websocket import CloseReason, ConnectionClosed
 
 from portfolio_trio.market import SimulatedSource
+from portfolio_trio.server import GOODBYE_SECONDS, PEERS_SECONDS
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import PortfolioStore, StoreUnavailable
 from tests.support.house import METRICS, Client, House, open_house
@@ -33,6 +36,9 @@ SESSIONS = ("a", "b")
 CALLS = ("open_session", "start_analysis", "record_results", "finish_analysis", "trade", "revalue_all")
 TURNS = {"analysis_started", "analysis_completed", "analysis_cancelled", "analysis_failed"}
 BUDGET = 30_000
+DRAIN_SECONDS = 3.0
+# What the drain may take on top: the ends of runs, and the goodbyes.
+DRAIN_BOUND = DRAIN_SECONDS + PEERS_SECONDS + GOODBYE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ STEPS = st.one_of(
     *(steps_of(what) for what in ("cancel", "edit", "leave", "stall", "resume", "tick", "jump")),
     *(steps_of(what) for what in ("store fails", "store lags", "store loses replies", "store works")),
 )
+KNOCKS = st.one_of(STEPS, *[steps_of("knock")] * 5)
 
 
 class MoodyStore:
@@ -102,14 +109,26 @@ class Seat:
         self.client = client
         self.road = road
         self.frames: list[Frame] = []
+        self.is_stalled = False
+        self.closed: CloseReason | None = None
+        self.read_at_drain = True
+        """Its peer has been there and reading for as long as the drain lasts."""
 
     async def read(self) -> None:
         # Ends with the connection, however the library says that it is over.
         try:
             while True:
                 self.frames.append(await self.client.receive())
+        except ConnectionClosed as end:
+            self.closed = end.reason
         except Exception:  # noqa: BLE001 - see above
             return
+
+    @property
+    def was_told(self) -> bool:
+        """Whether the server has said that it goes away, and when to come back."""
+        reason = self.closed
+        return reason is not None and reason.code == 1001 and "retry_after=" in (reason.reason or "")
 
 
 @dataclass
@@ -120,6 +139,10 @@ class Story:
     store: MoodyStore
     seats: dict[tuple[str, int], Seat] = field(default_factory=dict)
     left: list[Seat] = field(default_factory=list)
+    late: list[StallingStream] = field(default_factory=list)
+    accepted: list[Seat] = field(default_factory=list)
+    drain_took: float | None = None
+    is_draining: bool = False
     viewers: dict[str, Seat] = field(default_factory=dict)
     ticks: dict[int, dict[str, float]] = field(default_factory=dict)
     newest_valued: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -138,8 +161,13 @@ class Story:
             self.remember_tick()
             self.check()
         self.store.mood = "store works"
-        for seat in self.everybody():
-            seat.road.resume()
+        for road in (*(seat.road for seat in self.everybody()), *self.late):
+            road.resume()
+        if self.is_draining:
+            await trio.sleep(60)
+            self.check()
+            await self.check_the_drain(steps)
+            return
         # The longest that any run can still take, restarts and lagging calls included.
         await trio.sleep(60)
         self.check()
@@ -160,7 +188,27 @@ class Story:
         self.house.nursery.start_soon(seat.read)
         return seat
 
-    async def do(self, step: Step) -> None:  # noqa: C901 - one case for each thing that can happen
+    async def knock(self, session: str) -> None:
+        """Come, and have the acceptance held up on its way."""
+        ours, theirs = memory_stream_pair()
+        road = StallingStream(theirs)
+        road.stall_sending()
+        self.late.append(road)
+        self.house.server.connections.start_soon(self.house.server.front_door.serve, road)
+        # Refused, or let in too late for its patience: the library says so in its own task.
+        with suppress(BaseExceptionGroup):
+            async with trio.open_nursery() as nursery:
+                house = House(self.house.server, nursery)
+                seat = Seat(await house.connect_through(ours, session, events=True), road)
+                self.accepted.append(seat)
+                await seat.read()
+
+    async def drain(self) -> None:
+        began = trio.current_time()
+        await self.house.server.drain()
+        self.drain_took = trio.current_time() - began
+
+    async def do(self, step: Step) -> None:  # noqa: C901, PLR0912 - one case for each thing that can happen
         seat = self.seats[step.session, step.socket]
         match step.what:
             case "analyze":
@@ -170,13 +218,29 @@ class Story:
             case "edit":
                 await self.send(seat, "trade", ticker=step.ticker, shares=1)
             case "leave":
-                self.left.append(seat)
                 await trio.aclose_forcefully(seat.client.stream)
+                if self.is_draining:
+                    # Nobody is let in any more.
+                    seat.read_at_drain = False
+                    return
+                self.left.append(seat)
                 self.seats[step.session, step.socket] = await self.join(step.session, events=step.socket == 1)
             case "stall":
                 seat.road.stall_sending()
+                seat.is_stalled, seat.read_at_drain = True, seat.read_at_drain and not self.is_draining
             case "resume":
-                seat.road.resume()
+                for road in (seat.road, *self.late):
+                    road.resume()
+                seat.is_stalled = False
+            case "knock":
+                self.house.nursery.start_soon(self.knock, step.session)
+                await trio.testing.wait_all_tasks_blocked()
+            case "drain":
+                if not self.is_draining:
+                    self.is_draining = True
+                    for each in self.everybody():
+                        each.read_at_drain = not each.is_stalled and each.closed is None
+                    self.house.nursery.start_soon(self.drain)
             case "tick":
                 await self.house.server.updater.tick()
             case "jump":
@@ -222,6 +286,22 @@ class Story:
             check_snapshots(seat.frames, self.ticks)
         for session in self.house.server._sessions:
             assert session._outbox._bytes <= BUDGET
+
+    async def check_the_drain(self, steps: list[Step]) -> None:
+        """It ended in time; who read was told; each run that was seen to start was seen to end."""
+        assert self.drain_took is not None, "the drain has not ended"
+        assert self.drain_took <= DRAIN_BOUND
+        assert not self.house.server._sessions
+        for seat in (*self.viewers.values(), *self.seats.values(), *self.accepted):
+            assert seat.was_told or not seat.read_at_drain, f"closed with {seat.closed}"
+        store_works = not any(step.what.startswith("store") for step in steps)
+        for session, viewer in self.viewers.items():
+            turns = [f for f in viewer.frames if f["type"] in TURNS]
+            assert not turns or turns[-1]["type"] != "analysis_started", f"{turns[-1]} never ended"
+            check_completed(viewer.frames)
+            document = await self.house.document(session)
+            check_recorded(viewer.frames, document["analysis_results"])
+            assert document["current_analysis"] is None or not store_works
 
     async def check_the_end(self) -> None:
         for session, viewer in self.viewers.items():
@@ -311,6 +391,9 @@ def check_completed(frames: list[Frame]) -> None:
 
 def check_recorded(watched: list[Frame], recorded: list[Frame]) -> None:
     """What was seen is in the document, once and in the same order; a completed run as a whole."""
+    # The receipt of a run stands with its first result only.
+    receipts = {f["run_id"]: {"receipt": f["receipt"]} for f in recorded if "receipt" in f}
+    recorded = [{**f, **receipts.get(f["run_id"], {})} for f in recorded]
     keys = [(f["run_id"], f["metric"]) for f in recorded]
     assert len(set(keys)) == len(keys), "a result is recorded twice"
     streamed = [
@@ -326,17 +409,36 @@ def check_recorded(watched: list[Frame], recorded: list[Frame]) -> None:
     ]
 
 
+DELAYS = st.sampled_from([None, Delay(2, 5), Delay(2, 2)])
+
+
 @settings(
     max_examples=int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "120")),
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(steps=st.lists(STEPS, max_size=16), delay=st.sampled_from([None, Delay(2, 5), Delay(2, 2)]))
+@given(steps=st.lists(STEPS, max_size=16), delay=DELAYS)
 def test_what_always_holds_holds_in_every_history(steps: list[Step], delay: Delay | None) -> None:
+    play(steps, delay)
+
+
+@settings(
+    max_examples=int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "120")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(before=st.lists(KNOCKS, max_size=10), during=st.lists(KNOCKS, max_size=8), delay=DELAYS)
+def test_a_drain_tells_everybody_whatever_goes_on(
+    before: list[Step], during: list[Step], delay: Delay | None
+) -> None:
+    play([*before, Step("drain"), *during], delay)
+
+
+def play(steps: list[Step], delay: Delay | None) -> None:
     async def main() -> None:
         async with open_house(
             metric_delay_seconds=delay,
             max_queue_bytes=BUDGET,
             send_seconds=20,
+            drain_seconds=DRAIN_SECONDS,
             market_update_interval_seconds=10_000,
         ) as house:
             store = MoodyStore(house.store)
