@@ -1,9 +1,11 @@
 """Switch tickers very often over real sockets, with metrics of two to five seconds outstanding, and count.
 
     python -m tests.stress --switches 100000 --clients 32
+    python -m tests.stress --aborting 60
 
-Stale messages, runs without an end and tasks that are left must all be 0, and memory flat. The exit status
-says whether they were.
+Stale messages, runs without an end and tasks that are left must all be 0, and memory flat. With
+``--aborting`` clients ask and leave without a word for so many seconds, on one, two and three processes, and
+nobody else may notice. The exit status says whether all is as it must be.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
@@ -25,6 +28,10 @@ from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.server import open_server
 from portfolio_trio.serving import listen
 from portfolio_trio.settings import Delay, Settings
+from tests.support.aborting import SHAPES, abort_often
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TICKERS = ("AAPL", "GOOGL", "MSFT")
 PAGE_KIB = 4
@@ -124,6 +131,18 @@ def _tasks() -> int:
     return trio.lowlevel.current_statistics().tasks_living
 
 
+def report_aborts(shapes: Sequence[str], seconds: float) -> int:
+    """Print what came of each shape; 0 if nobody but the leavers noticed anything."""
+    clean = True
+    for shape in shapes:
+        toll = abort_often(shape, seconds)
+        print(f"{shape}, {seconds:g} s: {toll}", flush=True)
+        if not toll.is_clean:
+            print("".join(toll.log[-60:]))
+            clean = False
+    return 0 if clean else 1
+
+
 def main() -> int:
     """Print the counts; 0 if all is as it must be."""
     parser = argparse.ArgumentParser(
@@ -132,7 +151,13 @@ def main() -> int:
     parser.add_argument("--switches", type=int, default=100_000)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--redis-url", default="embedded://")
+    parser.add_argument(
+        "--aborting", type=float, metavar="SECONDS", help="on a Redis with JSON that is on the PATH"
+    )
+    parser.add_argument("--shape", choices=SHAPES, help="of what serves while clients abort; all by default")
     arguments = parser.parse_args()
+    if arguments.aborting is not None:
+        return report_aborts([arguments.shape] if arguments.shape else SHAPES, arguments.aborting)
     began = time.perf_counter()
     count, left = trio.run(stress, arguments.switches, arguments.clients, arguments.redis_url)
     took = time.perf_counter() - began

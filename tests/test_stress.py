@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.support.aborting import SHAPES, abort_often
+
 
 def test_a_thousand_switches_leave_nothing_behind() -> None:
     ran = subprocess.run(
@@ -18,3 +22,9 @@ def test_a_thousand_switches_leave_nothing_behind() -> None:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "0 stale messages, 0 runs without an end, 0 tasks left" in ran.stdout
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_clients_that_leave_are_noticed_by_nobody(shape: str) -> None:
+    toll = abort_often(shape, 2)
+    assert toll.is_clean, f"{toll}\n" + "".join(toll.log)
