@@ -22,6 +22,7 @@ CORE = ("tests/test_session.py", "tests/test_races.py", "tests/test_ticks.py", "
 STORE = ("tests/store/test_runs.py", "tests/store/test_holdings.py", "tests/store/test_sweep.py")
 RESULTS = ("tests/store/test_results.py",)
 WORKERS = ("tests/store/test_workers.py",)
+NUMBERS = ("tests/store/test_numbers.py",)
 PEERS = ("tests/peers",)
 CONTAINED = ("tests/test_contained_faults.py",)
 DRAIN = ("tests/test_drain.py", "tests/test_histories.py")
@@ -771,6 +772,81 @@ MUTANTS = (
         "    for warning in warnings(facts):\n        log.warning(warning)\n",
         "",
         ("tests/test_engine.py",),
+        "the digits that every Redis reads, in a result",
+        "portfolio_trio/metrics/registry.py",
+        "    return Result(canonical(result.value), result.detail)\n",
+        "    return result\n",
+        ("tests/metrics/test_registry.py",),
+    ),
+    Mutant(
+        "the digits that every Redis reads, in a detail",
+        "portfolio_trio/metrics/registry.py",
+        "        _make_exact(result.detail)\n",
+        "        pass\n",
+        ("tests/metrics/test_registry.py",),
+    ),
+    Mutant(
+        "the digits that every Redis reads, in a price",
+        "portfolio_trio/market/_check.py",
+        "    return canonical(price) or None\n",
+        "    return price\n",
+        ("tests/market/test_live_file.py",),
+    ),
+    Mutant(
+        "the digits that every Redis reads, in a total of a script",
+        "lua/prelude.lua",
+        "  return canonical(total)\n",
+        "  return string.format('%.17g', total)\n",
+        NUMBERS,
+    ),
+    Mutant(
+        "the digits that every Redis reads, in a total",
+        "portfolio_trio/store/_texts.py",
+        "    return canonical(total)\n",
+        "    return total\n",
+        NUMBERS,
+    ),
+    Mutant(
+        "the digits that every Redis reads, in the lines that a trade leaves",
+        "lua/trade.lua",
+        "shares and line(name, shares) or quoted(name) .. ':' .. text",
+        "quoted(name) .. ':' .. text",
+        NUMBERS,
+    ),
+    Mutant(
+        "two digits fewer where .0 is printed",
+        "portfolio_trio/canonical.py",
+        '        return float(f"{value:.13g}")\n',
+        '        return float(f"{value:.15g}")\n',
+        ("tests/test_canonical.py",),
+    ),
+    Mutant(
+        "the rounding of shares that are added",
+        "lua/trade.lua",
+        "local shares = sum_of_shares(held, delta)",
+        "local shares = held + delta",
+        ("tests/store/test_holdings.py",),
+    ),
+    Mutant(
+        "the refusal of shares that round to nothing",
+        "portfolio_trio/protocol/fields.py",
+        "    if shares and not kept:\n",
+        "    if False:\n",
+        ("tests/test_messages.py",),
+    ),
+    Mutant(
+        "the rounding of shares at the door",
+        "portfolio_trio/protocol/fields.py",
+        "    return kept\n",
+        "    return shares\n",
+        ("tests/test_messages.py",),
+    ),
+    Mutant(
+        "colons within names, in the scripts",
+        "lua/prelude.lua",
+        """local HOLDING = '"([^"]+)":""",
+        """local HOLDING = '"([^":]+)":""",
+        ("tests/store/test_tickers.py",),
     ),
 )
 

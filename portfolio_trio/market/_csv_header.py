@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from portfolio_trio.market._csv_cells import close_of, is_date
 from portfolio_trio.market._errors import PriceFileError, shown
-from portfolio_trio.tickers import is_ticker
+from portfolio_trio.tickers import TICKER_RULE, ticker_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,14 +52,20 @@ def tickers_of(header: list[str], second: Sequence[str] | None, path: Path) -> t
     other = _other_table(header, second)
     if other:
         raise PriceFileError(path, other, line=1)
-    tickers = tuple(cell.strip().upper() for cell in header[1:])
-    for number, (ticker, cell) in enumerate(zip(tickers, header[1:], strict=True), start=2):
-        if not is_ticker(ticker):
-            raise PriceFileError(path, f"{shown(cell)} is not a ticker", line=1, column=str(number))
+    tickers = tuple(_ticker(cell, number, path) for number, cell in enumerate(header[1:], start=2))
     twice = [ticker for ticker, count in Counter(tickers).items() if count > 1]
     if twice:
         raise PriceFileError(path, "stands twice; name each ticker once", line=1, column=twice[0])
     return tickers
+
+
+def _ticker(cell: str, number: int, path: Path) -> str:
+    ticker = ticker_of(cell.strip())
+    if ticker is None:
+        raise PriceFileError(
+            path, f"{shown(cell)} is not a ticker: {TICKER_RULE}", line=1, column=str(number)
+        )
+    return ticker
 
 
 def _other_table(header: Sequence[str], second: Sequence[str] | None) -> str:

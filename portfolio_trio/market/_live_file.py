@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from portfolio_trio.market._check import checked_price
 from portfolio_trio.market._errors import PriceFileError, shown
 from portfolio_trio.market._source import Unusable
-from portfolio_trio.tickers import is_ticker
+from portfolio_trio.tickers import ticker_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,8 @@ def parse_live(content: bytes, path: Path) -> dict[str, float | Unusable]:
         raise PriceFileError(path, 'must hold one JSON object: {"AAPL": 130.1}')
     prices: dict[str, float | Unusable] = {}
     for name, value in pairs:
-        ticker = str(name).strip().upper()
-        if not is_ticker(ticker):
+        ticker = ticker_of(str(name).strip())
+        if ticker is None:
             continue
         price = checked_price(value)
         if ticker in prices:

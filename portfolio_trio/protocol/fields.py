@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from portfolio_trio.canonical import SHARE_DECIMALS, canonical_shares
-from portfolio_trio.tickers import TICKER_PATTERN, is_ticker
+from portfolio_trio.tickers import TICKER_PATTERN, TICKER_RULE, ticker_of
 
 MAX_HOLDINGS = 500
 # Share counts up to here are exact as doubles, and times any price still far from infinity.
@@ -23,13 +23,10 @@ def check_ticker(name: str) -> str:
     Raises:
         PydanticCustomError: It is no ticker.
     """
-    ticker = name.upper()
-    # Some letters become two others in upper case.
-    if not (name.isascii() and is_ticker(ticker)):
+    ticker = ticker_of(name)
+    if ticker is None:
         raise PydanticCustomError(
-            "ticker",
-            "{name} is not a ticker: a letter, then up to 14 letters, digits, dots or dashes",
-            {"name": repr(name[:40])},
+            "ticker", "{name} is not a ticker: {rule}", {"name": repr(name[:40]), "rule": TICKER_RULE}
         )
     return ticker
 
@@ -77,7 +74,7 @@ Ticker = Annotated[
     str,
     AfterValidator(check_ticker),
     Field(
-        description="upper-cased by the server",
+        description=f"{TICKER_RULE}; upper-cased by the server",
         examples=["AAPL"],
         json_schema_extra={"pattern": TICKER_PATTERN},
     ),

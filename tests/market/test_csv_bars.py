@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from portfolio_trio.market import PriceFileError, parse_bars, read_bars
 from portfolio_trio.market._csv_bars import parse_table
 from portfolio_trio.market._csv_cells import MISSING
+from portfolio_trio.tickers import TICKER_RULE
 from tests.market.laws import LAW
+from tests.support.tickers import ALPHABET, FIRST, OF_THE_WORLD
 
 if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
@@ -196,8 +198,18 @@ BAD = {
         "2026-11-18,1.5\n",
         "prices.csv, line 1: the first line must name the columns, not start with '2026-11-18'",
     ),
-    "bad ticker": ("date,AAPL,no such\n", "prices.csv, line 1, column 3: 'no such' is not a ticker"),
-    "unnamed column": ("date,,AAPL\n2026-11-18,,1\n", "prices.csv, line 1, column 2: '' is not a ticker"),
+    "bad ticker": (
+        "date,AAPL,no such\n",
+        f"prices.csv, line 1, column 3: 'no such' is not a ticker: {TICKER_RULE}",
+    ),
+    "a letter that becomes two": (
+        "date,AAPL,Straße\n",
+        f"prices.csv, line 1, column 3: 'Straße' is not a ticker: {TICKER_RULE}",
+    ),
+    "unnamed column": (
+        "date,,AAPL\n2026-11-18,,1\n",
+        f"prices.csv, line 1, column 2: '' is not a ticker: {TICKER_RULE}",
+    ),
     "a close below no name": (
         "date,AAPL,\n2026-11-18,1,2\n",
         "prices.csv, line 2, column 3: '2' stands below no name",
@@ -367,3 +379,16 @@ def test_a_long_history_is_read_from_a_file(tmp_path: Path) -> None:
     bars = read_bars(path)
     assert (bars.closes == prices).all()
     assert bars.dates[0] == "1995-01-01"
+
+
+@pytest.mark.parametrize("names", [OF_THE_WORLD, tuple(FIRST), tuple(f"X{char}Y" for char in ALPHABET)])
+def test_names_of_every_exchange_are_columns(names: tuple[str, ...]) -> None:
+    header = ",".join(name.lower() for name in names)
+    bars = parse_bars(f"date,{header}\n2026-11-18{',1.5' * len(names)}\n".encode(), PATH)
+    assert bars.tickers == names
+
+
+def test_a_file_of_asian_stocks_an_index_and_a_currency_pair() -> None:
+    bars = read_bars(CASES / "asian_index_fx_tickers.csv")
+    assert bars.tickers == ("0700.HK", "7203.T", "^GSPC", "EURUSD=X")
+    assert bars.closes[-1].tolist() == [515.0, 2901.5, 6720.9, 1.0866]

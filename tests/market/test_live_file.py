@@ -13,11 +13,10 @@ from portfolio_trio.canonical import canonical
 from portfolio_trio.market import PriceFileError, Unusable
 from portfolio_trio.market._live_file import parse_live
 from tests.market.laws import LAW
+from tests.support.tickers import TICKERS
 
 PATH = Path("live.json")
-PRICES = st.dictionaries(
-    st.from_regex(r"[A-Z][A-Z0-9.\-]{0,14}", fullmatch=True), st.floats(1e-6, 1e9), max_size=8
-)
+PRICES = st.dictionaries(TICKERS, st.floats(1e-6, 1e9), max_size=8)
 
 
 @LAW

@@ -32,7 +32,8 @@ def scaled(lowest: int, highest: int) -> st.SearchStrategy[float]:
 
 shares = st.builds(lambda size, sign: size * sign, scaled(-8, 14), st.sampled_from([1.0, -1.0]))
 portfolios = st.dictionaries(st.sampled_from(NAMES), shares, max_size=len(NAMES))
-prices = st.fixed_dictionaries(dict.fromkeys((*NAMES, "E"), scaled(-9, 9)))
+# At most 7e21 in all: a total of 1e22 is refused.
+prices = st.fixed_dictionaries(dict.fromkeys((*NAMES, "E"), scaled(-9, 5)))
 trades = st.lists(st.tuples(st.sampled_from((*NAMES, "E")), shares), max_size=3)
 values = st.floats(allow_nan=False, allow_infinity=False) | scaled(-25, 40)
 
@@ -136,3 +137,14 @@ async def test_a_total_that_not_every_engine_could_hold_is_refused_alike(engines
                 with pytest.raises(ValueOverflow):
                     await it.store.trade("s", "A", 1e15, tick=tick, at=AT)
             assert (await it.store.get_document("s"))["version"] == 1
+
+
+@pytest.mark.trio
+async def test_a_trade_makes_what_another_version_wrote_canonical(engine: Engine) -> None:
+    async with engine.opened() as it:
+        await it.create(holdings={})
+        lines = '{"A":1,"B":0.12345678901234567}'
+        await it.client.execute_command("JSON.SET", "portfolio:{s}", "$.holdings", lines)
+        told = await it.store.trade("s", "A", 1, tick=FakeTick(2, prices={"A": 1.0, "B": 1.0}), at=AT)
+        assert told.holdings == {"A": 2.0, "B": 0.123456789012346}
+        await document_says(it, told.holdings, 2.12345678901235)
