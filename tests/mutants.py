@@ -772,6 +772,8 @@ MUTANTS = (
         "    for warning in warnings(facts):\n        log.warning(warning)\n",
         "",
         ("tests/test_engine.py",),
+    ),
+    Mutant(
         "the digits that every Redis reads, in a result",
         "portfolio_trio/metrics/registry.py",
         "    return Result(canonical(result.value), result.detail)\n",

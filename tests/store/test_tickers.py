@@ -47,6 +47,7 @@ async def life_of(engine: Engine, names: Sequence[str]) -> None:
         (revalued,) = await store.revalue(["s"], tick=FakeTick(3, prices=unpriced))
         assert revalued.unpriced == (last,)
 
+        recorded = ""
         for place, name in enumerate(names):
             run = await store.start_analysis("s", ticker=name, started_at=AT, tick_id=2)
             assert run.holdings == held
@@ -54,18 +55,18 @@ async def life_of(engine: Engine, names: Sequence[str]) -> None:
             assert current is not None
             assert current.ticker == name
             if place in {0, len(names) - 1}:
-                text = result(place, run.run_id, name)
+                recorded = result(place, run.run_id, name)
                 await store.record_results(
                     "s",
                     run_id=run.run_id,
                     version=run.version,
-                    results=[text],
+                    results=[recorded],
                     at=AT,
                     finish=True,
                     recorded=0,
                 )
         found = await store.get_results("s", ticker=last)
-        assert found == [json.loads(result(len(names) - 1, run.run_id, last))]
+        assert found == [json.loads(recorded)]
         assert (await store.get_document("s"))["holdings"] == held
 
 
