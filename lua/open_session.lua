@@ -6,6 +6,8 @@
 --         {"missing"}: there is none, and none was given
 --         {"opened", holdings, version, total_value, valued, current_analysis, other attached worker ...}, the
 --         first five as JSON text
+--         {"unattached", ...}: as "opened", but the server is full and did not take the worker: a session can be
+--         read all the same
 --         {"wrong_type"}: the key holds something else, which stays as it is
 -- fence   none: an existing document keeps all but its last_activity, time to live and attached workers
 -- include prelude.lua
@@ -26,13 +28,24 @@ local total, valuation = number(reply, '$.total_value'), field(reply, '$.valued'
 local current, attached = field(reply, '$.current_analysis'), field(reply, '$.attached')
 if not (holdings and version and total and valuation and current) then return {'wrong_type'} end
 
+-- A write that a full server may refuse; whether it was taken.
+local function taken(...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then return true end
+  if string.find(answer.err, 'OOM', 1, true) then return false end
+  redis.call(...) -- something else: let the error out
+  return true
+end
+
 if now ~= '' then
-  redis.call('JSON.SET', key, '$.last_activity', quoted(now))
+  -- First, for a full server refuses it nothing, and then nothing else that belongs to the same change.
   redis.call('EXPIRE', key, ttl)
+  taken('JSON.SET', key, '$.last_activity', quoted(now))
 end
+local answer = 'opened'
 if worker ~= '' and not attached then
-  redis.call('JSON.SET', key, '$.attached', '[' .. quoted(worker) .. ']')
+  if not taken('JSON.SET', key, '$.attached', '[' .. quoted(worker) .. ']') then answer = 'unattached' end
 elseif worker ~= '' and not string.find(attached, quoted(worker), 1, true) then
-  redis.call('JSON.ARRAPPEND', key, '$.attached', quoted(worker))
+  if not taken('JSON.ARRAPPEND', key, '$.attached', quoted(worker)) then answer = 'unattached' end
 end
-return with_others({'opened', holdings, version, total, valuation, current}, reply, worker)
+return with_others({answer, holdings, version, total, valuation, current}, reply, worker)

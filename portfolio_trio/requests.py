@@ -68,7 +68,8 @@ class Requests:
             StoreError: The store refused or could not be reached.
         """
         opened = await self._services.open_session(self._room.session_id, attach=True)
-        self._opened = True
+        # What a full store did not take is tried again at the next request.
+        self._opened = opened.attached
         self._runner.found_no_session = False
         self._room.enter(opened)
         return portfolio_message(opened, self._services.book)

@@ -40,6 +40,7 @@ from portfolio_trio.session import Session
 from portfolio_trio.state import portfolio_message
 from portfolio_trio.store import StoreError, Workers
 from portfolio_trio.ticks import TickFeed
+from portfolio_trio.write_probe import WriteProbe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -102,6 +103,7 @@ class Server:
             header_seconds=services.settings.header_seconds,
         )
         self._redis = redis
+        self._writes = WriteProbe(redis)
         self._sessions: dict[Session, None] = {}
         # Each upgrade that was let in, from before its 101 to its goodbye: what ends its wait for a token.
         self._sockets: set[trio.CancelScope] = set()
@@ -230,7 +232,7 @@ class Server:
         return Response.json(asyncapi.document(host=host, secure=secure, details=details))
 
     async def _ready(self, _request: Request) -> Response:
-        """200 while the store can be reached and prices are fresh, else 503; the body says which it is."""
+        """200 while the store takes writes and prices are fresh, else 503; the body says which it is."""
         book = self.services.book
         tick = book.current
         reasons = [*not_fresh(book, self.services.settings.default_holdings)]
@@ -238,6 +240,9 @@ class Server:
             reasons.append("the prices are stale")
         if not self._redis.ready:
             reasons.append("the store is away")
+        refusal = await self._writes.reason()
+        if refusal is not None:
+            reasons.append(refusal)
         if self._draining:
             reasons.append("the server is draining")
         return Response.json(

@@ -43,6 +43,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the reading of sessions on a full server",
+        "lua/open_session.lua",
+        "if string.find(answer.err, 'OOM', 1, true) then return false end",
+        "",
+        ("tests/test_faults.py",),
+    ),
+    Mutant(
+        "the look whether the store takes writes, in readiness",
+        "portfolio_trio/server.py",
+        "        if refusal is not None:\n",
+        "        if False:\n",
+        ("tests/test_faults.py",),
+    ),
+    Mutant(
         "what is on its way, in the limit of the queue",
         "portfolio_trio/outbox.py",
         "self._bytes + self._in_flight_bytes + latest",

@@ -6,7 +6,7 @@ Real sockets, hence real time: every wait is for something that happens, bounded
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -145,6 +145,50 @@ async def test_maxmemory_is_named_and_passes(redis: Server) -> None:
         answer = await client.ask("analyze", ticker="AAPL")
         assert (answer["code"], answer["retryable"]) == ("store_full", True)
         redis.do("CONFIG SET maxmemory 0")
+        streamed += await analysis(client)
+        await assert_sound(house, streamed)
+
+
+def without(document: Frame, names: Iterable[str]) -> Frame:
+    return {name: value for name, value in document.items() if name not in names}
+
+
+async def test_a_full_server_can_still_be_read_and_is_not_ready(redis: Server) -> None:
+    async with house_on(redis.url) as house, house_on(redis.url) as elsewhere:
+
+        async def has_status(status: int) -> bool:
+            return (await ready(house))[0] == status
+
+        client = await house.connect()
+        streamed = await analysis(client)
+        before = await house.document()
+        await until(partial(has_status, 200))
+        redis.do("CONFIG SET maxmemory 1")
+        redis.do("EXPIRE", "portfolio:{s}", "50")
+        portfolio = await client.ask("get_portfolio")
+        assert (portfolio["type"], portfolio["version"]) == ("portfolio", 1)
+        # Reading keeps it alive, though nothing new can be written down.
+        assert int(redis.do("TTL", "portfolio:{s}")) > 50
+        assert len((await client.ask("get_results"))["results"]) == len(streamed)
+        viewer = await elsewhere.connect(events=True)
+        assert (await viewer.receive())["type"] == "portfolio"
+        # Nor does a worker that cannot be written down as attached break a session: that is no activity, too.
+        redis.do("JSON.DEL", "portfolio:{s}", "$.attached")
+        assert not (await house.store.attach("s")).attached
+        assert (await house.store.get_portfolio("s", at=before["last_activity"], attach=True)).attached
+        stranger = await house.connect("another", events=True)
+        assert (await stranger.receive())["code"] == "store_full"
+        assert (await client.ask("trade", ticker="AAPL", shares=1))["code"] == "store_full"
+        touched = ("last_activity", "attached")
+        assert without(await house.document(), touched) == without(before, touched)
+        await until(partial(has_status, 503))
+        assert (await ready(house))[1]["reasons"] == ["the store is full"]
+
+        redis.do("CONFIG SET maxmemory 0")
+        await until(partial(has_status, 200))
+        assert (await stranger.ask("get_portfolio"))["type"] == "portfolio"
+        assert (await viewer.ask("get_portfolio"))["type"] == "portfolio"
+        assert len((await house.document())["attached"]) == 2
         streamed += await analysis(client)
         await assert_sound(house, streamed)
 

@@ -1,6 +1,6 @@
 """The session documents in Redis, changed by fenced Lua scripts."""
 
-from portfolio_trio.store._check import check_engine
+from portfolio_trio.store._check import check_engine, check_writes
 from portfolio_trio.store._keys import key_of
 from portfolio_trio.store._store import PortfolioStore
 from portfolio_trio.store._workers import SWEPT, TICKS, Workers
@@ -80,5 +80,6 @@ __all__ = [
     "WrongType",
     "all_scripts",
     "check_engine",
+    "check_writes",
     "key_of",
 ]

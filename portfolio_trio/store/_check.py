@@ -19,7 +19,7 @@ OLDEST_REDIS_JSON: Final = JsonModule("ReJSON", 20_600)
 
 
 async def check_engine(client: RedisClient) -> ServerFacts:
-    """Try every JSON command of the scripts, from Lua, on a key that is removed at once.
+    """Look at what the server says of itself, and try what the scripts need, as `check_writes` does.
 
     Returns:
         What the server says of itself, as far as it does.
@@ -28,17 +28,28 @@ async def check_engine(client: RedisClient) -> ServerFacts:
         StoreUnsupported: No JSON, no Lua, or one that answers otherwise; the message says what to do.
         StoreError: Redis could not be reached or refuses writes.
     """
-    key = f"portfolio-check:{{{uuid4().hex}}}"
     with translated():
         facts = await server_facts(client)
         _refuse_old_json(facts)
+    await check_writes(client)
+    return facts
+
+
+async def check_writes(client: RedisClient) -> None:
+    """Try every JSON command of the scripts, from Lua, on a key that is removed at once.
+
+    Raises:
+        StoreUnsupported: One of them is answered otherwise.
+        StoreError: Redis could not be reached or refuses writes.
+    """
+    key = f"portfolio-check:{{{uuid4().hex}}}"
+    with translated():
         status, *rest = await client.run_script(script("check_engine"), [key], ())
     if status != b"ok":
         command, got = (text.decode(errors="backslashreplace") for text in rest)
         raise StoreUnsupported(
             f"this Redis answers {command} with {got}, which the scripts cannot use: {NEEDS}"
         )
-    return facts
 
 
 def _refuse_old_json(facts: ServerFacts) -> None:

@@ -66,6 +66,7 @@ def portfolio(
     valued: str | bytes,
     current: bytes,
     others: Sequence[bytes],
+    attached: bool = True,
 ) -> Portfolio:
     """Put a portfolio together from JSON texts.
 
@@ -81,6 +82,7 @@ def portfolio(
             valued=_VALUED.validate_json(valued),
             current_analysis=_CURRENT.validate_json(current),
             others=workers(others),
+            attached=attached,
         )
     except ValueError as error:  # pydantic's ValidationError is one
         raise WrongType(session_id) from error

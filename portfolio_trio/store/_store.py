@@ -413,9 +413,9 @@ class PortfolioStore:
         reply = await self._run("open_session", session_id, *args, idempotent=True)
         if reply[0] == b"created":
             return None
-        if reply[0] != b"opened":
+        if reply[0] not in {b"opened", b"unattached"}:
             raise _replies.refusal(session_id, reply)
-        _, holdings, version, total, valued, current, *others = reply
+        status, holdings, version, total, valued, current, *others = reply
         return _replies.portfolio(
             session_id,
             holdings=holdings,
@@ -424,6 +424,7 @@ class PortfolioStore:
             valued=valued,
             current=current,
             others=others,
+            attached=status == b"opened",
         )
 
     async def _edit(self, name: str, session_id: str, *args: str | bytes | float) -> list[bytes]:

@@ -83,6 +83,7 @@ class Portfolio:
         current_analysis: The run that may write; None when nothing runs.
         created: This call created the session.
         others: The other workers that have sockets of the session.
+        attached: False where a full server did not take the worker that asked to be attached.
     """
 
     session_id: str
@@ -93,6 +94,7 @@ class Portfolio:
     current_analysis: CurrentAnalysis | None
     created: bool = False
     others: tuple[str, ...] = ()
+    attached: bool = True
 
 
 @dataclass(frozen=True, slots=True)
