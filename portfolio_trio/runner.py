@@ -265,14 +265,17 @@ class Runner:
                     owed = False
                     self._give_up(request)
         finally:
-            if owed and run.reason is EndReason.PORTFOLIO_CHANGED:
-                # Cancelled while it was to be started again: say that it is not.
-                run = self.slot.begin(request.ticker, request.id)
-                self.decide(task.reason)
-                task.last = self._settle(run)
-            self._task = None
-            self._idle.set()
-            task.ended.set()
+            try:
+                if owed and run.reason is EndReason.PORTFOLIO_CHANGED:
+                    # Cancelled while it was to be started again: say that it is not.
+                    run = self.slot.begin(request.ticker, request.id)
+                    self.decide(task.reason)
+                    task.last = self._settle(run)
+            finally:
+                # Other sockets wait for this, and hold the session's turn meanwhile, whatever failed here.
+                self._task = None
+                self._idle.set()
+                task.ended.set()
 
     async def _attempt(self, request: Analyze, run: Run, task: _Task) -> None:
         """One run, from its first step to its end; first the last frames of those before must be out."""

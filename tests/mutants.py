@@ -372,6 +372,13 @@ MUTANTS = (
         ("tests/access/test_keep_alive.py",),
     ),
     Mutant(
+        "the boundary round turning away",
+        "portfolio_trio/http/_listeners.py",
+        "        except* Exception:\n            # The nursery is that of every connection.\n",
+        "        except* ZeroDivisionError:\n",
+        ("tests/http/test_listeners.py",),
+    ),
+    Mutant(
         "the cancellation in a group with a fault",
         "portfolio_trio/faults.py",
         "except* Exception as group:",

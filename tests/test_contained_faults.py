@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from trio.testing import MockClock
+from typing_extensions import override
 
 from portfolio_trio.faults import Faults
 from portfolio_trio.settings import Delay
-from portfolio_trio.slot import Run
+from portfolio_trio.slot import Run, Slot
 from tests.support.house import House, open_house
 from tests.test_races import a_second, meddle
 
@@ -22,6 +23,18 @@ pytestmark = pytest.mark.trio
 
 def stumble(*_: object, **__: object) -> Any:
     raise LookupError("a fault of ours")
+
+
+class Unusable(Slot):
+    """A slot that takes no other run any more: a fault of ours."""
+
+    def __init__(self, slot: Slot) -> None:
+        super().__init__()
+        self._current = slot.current
+
+    @override
+    def begin(self, ticker: str, request_id: str | int | None = None) -> Run:
+        raise LookupError("a fault of ours")
 
 
 def newest_session(house: House) -> Session:
@@ -149,3 +162,18 @@ async def test_a_fault_in_a_session_ends_that_session(
         assert (await other.ask("get_portfolio"))["type"] == "portfolio"
         assert house.server.services.faults.counts == {"a session": 1}
     assert "A session failed" in caplog.text
+
+
+async def test_a_run_whose_end_fails_does_not_hold_up_who_waits_for_it(autojump_clock: MockClock) -> None:
+    async with open_house(faults=1, metric_delay_seconds=Delay(2, 2)) as house:
+        broken = await house.connect()
+        await broken.send("analyze", ticker="AAPL")
+        await trio.sleep(1)
+        runner = newest_session(house)._runner
+        runner.slot = Unusable(runner.slot)
+        other = await house.connect()
+        # The run is to start again on the new holdings, and cannot.
+        await other.ask("trade", ticker="AAPL", shares=1)
+        await other.send("analyze", ticker="MSFT")
+        assert {frame["ticker"] for frame in await other.take(5)} == {"MSFT"}
+        assert await broken.closed() == 1011

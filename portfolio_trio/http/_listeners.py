@@ -62,6 +62,9 @@ class _Reception:
                 await send_response(
                     stream, full, send_seconds=_TURN_AWAY_SECONDS, linger_seconds=_TURN_AWAY_SECONDS
                 )
+        except* Exception:
+            # The nursery is that of every connection.
+            logger.exception("Turning a connection away failed.")
         finally:
             self._turning_away -= 1
             await trio.aclose_forcefully(stream)

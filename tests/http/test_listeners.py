@@ -13,7 +13,7 @@ from typing_extensions import override
 from portfolio_trio.http import Visit, serve_listeners
 from tests.http.door import VIRTUAL_TIME, Client
 from tests.http.frames import read_answer
-from tests.support.streams import stream_pair
+from tests.support.streams import Data, WrappedStream, stream_pair
 
 pytestmark = VIRTUAL_TIME
 
@@ -31,6 +31,9 @@ class FakeListener(trio.abc.Listener[trio.abc.Stream]):
         self._send.send_nowait(theirs)
         return Client(ours)
 
+    def hand_over(self, stream: trio.abc.Stream) -> None:
+        self._send.send_nowait(stream)
+
     def fail(self, number: int) -> None:
         self._send.send_nowait(OSError(number, errno.errorcode[number]))
 
@@ -46,6 +49,14 @@ class FakeListener(trio.abc.Listener[trio.abc.Stream]):
     async def aclose(self) -> None:
         self.closed = True
         await trio.lowlevel.checkpoint()
+
+
+class FaultyStream(WrappedStream):
+    """Sends nothing, by a fault of ours."""
+
+    @override
+    async def send_all(self, data: Data) -> None:
+        raise LookupError("a fault of ours")
 
 
 async def greet(stream: trio.abc.Stream, _: Visit) -> None:
@@ -132,6 +143,18 @@ async def test_turning_away_is_bounded(nursery: trio.Nursery) -> None:
     assert sum(answer == b"" for answer in answers) == 80 - 64
     assert trio.current_time() <= 2
     assert read_answer(await listener.connect().rest()).status == 503
+
+
+async def test_a_fault_in_turning_away_ends_that_connection_only(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = FakeListener()
+    serve = partial(serve_listeners, [listener], greet, handler_nursery=nursery, max_connections=1)
+    await nursery.start(serve)
+    assert await greeted(listener.connect())
+    listener.hand_over(FaultyStream(stream_pair()[0]))
+    assert read_answer(await listener.connect().rest()).status == 503
+    assert "LookupError: a fault of ours" in caplog.text
 
 
 async def test_cancelling_stops_accepting_and_leaves_connections_alone(nursery: trio.Nursery) -> None:
