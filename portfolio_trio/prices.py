@@ -61,7 +61,7 @@ async def prices(
         for jump in report.jumps[:_JUMPS_SHOWN]:
             say(f"{report.ticker}: {jump}")
         if len(report.jumps) > _JUMPS_SHOWN:
-            say(f"{report.ticker}: and {len(report.jumps) - _JUMPS_SHOWN} more jumps")
+            say(f"{report.ticker}: and more, {report.jumped} jumps in all")
     try:
         quoted = await source.quote({})
     except PriceSourceError as error:

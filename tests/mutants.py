@@ -28,6 +28,8 @@ CONTAINED = ("tests/test_contained_faults.py",)
 DRAIN = ("tests/test_drain.py", "tests/test_histories.py")
 SLOW = ("tests/test_slow_sockets.py", "tests/test_session.py")
 SERVERS = ("tests/test_two_servers.py",)
+UNPRICED = ("tests/test_unpriced.py",)
+FILES = ("tests/market/test_csv_source.py",)
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,76 @@ MUTANTS = (
         "value >= 0 and value < 2 ^ 53 and value % 1 == 0",
         "true",
         STORE,
+    ),
+    Mutant(
+        "the refusal to trade a name at a price it has no more",
+        "portfolio_trio/store/_prices.py",
+        "if name not in found and name != traded]",
+        "if name not in found]",
+        (*UNPRICED, "tests/store/test_holdings.py"),
+    ),
+    Mutant(
+        "the last known price of a line in a sweep",
+        "portfolio_trio/market/updater.py",
+        "price_lookup=self._book.values_for",
+        "price_lookup=self._book.prices_for",
+        UNPRICED,
+    ),
+    Mutant(
+        "the word that waiting does not help",
+        "portfolio_trio/unpriced.py",
+        '"retryable": not ended',
+        '"retryable": True',
+        UNPRICED,
+    ),
+    Mutant(
+        "the staleness of a portfolio with a name without a price",
+        "portfolio_trio/market/_freshness.py",
+        "stale=stale or bool(unpriced) or",
+        "stale=stale or",
+        UNPRICED,
+    ),
+    Mutant(
+        "the age of the bars",
+        "portfolio_trio/market/_freshness.py",
+        "newest_bar < self.oldest_bar(now)",
+        'newest_bar < ""',
+        UNPRICED,
+    ),
+    Mutant(
+        "the age of the live prices",
+        "portfolio_trio/market/_freshness.py",
+        "and now - quoted_at > self.price_seconds",
+        "and now < quoted_at",
+        UNPRICED,
+    ),
+    Mutant(
+        "the reasons of the default holdings in /ready",
+        "portfolio_trio/opening.py",
+        "    if not unpriced:\n        return book.current.why\n",
+        "    if True:\n        return book.current.why\n",
+        UNPRICED,
+    ),
+    Mutant(
+        "the one reading of a version that cannot be used",
+        "portfolio_trio/market/_watched_file.py",
+        "version_of(path) == seen[0]:",
+        "version_of(path) == seen[0] and not isinstance(seen[1], PriceFileError):",
+        FILES,
+    ),
+    Mutant(
+        "the reading that goes on when nobody waits",
+        "portfolio_trio/market/_watched_file.py",
+        "        if self._reading is None:\n",
+        "        if True:\n",
+        FILES,
+    ),
+    Mutant(
+        "the refusal of a day in the future",
+        "portfolio_trio/market/_csv_source.py",
+        "        table.check_past(rfc3339(self._now())[:DATE_LENGTH], file.path)\n",
+        "",
+        FILES,
     ),
     Mutant(
         "the bound in bytes of what a document keeps",

@@ -295,7 +295,8 @@ class PriceBook:
         tick, last = self.current, self.last_closes
         known = {}
         for ticker in tickers:
-            price = tick.prices.get(ticker) or tick.last_known.get(ticker) or last.close_of(ticker)
+            price = tick.prices.get(ticker) or tick.last_known.get(ticker)
+            price = price or checked_price(last.close_of(ticker))
             if price is not None:
                 known[ticker] = price
         return known

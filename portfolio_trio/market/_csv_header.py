@@ -42,7 +42,8 @@ def tickers_of(header: list[str], second: Sequence[str] | None, path: Path) -> t
         PriceFileError: The file is no table of closes; the message says how to write one.
     """
     if not header:
-        raise PriceFileError(path, "the file is empty; its first line must name the columns")
+        what = "the file is empty; its first line" if second is None else "the first line is blank; it"
+        raise PriceFileError(path, f"{what} must name the columns")
     if len(header) == 1:
         raise PriceFileError(path, _one_column(header[0]), line=1)
     if is_date(header[0].strip()):

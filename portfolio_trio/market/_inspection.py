@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 JUMP: Final = 1.5
 """A close more than so many times the one before, or less than one such part of it, is a jump."""
+
+JUMPS_KEPT: Final = 20
+"""So many jumps of a name are looked at."""
 
 UNIT: Final = 100.0
 """Pence in a pound, cents in a dollar: the factor between two units of one price."""
@@ -93,7 +96,8 @@ class NameReport:
         calendar: Its name, with what it counts a year as.
         gaps: How often the days from one close to the next are more than its calendar has.
         longest_gap: The most days from one close to the next.
-        jumps: Closes too far from the one before.
+        jumps: The first few closes too far from the one before.
+        jumped: How many there are.
     """
 
     ticker: str
@@ -105,47 +109,47 @@ class NameReport:
     gaps: int
     longest_gap: int
     jumps: tuple[Jump, ...]
+    jumped: int
 
 
 def inspect(bars: Bars) -> Iterator[NameReport]:
     """Look at each name of some bars, in their order."""
     days = np.array([date.fromisoformat(day).toordinal() for day in bars.dates], dtype=np.int64)
-    for column, ticker in enumerate(bars.tickers):
-        closes = bars.closes[:, column]
-        rows = np.flatnonzero(np.isfinite(closes))
-        yield _report(ticker, [bars.dates[row] for row in rows], days[rows], closes[rows])
+    for ticker, rows, closes in _known(bars):
+        jumping = _jumping(closes)
+        steps = np.diff(days[rows])
+        a_year = _a_year(days[rows])
+        _, counted, name, longest = next(one for one in _CALENDARS if (a_year or 0.0) >= one[0])
+        yield NameReport(
+            ticker=ticker,
+            closes=len(rows),
+            first=bars.dates[rows[0]] if len(rows) else None,
+            last=bars.dates[rows[-1]] if len(rows) else None,
+            a_year=a_year,
+            calendar="-" if a_year is None else f"{name}, {counted}",
+            gaps=0 if a_year is None else int((steps > longest).sum()),
+            longest_gap=int(steps.max(initial=0)),
+            jumps=_jumps(bars.dates, rows, closes, jumping),
+            jumped=len(jumping),
+        )
 
 
 def suspicions(bars: Bars) -> Iterator[tuple[str, str]]:
-    """Names with a jump, and one sentence about each."""
+    """Names with a jump, and one sentence about the first."""
+    for ticker, rows, closes in _known(bars):
+        jumping = _jumping(closes)
+        if len(jumping):
+            first, *_ = _jumps(bars.dates, rows, closes, jumping[:2])
+            more = len(jumping) - (1 if first.undone_on is None else 2)
+            yield ticker, f"{first} (and {more} more)" if more else str(first)
+
+
+def _known(bars: Bars) -> Iterator[tuple[str, npt.NDArray[np.intp], npt.NDArray[np.float64]]]:
+    """Each name with the rows of its closes, and these."""
     for column, ticker in enumerate(bars.tickers):
         closes = bars.closes[:, column]
         rows = np.flatnonzero(np.isfinite(closes))
-        known = closes[rows]
-        # Most names of most files have none.
-        if _jumping(known).size:
-            jumps = _jumps([bars.dates[row] for row in rows], known)
-            more = f" (and {len(jumps) - 1} more)" if len(jumps) > 1 else ""
-            yield ticker, f"{jumps[0]}{more}"
-
-
-def _report(
-    ticker: str, dates: list[str], days: npt.NDArray[np.int64], closes: npt.NDArray[np.float64]
-) -> NameReport:
-    a_year = _a_year(days)
-    steps = np.diff(days)
-    _, counted, name, longest = next(one for one in _CALENDARS if (a_year or 0.0) >= one[0])
-    return NameReport(
-        ticker=ticker,
-        closes=len(dates),
-        first=dates[0] if dates else None,
-        last=dates[-1] if dates else None,
-        a_year=a_year,
-        calendar="-" if a_year is None else f"{name}, {counted}",
-        gaps=0 if a_year is None else int((steps > longest).sum()),
-        longest_gap=int(steps.max(initial=0)),
-        jumps=_jumps(dates, closes),
-    )
+        yield ticker, rows, closes[rows]
 
 
 def _a_year(days: npt.NDArray[np.int64]) -> float | None:
@@ -162,17 +166,22 @@ def _jumping(closes: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
     return np.flatnonzero((ratios > JUMP) | (ratios < 1 / JUMP)) + 1
 
 
-def _jumps(dates: list[str], closes: npt.NDArray[np.float64]) -> tuple[Jump, ...]:
-    places = _jumping(closes).tolist()
+def _jumps(
+    dates: Sequence[str],
+    rows: npt.NDArray[np.intp],
+    closes: npt.NDArray[np.float64],
+    jumping: npt.NDArray[np.intp],
+) -> tuple[Jump, ...]:
+    """The first few jumps: a table of noise has no other closes, and nobody reads all of them."""
     jumps = []
     back: int | None = None
-    for place, following in pairwise([*places, None]):
+    for place, following in pairwise([*jumping[:JUMPS_KEPT].tolist(), None]):
         if place == back:
             # It is told with the jump that it undoes.
             continue
         ratio = float(closes[place] / closes[place - 1])
         back = following if _undoes(closes, place, following) else None
-        jumps.append(Jump(dates[place], ratio, None if back is None else dates[back]))
+        jumps.append(Jump(dates[rows[place]], ratio, None if back is None else dates[rows[back]]))
     return tuple(jumps)
 
 

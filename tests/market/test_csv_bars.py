@@ -180,6 +180,7 @@ SEVERAL = (
 )
 BAD = {
     "empty": ("", "prices.csv: the file is empty; its first line must name the columns"),
+    "a blank line first": ("\n" + GOOD, "prices.csv: the first line is blank; it must name the columns"),
     "only a BOM": (b"\xef\xbb\xbf", "prices.csv: the file is empty; its first line must name the columns"),
     "header only": ("date,AAPL\n", "prices.csv: no rows below the line of column names"),
     "only dates": (

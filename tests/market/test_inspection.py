@@ -72,6 +72,13 @@ def test_a_wrong_close_is_told_once() -> None:
     assert str(jump).endswith("a wrong close?")
 
 
+def test_noise_is_counted_and_not_told_close_by_close() -> None:
+    rng = np.random.default_rng(0)
+    report = of(*(rng.uniform(1, 500, 5_000)))
+    assert report.jumped > 3_000
+    assert len(report.jumps) <= 20
+
+
 def test_a_change_of_the_unit_for_good_is_one() -> None:
     (jump,) = of(7_000, 7_100, 70.5, 70.9).jumps
     assert (jump.is_unit, jump.undone_on) == (True, None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from portfolio_trio.store import (
 from tests.store.engines import AT, HOLDINGS, LATER, PRICES, TICK, Engine, FakeTick, Opened
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
 pytestmark = pytest.mark.anyio
 
@@ -146,6 +147,36 @@ async def test_prices_that_a_trade_lacks_are_asked_for_once(engine: Engine) -> N
         with pytest.raises(MissingPrices):
             await it.store.trade("s", "AAPL", 1, tick=few, at=AT)
         assert await unchanged(it, before)
+
+
+async def test_a_line_without_a_price_is_valued_at_its_last_known_one_unless_it_is_traded(
+    engine: Engine,
+) -> None:
+    dark = {"GOOGL": 0.1 + 0.2, "MSFT": 7.7}
+    tick = FakeTick(2, prices={"AAPL": 3.3})
+
+    def known(names: Iterable[str]) -> dict[str, float]:
+        return {name: dark[name] for name in names if name in dark}
+
+    async with engine.opened() as it:
+        await it.create()
+        trade = partial(it.store.trade, "s", tick=tick, at=AT, last_known=known)
+        for ticker, shares in (("GOOGL", 1), ("GOOGL", -1), ("MSFT", -76)):
+            before = await it.store.get_document("s")
+            with pytest.raises(MissingPrices) as caught:
+                await trade(ticker, shares)
+            assert caught.value.tickers == (ticker,)
+            assert await unchanged(it, before)
+        bought = await trade("AAPL", 1)
+        total = 101 * 3.3 + 50 * dark["GOOGL"] + 75 * dark["MSFT"]
+        assert bought.total_value == (await it.store.get_document("s"))["total_value"] == canonical(total)
+        sold = await trade("GOOGL", -50)
+        assert sold.holdings == {"AAPL": 101, "MSFT": 75}
+        assert sold.total_value == canonical(101 * 3.3 + 75 * dark["MSFT"])
+        # A sweep is given both kinds by one lookup.
+        tick = FakeTick(3, prices={"AAPL": 3.1})
+        (outcome,) = await it.store.revalue(["s"], tick=tick, price_lookup=known)
+        assert outcome.after == canonical(101 * 3.1 + 75 * dark["MSFT"])
 
 
 async def test_a_large_price_table_is_not_sent_whole(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
