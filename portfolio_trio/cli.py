@@ -14,6 +14,7 @@ import trio
 from portfolio_trio import __version__
 from portfolio_trio.listening import StartError
 from portfolio_trio.settings import Settings, SettingsError
+from portfolio_trio.shown import LogFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +63,9 @@ def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> in
 def log_to_stderr(who: str = "") -> None:
     """Write the log to stderr; ``who`` stands in each line, where several processes write."""
     form = f"%(asctime)s %(levelname)s {who}%(name)s: %(message)s"
-    logging.basicConfig(level=logging.INFO, format=form)
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter(form))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _serve(flags: Sequence[str]) -> int:

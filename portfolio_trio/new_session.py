@@ -12,6 +12,7 @@ from portfolio_trio.http import Response
 from portfolio_trio.market import MarketFullError
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
 from portfolio_trio.protocol.repeats import repeated_name
+from portfolio_trio.shown import echo
 from portfolio_trio.store import MissingPrices, StoreError, TooManyHoldings
 from portfolio_trio.unpriced import refusal
 
@@ -71,7 +72,7 @@ class SessionRoute:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            return Response.error(400, "invalid_message", f"{place[:80]}: {first['msg']}", headers=headers)
+            return Response.error(400, "invalid_message", f"{echo(place)}: {first['msg']}", headers=headers)
         except MissingPrices as failure:
             told = refusal(self._services.book, failure.tickers)
             return Response.error(422, told.code, told.detail, headers=headers)

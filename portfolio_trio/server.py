@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from portfolio_trio.access import RateLimit, Refused, first_message
+from portfolio_trio.asyncapi_route import AsyncApiRoute
 from portfolio_trio.entrance import open_gate
 from portfolio_trio.faults import Faults
 from portfolio_trio.http import FrontDoor, Response, accept_websocket
@@ -32,7 +33,6 @@ from portfolio_trio.peers.exchange import Exchange
 from portfolio_trio.peers.membership import LIFE_SECONDS, Membership, lease_seconds
 from portfolio_trio.peers.post import Post
 from portfolio_trio.peers.relay import Relay
-from portfolio_trio.protocol import asyncapi
 from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.services import Services
@@ -95,7 +95,7 @@ class Server:
             routes={
                 ("GET", "/health"): _health,
                 ("GET", "/ready"): self._ready,
-                ("GET", "/asyncapi.json"): self._asyncapi,
+                ("GET", "/asyncapi.json"): AsyncApiRoute(services),
                 ("POST", "/session"): SessionRoute(services, self.gate),
                 ("OPTIONS", "/session"): partial(allow_cross_origin, gate=self.gate),
             },
@@ -223,13 +223,6 @@ class Server:
         self._sockets.discard(waiting)
         if self._draining and not self._sockets:
             self._emptied.set()
-
-    async def _asyncapi(self, request: Request) -> Response:
-        """The protocol as an AsyncAPI document, with the details of the metrics that are installed here."""
-        details = {name: metric.detail for name, metric in self.services.metrics.items()}
-        host = request.head.header("host") or "localhost"
-        secure = self.services.settings.tls_certificate is not None
-        return Response.json(asyncapi.document(host=host, secure=secure, details=details))
 
     async def _ready(self, _request: Request) -> Response:
         """200 while the store takes writes and prices are fresh, else 503; the body says which it is."""

@@ -688,6 +688,27 @@ MUTANTS = (
         ("tests/redis/test_url.py",),
     ),
     Mutant(
+        "the escape of what is logged",
+        "portfolio_trio/shown.py",
+        "        return echo(super().formatMessage(record), _LINE_CHARACTERS)\n",
+        "        return super().formatMessage(record)\n",
+        ("tests/test_shown.py",),
+    ),
+    Mutant(
+        "the cut of what an answer repeats",
+        "portfolio_trio/http/_head.py",
+        "{echo(str(error))}",
+        "{error}",
+        ("tests/test_shown.py",),
+    ),
+    Mutant(
+        "the stop at the first of many wrong values",
+        "portfolio_trio/protocol/messages.py",
+        "    _refuse_floods(frame)\n",
+        "",
+        ("tests/test_messages.py",),
+    ),
+    Mutant(
         "the bucket of each address for new sessions",
         "portfolio_trio/access/_newcomers.py",
         "        if group is None or self._per_address is None:\n",

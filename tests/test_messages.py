@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from portfolio_trio.canonical import canonical_shares
+from portfolio_trio.protocol import messages
 from portfolio_trio.protocol.codes import ERRORS, ErrorCode
 from portfolio_trio.protocol.fields import MAX_HOLDINGS
 from portfolio_trio.protocol.messages import (
@@ -186,7 +188,7 @@ def test_a_result_is_serialised_once_and_never_as_another() -> None:
         ({"action": "get_portfolio", "version": 3}, "version"),
         # A misspelt field is missing, too: its name says more.
         ({"action": "trade", "ticker": "AAPL", "share": 1}, "share"),
-        ({"action": "cancel", "x" * 500: 1}, "x" * 80),
+        ({"action": "cancel", "x" * 500: 1}, "x" * 64 + "..."),
     ],
 )
 def test_an_unknown_field_is_refused_by_name(frame: dict[str, Any], name: str) -> None:
@@ -228,3 +230,45 @@ def test_a_trade_may_state_its_version() -> None:
     for version in ("1.5", "-1", "true", "1e300", '"1"', str(2**53)):
         frame = f'{{"action":"trade","ticker":"AAPL","shares":1,"version":{version}}}'
         assert refusal(frame)[0] == "invalid_message"
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ({"action": "set_holdings", "holdings": {f"A{n}": "x" for n in range(15_000)}}, "too_many_holdings"),
+        ({"action": "cancel", **{f"a{n}": 1 for n in range(20_000)}}, "invalid_message"),
+        (
+            {"action": "set_holdings", "holdings": {"A": 1}, **{f"a{n}": "x" for n in range(20_000)}},
+            "invalid_message",
+        ),
+    ],
+)
+def test_a_flood_of_what_is_wrong_is_not_gathered(
+    frame: dict[str, Any], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 25,000 bad values had an error made for it, of which one is told."""
+    seen: list[int] = []
+    explain = messages._explain
+
+    def counted(text: str, error: ValidationError) -> Any:
+        seen.append(error.error_count())
+        return explain(text, error)
+
+    monkeypatch.setattr(messages, "_explain", counted)
+    with pytest.raises(RequestError) as refused:
+        parse_request(json.dumps({**frame, "id": 7}))
+    assert (refused.value.answer.code, refused.value.answer.id) == (code, 7)
+    assert all(count <= 1_000 for count in seen)
+
+
+def test_a_flood_of_one_name_is_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(messages, "_explain")
+    lines = ",".join(['"AAPL":"x"'] * 20_000)
+    with pytest.raises(RequestError, match='"AAPL" stands twice'):
+        parse_request('{"action":"set_holdings","holdings":{' + lines + "}}")
+
+
+def test_the_largest_request_that_is_allowed_is_understood() -> None:
+    holdings = {f"A{n}": n + 1 for n in range(500)}
+    frame = json.dumps({"action": "set_holdings", "holdings": holdings, "version": 1, "id": "::" * 60})
+    assert len(parse_request(frame).holdings) == 500  # type: ignore[union-attr]

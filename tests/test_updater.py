@@ -109,7 +109,7 @@ async def test_a_sweep_longer_than_the_interval_skips_and_says_so(
     updater = await run_for(185, ledger)
     assert [moment for moment, _ in ledger.sweeps] == [30, 60, 150, 180]
     assert updater.skipped == 2
-    assert "2 ticks were skipped" in caplog.text
+    assert f"the sweep of tick {ledger.sweeps[1][1]} took so long that 2 ticks were skipped" in caplog.text
 
 
 async def test_tick_ids_rise(autojump_clock: MockClock) -> None:

@@ -19,6 +19,7 @@ from portfolio_trio.http._upgrade import (
     upgrade_required,
 )
 from portfolio_trio.http.websocket import Disconnected
+from portfolio_trio.shown import echo
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +191,7 @@ class FrontDoor:
                 return await self._collect_body(connection, stream)
             except h11.RemoteProtocolError as error:
                 raise refuse(
-                    error.error_status_hint, "bad_request", f"The body is broken: {error}."
+                    error.error_status_hint, "bad_request", f"The body is broken: {echo(str(error))}."
                 ) from None
         raise refuse(408, "timeout", f"The request's body did not arrive within {self._body_seconds:g} s.")
 

@@ -9,6 +9,7 @@ import h11
 import trio
 
 from portfolio_trio.http._response import refuse
+from portfolio_trio.shown import echo
 
 _CHUNK = 4_096
 _MAX_QUERY_FIELDS = 32
@@ -102,7 +103,7 @@ class HeadReader:
 def _what_is_wrong(error: h11.RemoteProtocolError) -> tuple[str, str]:
     if error.error_status_hint == 431:  # noqa: PLR2004  (the status itself)
         return "head_too_large", "The request's head is too large."
-    return "bad_request", f"This is not a valid HTTP/1.1 request: {error}."
+    return "bad_request", f"This is not a valid HTTP/1.1 request: {echo(str(error))}."
 
 
 def _parse(request: h11.Request, behind: bytes) -> Head:

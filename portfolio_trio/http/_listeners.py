@@ -9,6 +9,7 @@ import trio
 from portfolio_trio.http._pending import Pending, Visit
 from portfolio_trio.http._response import Response
 from portfolio_trio.http._upgrade import send_response
+from portfolio_trio.seldom import Seldom
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class _Reception:
         self._pending = pending
         self._open = 0
         self._turning_away = 0
+        self.shortage = Seldom(logger, clock=trio.current_time)
+        """Says that there is nothing left to accept with: for each pause, if it may."""
 
     def welcome(self, stream: trio.abc.Stream) -> None:
         if self._open < self._max_connections or self._pending.make_room(stream):
@@ -104,18 +107,18 @@ async def _accept_all(listener: trio.abc.Listener[trio.abc.Stream], reception: _
             try:
                 stream = await listener.accept()
             except OSError as error:
-                await _recover(error)
+                await _recover(error, reception.shortage)
             else:
                 reception.welcome(stream)
 
 
-async def _recover(error: OSError) -> None:
+async def _recover(error: OSError, shortage: Seldom) -> None:
     """Wait until accepting makes sense again. Raises `error` when it never will."""
     if error.errno in _PEER_GAVE_UP:
         await trio.lowlevel.checkpoint()
     elif error.errno in _NO_RESOURCES:
         # The listener stays readable meanwhile; without a pause this loop would spin.
-        logger.warning("No descriptors or memory for new connections: %s. Trying again.", error)
+        shortage.warning("No descriptors or memory for new connections: %s. Trying again.", error)
         await trio.sleep(_PAUSE_SECONDS)
     else:
         raise error

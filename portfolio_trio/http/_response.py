@@ -11,6 +11,9 @@ from typing import Self
 import h11
 import trio
 
+from portfolio_trio.shown import echo
+
+_DETAIL_CHARACTERS = 1_000
 _DRAIN_CHUNK = 65_536
 _DRAIN_BYTES = 16 * 1024 * 1024
 
@@ -50,7 +53,12 @@ class Response:
         """
         if retry_after is not None:
             headers = (*headers, ("Retry-After", str(math.ceil(retry_after))))
-        body = {"type": "error", "code": code, "detail": detail, "retryable": retry_after is not None}
+        body = {
+            "type": "error",
+            "code": code,
+            "detail": echo(detail, _DETAIL_CHARACTERS),
+            "retryable": retry_after is not None,
+        }
         return cls.json(body, status=status, headers=headers)
 
     def encode(self, *, head_only: bool = False) -> bytes:

@@ -11,6 +11,7 @@ from wsproto.utilities import generate_accept_token
 from portfolio_trio.http._head import Head
 from portfolio_trio.http._pending import Visit
 from portfolio_trio.http._response import Response, linger, refuse
+from portfolio_trio.shown import echo
 
 SESSION_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -120,7 +121,7 @@ def read_upgrade(head: Head, session_id: str, stream: trio.abc.Stream) -> Upgrad
     """
     for name, value in head.headers:
         if (name in _HANDSHAKE_HEADERS or name.startswith(b"sec-websocket-")) and not value.isascii():
-            raise refuse(400, "bad_handshake", f"The header {name.decode('latin-1')} must be ASCII.")
+            raise refuse(400, "bad_handshake", f"The header {echo(name.decode('latin-1'))} must be ASCII.")
     if head.header("sec-websocket-version") != "13":
         raise _wrong_version()
     if head.header("transfer-encoding") is not None or head.header("content-length") not in {None, "0"}:

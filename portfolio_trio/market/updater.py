@@ -119,7 +119,10 @@ class MarketUpdater:
             late = math.floor((trio.current_time() - start) / self._interval)
             if late > due:
                 self.skipped += late - due
-                log.warning("the sweep of tick %d took so long that %d ticks were skipped", due, late - due)
+                tick_id = self._book.current.tick_id
+                log.warning(
+                    "the sweep of tick %d took so long that %d ticks were skipped", tick_id, late - due
+                )
             due = max(late, due) + 1
 
     async def tick(self) -> None:

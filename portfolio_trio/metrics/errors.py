@@ -36,8 +36,8 @@ class MetricError(Exception):
 
     Attributes:
         code: ``insufficient_history``, ``no_other_holdings``, ``zero_variance`` or
-            ``zero_portfolio_variance`` from the metrics built in; ``not_finite`` and
-            ``metric_failed`` for one that breaks its promise; any other word a plug-in chooses.
+            ``zero_portfolio_variance`` from the metrics built in; ``metric_failed`` for one that raises or
+            gives no finite number; any other word a plug-in chooses.
         reason: One sentence for the person who asked.
         tickers: The names that are the cause, sorted; empty where no single name is.
         metric: Which metric, filled in by `compute`.

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, SerializeAsAny, TypeAdapter, ValidationError
 from typing_extensions import override
 
 from portfolio_trio.protocol.codes import ERRORS, ErrorCode
-from portfolio_trio.protocol.fields import TOO_MANY_HOLDINGS, Holdings, RequestId, Shares, Ticker
+from portfolio_trio.protocol.fields import (
+    MAX_HOLDINGS,
+    TOO_MANY_HOLDINGS,
+    Holdings,
+    RequestId,
+    Shares,
+    Ticker,
+)
 from portfolio_trio.protocol.repeats import repeated_name
+from portfolio_trio.shown import echo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
 SUBPROTOCOL = "portfolio.v1"
+# Whatever an error is about, its detail is no longer than this.
+MAX_DETAIL = 1_000
+# The names of the largest request that can be carried out, and of some that is not understood.
+_MANY_FIELDS = 32
+_MANY_NAMES = MAX_HOLDINGS + _MANY_FIELDS
 
 
 # --- what a client sends -------------------------------------------------------------------------------
@@ -116,6 +129,7 @@ def parse_request(frame: str | bytes) -> Request:
     """
     if isinstance(frame, bytes):
         raise RequestError(_invalid("binary frames are not understood; send JSON as text"))
+    _refuse_floods(frame)
     try:
         request = _REQUEST.validate_json(frame)
     except ValidationError as error:
@@ -125,8 +139,38 @@ def parse_request(frame: str | bytes) -> Request:
         names += len(request.holdings)
     twice = repeated_name(frame, names)
     if twice is not None:
-        raise RequestError(_invalid(f"{json.dumps(twice[:80])} stands twice", request.id))
+        raise RequestError(_invalid(f"{json.dumps(echo(twice))} stands twice", request.id))
     return request
+
+
+def _refuse_floods(frame: str) -> None:
+    """Stop at the first thing that is wrong with a flood of names, of which the models would name each.
+
+    Raises:
+        RequestError: The frame has more names than any request, or one of them twice.
+    """
+    if frame.count(":") <= _MANY_NAMES:
+        return
+    try:
+        document: object = pydantic_core.from_json(frame)
+    except ValueError:
+        # What is wrong is said by whoever reads it next.
+        return
+    if not isinstance(document, dict):
+        return
+    request_id = _id_of(document)
+    holdings = document.get("holdings")
+    held = len(holdings) if isinstance(holdings, dict) else 0
+    if held > MAX_HOLDINGS:
+        detail = f"Too many holdings: {held} holdings; at most {MAX_HOLDINGS} are allowed"
+        raise RequestError(Error.of(ErrorCode.TOO_MANY_HOLDINGS, detail, id=request_id))
+    if len(document) > _MANY_FIELDS:
+        known = {name for kind in get_args(Request) for name in kind.model_fields}
+        stranger = next(name for name in document if name not in known)
+        raise RequestError(_invalid(f"unknown field {json.dumps(echo(stranger))}", request_id))
+    twice = repeated_name(frame, len(document) + held)
+    if twice is not None:
+        raise RequestError(_invalid(f"{json.dumps(echo(twice))} stands twice", request_id))
 
 
 def _invalid(reason: str, request_id: str | int | None = None) -> Error:
@@ -143,24 +187,30 @@ def _explain(frame: str, error: ValidationError) -> Error:
     request_id = read_id(frame)
     if first["type"] == "union_tag_invalid":
         return Error.of(
-            ErrorCode.UNKNOWN_ACTION, f"Unknown action: {first['ctx']['tag'][:64]}", id=request_id
+            ErrorCode.UNKNOWN_ACTION, f"Unknown action: {echo(first['ctx']['tag'])}", id=request_id
         )
     if first["type"] == "union_tag_not_found":
         return _invalid('field "action" is missing', request_id)
     if first["type"] == TOO_MANY_HOLDINGS:
         return Error.of(ErrorCode.TOO_MANY_HOLDINGS, f"Too many holdings: {first['msg']}", id=request_id)
     if first["type"] == "extra_forbidden":
-        return _invalid(f"unknown field {json.dumps(str(first['loc'][-1])[:80])}", request_id)
+        return _invalid(f"unknown field {json.dumps(echo(str(first['loc'][-1])))}", request_id)
     place = ".".join(str(part) for part in first["loc"][1:])
-    return _invalid(f"{place[:80]}: {first['msg']}" if place else first["msg"], request_id)
+    return _invalid(f"{echo(place)}: {first['msg']}" if place else first["msg"], request_id)
 
 
 def read_id(frame: str | bytes) -> str | int | None:
     """The id of a request that is not carried out, so that its error can be told from others."""
     try:
-        document = pydantic_core.from_json(frame)
-        return _Request.model_validate({"id": document["id"]}).id
-    except (ValueError, TypeError, KeyError):
+        return _id_of(pydantic_core.from_json(frame))
+    except ValueError:
+        return None
+
+
+def _id_of(document: object) -> str | int | None:
+    try:
+        return _Request.model_validate({"id": document["id"]}).id if isinstance(document, dict) else None
+    except (ValueError, KeyError):
         return None
 
 
@@ -267,7 +317,9 @@ class Error(Message):
     @classmethod
     def of(cls, code: ErrorCode, detail: str, *, id: str | int | None = None, **more: Any) -> Error:  # noqa: A002, ANN401
         """An error whose ``retryable`` comes from the table of codes."""
-        return cls(code=code, detail=detail, retryable=ERRORS[code].retryable, id=id, **more)
+        return cls(
+            code=code, detail=echo(detail, MAX_DETAIL), retryable=ERRORS[code].retryable, id=id, **more
+        )
 
 
 class MetricFailure(Message):

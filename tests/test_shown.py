@@ -1,0 +1,207 @@
+"""What others have written is shown so that it does nothing: in the log, and in answers."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import unicodedata
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portfolio_trio.cli import log_to_stderr
+from portfolio_trio.seldom import Seldom
+from portfolio_trio.shown import LogFormatter, echo, escaped
+from tests.http.door import VIRTUAL_TIME, Client
+from tests.http.frames import TEXT, frame, head, plain_head
+from tests.support.house import open_house
+from tests.support.streams import stream_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Erases the screen; forges a line; turns the direction of writing; ends a line without LF; half a pair.
+HOSTILE = "\x1b[2J\r\n2026-11-27 00:00:00 INFO forged\u202egnol\u2028\x85\x00\ud800"
+NASTY = "\x1b[2J\r\n\u202e\u2028\x85\x00\x7f"
+DANGEROUS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+texts = st.text(st.characters(), max_size=200) | st.text(HOSTILE, max_size=50)
+
+
+def harmless(text: str) -> bool:
+    return not any(unicodedata.category(char) in DANGEROUS for char in text)
+
+
+@given(texts)
+def test_what_is_escaped_prints_and_what_prints_stays(text: str) -> None:
+    assert escaped(text).isprintable()
+    assert harmless(escaped(text))
+    assert escaped(escaped(text)) == escaped(text)
+    if text.isprintable():
+        assert escaped(text) == text
+
+
+@given(texts, st.integers(1, 100))
+def test_an_echo_is_short_and_says_where_it_is_cut(text: str, most: int) -> None:
+    shown = echo(text, most)
+    assert len(shown) <= most + 3
+    assert shown.isprintable()
+    assert shown == text or shown.endswith("...") or shown == escaped(text)
+
+
+@contextmanager
+def log_lines() -> Iterator[list[str]]:
+    """What the program's own log says, line by line, at the end of the block."""
+    lines: list[str] = []
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    try:
+        yield lines
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+        lines += stream.getvalue().split("\n")[:-1]
+
+
+@given(texts)
+def test_a_record_is_one_line_and_its_traceback_stands_behind_a_margin(text: str) -> None:
+    log = logging.getLogger("tests.shown")
+    with log_lines() as lines:
+        log.warning("somebody said %s", text)
+        log.error("%s", text, exc_info=ValueError(text))
+    records = [line for line in lines if not line.startswith("  | ")]
+    assert [line.split(": ")[0] for line in records] == ["WARNING tests.shown", "ERROR tests.shown"]
+    assert all(harmless(line) for line in lines)
+
+
+def test_the_program_logs_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(logging, "basicConfig", lambda **options: given.update(options))
+    log_to_stderr("worker 1 ")
+    (handler,) = given["handlers"]
+    assert isinstance(handler.formatter, LogFormatter)
+
+
+def knocks() -> list[bytes]:
+    nasty = NASTY.encode()
+    long = b"x" * 9_000
+    return [
+        b"GET /" + nasty + b" HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /" + long + b" HTTP/9.9\r\nHost: h\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\n" + long + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: " + long + b"\r\n\r\n",
+        plain_head(b"/%1b[2J%0a%e2%80%ae"),
+        plain_head(b"/session", method=b"POST", transfer_encoding=b"chunked") + b"zz\x1b[2J\r\n",
+        plain_head(b"/session", method=b"POST", content_length=b"2") + b"{]",
+        body({NASTY: 1}),
+        body({"x" * 5_000: 1}),
+        body({"holdings": {NASTY: 1}}),
+        body({"session_id": NASTY}),
+        head(origin=b"http://\xc2\x9b" + long),
+        head(host=b"\x9b2J"),
+        head(**{"sec_websocket_" + "x" * 5_000: b"\xff"}),
+        head(f"/ws/{'x' * 500}".encode()),
+        plain_head(b"/asyncapi.json", x=b"1").replace(b"Host: localhost", b"Host: \x9b" + long[:500]),
+    ]
+
+
+def body(value: object) -> bytes:
+    text = json.dumps(value).encode()
+    return plain_head(b"/session", method=b"POST", content_length=str(len(text)).encode()) + text
+
+
+@VIRTUAL_TIME
+async def test_no_answer_over_http_repeats_what_was_sent() -> None:
+    with log_lines() as lines:
+        async with open_house() as house:
+            for request in knocks():
+                ours, theirs = stream_pair()
+                house.server.connections.start_soon(house.server.front_door.serve, theirs)
+                answer = await Client(ours).ask(request)
+                if answer.status != 200:
+                    detail = json.loads(answer.body)["detail"]
+                    assert len(detail) < 250, request[:40]
+                    assert harmless(detail), request[:40]
+                assert b"x" * 200 not in answer.body
+                assert b"\\u009b" not in answer.body
+    assert all(harmless(line) for line in lines)
+
+
+def requests() -> list[Any]:
+    return [
+        {"action": NASTY},
+        {"action": "x" * 50_000},
+        {"action": "analyze", "ticker": NASTY},
+        {"action": "analyze", "ticker": "x" * 50_000},
+        {"action": "set_holdings", "holdings": {NASTY: 1}},
+        {"action": "set_holdings", "holdings": {"X" * 50_000: 1}},
+        {"action": "trade", "ticker": "AAPL", "shares": NASTY},
+        {"action": "cancel", NASTY: 1},
+        {"action": "cancel", "x" * 50_000: 1},
+        {"action": "get_results", "limit": "x" * 50_000},
+        {"action": "cancel", "id": {"x" * 50_000: 1}},
+        [NASTY],
+    ]
+
+
+@VIRTUAL_TIME
+async def test_no_answer_on_a_socket_repeats_what_was_sent() -> None:
+    said = [json.dumps(request, ensure_ascii=False) for request in requests()]
+    said += [NASTY, '{"' + NASTY, '{"action":"analyze","action":"' + "x" * 50_000 + '","x":1}']
+    with log_lines() as lines:
+        async with open_house() as house:
+            ours, theirs = stream_pair()
+            house.server.connections.start_soon(house.server.front_door.serve, theirs)
+            client = Client(ours)
+            await client.upgrade(head(b"/ws/s"))
+            for text in said:
+                await client.send(frame(TEXT, text.encode("utf-8", "replace")))
+                answer = json.loads((await client.next_frame()).text)
+                assert answer["type"] == "error", text[:40]
+                assert len(answer["detail"]) < 250, text[:40]
+                assert harmless(answer["detail"]), text[:40]
+    assert all(harmless(line) for line in lines)
+
+
+def test_a_flood_is_a_line_for_each_period(caplog: pytest.LogCaptureFixture) -> None:
+    moment = 0.0
+    seldom = Seldom(logging.getLogger("tests.seldom"), seconds=1.0, clock=lambda: moment)
+    for number in range(1_000):
+        moment = number / 100
+        seldom.warning("it happened: %d", number)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[:2] == ["it happened: 0", "it happened: 100 (and 99 more like it)"]
+    assert len(lines) == 10
+
+
+@VIRTUAL_TIME
+async def test_the_asyncapi_document_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from portfolio_trio.protocol import asyncapi  # noqa: PLC0415 - what is counted
+
+    made: list[object] = []
+    make = asyncapi.document
+
+    def counted(**arguments: Any) -> Any:
+        made.append(arguments)
+        return make(**arguments)
+
+    monkeypatch.setattr(asyncapi, "document", counted)
+    async with open_house() as house:
+        for host in (b"one.example:8000", b"two.example", b"[::1]:1", b"a b", b"x" * 400, b'"'):
+            ours, theirs = stream_pair()
+            house.server.connections.start_soon(house.server.front_door.serve, theirs)
+            asked = plain_head(b"/asyncapi.json").replace(b"Host: localhost", b"Host: " + host)
+            told = json.loads((await Client(ours).ask(asked)).body)["servers"]["server"]["host"]
+            assert told == (host.decode() if host[:1] in b"ot[" else "localhost")
+            await trio.lowlevel.checkpoint()
+    assert len(made) == 1
