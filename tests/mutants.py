@@ -27,6 +27,7 @@ PEERS = ("tests/peers",)
 CONTAINED = ("tests/test_contained_faults.py",)
 DRAIN = ("tests/test_drain.py", "tests/test_histories.py")
 SLOW = ("tests/test_slow_sockets.py", "tests/test_session.py")
+CALENDARS = ("tests/metrics/test_calendars.py",)
 SERVERS = ("tests/test_two_servers.py",)
 UNPRICED = ("tests/test_unpriced.py",)
 FILES = ("tests/market/test_csv_source.py",)
@@ -963,6 +964,97 @@ MUTANTS = (
         """local HOLDING = '"([^"]+)":""",
         """local HOLDING = '"([^":]+)":""",
         ("tests/store/test_tickers.py",),
+    ),
+    Mutant(
+        "the rows of what is held alone",
+        "portfolio_trio/metrics/rows.py",
+        "common = signatures.rows[np.unique(signatures.group[columns])].all(axis=0)",
+        "common = signatures.rows.all(axis=0)",
+        CALENDARS,
+    ),
+    Mutant(
+        "the look into the past where the newest rows are too few",
+        "portfolio_trio/metrics/rows.py",
+        "        for depth in (4 * NEAR, total):\n",
+        "        for depth in ():\n",
+        CALENDARS,
+    ),
+    Mutant(
+        "the longest gap that gives a return",
+        "portfolio_trio/metrics/rows.py",
+        "near = days[end] - days[start] <= LONGEST_GAP",
+        "near = days[end] - days[start] <= 2 * LONGEST_GAP",
+        CALENDARS,
+    ),
+    Mutant(
+        "the periods that the returns show",
+        "portfolio_trio/metrics/inputs.py",
+        "return sqrt(self.periods * self.variance)",
+        "return sqrt(252 * self.variance)",
+        CALENDARS,
+    ),
+    Mutant(
+        "the year of the stock's own closes",
+        "portfolio_trio/metrics/trend.py",
+        "    year = _year(days[days >= newest - _DAYS_LOOKED_AT])\n",
+        "    year = 252\n",
+        CALENDARS,
+    ),
+    Mutant(
+        "the spacing of the last year only",
+        "portfolio_trio/metrics/trend.py",
+        "_year(days[days >= newest - _DAYS_LOOKED_AT])",
+        "_year(days)",
+        CALENDARS,
+    ),
+    Mutant(
+        "the refusal of a newest close of long ago",
+        "portfolio_trio/metrics/inputs.py",
+        "last_day - trend.newest > LONGEST_GAP:",
+        "last_day - trend.newest > 10 * LONGEST_GAP:",
+        CALENDARS,
+    ),
+    Mutant(
+        "the hash of a name's own dates",
+        "portfolio_trio/metrics/bars.py",
+        "dates = self._days_digest if days is self.days else _digest_of(days)",
+        "dates = self._days_digest",
+        CALENDARS,
+    ),
+    Mutant(
+        "the last bar of what is held",
+        "portfolio_trio/metrics/returns.py",
+        "        newest = window.newest\n",
+        "        newest = len(bars.dates) - 1\n",
+        CALENDARS,
+    ),
+    Mutant(
+        "the budget of those that move",
+        "portfolio_trio/metrics/history.py",
+        "        if not len(self.flat):\n            return self.equal_targets\n",
+        "        if True:\n            return self.equal_targets\n",
+        ("tests/metrics/test_cash.py",),
+    ),
+    Mutant(
+        "the calendar that cash does not have",
+        "portfolio_trio/metrics/returns.py",
+        "names = tuple(name for name in tickers if name not in cash) if cash else tickers",
+        "names = tickers",
+        ("tests/metrics/test_cash.py",),
+    ),
+    Mutant(
+        "the price of cash at every tick",
+        "portfolio_trio/market/_book.py",
+        "        prices.update(self._cash_prices)\n",
+        "",
+        ("tests/market/test_book_cash.py",),
+    ),
+    Mutant(
+        "the refusal of a column that is no cash",
+        "portfolio_trio/market/_book.py",
+        "            check_cash_column(self._source.name, bars, ticker)\n",
+        "            pass\n",
+        ("tests/market/test_book_cash.py",),
     ),
 )
 

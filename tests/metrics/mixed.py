@@ -25,6 +25,7 @@ CALENDARS: Mapping[str, Callable[[date], bool]] = {
     "holed": lambda day: day.weekday() < SATURDAY and not 150 <= (END - day).days <= 400,
     "weekly": lambda day: day.weekday() == SATURDAY - 1,
     "monthly": lambda day: day.day == 3,
+    "thinned": lambda day: day.weekday() == 0 or (day.weekday() < SATURDAY and (END - day).days > 400),
     "delisted": lambda day: day.weekday() < SATURDAY and (END - day).days > 16,
     "paused": lambda day: day.weekday() < SATURDAY and (END - day).days > 14,
     "listed": lambda day: day.weekday() < SATURDAY and (END - day).days < 140,
