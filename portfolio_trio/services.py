@@ -48,6 +48,8 @@ class Services:
         now: Seconds since the epoch; virtual in tests.
         heavy: Bounds the worker threads of heavy metrics.
         keep_alive: Pings the sockets.
+        left_behind: Says what sessions could not clear in the store as they ended, of which a drain without a
+            store has as many as there are sockets.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Services:
         self.keep_alive = KeepAlive(
             interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds, faults=faults
         )
+        self.left_behind = Seldom(log, clock=trio.current_time)
         self._failure_log = Seldom(log, clock=trio.current_time)
         self._returns = ReturnsCache(book.bars, cash=book.cash)
 

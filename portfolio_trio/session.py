@@ -11,7 +11,6 @@ one starts when nothing of the last is left.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.messages import Message
     from portfolio_trio.services import Services
     from portfolio_trio.slot import Run
-
-log: Final = logging.getLogger(__name__)
 
 # What a connection that has ended may take to clear its run from the document, and to say goodbye.
 CLEAN_UP_SECONDS: Final = 2.0
@@ -347,10 +344,14 @@ class Session:
             try:
                 await self._services.relay.leave(self._session_id)
             except StoreError:
-                log.info("session %s: this worker still stands in its document", self._session_id)
+                self._services.left_behind.warning(
+                    "session %s: this worker still stands in its document", self._session_id
+                )
 
     async def _forget_run(self) -> None:
         try:
             await self._runner.clear()
         except StoreError:
-            log.warning("session %s: its run could not be cleared from the document", self._session_id)
+            self._services.left_behind.warning(
+                "session %s: its run could not be cleared from the document", self._session_id
+            )

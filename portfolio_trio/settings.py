@@ -223,10 +223,10 @@ class Settings(BaseSettings):
     )
     request_burst: PositiveInt = Field(4_000, description="requests one socket may send at once")
     sessions_per_second: PositiveFloat = Field(
-        20.0, allow_inf_nan=False, description="new sessions a second of all clients; more get 429"
+        50.0, allow_inf_nan=False, description="new sessions a second of all clients; more get 429"
     )
     sessions_per_second_per_address: NonNegativeFloat = Field(
-        5.0,
+        10.0,
         allow_inf_nan=False,
         description="new sessions a second of one address; more get 429; 0: no limit",
     )

@@ -74,7 +74,7 @@ async def test_a_new_session_has_what_was_asked_for() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        *({"holdings": {"1": 2}}, {"holdings": 1}, {"nope": 1}, [], {"session_id": "/"}),
+        *({"holdings": {"!": 2}}, {"holdings": 1}, {"nope": 1}, [], {"session_id": "/"}),
         *(b'{"holdings":{"AAPL":1,"AAPL":2}}', b'{"session_id":"a","session_id":"b"}'),
     ],
 )

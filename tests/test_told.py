@@ -84,3 +84,23 @@ def test_a_node_of_a_cluster_is_said_so() -> None:
         said = translate(error)
         assert "use redis+cluster://" in str(said)
         assert "10.0.0.7" not in str(said)
+
+
+@VIRTUAL_TIME
+async def test_a_drain_without_a_store_is_a_line_a_second(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        raise translate(Unavailable("away"))
+
+    async with open_house() as house:
+        for number in range(50):
+            client = await house.connect(f"s{number}")
+            await client.ask("get_portfolio")
+        for method in ("leave_session", "finish_analysis"):
+            monkeypatch.setattr(house.store, method, fail)
+        await house.server.drain()
+        monkeypatch.undo()
+    lines = [record.getMessage() for record in caplog.records if "document" in record.getMessage()]
+    assert 1 <= len(lines) <= 3
