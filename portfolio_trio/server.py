@@ -57,6 +57,9 @@ log: Final = logging.getLogger(__name__)
 
 # What all sockets together get to say goodbye once nothing runs any more.
 GOODBYE_SECONDS: Final = 8.0
+# A tick may be so many intervals late, and so many seconds, before the server is not ready.
+LATE_TICKS: Final = 3
+LATE_SECONDS: Final = 10.0
 # What the ends of runs on other workers, cancelled at the same moment, get to arrive.
 PEERS_SECONDS: Final = 3.0
 # What the goodbye of one that came too late may take.
@@ -231,6 +234,10 @@ class Server:
         reasons = [*not_fresh(book, self.services.settings.default_holdings)]
         if tick.stale and not reasons:
             reasons.append("the prices are stale")
+        # The number of a tick is its time, or later where the clock went back.
+        age = self.services.now() - tick.tick_id / 1000
+        if age > LATE_TICKS * self.services.settings.market_update_interval_seconds + LATE_SECONDS:
+            reasons.append("the market is not updated any more: ticks are missing")
         if not self._redis.ready:
             reasons.append("the store is away")
         refusal = await self._writes.reason()

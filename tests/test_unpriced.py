@@ -27,6 +27,7 @@ DAY = 86_400.0
 # The clock of a house starts on 2026-11-18; what comes after is in the future.
 LAST_DAY = "2026-11-18"
 TWTR_ENDS = "2026-10-30"
+LATE = "the market is not updated any more: ticks are missing"
 DO = f"sell or remove TWTR: its last close is of {TWTR_ENDS}"
 
 
@@ -373,6 +374,16 @@ async def test_a_name_whose_bars_are_old_is_stale_beside_one_whose_are_not(
         assert (changed["stale"], changed["unpriced"]) == (True, {})
         await client.send("analyze", ticker="AAPL")
         assert all(frame.get("stale", True) is True for frame in await client.take(5))
+
+
+@pytest.mark.parametrize(("late", "status"), [(99.0, 200), (101.0, 503)])
+async def test_a_market_without_ticks_is_not_ready(mock_clock: MockClock, late: float, status: int) -> None:
+    async with open_house() as house:
+        now = house.server.services.now() + late
+        house.server.services.now = lambda: now
+        found, body = await ready(house)
+        assert found == status
+        assert body["reasons"] == ([] if status == 200 else [LATE])
 
 
 async def test_simulated_prices_are_fresh_for_ever(mock_clock: MockClock) -> None:
