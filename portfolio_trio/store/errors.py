@@ -37,7 +37,7 @@ class StoreUnavailable(StoreError):
     """
 
     retryable = True
-    for_clients = "the store cannot be reached at the moment; try again soon"
+    for_clients: ClassVar[str | None] = "the store cannot be reached at the moment; try again soon"
 
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
@@ -48,6 +48,8 @@ class OutcomeUnknown(StoreUnavailable):
     """The reply to a change of the holdings was lost: it may have been made, and would be made twice."""
 
     retryable = False
+    # What it says is for the client, and names nothing else.
+    for_clients = None
 
     def __init__(self, session_id: str) -> None:
         super().__init__(
