@@ -1,21 +1,29 @@
 -- finish_analysis: clears current_analysis of a run that ended (cancelled, failed, disconnected).
 -- KEYS[1] portfolio:{<session_id>}
--- ARGV    run_id, worker (that asks)
--- reply   {"ok", other attached worker ...}
---         {"superseded", current run_id}, {"not_running"}, {"missing"}, {"wrong_type"}: nothing changed
--- fence   current_analysis.run_id; neither the time to live nor last_activity is touched: that a client
+-- ARGV    run_id ("" where only the token is known), worker (that asks), incarnation (of the document; "" for
+--         any), token (of the run's start; "" where the run_id is known)
+-- reply   {"ok", run_id, ticker, other attached worker ...}
+--         {"superseded", current run_id}, {"not_running"}, {"wrong_type"}: nothing changed; {"missing"}: neither,
+--         or the document is another one
+-- fence   current_analysis.run_id or its token, and the incarnation; neither the time to live nor last_activity is touched: that a client
 --         went away is no activity of its
 -- include prelude.lua
 
 local key, run_id, worker = KEYS[1], tonumber(ARGV[1]), ARGV[2]
+local incarnation, token = ARGV[3], ARGV[4]
 
-local reply, status = read(key, '$.run_counter', '$.current_analysis.run_id', '$.attached')
+local reply, status = read(
+  key, '$.run_counter', '$.current_analysis.run_id', '$.current_analysis.ticker', '$.current_analysis.token',
+  '$.attached', '$.incarnation')
 if status then return {status} end
+if is_other(reply, incarnation) then return {'missing'} end
 if not whole(reply, '$.run_counter') then return {'wrong_type'} end
 
 local current = whole(reply, '$.current_analysis.run_id')
 if not current then return {'not_running'} end
-if tonumber(current) ~= run_id then return {'superseded', current} end
+local is_meant = tonumber(current) == run_id
+if not run_id then is_meant = field(reply, '$.current_analysis.token') == quoted(token) end
+if not is_meant then return {'superseded', current} end
 
 redis.call('JSON.SET', key, '$.current_analysis', 'null')
-return with_others({'ok'}, reply, worker)
+return with_others({'ok', current, string.sub(field(reply, '$.current_analysis.ticker') or '""', 2, -2)}, reply, worker)

@@ -1,11 +1,11 @@
 -- open_session: creates the session's document if there is none, else refreshes it.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    document (JSON text of a new session; "" to create none), now (RFC 3339; "" where no client asks),
---         ttl_seconds, worker (is attached to the session; "" for none)
+--         ttl_seconds, worker (is attached to the session; "" for none), incarnation (of the document; "" for any)
 -- reply   {"created"}
---         {"missing"}: there is none, and none was given
---         {"opened", holdings, version, total_value, valued, current_analysis, other attached worker ...}, the
---         first five as JSON text
+--         {"missing"}: there is none, and none was given; or it is another one
+--         {"opened", holdings, version, total_value, valued, current_analysis, run_counter, incarnation, other
+--         attached worker ...}, the first six as JSON text
 --         {"unattached", ...}: as "opened", but the server is full and did not take the worker: a session can be
 --         read all the same
 --         {"wrong_type"}: the key holds something else, which stays as it is
@@ -13,20 +13,24 @@
 -- include prelude.lua
 
 local key, document, now, ttl, worker = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local incarnation = ARGV[5]
 
 local reply, status = read(
-  key, '$.holdings', '$.version', '$.total_value', '$.valued', '$.current_analysis', '$.attached')
+  key, '$.holdings', '$.version', '$.total_value', '$.valued', '$.current_analysis', '$.attached',
+  '$.run_counter', '$.incarnation')
 if status == 'missing' and document ~= '' then
   redis.call('JSON.SET', key, '$', document)
   redis.call('EXPIRE', key, ttl)
   return {'created'}
 end
 if status then return {status} end
+if is_other(reply, incarnation) then return {'missing'} end
 
 local holdings, version = field(reply, '$.holdings'), whole(reply, '$.version')
 local total, valuation = number(reply, '$.total_value'), field(reply, '$.valued')
 local current, attached = field(reply, '$.current_analysis'), field(reply, '$.attached')
-if not (holdings and version and total and valuation and current) then return {'wrong_type'} end
+local counter, own = whole(reply, '$.run_counter'), string.match(field(reply, '$.incarnation') or '', '"([^"]+)"')
+if not (holdings and version and total and valuation and current and counter) then return {'wrong_type'} end
 
 -- A write that a full server may refuse; whether it was taken.
 local function taken(...)
@@ -48,4 +52,5 @@ if worker ~= '' and not attached then
 elseif worker ~= '' and not string.find(attached, quoted(worker), 1, true) then
   if not taken('JSON.ARRAPPEND', key, '$.attached', quoted(worker)) then answer = 'unattached' end
 end
-return with_others({answer, holdings, version, total, valuation, current}, reply, worker)
+return with_others(
+  {answer, holdings, version, total, valuation, current, counter, own or ''}, reply, worker)

@@ -48,6 +48,12 @@ local function field(reply, path)
   return text
 end
 
+-- Whether a document is another one than the caller speaks of ("" for any): its session has expired, and was
+-- made anew.
+local function is_other(reply, incarnation)
+  return incarnation ~= '' and field(reply, '$.incarnation') ~= '"' .. incarnation .. '"'
+end
+
 -- Prices by ticker, from JSON text {"AAPL":190.5}.
 local function prices_by_ticker(text)
   local prices = {}

@@ -3,19 +3,19 @@
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    run_id, version, recorded (results of this run stored before this call; "" where the caller does
 --         not count), now (RFC 3339), ttl_seconds, max_results, max_bytes, finish ("1" clears
---         current_analysis, else "0"), worker, result (JSON text) ...
+--         current_analysis, else "0"), worker, incarnation (of the document; "" for any), result (JSON text) ...
 -- reply   {"ok", other attached worker ...}
 --         {"repeated", other attached worker ...}: these results were stored by an earlier sending of this call; nothing changed
 --         {"superseded", current run_id}, {"not_running"}, {"portfolio_changed", version},
 --         {"out_of_step", recorded}, {"missing"}, {"wrong_type"}: nothing changed
--- fence   current_analysis.run_id, the holdings' version and, where the caller counts, the number of results
+-- fence   the incarnation (another document counts as missing), current_analysis.run_id, the holdings' version and, where the caller counts, the number of results
 --         already stored, current_analysis.recorded: with it the call is safe to send again
 -- include prelude.lua
 
 local key = KEYS[1]
 local run_id, version, expected = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local now, ttl, max_results, max_bytes = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local finish, worker, FIRST = ARGV[8] == '1', ARGV[9], 10
+local finish, worker, incarnation, FIRST = ARGV[8] == '1', ARGV[9], ARGV[10], 11
 local count = #ARGV - FIRST + 1
 
 -- After the call that finished a run its count is gone. But a run's results stand together, and at the end as
@@ -72,8 +72,9 @@ end
 
 local reply, status = read(
   key, '$.version', '$.current_analysis.run_id', '$.current_analysis.recorded',
-  '$.results_bytes', '$.attached')
+  '$.results_bytes', '$.attached', '$.incarnation')
 if status then return {status} end
+if is_other(reply, incarnation) then return {'missing'} end
 local held, current = whole(reply, '$.version'), whole(reply, '$.current_analysis.run_id')
 local recorded = whole(reply, '$.current_analysis.recorded')
 if not held or (current and not recorded) then return {'wrong_type'} end

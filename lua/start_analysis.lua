@@ -1,28 +1,39 @@
 -- start_analysis: hands out the next run_id and makes that run the current one.
 -- KEYS[1] portfolio:{<session_id>}
--- ARGV    ticker, now (RFC 3339), tick_id (of the caller's prices), ttl_seconds, worker (that runs it)
--- reply   {"ok", run_id, holdings, version, total_value, other attached worker ...}, the first four as JSON text
---         {"missing"}, {"wrong_type"}
--- fence   none: the newest start wins, and with it every later write of an older run is refused. Sent twice,
---         it skips a run_id and does no other harm
+-- ARGV    ticker, now (RFC 3339), tick_id (of the caller's prices), ttl_seconds, worker (that runs it),
+--         incarnation (of the document; "" for any), token (of this start, made by the caller)
+-- reply   {"ok", run_id, holdings, version, total_value, replaced (run_id that was current; 0 for none),
+--         other attached worker ...}, the first five as JSON text
+--         {"missing"}: or the document is another one; {"wrong_type"}
+-- fence   the incarnation. The newest start wins, and with it every later write of an older run is refused. Sent
+--         twice with one token, it starts once
 -- include prelude.lua
 
 local key, ticker, now, tick_id = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local ttl, worker = ARGV[4], ARGV[5]
+local ttl, worker, incarnation, token = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
-local reply, status = read(key, '$.run_counter', '$.holdings', '$.version', '$.total_value', '$.attached')
+local reply, status = read(
+  key, '$.run_counter', '$.holdings', '$.version', '$.total_value', '$.attached', '$.incarnation',
+  '$.current_analysis.run_id', '$.current_analysis.token')
 if status then return {status} end
+if is_other(reply, incarnation) then return {'missing'} end
 
 local counter, holdings = whole(reply, '$.run_counter'), field(reply, '$.holdings')
 local version, total = whole(reply, '$.version'), number(reply, '$.total_value')
 if not (counter and holdings and version and total) then return {'wrong_type'} end
 
+local replaced = number(reply, '$.current_analysis.run_id') or '0'
+if token ~= '' and field(reply, '$.current_analysis.token') == quoted(token) then
+  return with_others({'ok', replaced, holdings, version, total, '0'}, reply, worker)
+end
+
 local run_id = integer(counter + 1)
 local current = '{"ticker":' .. quoted(ticker) .. ',"started_at":' .. quoted(now) .. ',"run_id":' .. run_id
-  .. ',"version":' .. version .. ',"tick_id":' .. tick_id .. ',"recorded":0,"worker":' .. quoted(worker) .. '}'
+  .. ',"version":' .. version .. ',"tick_id":' .. tick_id .. ',"recorded":0,"worker":' .. quoted(worker)
+  .. ',"token":' .. quoted(token) .. '}'
 redis.call('JSON.MSET',
   key, '$.run_counter', run_id,
   key, '$.current_analysis', current,
   key, '$.last_activity', quoted(now))
 redis.call('EXPIRE', key, ttl)
-return with_others({'ok', run_id, holdings, version, total}, reply, worker)
+return with_others({'ok', run_id, holdings, version, total, replaced}, reply, worker)

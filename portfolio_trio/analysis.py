@@ -7,6 +7,7 @@ that cancelling the caller's scope ends all of it, wherever it is.
 from __future__ import annotations
 
 import logging
+import secrets
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from portfolio_trio.metrics import METHOD_VERSION, AnalysisError, MetricError, compute
+from portfolio_trio.peers.orphans import Orphan
 from portfolio_trio.protocol.messages import AnalysisResult, AnalysisStarted, MetricFailure, Receipt
 from portfolio_trio.store import StoreError, StoreUnavailable
 from portfolio_trio.times import rfc3339
@@ -89,10 +91,18 @@ class Analysis:
             that of the run before, if the document was not told of its end; then this run's own.
         version: The version of the holdings it works on, once it has its number.
         inputs: What the metrics see, once the snapshot is taken.
+        incarnation: The document it belongs to.
     """
 
     def __init__(
-        self, services: Services, session_id: str, request: Analyze, outlet: Outlet, run_id: int | None = None
+        self,
+        services: Services,
+        session_id: str,
+        request: Analyze,
+        outlet: Outlet,
+        run_id: int | None = None,
+        *,
+        incarnation: str = "",
     ) -> None:
         self._services = services
         self._session_id = session_id
@@ -102,6 +112,7 @@ class Analysis:
         self.run_id = run_id
         self.version: int | None = None
         self.inputs: AnalysisInputs | None = None
+        self.incarnation = incarnation
         self._recorded = 0
 
     async def run(self) -> tuple[int, int]:
@@ -170,15 +181,23 @@ class Analysis:
         await trio.lowlevel.checkpoint_if_cancelled()
         services = self._services
         asked_at = services.book.current.tick_id
-        start = None
-        with trio.move_on_after(START_SECONDS, shield=True):
-            start = await services.store.start_analysis(
-                self._session_id,
-                ticker=self._ticker,
-                started_at=rfc3339(services.now()),
-                tick_id=asked_at,
-            )
+        start, orphan = None, Orphan(self._session_id, self.incarnation, token=secrets.token_hex(8))
+        try:
+            with trio.move_on_after(START_SECONDS, shield=True):
+                start = await services.store.start_analysis(
+                    self._session_id,
+                    ticker=self._ticker,
+                    started_at=rfc3339(services.now()),
+                    tick_id=asked_at,
+                    incarnation=self.incarnation,
+                    token=orphan.token,
+                )
+        except StoreUnavailable as failure:
+            if failure.sent:
+                services.relay.adopt(orphan)
+            raise
         if start is None:
+            services.relay.adopt(orphan)
             raise StoreUnavailable(f"start_analysis was not answered within {START_SECONDS:g} s", sent=True)
         self.run_id, self.version = start.run_id, start.version
         self._outlet.claimed(start)
@@ -299,6 +318,7 @@ class Analysis:
                 finish=last,
                 # Counting makes the write safe to repeat where its reply was lost with the connection.
                 recorded=self._recorded,
+                incarnation=self.incarnation,
             )
             self._recorded += len(records)
             self._outlet.recorded(others)

@@ -42,7 +42,7 @@ class Outbox:
         self._bytes = 0
         # A list and not a deque: all of it is taken at once, and an empty one costs a tenth.
         self._waiting: list[_Waiting] = []
-        self._latest: str | None = None
+        self._latest: _Waiting | None = None
         self._in_flight: tuple[Run | None, ...] | None = None
         self._in_flight_bytes = 0
         self._written = trio.lowlevel.ParkingLot()
@@ -64,14 +64,20 @@ class Outbox:
 
     def put_latest(self, text: str) -> None:
         """Queue one frame in place of the latest one that still waits."""
-        if not self.overflowed:
-            self._latest = text
+        if self.overflowed:
+            return
+        if self._latest is not None:
+            self._waiting = [item for item in self._waiting if item is not self._latest]
+            self._bytes -= self._latest.size
+        # In its place among the others: a value is never overtaken by what happened after it.
+        self._latest = _Waiting(text, None, frame_size(text))
+        self._waiting.append(self._latest)
+        self._bytes += self._latest.size
 
     @property
     def held_bytes(self) -> int:
         """What waits or is on its way, as frames on the wire."""
-        latest = 0 if self._latest is None else frame_size(self._latest)
-        return self._bytes + self._in_flight_bytes + latest
+        return self._bytes + self._in_flight_bytes
 
     def drop(self, run: Run) -> int:
         """Forget what of ``run`` still waits; return how many frames that were."""
@@ -94,9 +100,7 @@ class Outbox:
         del self._waiting[:count]
         self._bytes -= size
         texts = [item.text for item in batch]
-        if self._latest is not None and not self._waiting:
-            texts.append(self._latest)
-            size += frame_size(self._latest)
+        if any(item is self._latest for item in batch):
             self._latest = None
         if texts:
             self._in_flight, self._in_flight_bytes = tuple(item.run for item in batch), size
@@ -109,7 +113,7 @@ class Outbox:
 
     async def empty(self) -> None:
         """Wait until nothing waits or is on its way."""
-        while self._in_flight is not None or self._waiting or self._latest:
+        while self._in_flight is not None or self._waiting:
             await self._written.park()
 
     async def flushed(self, run: Run) -> None:

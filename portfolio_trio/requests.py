@@ -9,6 +9,8 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
+import trio
+
 from portfolio_trio.locks import Holding
 from portfolio_trio.market import MarketFullError
 from portfolio_trio.protocol.codes import ErrorCode
@@ -25,8 +27,9 @@ from portfolio_trio.protocol.messages import (
     Trade,
 )
 from portfolio_trio.slot import EndReason
+from portfolio_trio.stage import HOLD_SECONDS
 from portfolio_trio.state import portfolio_message
-from portfolio_trio.store import MissingPrices, SessionMissing, StoreError
+from portfolio_trio.store import MissingPrices, SessionMissing, StoreError, StoreUnavailable
 from portfolio_trio.times import rfc3339
 from portfolio_trio.unpriced import refusal
 
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.messages import Portfolio, Request
     from portfolio_trio.runner import Asker, Runner
     from portfolio_trio.services import Services
+    from portfolio_trio.store import CurrentAnalysis
+
+# How often a session is opened that others make anew at the same moment.
+OPENINGS: Final = 5
 
 log: Final = logging.getLogger(__name__)
 
@@ -58,7 +65,8 @@ class Requests:
         self._room = room
         self._asker = asker
         self._runner = runner
-        self._opened = False
+        # The document that this socket speaks of, as far as its client knows; None before and after.
+        self._incarnation: str | None = None
         self.draining = False
 
     async def open(self) -> Portfolio:
@@ -67,12 +75,35 @@ class Requests:
         Raises:
             StoreError: The store refused or could not be reached.
         """
-        opened = await self._services.open_session(self._room.session_id, attach=True)
-        # What a full store did not take is tried again at the next request.
-        self._opened = opened.attached
-        self._runner.found_no_session = False
-        self._room.enter(opened)
-        return portfolio_message(opened, self._services.book)
+        for _ in range(OPENINGS):
+            since = self._room.incarnation
+            opened = await self._services.open_session(self._room.session_id, attach=True)
+            if self._room.enter(opened, since):
+                # What a full store did not take is tried again at the next request.
+                self._incarnation = opened.incarnation if opened.attached else None
+                message = portfolio_message(opened, self._services.book)
+                # Where it was made anew, all are shown it.
+                self._room.show_state(message)
+                return message
+        raise StoreUnavailable("the session expires as soon as it is made", sent=True)
+
+    def expire(self) -> None:
+        """The client knows that its session has expired: the next request opens it anew."""
+        self._incarnation = None
+        self._room.stage.tell(self._asker)
+
+    def _check(self) -> None:
+        """Whether the document that the client speaks of is still the session's.
+
+        Raises:
+            SessionMissing: It has expired, and another took its place.
+        """
+        if self._incarnation is None or self._incarnation == self._room.incarnation:
+            return
+        if not self._room.stage.is_greeted(self._asker):
+            raise SessionMissing(self._room.session_id)
+        # It has been told so, and shown the new one.
+        self._incarnation = self._room.incarnation
 
     async def _state(self) -> Portfolio:
         """The state of the session that this socket has opened.
@@ -81,23 +112,29 @@ class Requests:
             SessionMissing: It has expired since: what would be opened anew is not the client's portfolio.
             StoreError: The store refused or could not be reached.
         """
-        services = self._services
+        services, incarnation = self._services, self._incarnation or ""
         found = await services.store.get_portfolio(
-            self._room.session_id, at=rfc3339(services.now()), attach=True
+            self._room.session_id, at=rfc3339(services.now()), attach=True, incarnation=incarnation
         )
-        self._room.enter(found)
-        return portfolio_message(found, self._services.book)
+        if not self._room.enter(found, incarnation):
+            raise SessionMissing(self._room.session_id)
+        return portfolio_message(found, services.book)
 
     async def answer(self, request: Request) -> None:
         """Carry one request out, and answer it."""
         try:
-            if not self._opened or self._runner.found_no_session:
-                await self.open()
+            self._check()
+            if self._incarnation is None:
+                opened = await self.open()
+                greeted = self._room.stage.is_greeted(self._asker) or isinstance(request, GetPortfolio)
+                if self._asker.sees_events and not greeted:
+                    # The first state could not be read when it came.
+                    self._room.answer(self._asker, opened)
             await self._carry_out(request)
         except SessionMissing as failure:
             # It expired under an idle socket. The next request opens it anew, with default holdings,
             # which the client must know before it sees numbers of them.
-            self._opened = False
+            self.expire()
             self._asker.answer(self._services.explain(failure, request_id=request.id))
         except MissingPrices as failure:
             # What a trade does not name is held already.
@@ -113,7 +150,7 @@ class Requests:
             case Cancel():
                 await self._cancel(request)
             case GetPortfolio() | Authenticate():
-                self._asker.answer((await self._state()).echo(request.id))
+                self._room.answer(self._asker, await self._state(), request.id)
             case SetHoldings() | Trade():
                 await self._edit(request)
             case GetResults():
@@ -129,18 +166,20 @@ class Requests:
             await self._room.stop_runs(EndReason.SUPERSEDED, but=self._asker)
             await self._runner.stop(EndReason.SWITCHED)
             # A frame of the run before may still be on its way; its own run waits for that, and not the turn.
-            self._runner.start(request)
+            self._runner.start(request, self._incarnation or "")
 
     async def _cancel(self, request: Cancel) -> None:
         async with self._room.turn:
-            stopped = None
+            stopped = found = None
             run = self._runner.slot.current
             if request.of is None:
                 stopped = await self._room.stop_runs(EndReason.CANCELLED, answered=self._asker)
-                if stopped is None and await self._cancel_abroad(request):
-                    return
+                found = None if stopped is not None else await self._cancel_abroad()
             elif run is not None and run.request_id == request.of:
                 stopped = await self._runner.stop(EndReason.CANCELLED, answered=self._asker)
+        if found is not None:
+            await self._answer_for(found, request)
+            return
         if stopped is None or stopped.reason != EndReason.CANCELLED:
             # Nothing ran, or its end had been decided, and told, just before.
             self._asker.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))
@@ -159,25 +198,33 @@ class Requests:
                     "session %s: its run still stands in its document: %s", self._room.session_id, failure
                 )
 
-    async def _cancel_abroad(self, request: Cancel) -> bool:
-        """Cancel what runs on another worker, by what the document says; False where nothing does."""
-        store = self._services.store
+    async def _cancel_abroad(self) -> CurrentAnalysis | None:
+        """Clear what the document says runs, which no socket of this worker does; None where nothing does."""
+        store, incarnation = self._services.store, self._incarnation or ""
         try:
             current = (await store.peek_portfolio(self._room.session_id)).current_analysis
+            if current is None:
+                return None
+            end = await store.finish_analysis(
+                self._room.session_id, run_id=current.run_id, incarnation=incarnation
+            )
         except SessionMissing:
-            return False
-        if current is None or current.worker == store.worker:
-            return False
-        end = await store.finish_analysis(self._room.session_id, run_id=current.run_id)
+            return None
         if not end.cleared:
-            return False
+            return None
         self._room.learn(end.others)
-        cancelled = AnalysisCancelled(
-            ticker=current.ticker, run_id=current.run_id, reason=EndReason.CANCELLED
-        )
-        self._room.cancel_abroad(cancelled, but=self._asker)
+        return current
+
+    async def _answer_for(self, current: CurrentAnalysis, request: Cancel) -> None:
+        """Have the worker of a run tell how it ended, and answer; if it does not in time, say so for it."""
+        run_id = current.run_id
+        with self._room.cancelling(run_id, self._asker):
+            if current.worker != self._services.store.worker:
+                with trio.move_on_after(HOLD_SECONDS):
+                    await self._room.over(run_id)
+            cancelled = AnalysisCancelled(ticker=current.ticker, run_id=run_id, reason=EndReason.CANCELLED)
+            self._room.publish(cancelled, but=self._asker, incarnation=self._room.incarnation)
         self._asker.answer(cancelled.echo(request.id))
-        return True
 
     async def _edit(self, request: SetHoldings | Trade) -> None:
         services = self._services
@@ -186,14 +233,14 @@ class Requests:
             self._asker.answer(refusal(services.book, unpriced, request.id))
             return
         changed = await self._change(request)
+        if self._incarnation not in {None, self._room.incarnation}:
+            raise SessionMissing(self._room.session_id)
         # What runs is on the old holdings: nothing of it leaves after this.
-        self._room.restart_runs()
+        current = changed.current_analysis
+        self._room.renew_runs(changed.version, 0 if current is None else current.run_id)
         self._room.learn(changed.others)
         self._room.see_version(changed.version)
-        self._room.note_shown(changed.version)
-        portfolio = portfolio_message(changed, self._services.book)
-        self._room.publish(portfolio, self._asker)
-        self._asker.answer(portfolio.echo(request.id))
+        self._room.change(self._asker, portfolio_message(changed, services.book), request.id)
 
     def _left_unpriced(self, request: SetHoldings | Trade) -> list[str]:
         """Names that the request certainly leaves without a price: what it names, unless it sells."""
@@ -215,12 +262,14 @@ class Requests:
                 tick=services.book.current,
                 at=rfc3339(services.now()),
                 expected_version=request.version,
+                incarnation=self._incarnation or "",
                 price_lookup=lookup,
             )
         return await services.store.trade(
             self._room.session_id,
             request.ticker,
             request.shares,
+            incarnation=self._incarnation or "",
             tick=services.book.current,
             at=rfc3339(services.now()),
             expected_version=request.version,

@@ -15,6 +15,7 @@ import trio
 from portfolio_trio.analysis import Analysis
 from portfolio_trio.hub import Viewer
 from portfolio_trio.metrics import AnalysisError
+from portfolio_trio.peers.orphans import Orphan
 from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
@@ -23,6 +24,7 @@ from portfolio_trio.protocol.messages import (
     AnalysisStarted,
     Analyze,
     Error,
+    Running,
 )
 from portfolio_trio.slot import EndReason, Run, RunState, Slot
 from portfolio_trio.store import PortfolioChanged, RunNotCurrent, RunSuperseded, SessionMissing, StoreError
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from portfolio_trio.analysis import Outcome
     from portfolio_trio.hub import Room, SessionEvent
     from portfolio_trio.metrics import AnalysisInputs
-    from portfolio_trio.protocol.messages import Message
     from portfolio_trio.services import Services
     from portfolio_trio.store import RunStart
 
@@ -58,19 +59,20 @@ _TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
 class Asker(Viewer, Protocol):
     """The socket that asked for the runs."""
 
-    def answer(self, message: Message, run: Run | None = None) -> None:
-        """Queue what the socket gets whether or not it speaks the subprotocol."""
-
     async def flushed(self, run: Run) -> None:
         """Wait until all of the run that was queued here has left."""
+
+    def expire(self) -> None:
+        """The client has been told that its session has expired."""
 
 
 class _Task:
     """One request's task: the scope that ends it, and the event that says it has ended."""
 
-    __slots__ = ("answered", "attempt", "ended", "last", "reason", "run_ids", "scope")
+    __slots__ = ("answered", "attempt", "ended", "incarnation", "last", "reason", "run_ids", "scope")
 
-    def __init__(self) -> None:
+    def __init__(self, incarnation: str) -> None:
+        self.incarnation = incarnation
         self.scope = trio.CancelScope()
         self.attempt = trio.CancelScope()
         self.ended = trio.Event()
@@ -84,23 +86,32 @@ class _Task:
 class _RunOutlet:
     """Sends what one run has to say to the asking socket and to the session's other viewers."""
 
-    def __init__(self, runner: Runner, room: Room, run: Run) -> None:
+    def __init__(self, runner: Runner, room: Room, run: Run, incarnation: str) -> None:
+        self._incarnation = incarnation
         self._runner = runner
         self._room = room
         self._run = run
+        self._running: Running | None = None
 
     def claimed(self, start: RunStart) -> None:
         self._run.run_id = start.run_id
         self._runner.note_number(start.run_id)
         self._room.learn(start.others)
-        self._room.claim(start.run_id, self._run.ticker, start.version)
+        self._running = Running(
+            ticker=self._run.ticker,
+            started_at=start.started_at,
+            run_id=start.run_id,
+            version=start.version,
+            tick_id=start.tick_id,
+        )
+        self._room.claim(self._running, start.replaced, self._incarnation)
 
     def recorded(self, others: tuple[str, ...]) -> None:
         self._room.learn(others)
 
     def started(self, message: AnalysisStarted) -> None:
         self._runner.slot.snapshot(self._run, message.run_id)
-        self._runner.announce(message, self._run)
+        self._runner.announce(message, self._run, self._running)
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
         for outcome in batch:
@@ -118,9 +129,6 @@ class Runner:
         room: The session and its sockets.
         asker: The socket this runner belongs to.
         nursery: The connection's nursery; it ends the analysis with the connection.
-
-    Attributes:
-        found_no_session: An analysis found that the session has expired, and told so.
     """
 
     def __init__(self, services: Services, room: Room, asker: Asker, nursery: trio.Nursery) -> None:
@@ -129,18 +137,23 @@ class Runner:
         self.asker = asker
         self._nursery = nursery
         self.slot = Slot()
-        self.found_no_session = False
         self._task: _Task | None = None
         self._analysis: Analysis | None = None
         self._cancelled_at = 0.0
         # Cancelled ones of which the writer may be in the middle of a frame.
         self._leaving: list[Run] = []
+        self._told: AnalysisCancelled | AnalysisFailed | None = None
         self._idle = trio.Event()
         self._idle.set()
 
-    def start(self, request: Analyze) -> None:
-        """Start an analysis in the connection's nursery; the one before must have ended."""
-        self._task = _Task()
+    def start(self, request: Analyze, incarnation: str) -> None:
+        """Start an analysis in the connection's nursery; the one before must have ended.
+
+        Args:
+            request: What to analyse.
+            incarnation: The document that the client speaks of.
+        """
+        self._task = _Task(incarnation)
         self._idle = trio.Event()
         # Begun here and not in the task, which can be cancelled before it has taken a step.
         run = self.slot.begin(request.ticker, request.id)
@@ -169,10 +182,16 @@ class Runner:
         if self._task is not None and self.decide(EndReason.PORTFOLIO_CHANGED):
             self._task.attempt.cancel()
 
-    async def supersede(self, run_id: int) -> None:
-        """End the analysis, if its number is below this one, and wait until its task has ended."""
+    async def supersede(self, run_id: int, standing: int | None = None) -> None:
+        """End the analysis, if its number is below this one, and wait until its task has ended.
+
+        With ``standing``, the run whose place the newer one took, another has ended in the document before:
+        its last results are on their way.
+        """
         run = self.slot.current
-        if run is not None and run.run_id is not None and run.run_id < run_id:
+        if run is None or run.run_id is None or run.run_id >= run_id:
+            return
+        if standing is None or standing == run.run_id:
             await self.stop(EndReason.SUPERSEDED)
 
     async def cancel(self, run_id: int) -> AnalysisCancelled | None:
@@ -186,11 +205,13 @@ class Runner:
         if self._task is not None:
             self._task.run_ids.append(run_id)
 
-    def renew(self, version: int) -> None:
-        """Start the run again if it works on an older version of the holdings."""
-        analysis = self._analysis
+    def renew(self, version: int, standing: int | None = None) -> None:
+        """Start the run again if it works on an older version; ``standing`` as for `supersede`."""
+        analysis, run = self._analysis, self.slot.current
         # One without its number finds out when it gets it.
-        if analysis is not None and analysis.version is not None and analysis.version < version:
+        if run is None or analysis is None or analysis.version is None or analysis.version >= version:
+            return
+        if standing is None or standing == run.run_id:
             self.restart()
 
     def reprice(self, prices: Mapping[str, float]) -> None:
@@ -221,11 +242,21 @@ class Runner:
         """
         analysis = self._analysis
         if analysis is not None and analysis.run_id is not None:
-            end = await self._services.store.finish_analysis(self._room.session_id, run_id=analysis.run_id)
+            end = await self._services.store.finish_analysis(
+                self._room.session_id, run_id=analysis.run_id, incarnation=analysis.incarnation
+            )
             analysis.run_id = None
             if end.cleared:
                 # How the run ended was told before; who came meanwhile has seen it stand there.
-                self._room.learn_late(end.others)
+                self._room.learn_late(end.others, self._told)
+
+    def abandon(self) -> None:
+        """Leave the last run to the relay, if it may still stand in the document."""
+        analysis = self._analysis
+        if analysis is not None and analysis.run_id is not None:
+            orphan = Orphan(self._room.session_id, analysis.incarnation, analysis.run_id)
+            analysis.run_id = None
+            self._services.relay.adopt(orphan)
 
     async def _clear_after(self, task: _Task) -> None:
         await task.ended.wait()
@@ -235,20 +266,28 @@ class Runner:
             # Tried once more when the connection ends.
             return
 
-    def announce(self, message: SessionEvent, run: Run, *, lasting: bool = False) -> None:
-        """Let every viewer see an event of a run; unless it is to last, it can be dropped with the run."""
-        owner = None if lasting else run
-        answered = None if self._task is None else self._task.answered
-        self._room.publish(message, self.asker, answered, run=owner)
-        if self.asker.sees_events and self.asker is not answered:
-            self.asker.see(message.echo(run.request_id).to_json(), owner)
+    def announce(self, message: SessionEvent, run: Run, running: Running | None = None) -> None:
+        """Let every viewer see the start or the end of a run."""
+        task = self._task
+        self._room.publish(
+            message,
+            asker=self.asker,
+            request_id=run.request_id,
+            running=running,
+            but=None if task is None else task.answered,
+            incarnation="" if task is None else task.incarnation,
+        )
 
     def deliver(self, outcome: Outcome, run: Run) -> None:
         """Queue one outcome for the asking socket and every viewer, unless the run's end is decided."""
         if not run.may_send:
             return
-        self._room.publish(outcome, self.asker, run=run)
-        self.asker.answer(outcome.echo(run.request_id), run)
+        incarnation = "" if self._task is None else self._task.incarnation
+        self._room.publish(
+            outcome, asker=self.asker, request_id=run.request_id, run=run, incarnation=incarnation
+        )
+        if not self.asker.sees_events:
+            self.asker.answer(outcome.echo(run.request_id), run)
 
     async def _carry_out(self, request: Analyze, run: Run, task: _Task) -> None:
         owed = True
@@ -281,7 +320,8 @@ class Runner:
         """One run, from its first step to its end; first the last frames of those before must be out."""
         known = None if self._analysis is None else self._analysis.run_id
         session_id = self._room.session_id
-        analysis = Analysis(self._services, session_id, request, _RunOutlet(self, self._room, run), known)
+        outlet = _RunOutlet(self, self._room, run, task.incarnation)
+        analysis = Analysis(self._services, session_id, request, outlet, known, incarnation=task.incarnation)
         self._analysis = analysis
         summary = (0, 0)
         try:
@@ -309,10 +349,11 @@ class Runner:
                 self.decide(reason)
                 return
         if run.may_send:
-            self.found_no_session = isinstance(failure, SessionMissing)
             self._tell_failure(
                 run, self._services.explain(failure, request_id=run.request_id, ticker=run.ticker)
             )
+            if isinstance(failure, SessionMissing):
+                self.asker.expire()
         self.slot.fail(run)
         try:
             await self.clear()
@@ -329,6 +370,7 @@ class Runner:
             detail=error.detail,
             retryable=error.retryable,
         )
+        self._told = failed
         self.announce(failed, run)
         if not self.asker.sees_events:
             self.asker.answer(error, run)
@@ -358,7 +400,8 @@ class Runner:
         if run.reason in _TOLD and not self.asker.sees_events:
             code, detail = _TOLD[run.reason]
             self.asker.answer(Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id))
-        self.announce(cancelled, run, lasting=True)
+        self._told = cancelled
+        self.announce(cancelled, run)
         return cancelled
 
     def _give_up(self, request: Analyze) -> None:

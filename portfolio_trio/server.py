@@ -323,7 +323,8 @@ def _market(services: Services, workers: Workers) -> tuple[MarketUpdater, Member
     """The updater of the market, and this worker's membership, which decides when it runs."""
     book, store, faults = services.book, services.store, services.faults
     interval = services.settings.market_update_interval_seconds
-    exchange, audience = Exchange(workers, book), TickFeed(services.hub, store, book, faults)
+    exchange = Exchange(workers, book)
+    audience = TickFeed(services.hub, store, book, faults, services.relay)
     updater = MarketUpdater(
         book, store, exchange, audience, interval=interval, failures=(StoreError,), faults=faults
     )

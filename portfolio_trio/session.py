@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 CLEAN_UP_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 2.0
 LAST_WORDS_SECONDS: Final = 2.0
-# How often the state of a busy session is read anew before it is sent as it is.
-GREETINGS: Final = 5
 
 
 class Session:
@@ -86,8 +84,6 @@ class Session:
         self._ended = False
         self._writing = False
         self._close: tuple[CloseCode, str] = (CloseCode.NORMAL, "")
-        self._greeted = False
-        self._missed = False
         self._nursery: trio.Nursery
         self._room: Room
         self._runner: Runner
@@ -171,13 +167,9 @@ class Session:
         return self._transport.subprotocol == SUBPROTOCOL
 
     def see(self, event: str, run: Run | None = None) -> None:
-        """Queue an event of the session, if the client speaks the subprotocol and has its state."""
-        if not self.sees_events:
-            return
-        if self._greeted:
+        """Queue an event of the session, if the client speaks the subprotocol."""
+        if self.sees_events:
             self._put(event, run)
-        else:
-            self._missed = True
 
     def answer(self, message: Message, run: Run | None = None) -> None:
         """Queue an answer; a client without the subprotocol knows no message but results and errors."""
@@ -187,7 +179,7 @@ class Session:
 
     def see_latest(self, event: str) -> None:
         """Queue an event in place of the latest one that still waits, if the client gets events."""
-        if self._greeted and self.sees_events and not self._ended:
+        if self.sees_events and not self._ended:
             self._outbox.put_latest(event)
             self._send_soon()
 
@@ -200,6 +192,10 @@ class Session:
         """The number of the run, if it is open and has one."""
         run = self._runner.slot.current
         return run.run_id if run is not None and run.may_send else None
+
+    def expire(self) -> None:
+        """The client has been told that its session has expired: its next request opens it anew."""
+        self._requests.expire()
 
     def drop(self, run: Run) -> None:
         """Forget what of ``run`` still waits to be sent."""
@@ -223,17 +219,17 @@ class Session:
         """Say in the document that this socket's run is over, if it may still stand there."""
         await self._runner.clear()
 
-    async def supersede_run(self, run_id: int) -> None:
+    async def supersede_run(self, run_id: int, standing: int | None = None) -> None:
         """End the run, if its number is below this one, and wait until its task has ended."""
-        await self._runner.supersede(run_id)
+        await self._runner.supersede(run_id, standing)
 
     async def cancel_run(self, run_id: int) -> AnalysisCancelled | None:
         """End the run, if this is its number or was before it was started again, as `stop_run` does."""
         return await self._runner.cancel(run_id)
 
-    def renew_run(self, version: int) -> None:
+    def renew_run(self, version: int, standing: int | None = None) -> None:
         """Start the run again, if it works on an older version of the holdings."""
-        self._runner.renew(version)
+        self._runner.renew(version, standing)
 
     # --- keepalive ---
 
@@ -317,24 +313,24 @@ class Session:
 
     async def _greet(self) -> None:
         """Open the session; a client with the subprotocol first gets the state, then events."""
-        greeting: Message
-        for _ in range(GREETINGS):
-            self._missed = False
-            try:
-                greeting = await self._requests.open()
-            except MissingPrices as failure:
-                greeting = refusal(self._services.book, failure.tickers)
-            except (MarketFullError, StoreError) as failure:
-                greeting = self._services.explain(failure)
-            if not self._missed:
-                # Else something happened meanwhile, which may be newer than this state.
-                break
-        self._greeted = True
-        if self._first is None:
-            # A client without the subprotocol has asked nothing yet.
-            self.see(greeting.to_json())
+        request_id = None if self._first is None else self._first.id
+        try:
+            opened = await self._requests.open()
+        except MissingPrices as failure:
+            self._greet_with(refusal(self._services.book, failure.tickers))
+        except (MarketFullError, StoreError) as failure:
+            self._greet_with(self._services.explain(failure))
         else:
-            self.answer(greeting.echo(self._first.id))
+            if self.sees_events or self._first is not None:
+                self._room.answer(self, opened, request_id)
+
+    def _greet_with(self, error: Error) -> None:
+        """Say why there is no state yet: at once to a client that has asked, or that gets events."""
+        if self._first is not None:
+            self.answer(error.echo(self._first.id))
+        else:
+            # A client without the subprotocol has asked nothing yet.
+            self.see(error.to_json())
 
     async def _leave(self) -> None:
         """The last socket of the session on this worker says so in the document."""
@@ -355,3 +351,5 @@ class Session:
             self._services.left_behind.warning(
                 "session %s: its run could not be cleared from the document", self._session_id
             )
+        finally:
+            self._runner.abandon()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
 from portfolio_trio.canonical import canonical
 from portfolio_trio.protocol.messages import PortfolioUpdate
+from portfolio_trio.state import portfolio_message
 from portfolio_trio.store import SessionMissing, StoreError, WrongType
 
 if TYPE_CHECKING:
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 READS_AT_ONCE: Final = 64
 
 
+class Caretaker(Protocol):
+    """Who looks after the documents."""
+
+    def sweep(self) -> None:
+        """Try again to clear what nobody carries out."""
+
+    def reread(self, room: Room) -> None:
+        """The document of a session is another one than was known: read it."""
+
+
 class TickFeed:
     """Tells the sockets of a process of each tick.
 
@@ -31,10 +42,14 @@ class TickFeed:
         store: The documents, which have the value that counts.
         book: The prices behind it.
         faults: Contains what goes wrong with one session.
+        caretaker: Does what is done once in a while.
     """
 
-    def __init__(self, hub: Hub, store: PortfolioStore, book: PriceBook, faults: Faults) -> None:
+    def __init__(
+        self, hub: Hub, store: PortfolioStore, book: PriceBook, faults: Faults, caretaker: Caretaker
+    ) -> None:
         self._hub = hub
+        self._caretaker = caretaker
         self._store = store
         self._book = book
         self._faults = faults
@@ -56,6 +71,7 @@ class TickFeed:
         if tick.tick_id <= self._swept:
             return
         self._swept = tick.tick_id
+        self._caretaker.sweep()
         rooms = (room for room in self._hub.rooms if room.is_viewed)
         while chunk := tuple(islice(rooms, READS_AT_ONCE)):
             await self._update_all(chunk, tick)
@@ -83,6 +99,10 @@ class TickFeed:
         except (SessionMissing, WrongType):
             # Nothing was revalued; whoever asks next is told why.
             return
+        if portfolio.incarnation != room.incarnation:
+            # It has expired and was made anew by a worker that did not know of this one.
+            self._caretaker.reread(room)
+            return
         prices = self._book.values_for(portfolio.holdings)
         frozen = any(shares and ticker not in prices for ticker, shares in portfolio.holdings.items())
         if portfolio.valued.tick_id != tick.tick_id and not frozen:
@@ -97,7 +117,9 @@ class TickFeed:
             stale=fresh.stale,
             unpriced=dict(fresh.unpriced),
         )
-        room.publish_latest(update.to_json())
+        # The value of other holdings than have been shown means nothing: those come first.
+        room.show_state(portfolio_message(portfolio, self._book))
+        room.update(update, portfolio.version)
 
 
 def _values(holdings: Mapping[str, float], prices: Mapping[str, float]) -> Iterator[tuple[str, float]]:

@@ -31,6 +31,9 @@ CALENDARS = ("tests/metrics/test_calendars.py",)
 SERVERS = ("tests/test_two_servers.py",)
 UNPRICED = ("tests/test_unpriced.py",)
 FILES = ("tests/market/test_csv_source.py",)
+ORDER = ("tests/test_stage.py", "tests/test_order.py")
+EXPIRED = ("tests/test_expired.py",)
+ORPHANS = ("tests/test_orphans.py",)
 
 
 @dataclass(frozen=True)
@@ -223,8 +226,8 @@ MUTANTS = (
     Mutant(
         "the refusal to show what an expired session left as the client's portfolio",
         "portfolio_trio/requests.py",
-        "(await self._state()).echo",
-        "(await self.open()).echo",
+        "self._room.answer(self._asker, await self._state()",
+        "self._room.answer(self._asker, await self.open()",
         ("tests/test_session.py",),
     ),
     Mutant(
@@ -245,8 +248,8 @@ MUTANTS = (
     Mutant(
         "the refusal to queue after the decision",
         "portfolio_trio/runner.py",
-        "        if not run.may_send:\n            return\n        self._room.publish(outcome",
-        "        self._room.publish(outcome",
+        "        if not run.may_send:\n            return\n        incarnation",
+        "        incarnation",
     ),
     Mutant(
         "the wait for the last message of a run",
@@ -263,7 +266,7 @@ MUTANTS = (
     Mutant(
         "the restart after an edit",
         "portfolio_trio/requests.py",
-        "        self._room.restart_runs()\n",
+        "        self._room.renew_runs(changed.version, 0 if current is None else current.run_id)\n",
         "",
     ),
     Mutant(
@@ -474,7 +477,7 @@ MUTANTS = (
     Mutant(
         "the fence of record_results on the run",
         "lua/record_results.lua",
-        "if tonumber(current) ~= run_id then",
+        "if not is_meant then",
         "if false then",
         STORE,
     ),
@@ -740,28 +743,28 @@ MUTANTS = (
     Mutant(
         "the supersede by a claim of another worker",
         "portfolio_trio/peers/relay.py",
-        "                await room.supersede_runs(run_id)\n",
+        "                await room.supersede_runs(run_id, note.replaced)\n",
         "                await trio.lowlevel.checkpoint()\n",
         (*PEERS, *SERVERS),
     ),
     Mutant(
         "the turn while a claim of another worker ends runs",
         "portfolio_trio/peers/relay.py",
-        "            async with room.turn:\n                await room.supersede_runs(run_id)\n",
-        "            if True:\n                await room.supersede_runs(run_id)\n",
+        "            async with room.turn:\n                await room.supersede_runs(run_id, note",
+        "            if True:\n                await room.supersede_runs(run_id, note",
         PEERS,
     ),
     Mutant(
         "the restart after an edit on another worker",
         "portfolio_trio/peers/relay.py",
-        "        room.renew_runs(version)\n",
-        "",
+        "        room.renew_runs(state.version, 0 if current is None else current.run_id)\n        room.see",
+        "        room.see",
         PEERS,
     ),
     Mutant(
         "the end of a run abroad by an edit abroad",
         "portfolio_trio/peers/relay.py",
-        "        room.see_version(version)\n",
+        "        room.see_version(state.version)\n",
         "",
         PEERS,
     ),
@@ -775,9 +778,135 @@ MUTANTS = (
     Mutant(
         "the end of the runs of the dead",
         "portfolio_trio/peers/relay.py",
-        "                room.close(run, EndReason.DISCONNECTED)\n",
-        "",
+        "                    room.close(EndReason.DISCONNECTED)\n",
+        "                    pass\n",
         (*PEERS, *SERVERS),
+    ),
+    Mutant(
+        "the rise of versions on a socket",
+        "portfolio_trio/stage.py",
+        "(asked or scene.again or adopted is not None or sight.version < newest.version)",
+        "(True)",
+        ORDER,
+    ),
+    Mutant(
+        "the newest state as the answer to who was overtaken",
+        "portfolio_trio/stage.py",
+        "if self.newest is None or _place(self.newest) <= _place(state):",
+        "if True:",
+        ORDER,
+    ),
+    Mutant(
+        "the wait of a start for the end before it",
+        "portfolio_trio/stage.py",
+        "            return scene.run_id is not None and scene.run_id > run.run_id\n",
+        "            return False\n",
+        ORDER,
+    ),
+    Mutant(
+        "the wait of new holdings for the end of the run on the old ones",
+        "portfolio_trio/stage.py",
+        "        return scene.state is not None and scene.state.version > run.version\n",
+        "        return False\n",
+        ORDER,
+    ),
+    Mutant(
+        "the one end of each run",
+        "portfolio_trio/stage.py",
+        "(is_open or never_began or spectator is scene.asker)",
+        "(True)",
+        ORDER,
+    ),
+    Mutant(
+        "the results for those only who saw the start",
+        "portfolio_trio/stage.py",
+        "if sight.open == scene.run_id and sight.version <= self.open.version:",
+        "if True:",
+        ORDER,
+    ),
+    Mutant(
+        "the silence of a run that new holdings have cut short",
+        "portfolio_trio/stage.py",
+        'if scene.kind == "outcome" and self._is_doomed:',
+        "if False:",
+        ORDER,
+    ),
+    Mutant(
+        "the value of the shown holdings only",
+        "portfolio_trio/stage.py",
+        "if sight.version <= scene.version and sight.tick_id <= scene.tick_id:",
+        "if True:",
+        ORDER,
+    ),
+    Mutant(
+        "the look for an end that nobody tells",
+        "portfolio_trio/peers/relay.py",
+        "            self._nursery.start_soon(self._resolve, room)\n",
+        "            pass\n",
+        PEERS,
+    ),
+    Mutant(
+        "the fence of the incarnation",
+        "lua/prelude.lua",
+        "  return incarnation ~= '' and ",
+        "  return false and ",
+        ("tests/store/test_sessions.py",),
+    ),
+    Mutant(
+        "the doubt about an answer that was overtaken by another document",
+        "portfolio_trio/hub.py",
+        "            if since != self.incarnation:\n",
+        "            if False:\n",
+        EXPIRED,
+    ),
+    Mutant(
+        "the reading of a document that a letter of another one speaks of",
+        "portfolio_trio/peers/relay.py",
+        " or note.incarnation != room.incarnation:",
+        ":",
+        EXPIRED,
+    ),
+    Mutant(
+        "the one word that the session has expired",
+        "portfolio_trio/runner.py",
+        "                self.asker.expire()\n",
+        "                pass\n",
+        EXPIRED,
+    ),
+    Mutant(
+        "the forgetting of what was known of an expired session",
+        "portfolio_trio/hub.py",
+        "        self.abroad = Abroad()\n        self._cancelling.clear()\n",
+        "",
+        EXPIRED,
+    ),
+    Mutant(
+        "the adoption of a run whose number did not come in time",
+        "portfolio_trio/analysis.py",
+        "        if start is None:\n            services.relay.adopt(orphan)\n",
+        "        if start is None:\n",
+        ORPHANS,
+    ),
+    Mutant(
+        "the adoption of a run whose number was lost",
+        "portfolio_trio/analysis.py",
+        "            if failure.sent:\n                services.relay.adopt(orphan)\n",
+        "",
+        ORPHANS,
+    ),
+    Mutant(
+        "the second look at each sweep for a run without an owner",
+        "portfolio_trio/ticks.py",
+        "        self._caretaker.sweep()\n",
+        "",
+        ORPHANS,
+    ),
+    Mutant(
+        "the adoption of a run that could not be cleared when its socket went",
+        "portfolio_trio/session.py",
+        "            self._runner.abandon()\n",
+        "            pass\n",
+        ORPHANS,
     ),
     Mutant(
         "the second attachment of who came meanwhile",

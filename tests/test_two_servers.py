@@ -181,7 +181,7 @@ async def test_a_late_viewer_sees_what_runs_elsewhere_to_its_end(autojump_clock:
         assert kinds(await late.silence(10)) == [("analysis_cancelled", 2)]
 
 
-async def test_who_came_while_a_run_was_being_cancelled_is_told_the_state_anew(
+async def test_who_came_while_a_run_was_being_cancelled_is_told_its_end(
     autojump_clock: MockClock,
 ) -> None:
     async with two_houses(metric_delay_seconds=SLOW) as (one, two):
@@ -193,7 +193,8 @@ async def test_who_came_while_a_run_was_being_cancelled_is_told_the_state_anew(
         assert (await viewer.receive())["current_analysis"]["run_id"] == 1
         await runner.send("cancel")
         told = await viewer.silence(10)
-        assert [(frame["type"], frame["current_analysis"]) for frame in told] == [("portfolio", None)]
+        assert kinds(told) == [("analysis_cancelled", 1)]
+        assert told[0]["reason"] == "cancelled"
         assert (await one.document())["current_analysis"] is None
 
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from portfolio_trio.protocol.messages import Running  # noqa: TC001 - pydantic needs it
+
 Kind = Literal[
     # Messages that the viewers of a session get, whichever worker they are on.
     "portfolio",
@@ -33,6 +35,9 @@ class Note(BaseModel):
         run_id: The run it is about, if it has its number.
         version: The holdings' version; with a portfolio, and with the claim of a run.
         ticker: What the run analyses.
+        replaced: With a claim: the run that was current until then; 0 for none.
+        running: With a start: the run.
+        incarnation: The document of the session that it is about.
         frame: The message, as it goes to viewers; empty where there is none.
     """
 
@@ -43,6 +48,9 @@ class Note(BaseModel):
     run_id: int | None = None
     version: int | None = None
     ticker: str | None = None
+    replaced: int | None = None
+    running: Running | None = None
+    incarnation: str = ""
     frame: str = ""
 
 

@@ -16,7 +16,10 @@ import trio
 from pydantic import ValidationError
 
 from portfolio_trio.peers.letters import RUN_ENDS, Arrivals, Letter
+from portfolio_trio.peers.orphans import Orphan, Orphans
+from portfolio_trio.protocol.messages import AnalysisCancelled, Portfolio, Running
 from portfolio_trio.slot import EndReason
+from portfolio_trio.stage import HOLD_SECONDS
 from portfolio_trio.state import portfolio_message
 from portfolio_trio.store import SessionMissing, StoreError, WrongType
 
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
     from portfolio_trio.hub import Hub, Room
     from portfolio_trio.peers.letters import Note
     from portfolio_trio.protocol import messages
-    from portfolio_trio.store import Portfolio, PortfolioStore
+    from portfolio_trio.store import Portfolio as State
+    from portfolio_trio.store import PortfolioStore
 
 log: Final = logging.getLogger(__name__)
 
@@ -36,7 +40,7 @@ log: Final = logging.getLogger(__name__)
 NOTES_PER_SESSION: Final = 1_000
 # Documents on their way at one time when all are read anew.
 READS_AT_ONCE: Final = 64
-# How often a document is read before it is shown though runs begin and end meanwhile.
+# How often a document is read that expires and is made anew meanwhile.
 READINGS: Final = 5
 # What cannot be read is tried again after this long, then after twice as long, and so on.
 RETRY_SECONDS: Final = 0.5
@@ -58,18 +62,20 @@ class Relay:
         hub: Hub,
         store: PortfolioStore,
         faults: Faults,
-        show: Callable[[Portfolio], messages.Portfolio] = portfolio_message,
+        show: Callable[[State], messages.Portfolio] = portfolio_message,
     ) -> None:
         self._hub = hub
         self._store = store
         self._faults = faults
         self._show = show
         self._arrivals = Arrivals()
+        self._orphans = Orphans(store)
         self._waiting: dict[str, deque[tuple[str, Note]]] = {}
         self._leaving: set[str] = set()
         self._nursery: trio.Nursery
         self._running = False
         self._look = trio.Event()
+        hub.on_hold = self._expect_end
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry out for ever; started when letters may come."""
@@ -116,13 +122,30 @@ class Relay:
     def _mourn(self, room: Room, names: frozenset[str]) -> None:
         if room.abroad.run is not None and room.abroad.owner in names:
             run = room.abroad.end()
-            room.close(run, EndReason.DISCONNECTED)
             if run is not None and run.run_id is not None:
-                self._nursery.start_soon(self._clear, room.session_id, run.run_id)
+                if room.stage.open is not None and room.stage.open.run_id == run.run_id:
+                    room.close(EndReason.DISCONNECTED)
+                self.adopt(Orphan(room.session_id, room.incarnation, run.run_id))
 
     def _alone(self, room: Room) -> AbstractContextManager[None]:
         """The boundary between one session and the letters, beats and readings of all."""
         return self._faults.contained("the relay", instead=room.fail)
+
+    def adopt(self, orphan: Orphan) -> None:
+        """A run may stand in a document though nobody carries it out: clear it, now or when Redis is back."""
+        self._orphans.adopt(orphan)
+        if self._running:
+            self._nursery.start_soon(self._clear, orphan)
+
+    def sweep(self) -> None:
+        """Try again to clear what nobody carries out."""
+        for orphan in self._orphans.all if self._running else ():
+            self._nursery.start_soon(self._clear, orphan)
+
+    def reread(self, room: Room) -> None:
+        """The document of a session is another one than was known: read it."""
+        if self._running:
+            self._nursery.start_soon(self._quietly_read, room)
 
     async def leave(self, session_id: str) -> None:
         """Say in the document that this worker has no socket of the session any more, if so it is.
@@ -170,61 +193,73 @@ class Relay:
             del self._waiting[session_id]
 
     async def _carry_out(self, room: Room, sender: str, note: Note) -> None:
+        room.meet(sender)
         if note.kind == "look":
             await self._quietly_read(room)
+        elif note.incarnation != room.incarnation:
+            # Of a document that has expired, or took the place of one: what is true stands in Redis.
+            await self._quietly_read(room, again=False)
         elif note.kind == "portfolio":
-            await self._follow_holdings(room, note.version or 0, note)
+            self._follow_holdings(room, note)
         elif note.run_id is None:
             # It ended before it had a number.
-            room.show(note.frame)
+            room.show_note(note)
         elif note.kind == "cancel":
-            await self._cancel(room, note.run_id, note.frame)
+            await self._cancel(room, note.run_id)
         else:
             await self._follow(room, sender, note, note.run_id)
 
-    async def _follow_holdings(self, room: Room, version: int, note: Note) -> None:
-        room.renew_runs(version)
-        room.see_version(version)
-        if version <= room.abroad.shown:
-            return
-        if version == room.abroad.version and room.running == note.run_id:
-            room.note_shown(version)
-            room.show(note.frame)
-        else:
-            # Something has happened since that the note does not know.
-            await self._quietly_read(room)
+    def _follow_holdings(self, room: Room, note: Note) -> None:
+        state = Portfolio.model_validate_json(note.frame)
+        current = state.current_analysis
+        room.renew_runs(state.version, 0 if current is None else current.run_id)
+        room.see_version(state.version)
+        room.show_state(state)
 
-    async def _cancel(self, room: Room, run_id: int, frame: str) -> None:
-        """A socket of another worker has cancelled a run: of this worker, or of a third one."""
+    async def _cancel(self, room: Room, run_id: int) -> None:
+        """A socket of another worker has cancelled a run; if it is one of here, its runner tells its end."""
         async with room.turn:
             stopped = await room.cancel_run(run_id)
         if stopped is not None:
-            # It has told its end by itself. Started again meanwhile, it stands in the document once more.
+            # Started again meanwhile, it stands in the document once more.
             await self._quietly_clear(room)
-        elif room.end_abroad(run_id):
-            room.show(frame)
 
     async def _follow(self, room: Room, sender: str, note: Note, run_id: int) -> None:
         """News of a run of another worker: it ends older ones, and is seen by the sockets here."""
         abroad = room.abroad
         if run_id > abroad.newest:
             async with room.turn:
-                await room.supersede_runs(run_id)
+                await room.supersede_runs(run_id, note.replaced)
         if run_id > abroad.newest:
-            if note.kind != "claim" or note.ticker is None or note.version is None:
+            run = note.running
+            ticker = note.ticker if run is None else run.ticker
+            version = note.version if run is None else run.version
+            if ticker is None or version is None:
                 # Its beginning is missing: the document says what it works on.
                 self._look.set()
                 return
-            room.follow(run_id, note.ticker, note.version, sender)
-        if not abroad.is_open(run_id) or note.kind == "claim":
+            abroad.follow(run_id, ticker, version, sender)
+        if note.kind == "claim":
             return
-        run = abroad.run
-        if note.kind in RUN_ENDS:
+        if note.kind in RUN_ENDS and abroad.is_open(run_id):
             abroad.end()
-        if note.kind == "analysis_cancelled" and run is not None:
-            room.drop(run)
-            run = None
-        room.show(note.frame, run)
+        room.show_note(note)
+
+    def _expect_end(self, room: Room) -> None:
+        """Something waits for the end of a run."""
+        if self._running:
+            self._nursery.start_soon(self._resolve, room)
+
+    async def _resolve(self, room: Room) -> None:
+        """Find out how a run ended if nobody tells it in time."""
+        awaited = room.stage.awaited
+        while awaited is not None and room.stage.awaited == awaited:
+            with trio.move_on_after(HOLD_SECONDS):
+                await room.over(awaited)
+                return
+            if self._hub.room(room.session_id) is not room:
+                return
+            await self._quietly_read(room)
 
     async def _look_for_ever(self) -> None:
         """Read all documents when told to look, and then those that could not be read, ever more rarely."""
@@ -261,56 +296,69 @@ class Relay:
                 break
         return [*unread, *waiting]
 
-    async def _quietly_read(self, room: Room) -> bool:
+    async def _quietly_read(self, room: Room, *, again: bool = True) -> bool:
         try:
-            await self._read(room)
+            await self._read(room, again=again)
         except StoreError as error:
             log.info("session %s cannot be read anew: %s", room.session_id, error)
             return False
         return True
 
-    async def _read(self, room: Room) -> None:
-        """Bring the sockets of a session to what the document says."""
+    async def _read(self, room: Room, *, again: bool = True) -> None:
+        """Bring the sockets of a session to what the document says; ``again`` though they may know it."""
         if not room.attached:
             # It has not been read yet, and is about to be.
             return
-        message = None
         for _ in range(READINGS):
+            since = room.incarnation
             try:
                 state = await self._store.attach(room.session_id)
             except (SessionMissing, WrongType):
                 # Whoever asks next is told.
                 return
-            await self._catch_up(room, state)
-            message = self._show(state)
-            if message.running == room.running:
-                break
-            # A run has begun or ended since it was read.
-        if message is not None:
-            room.note_shown(message.version)
-            room.show(message.to_json())
+            if state.incarnation == room.incarnation:
+                await self._catch_up(room, state)
+            if room.enter(state, since):
+                self._present(room, state, again=again and since == state.incarnation)
+                return
 
-    async def _catch_up(self, room: Room, state: Portfolio) -> None:
+    def _present(self, room: Room, state: State, *, again: bool) -> None:
         current = state.current_analysis
+        adopts = None
+        if current is not None and current.worker != self._store.worker and current.version >= state.version:
+            adopts = Running.model_validate(current, from_attributes=True)
+        room.renew_runs(state.version, 0 if current is None else current.run_id)
+        room.show_state(self._show(state), adopts=adopts, again=again)
+
+    async def _catch_up(self, room: Room, state: State) -> None:
+        """End what the document says is over."""
+        current = state.current_analysis
+        newest = 0 if current is None else current.run_id
         if current is not None and current.worker != self._store.worker:
             async with room.turn:
-                await room.supersede_runs(current.run_id)
-        run = room.abroad.run
-        if run is not None and (current is None or current.run_id != run.run_id):
-            # How it ended cannot be known; the state that follows says that it does not run any more.
+                await room.supersede_runs(newest)
+        run = room.stage.open
+        if run is None or run.run_id == newest or state.run_counter < run.run_id:
+            return
+        # It has ended, and who ran it has not said how; if that is a socket here, its word comes first.
+        if room.abroad.is_open(run.run_id):
             room.abroad.end()
-            room.drop(run)
-        room.enter(state)
-        room.renew_runs(state.version)
+        async with room.turn:
+            await room.supersede_runs(run.run_id + 1)
+        if room.stage.open is run:
+            room.close(_likely_end(state, run))
 
-    async def _clear(self, session_id: str, run_id: int) -> None:
+    async def _clear(self, orphan: Orphan) -> None:
         # The boundary between one session and the relay, whose nursery this task is in.
         with self._faults.contained("the relay"):
-            try:
-                await self._store.finish_analysis(session_id, run_id=run_id)
-            except StoreError as error:
-                # The next sweep of the market clears it.
-                log.info("session %s: the run of a dead worker still stands in it: %s", session_id, error)
+            end = await self._orphans.clear(orphan)
+            room = self._hub.room(orphan.session_id)
+            if end is None or room is None or room.incarnation != orphan.incarnation:
+                return
+            # Whoever has read of it in the document is told that it is over.
+            room.learn(end.others)
+            ended = AnalysisCancelled(ticker=end.ticker, run_id=end.run_id, reason=EndReason.DISCONNECTED)
+            room.publish(ended, incarnation=orphan.incarnation)
 
     async def _quietly_clear(self, room: Room) -> None:
         try:
@@ -329,3 +377,10 @@ class Relay:
                 log.info("session %s still names this worker: %s", session_id, error)
             finally:
                 self._leaving.discard(session_id)
+
+
+def _likely_end(state: State, run: Running) -> EndReason:
+    """How a run ended, as far as the document tells."""
+    if state.version > run.version:
+        return EndReason.PORTFOLIO_CHANGED
+    return EndReason.SUPERSEDED if state.run_counter > run.run_id else EndReason.DISCONNECTED

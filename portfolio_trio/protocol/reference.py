@@ -34,13 +34,26 @@ page of their own.
   `metrics`, as they finish, and one of `analysis_completed`, `analysis_cancelled` and `analysis_failed`,
   after which nothing of the run comes. A run that ends before it has its snapshot ends without having
   started.
-- A run that ends because another was asked for ends before the other one starts.
+- Each run that a socket has seen start (a state that names it as `current_analysis` counts, then no
+  `analysis_started` follows) ends once, and in the same way on every socket of the session, whichever worker
+  serves it. A run that ends because another was asked for ends before the other one starts.
+- The `version` of `portfolio` never falls on a socket, be it an event or an answer. Where two changes come
+  together the older state may be left out. The answer to a request that was overtaken by another socket's
+  change has the newest state: it says that the request is done, and its `version` is the request's own or a
+  later one.
+- New holdings are shown when the run on the old ones has ended, and before one on them starts.
+  `current_analysis` names the run that this socket has seen start and not end.
+- A session that expires is made anew at the next request. Each socket is told so once, with the `error`
+  `session_expired` (a socket of the subprotocol at once, with the new state behind it; any other as the
+  answer to its next request). Then versions and run ids begin again.
 - `analysis_cancelled` says why: `switched` (the same socket asked for another), `superseded` (another
   socket did), `cancelled` (somebody sent `cancel`), `portfolio_changed` (holdings or prices moved; it starts
   again by itself, with a new `run_id` and the old `id`), `disconnected` (who had asked is gone), `draining`
   (the server ends).
-- `portfolio_update` is a latest value: a slow client skips to the newest. Nothing else is skipped; a client
-  that falls behind by too much is closed with 1013.
+- `portfolio_update` is a latest value of the holdings that were shown last: a slow client skips to the
+  newest.
+  Results and the ends of runs are never skipped; a client that falls behind by too much is closed with
+  1013.
 """
 
 

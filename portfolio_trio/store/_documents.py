@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _DOCUMENT: Final = TypeAdapter(list[dict[str, JsonValue]])
 _PORTFOLIO: Final = TypeAdapter(Portfolio)
 _PORTFOLIO_FIELDS: Final = ("holdings", "version", "total_value", "valued", "current_analysis")
+# What a document of an earlier release may lack.
+_LATER_FIELDS: Final = ("run_counter", "incarnation")
 
 
 async def read_portfolio(client: RedisClient, session_id: str) -> Portfolio:
@@ -27,9 +29,11 @@ async def read_portfolio(client: RedisClient, session_id: str) -> Portfolio:
         SessionMissing: There is no such session.
         WrongType: Its key holds something else.
     """
-    found = await _read(client, session_id, *(f"$.{name}" for name in _PORTFOLIO_FIELDS))
+    names = (*_PORTFOLIO_FIELDS, *_LATER_FIELDS)
+    found = await _read(client, session_id, *(f"$.{name}" for name in names))
     try:
         fields = {name: found[f"$.{name}"][0] for name in _PORTFOLIO_FIELDS}
+        fields |= {name: found[f"$.{name}"][0] for name in _LATER_FIELDS if found[f"$.{name}"]}
         return _PORTFOLIO.validate_python({"session_id": session_id, **fields})
     except (TypeError, KeyError, IndexError, ValidationError) as error:
         raise WrongType(session_id) from error

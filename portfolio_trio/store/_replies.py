@@ -67,6 +67,8 @@ def portfolio(
     current: bytes,
     others: Sequence[bytes],
     attached: bool = True,
+    counter: bytes = b"0",
+    incarnation: str = "",
 ) -> Portfolio:
     """Put a portfolio together from JSON texts.
 
@@ -83,6 +85,8 @@ def portfolio(
             current_analysis=_CURRENT.validate_json(current),
             others=workers(others),
             attached=attached,
+            run_counter=int(counter),
+            incarnation=incarnation,
         )
     except ValueError as error:  # pydantic's ValidationError is one
         raise WrongType(session_id) from error
@@ -93,18 +97,25 @@ def workers(names: Sequence[bytes]) -> tuple[str, ...]:
     return tuple(name.decode() for name in names)
 
 
-def run_start(session_id: str, reply: Sequence[bytes]) -> RunStart:
-    """Read the reply of ``start_analysis``.
+def run_start(session_id: str, reply: Sequence[bytes], *, started_at: str, tick_id: int) -> RunStart:
+    """Read the reply of ``start_analysis``, which was called with ``started_at`` and ``tick_id``.
 
     Raises:
         StoreError: It is no success.
     """
     if reply[0] != b"ok":
         raise refusal(session_id, reply)
-    _, run_id, holdings, version, total, *others = reply
+    _, run_id, holdings, version, total, replaced, *others = reply
     try:
         return RunStart(
-            int(run_id), _HOLDINGS.validate_json(holdings), int(version), float(total), workers(others)
+            int(run_id),
+            _HOLDINGS.validate_json(holdings),
+            int(version),
+            float(total),
+            workers(others),
+            replaced=int(replaced),
+            started_at=started_at,
+            tick_id=tick_id,
         )
     except ValueError as error:
         raise WrongType(session_id) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Final
 
 from portfolio_trio.canonical import canonical_text
@@ -56,6 +57,9 @@ class PortfolioStore:
     Times are given by the caller, RFC 3339 in UTC with Z: the store reads no clock. Every method may raise
     `StoreUnavailable`, `StoreFull`, `StoreReadOnly` or `StoreUnsupported`, and every one that names a session
     `WrongType`. Cancelling a caller cancels its wait; the script may still run.
+
+    A call that states the ``incarnation`` of the document it means never touches another one: where the
+    session has expired and was made anew since, it raises `SessionMissing`.
     """
 
     def __init__(
@@ -115,26 +119,31 @@ class PortfolioStore:
             except SessionMissing:
                 pass
             raise
+        incarnation = secrets.token_hex(8)
         document = new_document(
             session_id,
             holdings=holdings_text(kept),
             total=total,
             valued=prices.valued,
             at=checked_time(at),
+            incarnation=incarnation,
             attached=(self.worker,) if attach else (),
         )
         opened = await self._open(session_id, document, at, attach=attach)
         if opened is not None:
             return opened
-        return Portfolio(session_id, kept, 1, total, Valued(tick.tick_id, prices.as_of), None, created=True)
+        valued = Valued(tick.tick_id, prices.as_of)
+        return Portfolio(session_id, kept, 1, total, valued, None, created=True, incarnation=incarnation)
 
-    async def get_portfolio(self, session_id: str, *, at: str, attach: bool = False) -> Portfolio:
+    async def get_portfolio(
+        self, session_id: str, *, at: str, attach: bool = False, incarnation: str = ""
+    ) -> Portfolio:
         """Return the session's portfolio. Counts as the client's activity; ``attach`` as for `open_session`.
 
         Raises:
             SessionMissing: There is no such session.
         """
-        return await self._reopen(session_id, checked_time(at), attach=attach)
+        return await self._reopen(session_id, checked_time(at), attach=attach, incarnation=incarnation)
 
     async def attach(self, session_id: str) -> Portfolio:
         """Return the session's portfolio and attach this worker, without counting as the client's activity.
@@ -151,17 +160,32 @@ class PortfolioStore:
             raise _replies.refusal(session_id, reply)
 
     async def start_analysis(
-        self, session_id: str, *, ticker: str, started_at: str, tick_id: int
+        self,
+        session_id: str,
+        *,
+        ticker: str,
+        started_at: str,
+        tick_id: int,
+        incarnation: str = "",
+        token: str = "",
     ) -> RunStart:
         """Make a new run the session's current one; whatever an older run still writes is refused.
+
+        Args:
+            session_id: The session.
+            ticker: What it analyses.
+            started_at: Now.
+            tick_id: The newest tick.
+            incarnation: Of the document that is meant.
+            token: By which `finish_analysis` finds the run where this call's reply does not come.
 
         Raises:
             SessionMissing: There is no such session.
         """
         args = (checked_ticker(ticker), checked_time(started_at), tick_id, self._ttl, self.worker)
-        # Sent twice it skips a number and does no other harm.
-        reply = await self._run("start_analysis", session_id, *args, idempotent=True)
-        return _replies.run_start(session_id, reply)
+        # Sent twice it starts once, or without a token skips a number and does no other harm.
+        reply = await self._run("start_analysis", session_id, *args, incarnation, token, idempotent=True)
+        return _replies.run_start(session_id, reply, started_at=started_at, tick_id=tick_id)
 
     async def record_results(
         self,
@@ -173,6 +197,7 @@ class PortfolioStore:
         at: str,
         finish: bool = False,
         recorded: int | None = None,
+        incarnation: str = "",
     ) -> tuple[str, ...]:
         """Append results of the current run and drop the oldest beyond the limit.
 
@@ -186,6 +211,7 @@ class PortfolioStore:
             recorded: How many results of this run the caller has stored before. With it a call whose reply
                 was lost is sent again by itself and stored once; without it such a call raises
                 `StoreUnavailable`, and may have been stored.
+            incarnation: Of the document that is meant.
 
         Returns:
             The other workers that have sockets of the session.
@@ -199,7 +225,7 @@ class PortfolioStore:
         """
         before = "" if recorded is None else recorded
         limits = (self._max_results, self._max_results_bytes)
-        rest = (checked_time(at), self._ttl, *limits, int(finish), self.worker)
+        rest = (checked_time(at), self._ttl, *limits, int(finish), self.worker, incarnation)
         args = (run_id, version, before, *rest)
         reply = await self._run(
             "record_results", session_id, *args, *results, idempotent=recorded is not None
@@ -208,20 +234,27 @@ class PortfolioStore:
             raise _replies.refusal(session_id, reply)
         return _replies.workers(reply[1:])
 
-    async def finish_analysis(self, session_id: str, *, run_id: int) -> RunEnd:
+    async def finish_analysis(
+        self, session_id: str, *, run_id: int | None = None, token: str = "", incarnation: str = ""
+    ) -> RunEnd:
         """Note that a run ended without its last result, if it still is the current one.
 
-        Does not count as the client's activity.
+        Does not count as the client's activity. A run whose number is not known, because the reply to its
+        start did not come, is found by the token of the start.
 
         Raises:
             SessionMissing: There is no such session.
         """
-        reply = await self._run("finish_analysis", session_id, run_id, self.worker, idempotent=True)
+        args = ("" if run_id is None else run_id, self.worker, incarnation, token)
+        reply = await self._run("finish_analysis", session_id, *args, idempotent=True)
         if reply[0] in {b"superseded", b"not_running"}:
             return RunEnd(cleared=False)
         if reply[0] != b"ok":
             raise _replies.refusal(session_id, reply)
-        return RunEnd(cleared=True, others=_replies.workers(reply[1:]))
+        _, cleared, ticker, *others = reply
+        return RunEnd(
+            cleared=True, others=_replies.workers(others), run_id=int(cleared), ticker=ticker.decode()
+        )
 
     async def set_holdings(
         self,
@@ -232,6 +265,7 @@ class PortfolioStore:
         at: str,
         expected_version: int | None = None,
         price_lookup: PriceLookup | None = None,
+        incarnation: str = "",
     ) -> Portfolio:
         """Replace the holdings and value them at ``tick``.
 
@@ -248,7 +282,7 @@ class PortfolioStore:
         text, total = holdings_text(kept), canonical_text(total_value(kept, prices.find(kept)))
         expected = "" if expected_version is None else expected_version
         times = (tick.tick_id, prices.as_of, checked_time(at))
-        args = (expected, text, total, *times, self._ttl, self.worker)
+        args = (expected, text, total, *times, self._ttl, self.worker, incarnation)
         reply = await self._edit("set_holdings", session_id, *args)
         if reply[0] != b"ok":
             raise _replies.refusal(session_id, reply)
@@ -274,6 +308,7 @@ class PortfolioStore:
         expected_version: int | None = None,
         price_lookup: PriceLookup | None = None,
         last_known: PriceLookup | None = None,
+        incarnation: str = "",
     ) -> Portfolio:
         """Add shares, negative to sell, to one line and value the holdings at ``tick``; a line of zero goes.
 
@@ -293,7 +328,7 @@ class PortfolioStore:
         offer = prices.offer(1)
         trade = (checked_ticker(ticker), canonical_text(checked_shares(shares)), self._max_holdings)
         expected = "" if expected_version is None else expected_version
-        rest = (tick.tick_id, prices.as_of, at, self._ttl, self.worker, expected)
+        rest = (tick.tick_id, prices.as_of, at, self._ttl, self.worker, expected, incarnation)
         reply = await self._edit("trade", session_id, *trade, prices_text(offer), *rest)
         if reply[0] == b"missing_prices":
             missing = [name.decode() for name in reply[1:]]
@@ -402,20 +437,22 @@ class PortfolioStore:
         """
         return await read_document(self._client, session_id)
 
-    async def _reopen(self, session_id: str, at: str, *, attach: bool) -> Portfolio:
-        portfolio = await self._open(session_id, "", at, attach=attach)
+    async def _reopen(self, session_id: str, at: str, *, attach: bool, incarnation: str = "") -> Portfolio:
+        portfolio = await self._open(session_id, "", at, attach=attach, incarnation=incarnation)
         if portfolio is None:
             raise AssertionError("open_session created a session from nothing")
         return portfolio
 
-    async def _open(self, session_id: str, document: str, at: str, *, attach: bool) -> Portfolio | None:
-        args = (document, at, self._ttl, self.worker if attach else "")
+    async def _open(
+        self, session_id: str, document: str, at: str, *, attach: bool, incarnation: str = ""
+    ) -> Portfolio | None:
+        args = (document, at, self._ttl, self.worker if attach else "", incarnation)
         reply = await self._run("open_session", session_id, *args, idempotent=True)
         if reply[0] == b"created":
             return None
         if reply[0] not in {b"opened", b"unattached"}:
             raise _replies.refusal(session_id, reply)
-        status, holdings, version, total, valued, current, *others = reply
+        status, holdings, version, total, valued, current, counter, own, *others = reply
         return _replies.portfolio(
             session_id,
             holdings=holdings,
@@ -425,6 +462,8 @@ class PortfolioStore:
             current=current,
             others=others,
             attached=status == b"opened",
+            counter=counter,
+            incarnation=own.decode(),
         )
 
     async def _edit(self, name: str, session_id: str, *args: str | bytes | float) -> list[bytes]:

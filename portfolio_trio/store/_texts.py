@@ -92,7 +92,14 @@ def valued_text(tick_id: int, as_of: str) -> str:
 
 
 def new_document(
-    session_id: str, *, holdings: str, total: float, valued: str, at: str, attached: Sequence[str] = ()
+    session_id: str,
+    *,
+    holdings: str,
+    total: float,
+    valued: str,
+    at: str,
+    incarnation: str,
+    attached: Sequence[str] = (),
 ) -> str:
     """Return the document of a new session as JSON text.
 
@@ -102,6 +109,7 @@ def new_document(
         total: Their value, in currency units.
         valued: Which prices that stands for, as JSON text.
         at: Now.
+        incarnation: Tells it from every other document of this session.
         attached: The workers that have sockets of the session.
     """
     return (
@@ -109,5 +117,5 @@ def new_document(
         f'"total_value":{canonical_text(total)},"valued":{valued},'
         f'"run_counter":0,"current_analysis":null,"analysis_results":[],"result_sizes":[],"results_bytes":0,'
         f'"last_activity":"{at}",'
-        f'"attached":{json.dumps(attached)}}}'
+        f'"attached":{json.dumps(attached)},"incarnation":"{incarnation}"}}'
     )

@@ -59,6 +59,7 @@ class CurrentAnalysis:
         tick_id: The newest tick when it was started.
         recorded: How many of its results are stored.
         worker: The process that carries it out; empty where nobody said.
+        token: Of the call that started it, made by that process.
     """
 
     ticker: str
@@ -68,6 +69,7 @@ class CurrentAnalysis:
     tick_id: Whole
     recorded: Whole
     worker: str = ""
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Portfolio:
         created: This call created the session.
         others: The other workers that have sockets of the session.
         attached: False where a full server did not take the worker that asked to be attached.
+        run_counter: The highest run_id that has been handed out; only where the document was read.
+        incarnation: Which document it is: one that was made anew after the session expired has another.
     """
 
     session_id: str
@@ -95,6 +99,8 @@ class Portfolio:
     created: bool = False
     others: tuple[str, ...] = ()
     attached: bool = True
+    run_counter: int = field(default=0, compare=False)
+    incarnation: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,9 @@ class RunStart:
         version: The holdings' version; every write of the run states it.
         total_value: As last valued, in currency units.
         others: The other workers that have sockets of the session.
+        replaced: The run that was current until then; 0 for none.
+        started_at: As the caller said, RFC 3339 in UTC with Z.
+        tick_id: As the caller said.
     """
 
     run_id: int
@@ -114,6 +123,9 @@ class RunStart:
     version: int
     total_value: float
     others: tuple[str, ...] = ()
+    replaced: int = 0
+    started_at: str = ""
+    tick_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +135,14 @@ class RunEnd:
     Attributes:
         cleared: It was the current run, and is no more.
         others: The other workers that have sockets of the session; only where it was cleared.
+        run_id: Its number; only where it was cleared.
+        ticker: What it analysed; only where it was cleared.
     """
 
     cleared: bool
     others: tuple[str, ...] = ()
+    run_id: int = 0
+    ticker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,23 @@ from portfolio_trio.faults import Faults
 from portfolio_trio.hub import Hub, Viewer
 from portfolio_trio.peers.letters import Letter, Note
 from portfolio_trio.peers.relay import Relay
-from portfolio_trio.protocol.messages import AnalysisCancelled
-from portfolio_trio.store import CurrentAnalysis, Portfolio, SessionMissing, StoreUnavailable, Valued
+from portfolio_trio.protocol.messages import AnalysisCancelled, Running
+from portfolio_trio.state import portfolio_message
+from portfolio_trio.store import (
+    CurrentAnalysis,
+    Portfolio,
+    RunEnd,
+    SessionMissing,
+    StoreUnavailable,
+    Valued,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from portfolio_trio.hub import Room
     from portfolio_trio.peers.letters import Kind
+    from portfolio_trio.protocol.messages import Message
     from portfolio_trio.slot import EndReason, Run
 
 AT = "2026-11-18T11:06:40.000Z"
@@ -31,6 +40,10 @@ ME = "me"
 
 def current(run_id: int, *, worker: str = "two", version: int = 1, ticker: str = "AAPL") -> CurrentAnalysis:
     return CurrentAnalysis(ticker, AT, run_id, version, tick_id=1, recorded=0, worker=worker)
+
+
+def running(run_id: int, version: int = 1) -> Running:
+    return Running(ticker="AAPL", started_at=AT, run_id=run_id, version=version, tick_id=1)
 
 
 class FakeStore:
@@ -56,9 +69,16 @@ class FakeStore:
         await self._serve("leave", session_id)
         self.attached[session_id].discard(ME)
 
-    async def finish_analysis(self, session_id: str, *, run_id: int) -> None:
+    async def finish_analysis(
+        self,
+        session_id: str,
+        *,
+        run_id: int,
+        **_fences: str,
+    ) -> RunEnd:
         await self._serve("finish", session_id)
         self.finished.append((session_id, run_id))
+        return RunEnd(cleared=True, others=self.documents[session_id].others, run_id=run_id, ticker="AAPL")
 
     def change(self, session_id: str, **fields: Any) -> Portfolio:
         self.documents[session_id] = replace(self.documents[session_id], **fields)
@@ -122,6 +142,10 @@ class FakeViewer(Viewer):
         if self.fault is not None:
             raise self.fault
 
+    @override
+    def answer(self, message: Message, run: Run | None = None) -> None:
+        raise AssertionError("nothing is asked here")
+
     @property
     @override
     def sees_events(self) -> bool:
@@ -155,10 +179,10 @@ class FakeViewer(Viewer):
         self.cleared += 1
 
     @override
-    async def supersede_run(self, run_id: int) -> None:
+    async def supersede_run(self, run_id: int, standing: int | None = None) -> None:
         if self.busy is not None:
             await self.busy.wait()
-        if self.run_id is not None and self.run_id < run_id:
+        if self.run_id is not None and self.run_id < run_id and standing in {None, self.run_id}:
             self.frames.append(f"superseded by {run_id}")
             self.run_id = None
 
@@ -170,7 +194,7 @@ class FakeViewer(Viewer):
         return AnalysisCancelled(ticker="AAPL", run_id=run_id, reason="cancelled")
 
     @override
-    def renew_run(self, version: int) -> None:
+    def renew_run(self, version: int, standing: int | None = None) -> None:
         self.renewed.append(version)
 
 
@@ -215,7 +239,10 @@ class World:
         """A socket that has been greeted, for the length of the block."""
         viewer = FakeViewer()
         with self.hub.join(session_id, viewer) as room:
-            room.enter(await self.store.attach(session_id))
+            state = await self.store.attach(session_id)
+            room.enter(state)
+            room.answer(viewer, portfolio_message(state))
+            viewer.frames.clear()
             self.store.calls.clear()
             yield room, viewer
 
@@ -243,6 +270,13 @@ def note(kind: Kind, run_id: int | None = None, *, session_id: str = "s", **fiel
     """A note whose message is a plain text."""
     if kind == "claim":
         fields = {"version": 1, "ticker": "AAPL", **fields}
+    elif kind == "portfolio":
+        fields = {
+            "frame": portfolio_message(document(session_id, version=fields["version"])).to_json(),
+            **fields,
+        }
     elif kind not in {"cancel", "look"}:
         fields = {"frame": f"<{kind} {run_id}>", **fields}
+    if kind == "analysis_started" and run_id is not None:
+        fields = {"running": running(run_id), **fields}
     return Note(session_id=session_id, kind=kind, run_id=run_id, **fields)

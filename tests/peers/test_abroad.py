@@ -34,7 +34,7 @@ def at_run_5() -> Abroad:
 def test_at_first_nothing_is_known() -> None:
     abroad = Abroad()
     assert known(abroad) == Known(0, None, 0)
-    assert (abroad.others, abroad.owner, abroad.shown) == ((), "", 0)
+    assert (abroad.others, abroad.owner) == ((), "")
     assert abroad.end() is None
 
 

@@ -161,16 +161,20 @@ async def test_a_reading_shows_what_no_letter_has_told() -> None:
         world.letter(note("claim", 1), note("analysis_started", 1))
         await wait_all_tasks_blocked()
         # Its end was lost, and an edit.
-        world.store.change("s", version=2, others=("two", "three"))
+        world.store.change("s", version=2, run_counter=1, others=("two", "three"))
         world.relay.miss()
         await wait_all_tasks_blocked()
-        assert viewer.seen == ["<analysis_started 1>", "portfolio 2"]
+        assert viewer.seen == [
+            "<analysis_started 1>",
+            "analysis_cancelled 1 portfolio_changed",
+            "portfolio 2",
+        ]
         assert (viewer.dropped, viewer.renewed) == ([1], [2])
         assert (room.running, room.abroad.others) == (None, ("two", "three"))
         # A letter that comes late tells nothing new.
-        world.letter(note("portfolio", version=2, frame="<holdings 2>"), note("analysis_completed", 1))
+        world.letter(note("portfolio", version=2), note("analysis_completed", 1))
         await wait_all_tasks_blocked()
-        assert len(viewer.seen) == 2
+        assert len(viewer.seen) == 3
 
 
 async def test_a_reading_ends_a_run_here_that_was_superseded() -> None:
@@ -243,14 +247,16 @@ async def test_who_came_before_is_not_struck_off() -> None:
 
 async def test_the_runs_of_the_dead_are_over_and_cleared() -> None:
     async with opened("s", "t") as world, world.seat("s") as (room, viewer), world.seat("t") as (_, other):
-        world.letter(note("claim", 1), note("claim", 7, session_id="t"))
+        world.letter(note("claim", 1), note("analysis_started", 1), note("claim", 7, session_id="t"))
         await wait_all_tasks_blocked()
+        viewer.frames.clear()
         world.relay.mourn(["three"])
         await wait_all_tasks_blocked()
         assert (viewer.seen, world.store.finished) == ([], [])
         world.relay.mourn(["two"])
         await wait_all_tasks_blocked()
         assert viewer.seen == [f"analysis_cancelled 1 {EndReason.DISCONNECTED}"]
+        # This one had not begun for anybody.
         assert other.seen == [f"analysis_cancelled 7 {EndReason.DISCONNECTED}"]
         assert viewer.dropped == [1]
         assert room.running is None
@@ -274,10 +280,10 @@ async def test_nothing_waits_for_the_dead_and_their_letters_are_numbered_anew() 
 
 async def test_a_run_of_the_dead_that_cannot_be_cleared_is_left_to_the_sweep() -> None:
     async with opened("s") as world, world.seat("s") as (_, viewer):
-        world.letter(note("claim", 1))
+        world.letter(note("claim", 1), note("analysis_started", 1))
         await wait_all_tasks_blocked()
         world.store.away = True
         world.relay.mourn(["two"])
         await wait_all_tasks_blocked()
-        assert viewer.seen == ["analysis_cancelled 1 disconnected"]
+        assert viewer.seen[1:] == ["analysis_cancelled 1 disconnected"]
         assert world.store.finished == []

@@ -80,6 +80,7 @@ class Model:
             "tick_id": tick_id,
             "recorded": 0,
             "worker": "",
+            "token": "",
         }
         return int(document["run_counter"])
 

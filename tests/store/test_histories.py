@@ -270,9 +270,12 @@ def document_of(model: Model) -> object:
 
 async def document_in(it: Opened) -> object:
     try:
-        return await it.store.get_document("s")
+        document = await it.store.get_document("s")
     except SessionMissing:
         return None
+    # Drawn for each document.
+    assert len(str(document.pop("incarnation"))) == 16
+    return document
 
 
 # The fixture holds no state that an example could change: each one empties the engines first.

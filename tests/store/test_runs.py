@@ -42,6 +42,7 @@ async def test_starting_hands_out_rising_run_ids_and_what_to_work_on(engine: Eng
             "tick_id": 8,
             "recorded": 0,
             "worker": "",
+            "token": "",
         }
 
 

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from portfolio_trio.store import MissingPrices, PortfolioStore, SessionMissing, TooManyHoldings, Valued
 from tests.store.engines import AT, HOLDINGS, LATER, PRICES, TICK, TTL, Engine, FakeTick
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +33,9 @@ async def test_open_creates_the_whole_document(engine: Engine) -> None:
             "results_bytes": 0,
             "last_activity": AT,
             "attached": [],
+            "incarnation": portfolio.incarnation,
         }
+        assert len(portfolio.incarnation) == 16
         assert 0 < await it.client.ttl(KEY) <= TTL
 
 
@@ -143,3 +150,64 @@ async def test_results_are_given_by_ticker_and_newest_last(engine: Engine) -> No
         assert await numbers(it.store, "B", 1) == [3]
         assert await numbers(it.store, "A", 0) == []
         assert await numbers(it.store, "C", 9) == []
+
+
+async def test_a_session_that_was_made_anew_is_another_document(engine: Engine) -> None:
+    async with engine.opened() as it:
+        store = it.store
+        old = (await store.open_session("s", holdings=HOLDINGS, tick=TICK, at=AT, attach=True)).incarnation
+        assert (await store.get_portfolio("s", at=AT, incarnation=old)).incarnation == old
+        start = await store.start_analysis(
+            "s", ticker="AAPL", started_at=AT, tick_id=1, incarnation=old, token="t"
+        )
+        await it.client.delete(KEY)
+        created = await store.open_session("s", holdings=HOLDINGS, tick=TICK, at=AT, attach=True)
+        new = created.incarnation
+        assert (created.created, created.version, new != old) == (True, 1, True)
+        again = await store.start_analysis(
+            "s", ticker="AAPL", started_at=AT, tick_id=1, incarnation=new, token="u"
+        )
+        # The same number, the same version, and none of its business.
+        assert (again.run_id, again.version) == (start.run_id, start.version) == (1, 1)
+        before = await store.get_document("s")
+        recorded: dict[str, Any] = {
+            "run_id": 1,
+            "version": 1,
+            "results": ['{"run_id":1}'],
+            "at": AT,
+            "recorded": 0,
+        }
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: store.record_results("s", **recorded, incarnation=old),
+            lambda: store.finish_analysis("s", run_id=1, incarnation=old),
+            lambda: store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1, incarnation=old),
+            lambda: store.set_holdings("s", HOLDINGS, tick=TICK, at=AT, incarnation=old),
+            lambda: store.trade("s", "AAPL", 1, tick=TICK, at=AT, incarnation=old),
+            lambda: store.get_portfolio("s", at=AT, incarnation=old),
+        ]
+        for call in calls:
+            with pytest.raises(SessionMissing):
+                await call()
+        assert await store.get_document("s") == before
+        await store.record_results("s", **recorded, incarnation=new, finish=True)
+
+
+async def test_a_run_whose_number_nobody_knows_is_found_by_its_token(engine: Engine) -> None:
+    async with engine.opened() as it:
+        store = it.store
+        await store.open_session("s", holdings=HOLDINGS, tick=TICK, at=AT)
+        starts = [
+            await store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1, token="t")
+            for _ in range(2)
+        ]
+        # Sent twice, it starts once.
+        assert [(start.run_id, start.replaced) for start in starts] == [(1, 0), (1, 0)]
+        assert not (await store.finish_analysis("s", token="u")).cleared
+        end = await store.finish_analysis("s", token="t")
+        assert (end.cleared, end.run_id, end.ticker) == (True, 1, "AAPL")
+        assert not (await store.finish_analysis("s", token="t")).cleared
+        assert (await store.get_document("s"))["current_analysis"] is None
+        newer = await store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1, token="v")
+        newest = await store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1, token="w")
+        assert newest.replaced == newer.run_id == 2
+        assert not (await store.finish_analysis("s", token="v")).cleared

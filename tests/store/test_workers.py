@@ -250,7 +250,9 @@ async def test_who_is_attached_is_told_to_all_others(engine: Engine) -> None:
         assert traded.others == ("one", "two")
         await two.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1)
         assert (await one.get_portfolio("s", at=AT)).current_analysis.worker == "two"  # type: ignore[union-attr] # it runs
-        assert await one.finish_analysis("s", run_id=2) == RunEnd(cleared=True, others=("two",))
+        assert await one.finish_analysis("s", run_id=2) == RunEnd(
+            cleared=True, others=("two",), run_id=2, ticker="AAPL"
+        )
         await two.leave_session("s")
         await two.leave_session("s")
         assert (await one.attach("s")).others == ()

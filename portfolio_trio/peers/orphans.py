@@ -1,0 +1,75 @@
+"""Runs that this worker may have left in documents, and that no socket of it owns any more.
+
+The reply to a start may come too late or not at all: then the document may name a run whose number nobody
+knows. It is found by the token of the start, and cleared as soon as Redis can be reached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.store import SessionMissing, StoreError
+
+if TYPE_CHECKING:
+    from portfolio_trio.store import PortfolioStore, RunEnd
+
+# A start that was not found may still be on its way: it is looked for again at so many sweeps.
+TRIES: Final = 3
+ORPHANS: Final = 10_000
+"""How many are remembered; beyond that the oldest are left to the next run of their session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """One run: by its number where that is known, else by the token of its start."""
+
+    session_id: str
+    incarnation: str
+    run_id: int | None = None
+    token: str = ""
+
+
+class Orphans:
+    """Remembers such runs until they are known not to stand in a document.
+
+    Args:
+        store: The documents.
+    """
+
+    def __init__(self, store: PortfolioStore) -> None:
+        self._store = store
+        self._tries: dict[Orphan, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._tries)
+
+    def adopt(self, orphan: Orphan) -> None:
+        """Remember a run."""
+        self._tries[orphan] = TRIES
+        while len(self._tries) > ORPHANS:
+            del self._tries[next(iter(self._tries))]
+
+    @property
+    def all(self) -> tuple[Orphan, ...]:
+        """Every run that may still stand in a document."""
+        return tuple(self._tries)
+
+    async def clear(self, orphan: Orphan) -> RunEnd | None:
+        """Clear a run from its document; None where it was not found there, or Redis could not be asked."""
+        try:
+            end = await self._store.finish_analysis(
+                orphan.session_id, run_id=orphan.run_id, token=orphan.token, incarnation=orphan.incarnation
+            )
+        except SessionMissing:
+            self._tries.pop(orphan, None)
+            return None
+        except StoreError:
+            # The next sweep tries again.
+            return None
+        left = self._tries.get(orphan, 0) - 1
+        if end.cleared or orphan.run_id is not None or left <= 0:
+            self._tries.pop(orphan, None)
+        else:
+            self._tries[orphan] = left
+        return end if end.cleared else None

@@ -1,0 +1,188 @@
+"""A session that expires under open sockets: told once, and as good as new at the next request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from portfolio_trio.redis import EmbeddedServer
+from portfolio_trio.settings import Delay
+from tests.support.clock import virtual_wall_time
+from tests.support.house import METRICS, Client, Frame, House, open_house, results
+
+pytestmark = pytest.mark.trio
+
+TTL = 100
+
+
+@asynccontextmanager
+async def two_houses(**settings: Any) -> AsyncIterator[tuple[House, House]]:
+    shared = EmbeddedServer(virtual_wall_time)
+    options: dict[str, Any] = {
+        "session_ttl_seconds": TTL,
+        "market_update_interval_seconds": 10_000,
+        **settings,
+    }
+    async with (
+        open_house(embedded=shared, **options) as one,
+        open_house(embedded=shared, seed=1, **options) as two,
+    ):
+        yield one, two
+
+
+async def greeted(house: House) -> Client:
+    client = await house.connect(events=True)
+    assert (await client.receive())["type"] == "portfolio"
+    return client
+
+
+async def lose(house: House) -> None:
+    """The document is gone, as after FLUSHALL or a restart without persistence."""
+    await house.server._redis.delete("portfolio:{s}")
+
+
+def gist(frames: list[Frame]) -> list[tuple[Any, ...]]:
+    return [
+        (f["type"], f.get("code") or f.get("reason") or f.get("version"), f.get("run_id"))
+        for f in frames
+        if f["type"] != "analysis_result"
+    ]
+
+
+RUN_ONE = [("analysis_started", 1, 1), ("analysis_completed", None, 1)]
+EXPIRED = ("error", "session_expired", None)
+
+
+async def test_a_client_that_only_analyzes_is_told_once(autojump_clock: MockClock) -> None:
+    async with open_house(session_ttl_seconds=TTL) as house:
+        client = await house.connect()
+        for _ in range(3):
+            for run_id in (1, 2):
+                await client.send("analyze", ticker="AAPL")
+                assert [f["run_id"] for f in await client.take(len(METRICS))] == [run_id] * len(METRICS)
+            await trio.sleep(TTL + 1)
+            assert (await client.ask("analyze", ticker="AAPL"))["code"] == "session_expired"
+
+
+async def test_what_was_edited_and_run_before_does_not_stand_in_the_way(autojump_clock: MockClock) -> None:
+    async with two_houses() as (one, two):
+        client, viewer = await greeted(one), await greeted(two)
+        for _ in range(3):
+            await client.ask("trade", ticker="AAPL", shares=1)
+            await client.send("analyze", ticker="AAPL")
+            await client.until("analysis_completed")
+        await viewer.silence(1)
+        await lose(one)
+        assert (await client.ask("get_portfolio"))["code"] == "session_expired"
+        assert gist(await viewer.silence(1)) == []
+        await client.send("get_portfolio", id=1)
+        made = await client.silence(1)
+        assert [(f["version"], f["holdings"]["AAPL"], f.get("id")) for f in made][-1] == (1, 100, 1)
+        await client.send("analyze", ticker="AAPL")
+        assert gist(await client.silence(1)) == RUN_ONE
+        # The viewer on the other worker asked nothing, and is told all of it.
+        assert gist(await viewer.silence(1)) == [EXPIRED, ("portfolio", 1, None), *RUN_ONE]
+        await viewer.send("trade", ticker="AAPL", shares=1, id=2)
+        assert gist(await viewer.silence(1)) == [("portfolio", 2, None)]
+        assert gist(await client.silence(1)) == [("portfolio", 2, None)]
+
+
+@pytest.mark.parametrize("request_of", ["analyze", "trade", "get_portfolio", "set_holdings"])
+@pytest.mark.parametrize("events", [False, True])
+async def test_each_socket_is_told_once_whatever_it_asks(
+    autojump_clock: MockClock, request_of: str, *, events: bool
+) -> None:
+    fields: dict[str, dict[str, Any]] = {
+        "analyze": {"ticker": "AAPL"},
+        "trade": {"ticker": "AAPL", "shares": 1},
+        "get_portfolio": {},
+        "set_holdings": {"holdings": {"AAPL": 1}},
+    }
+    async with two_houses() as (one, two):
+        sockets = [await house.connect(events=events) for house in (one, one, two)]
+        for socket in sockets:
+            await socket.ask("get_portfolio")
+            await socket.send("analyze", ticker="AAPL")
+            await socket.silence(1)
+        for socket in sockets:
+            await socket.silence(1)
+        await lose(one)
+        seen: list[list[Frame]] = [[] for _ in sockets]
+        for _ in range(3):
+            for place, socket in enumerate(sockets):
+                await socket.send(request_of, **fields[request_of], id=place)
+                seen[place] += await socket.silence(1)
+        for place, socket in enumerate(sockets):
+            frames = [*seen[place], *await socket.silence(1)]
+            # That an analysis of another socket has failed is no news of this one.
+            told = [
+                f
+                for f in frames
+                if f.get("code") == "session_expired" and (f["type"] == "error" or f.get("id") == place)
+            ]
+            assert len(told) == 1, gist(frames)
+            versions = [f["version"] for f in frames if f["type"] == "portfolio"]
+            assert versions == sorted(versions)
+            assert not [f for f in frames if f["type"] == "error" and f["code"] != "session_expired"]
+        if request_of == "analyze":
+            assert len(results(seen[0])) >= 2 * len(METRICS)
+
+
+async def test_a_reset_in_the_middle_of_a_run(autojump_clock: MockClock) -> None:
+    async with two_houses(metric_delay_seconds=Delay(2, 5)) as (one, two):
+        client, other, viewer = await greeted(one), await greeted(two), await greeted(two)
+        await client.send("analyze", ticker="AAPL", id="old")
+        await client.until("analysis_started")
+        await viewer.until("analysis_started")
+        await lose(one)
+        # Made anew by the other worker, with a run of the same number on the same version.
+        assert (await other.until("analysis_started"))[-1]["run_id"] == 1
+        assert (await other.ask("get_portfolio"))["code"] == "session_expired"
+        await other.send("analyze", ticker="MSFT", id="new")
+        frames = await other.silence(20)
+        assert {f["ticker"] for f in frames if f["type"] == "analysis_result"} == {"MSFT"}
+        assert gist(frames)[-2:] == RUN_ONE
+        assert {r["ticker"] for r in (await one.document())["analysis_results"]} == {"MSFT"}
+        told = await client.silence(1)
+        assert sum(f.get("code") == "session_expired" for f in told if f["type"] == "error") == 1
+        assert sum(f["type"] in {"analysis_failed", "analysis_cancelled"} for f in told) == 1
+        assert gist(told)[-1] == RUN_ONE[-1]
+        assert [f["type"] for f in told if f.get("id") == "old"][-1] in {
+            "analysis_failed",
+            "analysis_cancelled",
+        }
+
+
+async def test_an_answer_of_the_old_document_that_comes_late_is_asked_for_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house() as house:
+        viewer, late = await greeted(house), await house.connect()
+        await viewer.ask("trade", ticker="AAPL", shares=1)
+        store, arrived = house.store, trio.Event()
+
+        class Late:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(store, name)
+
+            async def open_session(self, *args: Any, **more: Any) -> Any:
+                house.server.services.store = store
+                opened = await store.open_session(*args, **more)
+                await arrived.wait()
+                return opened
+
+        house.server.services.store = Late()  # type: ignore[assignment]
+        late = await house.connect(events=True)
+        await wait_all_tasks_blocked()
+        await lose(house)
+        assert (await viewer.ask("get_portfolio"))["code"] == "session_expired"
+        assert (await viewer.ask("get_portfolio"))["version"] == 1
+        arrived.set()
+        assert (await late.receive())["version"] == 1
+        await viewer.send("analyze", ticker="AAPL")
+        assert gist(await late.silence(1)) == RUN_ONE
