@@ -1,21 +1,25 @@
 """Random histories of one session whose sockets are on two servers, with letters lost on the way.
 
-What a viewer on either server has seen is held against what always holds, after every step and at the end.
+What a viewer on either server has seen is held against what always holds, after every step and at the end. In
+some one of the servers drains in the middle of it, and the other goes on.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trio
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
+from trio_websocket import CloseReason, ConnectionClosed
 
 from portfolio_trio.redis import EmbeddedServer
 from portfolio_trio.redis.errors import Unavailable
+from portfolio_trio.server import GOODBYE_SECONDS, PEERS_SECONDS
 from portfolio_trio.settings import Delay
 from tests.support.clock import virtual_wall_time
 from tests.support.house import METRICS, Client, House, open_house
@@ -24,6 +28,7 @@ from tests.test_histories import check_order, check_recorded, check_values, chec
 Frame = dict[str, Any]
 
 TICKERS = ("AAPL", "GOOGL", "MSFT")
+DRAIN_SECONDS = 3.0
 ENDS = {"analysis_completed", "analysis_cancelled", "analysis_failed"}
 
 
@@ -57,12 +62,15 @@ LOSSES = steps_of("letter fails", "letter may be lost", "messages are missed")
 class Seat:
     client: Client
     frames: list[Frame] = field(default_factory=list)
+    closed: CloseReason | None = None
 
     async def read(self) -> None:
         # Ends with the connection, however the library says that it is over.
         try:
             while True:
                 self.frames.append(await self.client.receive())
+        except ConnectionClosed as end:
+            self.closed = end.reason
         except Exception:  # noqa: BLE001 - see above
             return
 
@@ -75,6 +83,8 @@ class Story:
         self.seats: dict[tuple[int, int], Seat] = {}
         self.viewers: list[Seat] = []
         self.timeline: list[str] = []
+        self.draining: int | None = None
+        self.drain_took: float | None = None
 
     async def play(self, steps: list[Step]) -> None:
         for number in range(2):
@@ -83,7 +93,15 @@ class Story:
                 self.seats[number, socket] = await self.join(number, events=socket == 1)
         for step in steps:
             self.timeline.append(f"{trio.current_time():8.3f}  {step}")
-            await self.do(step)
+            if step.what == "drain":
+                self.draining = step.house
+                self.houses[step.house].nursery.start_soon(self.drain, self.houses[step.house])
+            elif step.house != self.draining:
+                await self.do(step)
+            else:
+                # Whoever is still there may ask; who is gone is let in no more.
+                with suppress(ConnectionClosed):
+                    await self.do(replace(step, what="analyze"))
             self.check()
         await trio.sleep(60)
         self.check()
@@ -127,24 +145,45 @@ class Story:
         for seat in (*self.viewers, *self.seats.values()):
             check_order(seat.frames)
 
+    async def drain(self, house: House) -> None:
+        began = trio.current_time()
+        await house.server.drain()
+        self.drain_took = trio.current_time() - began
+
+    def check_the_drain(self, draining: int) -> None:
+        """It ended in time, and all its sockets were told."""
+        assert self.drain_took is not None
+        assert self.drain_took <= DRAIN_SECONDS + PEERS_SECONDS + GOODBYE_SECONDS
+        for seat in (self.viewers[draining], self.seats[draining, 0], self.seats[draining, 1]):
+            assert seat.closed is not None
+            assert seat.closed.code == 1001
+            assert "retry_after=" in (seat.closed.reason or "")
+
     async def check_the_end(self) -> None:
+        if self.draining is not None:
+            self.check_the_drain(self.draining)
         document = await self.houses[0].document()
         assert document["current_analysis"] is None
         for viewer in self.viewers:
-            assert check_turns(viewer.frames) is None, "a run never ended"
+            left = self.draining is not None and viewer is self.viewers[self.draining]
+            # Who was sent away need not have seen the end of a run that went on on the other server.
+            seen = [viewer, *self.viewers] if left else [viewer]
+            ended = {None, *(f.get("run_id") for each in seen for f in each.frames if f["type"] in ENDS)}
+            assert check_turns(viewer.frames) in ended, "a run never ended"
             recorded = document["analysis_results"]
             streamed = [f for f in viewer.frames if f["type"] == "analysis_result"]
             check_recorded([f for f in streamed if f["type"] == "analysis_result"], recorded)
             states = [f for f in viewer.frames if f["type"] == "portfolio"]
-            assert states[-1]["version"] == document["version"], "an edit was never shown"
-        for house in self.houses:
+            assert left or states[-1]["version"] == document["version"], "an edit was never shown"
+        staying = [house for number, house in enumerate(self.houses) if number != self.draining]
+        for house in staying:
             last = await house.connect()
             await last.send("analyze", ticker=next(iter(document["holdings"])))
             run_ids = [f["run_id"] for f in await last.take(len(METRICS))]
             assert run_ids == [(await house.document())["run_counter"]] * len(METRICS)
         await trio.sleep(1)
         attached = set((await self.houses[0].document())["attached"])
-        assert attached == {house.store.worker for house in self.houses}
+        assert attached == {house.store.worker for house in staying}
 
 
 def lose_a_letter(house: House, *, delivered: bool) -> None:
@@ -201,7 +240,11 @@ def without_repeats(frames: list[Frame]) -> list[Frame]:
 def play(steps: list[Step], delay: Delay | None, *, lossless: bool) -> None:
     async def main() -> None:
         shared = EmbeddedServer(virtual_wall_time)
-        options: dict[str, Any] = {"metric_delay_seconds": delay, "market_update_interval_seconds": 10_000}
+        options: dict[str, Any] = {
+            "metric_delay_seconds": delay,
+            "market_update_interval_seconds": 10_000,
+            "drain_seconds": DRAIN_SECONDS,
+        }
         async with (
             open_house(embedded=shared, **options) as one,
             open_house(embedded=shared, seed=1, **options) as two,
@@ -248,3 +291,16 @@ def test_what_always_holds_holds_on_both_servers(steps: list[Step], delay: Delay
 @given(steps=st.lists(st.one_of(STEPS, STEPS, LOSSES), max_size=14), delay=DELAYS)
 def test_letters_that_are_lost_leave_nothing_behind(steps: list[Step], delay: Delay | None) -> None:
     play(steps, delay, lossless=False)
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    before=st.lists(STEPS, max_size=8),
+    drain=steps_of("drain"),
+    during=st.lists(STEPS, max_size=8),
+    delay=DELAYS,
+)
+def test_one_server_drains_and_the_other_goes_on(
+    before: list[Step], drain: Step, during: list[Step], delay: Delay | None
+) -> None:
+    play([*before, drain, *during], delay, lossless=False)
