@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 512 * 2**20
 """A file of bars may have so many bytes: some 70 million closes."""
+
+
+CELLS_AT_ONCE: Final = 1_000
+"""After so many closes the reading thread lets others run."""
 
 
 class _Row(NamedTuple):
@@ -122,6 +127,7 @@ class _Table:
         """Read and check what follows the first line, as it stands in the file."""
         rows = []
         wanted = len(self.tickers) + 1
+        rest_after = max(CELLS_AT_ONCE // wanted, 1)
         numbered = self._first
         while numbered is not None:
             line, cells = numbered
@@ -129,6 +135,9 @@ class _Table:
                 cells = self._without_tail(cells, line, wanted)
             if cells:
                 rows.append(_Row(self._day(cells[0], line), line, np.array(self._closes(cells, line))))
+                if len(rows) % rest_after == 0:
+                    # Whoever else wants to run may: the event loop would wait for a whole slice of time.
+                    time.sleep(0)
             numbered = self._next()
         return rows
 
