@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from portfolio_trio.settings import Settings
 
+# Sockets come in crowds: after a restart, or from behind one proxy.
+BURST_SECONDS: Final = 20.0
+
 
 def open_gate(settings: Settings, now: Callable[[], float]) -> Gate:
     """The gate of one server; ``now`` gives seconds since the epoch."""
@@ -36,6 +39,12 @@ def open_gate(settings: Settings, now: Callable[[], float]) -> Gate:
         new_sessions=NewSessionLimit(
             per_address=settings.sessions_per_second_per_address or None,
             total=settings.sessions_per_second,
+            clock=trio.current_time,
+        ),
+        new_by_socket=NewSessionLimit(
+            per_address=settings.socket_sessions_per_second_per_address or None,
+            total=None,
+            burst_seconds=BURST_SECONDS,
             clock=trio.current_time,
         ),
         tokens=_tokens(settings, now),

@@ -23,8 +23,16 @@ from portfolio_trio.store import (
 )
 from portfolio_trio.unpriced import UnpricedError
 
+
+class NoNewSession(StoreError):  # noqa: N818 - named as the store's other errors are
+    """There is no such session, and this client may make no other one just now."""
+
+    retryable = True
+
+
 _STORE_CODES: tuple[tuple[type[StoreError], ErrorCode], ...] = (
     (MissingPrices, ErrorCode.BAD_PRICE),
+    (NoNewSession, ErrorCode.RATE_LIMITED),
     (OutcomeUnknown, ErrorCode.OUTCOME_UNKNOWN),
     (PortfolioChanged, ErrorCode.PORTFOLIO_CHANGED),
     (RunNotCurrent, ErrorCode.SUPERSEDED),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import trio
 
+from portfolio_trio.access import Refused
+from portfolio_trio.failures import NoNewSession
 from portfolio_trio.locks import Holding
 from portfolio_trio.market import MarketFullError
 from portfolio_trio.protocol.codes import ErrorCode
@@ -34,6 +36,8 @@ from portfolio_trio.times import rfc3339
 from portfolio_trio.unpriced import refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from portfolio_trio import store
     from portfolio_trio.hub import Room
     from portfolio_trio.protocol.messages import Portfolio, Request
@@ -55,18 +59,22 @@ class Requests:
         room: The session and its sockets.
         asker: The socket.
         runner: Its runs.
+        count_new: Counts a session that is made for the socket; raises `Refused` where it is one too many.
 
     Attributes:
         draining: No new analysis is started any more.
     """
 
-    def __init__(self, services: Services, room: Room, asker: Asker, runner: Runner) -> None:
+    def __init__(
+        self, services: Services, room: Room, asker: Asker, runner: Runner, count_new: Callable[[], None]
+    ) -> None:
         self._services = services
         self._room = room
         self._asker = asker
         self._runner = runner
         # The document that this socket speaks of, as far as its client knows; None before and after.
         self._incarnation: str | None = None
+        self._count_new = count_new
         self.draining = False
 
     async def open(self) -> Portfolio:
@@ -77,7 +85,7 @@ class Requests:
         """
         for _ in range(OPENINGS):
             since = self._room.incarnation
-            opened = await self._services.open_session(self._room.session_id, attach=True)
+            opened = await self._find_or_make()
             if self._room.enter(opened, since):
                 # What a full store did not take is tried again at the next request.
                 self._incarnation = opened.incarnation if opened.attached else None
@@ -104,6 +112,19 @@ class Requests:
             raise SessionMissing(self._room.session_id)
         # It has been told so, and shown the new one.
         self._incarnation = self._room.incarnation
+
+    async def _find_or_make(self) -> store.Portfolio:
+        services = self._services
+        try:
+            return await services.store.get_portfolio(
+                self._room.session_id, at=rfc3339(services.now()), attach=True
+            )
+        except SessionMissing:
+            try:
+                self._count_new()
+            except Refused as refused:
+                raise NoNewSession(refused.detail) from refused
+        return await services.open_session(self._room.session_id, attach=True)
 
     async def _state(self) -> Portfolio:
         """The state of the session that this socket has opened.

@@ -200,7 +200,8 @@ class Server:
             # The drain began while its 101 or its token was on its way, and knows nothing of it.
             await transport.close(CloseCode.GOING_AWAY, self.services.goodbye(), timeout=CLOSE_SECONDS)
             return
-        session = Session(self.services, upgrade.session_id, transport, first=first)
+        count_new = partial(self.gate.new_by_socket.check, upgrade.peer)
+        session = Session(self.services, upgrade.session_id, transport, count_new=count_new, first=first)
         # Without a checkpoint from here to its first wait: whoever is listed can be drained.
         self._sessions[session] = None
         try:

@@ -37,7 +37,7 @@ from portfolio_trio.store import MissingPrices, StoreError
 from portfolio_trio.unpriced import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from portfolio_trio.http import WebSocketTransport
     from portfolio_trio.hub import Room, Viewer
@@ -58,6 +58,8 @@ class Session:
         services: The rooms below.
         session_id: Which portfolio.
         transport: The socket.
+        count_new: Counts the session where it has to be made; raises `Refused` where it is one too many.
+        first: The request that it was opened with.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class Session:
         session_id: str,
         transport: WebSocketTransport,
         *,
+        count_new: Callable[[], None],
         first: Authenticate | None = None,
     ) -> None:
         self._services = services
         self._session_id = session_id
         self._transport = transport
+        self._count_new = count_new
         self._first = first
         settings = services.settings
         self._outbox = Outbox(settings.max_queue_bytes)
@@ -104,7 +108,7 @@ class Session:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._runner = Runner(self._services, self._room, self, self._nursery)
-                self._requests = Requests(self._services, self._room, self, self._runner)
+                self._requests = Requests(self._services, self._room, self, self._runner, self._count_new)
                 keep_alive.watch(self)
                 try:
                     await self._read()

@@ -230,6 +230,12 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="new sessions a second of one address; more get 429; 0: no limit",
     )
+    socket_sessions_per_second_per_address: NonNegativeFloat = Field(
+        50.0,
+        allow_inf_nan=False,
+        description="new sessions a second that one address makes by opening sockets, and 20 times as many "
+        "at once; more are answered rate_limited; 0: no limit",
+    )
     ping_interval_seconds: PositiveFloat = Field(
         20.0, allow_inf_nan=False, description="seconds from one ping to the next"
     )

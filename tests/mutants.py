@@ -49,6 +49,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the limit of sessions that are made by opening sockets",
+        "portfolio_trio/requests.py",
+        "                self._count_new()\n",
+        "                pass\n",
+        ("tests/test_entrance.py",),
+    ),
+    Mutant(
         "the reading of sessions on a full server",
         "lua/open_session.lua",
         "if string.find(answer.err, 'OOM', 1, true) then return false end",

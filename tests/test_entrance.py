@@ -213,3 +213,22 @@ def test_a_wrong_setting_stops_the_start(flags: list[str], said: str) -> None:
 def test_a_secret_is_enough_to_serve_others() -> None:
     settings = Settings.read(["--host", "0.0.0.0", "--auth-secret", SECRET])  # noqa: S104 - as above
     assert SECRET not in repr(settings)
+
+
+@VIRTUAL_TIME
+async def test_an_address_makes_only_so_many_sessions_by_opening_sockets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("portfolio_trio.access._newcomers.counted_as", lambda _: "one")
+    async with open_house(socket_sessions_per_second_per_address=0.1) as house:
+        for number in range(3):
+            viewer = await house.connect(f"s{number}", events=True)
+            assert (await viewer.receive())["type"] == "portfolio"
+        late = await house.connect("s3", events=True)
+        told = await late.receive()
+        assert (told["code"], told["retryable"]) == ("rate_limited", True)
+        assert (await late.ask("analyze", ticker="AAPL", id=1))["code"] == "rate_limited"
+        # What exists can be opened by whoever may.
+        assert (await (await house.connect("s1", events=True)).receive())["type"] == "portfolio"
+        await trio.sleep(11)
+        assert (await late.ask("get_portfolio"))["session_id"] == "s3"

@@ -20,7 +20,8 @@ class Gate:
     Attributes:
         occupancy: Who is there.
         origins: Which pages may connect.
-        new_sessions: How many may be made.
+        new_sessions: How many may be made by ``POST /session``.
+        new_by_socket: How many may be made by opening a socket of one that does not exist.
         tokens: Opens sessions; None where whoever knows a session's id may.
     """
 
@@ -30,11 +31,13 @@ class Gate:
         occupancy: Occupancy,
         origins: OriginPolicy,
         new_sessions: NewSessionLimit,
+        new_by_socket: NewSessionLimit,
         tokens: SessionTokens | None = None,
     ) -> None:
         self.occupancy = occupancy
         self.origins = origins
         self.new_sessions = new_sessions
+        self.new_by_socket = new_by_socket
         self.tokens = tokens
 
     def asks_for_token(self, upgrade: Upgrade) -> bool:

@@ -36,6 +36,7 @@ class NewSessionLimit:
     Args:
         per_address: Sessions a second of one address in the long run; None for no limit.
         total: The same of all.
+        burst_seconds: For how many seconds' worth of sessions at once.
         clock: Seconds, monotonic.
         remembered: Addresses that are remembered at most.
     """
@@ -44,14 +45,16 @@ class NewSessionLimit:
         self,
         *,
         per_address: float | None,
-        total: float,
+        total: float | None,
+        burst_seconds: float = 1.0,
         clock: Callable[[], float],
         remembered: int = REMEMBERED,
     ) -> None:
         self._per_address = per_address
         self._clock = clock
         self._remembered = remembered
-        self._total = _bucket(total, clock)
+        self._burst_seconds = burst_seconds
+        self._total = None if total is None else self._bucket(total)
         self._buckets: OrderedDict[str, RateLimit] = OrderedDict()
 
     def __len__(self) -> int:
@@ -77,12 +80,11 @@ class NewSessionLimit:
             return None
         bucket = self._buckets.get(group)
         if bucket is None:
-            bucket = self._buckets[group] = _bucket(self._per_address, self._clock)
+            bucket = self._buckets[group] = self._bucket(self._per_address)
             if len(self._buckets) > self._remembered:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(group)
         return bucket
 
-
-def _bucket(rate: float, clock: Callable[[], float]) -> RateLimit:
-    return RateLimit(rate, math.ceil(rate) + 1, clock)
+    def _bucket(self, rate: float) -> RateLimit:
+        return RateLimit(rate, math.ceil(rate * self._burst_seconds) + 1, self._clock)

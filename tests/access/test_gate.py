@@ -46,7 +46,13 @@ class Guarded:
     def use(self, tokens: SessionTokens | None) -> None:
         occupancy = Occupancy(per_session=2, per_address=3, total=4)
         limit = NewSessionLimit(per_address=None, total=1, clock=trio.current_time)
-        self.gate = Gate(occupancy=occupancy, origins=OriginPolicy(), new_sessions=limit, tokens=tokens)
+        self.gate = Gate(
+            occupancy=occupancy,
+            origins=OriginPolicy(),
+            new_sessions=limit,
+            new_by_socket=limit,
+            tokens=tokens,
+        )
 
     async def welcome(self, upgrade: Upgrade) -> None:
         upgrade.peer = self.peer
