@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from portfolio_trio.canonical import canonical, canonical_shares
@@ -38,9 +38,11 @@ trades = st.lists(st.tuples(st.sampled_from((*NAMES, "E")), shares), max_size=3)
 values = st.floats(allow_nan=False, allow_infinity=False) | scaled(-25, 40)
 
 # The fixture holds no state that an example could change: each one empties the engines first.
+# Examples are small as drawn; to shrink one over a socket takes minutes.
 law = settings(
     max_examples=60,
     deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
@@ -71,6 +73,10 @@ async def edits(
     async with engine.opened() as it:
         await it.create(holdings={})
         kept = {name: canonical_shares(held) for name, held in first.items()}
+        opened = await it.store.open_session("t", holdings=first, tick=FakeTick(2, prices=quoted), at=AT)
+        assert (opened.holdings, opened.total_value) == (kept, total_of(kept, quoted))
+        again = await it.store.get_portfolio("t", at=AT)
+        assert (again.holdings, again.total_value) == (opened.holdings, opened.total_value)
         told = await it.store.set_holdings("s", first, tick=FakeTick(2, prices=quoted), at=AT)
         assert (told.holdings, told.total_value) == (kept, total_of(kept, quoted))
         await document_says(it, kept, told.total_value)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from portfolio_trio.store import MissingPrices
@@ -76,9 +76,11 @@ def test_each_character_and_the_names_of_the_world(engine: Engine, names: Sequen
 
 
 # The fixture holds no state that an example could change: each one empties the engines first.
+# Examples are small as drawn; to shrink one over a socket takes minutes.
 @settings(
     max_examples=25,
     deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(names=st.lists(TICKERS, min_size=2, max_size=6, unique=True))
