@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SceneKind = Literal["portfolio", "portfolio_update", "started", "outcome", "end"]
 
-HOLD_SECONDS: Final = 0.5
+HOLD_SECONDS: Final = 1.0
 """How long the end of a run is waited for from the worker that ran it."""
 
 HELD_SCENES: Final = 1_000
@@ -260,6 +260,9 @@ class Stage:
             return
         self.open, self._last, self._asker = running, running.run_id, scene.asker
         for spectator, sight in self._sights.items():
+            if sight.version > running.version:
+                # It was over before the holdings that this socket has been shown: too late to begin.
+                continue
             sight.open = running.run_id
             self._see(spectator, _text_for(spectator, scene))
 

@@ -72,8 +72,8 @@ MUTANTS = (
     Mutant(
         "what is on its way, in the limit of the queue",
         "portfolio_trio/outbox.py",
-        "self._bytes + self._in_flight_bytes + latest",
-        "self._bytes + latest",
+        "self._bytes + self._in_flight_bytes",
+        "self._bytes",
         ("tests/test_outbox.py",),
     ),
     Mutant(
@@ -484,7 +484,7 @@ MUTANTS = (
     Mutant(
         "the fence of record_results on the run",
         "lua/record_results.lua",
-        "if not is_meant then",
+        "if tonumber(current) ~= run_id then",
         "if false then",
         STORE,
     ),
@@ -505,7 +505,7 @@ MUTANTS = (
     Mutant(
         "the fence of finish_analysis",
         "lua/finish_analysis.lua",
-        "if tonumber(current) ~= run_id then",
+        "if not is_meant then",
         "if false then",
         STORE,
     ),
@@ -869,8 +869,8 @@ MUTANTS = (
     Mutant(
         "the reading of a document that a letter of another one speaks of",
         "portfolio_trio/peers/relay.py",
-        " or note.incarnation != room.incarnation:",
-        ":",
+        "        elif note.incarnation != room.incarnation:\n",
+        "        elif False:\n",
         EXPIRED,
     ),
     Mutant(

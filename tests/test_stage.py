@@ -161,6 +161,15 @@ def test_who_comes_while_new_holdings_wait_is_spared_the_run_on_the_old_ones() -
     assert late.seen == ["v2", "start 2"]
 
 
+def test_a_run_that_was_over_before_the_holdings_that_were_shown_does_not_begin_any_more() -> None:
+    stage = Stage()
+    viewer = greeted(stage)
+    stage.play(edit(2))
+    for scene in (start(1), result(1), end(1), start(2, 2), end(2)):
+        stage.play(scene)
+    assert viewer.seen == ["v2", "start 2", "end 2"]
+
+
 def test_a_run_that_began_unseen_is_adopted_from_a_state() -> None:
     stage = Stage()
     viewer = greeted(stage)

@@ -247,19 +247,20 @@ class Relay:
 
     def _expect_end(self, room: Room) -> None:
         """Something waits for the end of a run."""
-        if self._running:
-            self._nursery.start_soon(self._resolve, room)
+        if self._running and room.stage.awaited is not None:
+            self._nursery.start_soon(self._resolve, room, room.stage.awaited)
 
-    async def _resolve(self, room: Room) -> None:
+    async def _resolve(self, room: Room, run_id: int) -> None:
         """Find out how a run ended if nobody tells it in time."""
-        awaited = room.stage.awaited
-        while awaited is not None and room.stage.awaited == awaited:
+        while room.stage.open is not None and room.stage.open.run_id == run_id:
             with trio.move_on_after(HOLD_SECONDS):
-                await room.over(awaited)
+                await room.over(run_id)
                 return
             if self._hub.room(room.session_id) is not room:
                 return
-            await self._quietly_read(room)
+            read = await self._quietly_read(room, again=False, late=True)
+            if read and room.stage.awaited != run_id:
+                return
 
     async def _look_for_ever(self) -> None:
         """Read all documents when told to look, and then those that could not be read, ever more rarely."""
@@ -296,16 +297,22 @@ class Relay:
                 break
         return [*unread, *waiting]
 
-    async def _quietly_read(self, room: Room, *, again: bool = True) -> bool:
+    async def _quietly_read(self, room: Room, *, again: bool = True, late: bool = False) -> bool:
         try:
-            await self._read(room, again=again)
+            await self._read(room, again=again, late=late)
         except StoreError as error:
             log.info("session %s cannot be read anew: %s", room.session_id, error)
             return False
         return True
 
-    async def _read(self, room: Room, *, again: bool = True) -> None:
-        """Bring the sockets of a session to what the document says; ``again`` though they may know it."""
+    async def _read(self, room: Room, *, again: bool = True, late: bool = False) -> None:
+        """Bring the sockets of a session to what the document says.
+
+        Args:
+            room: The session.
+            again: Show it though they may know it.
+            late: Whoever ran what is over has had time to say how it ended.
+        """
         if not room.attached:
             # It has not been read yet, and is about to be.
             return
@@ -317,7 +324,7 @@ class Relay:
                 # Whoever asks next is told.
                 return
             if state.incarnation == room.incarnation:
-                await self._catch_up(room, state)
+                await self._catch_up(room, state, late=late)
             if room.enter(state, since):
                 self._present(room, state, again=again and since == state.incarnation)
                 return
@@ -330,7 +337,7 @@ class Relay:
         room.renew_runs(state.version, 0 if current is None else current.run_id)
         room.show_state(self._show(state), adopts=adopts, again=again)
 
-    async def _catch_up(self, room: Room, state: State) -> None:
+    async def _catch_up(self, room: Room, state: State, *, late: bool) -> None:
         """End what the document says is over."""
         current = state.current_analysis
         newest = 0 if current is None else current.run_id
@@ -340,7 +347,11 @@ class Relay:
         run = room.stage.open
         if run is None or run.run_id == newest or state.run_counter < run.run_id:
             return
-        # It has ended, and who ran it has not said how; if that is a socket here, its word comes first.
+        if not late:
+            # It has ended. Who ran it knows how, and its word may be on its way.
+            self._nursery.start_soon(self._resolve, room, run.run_id)
+            return
+        # If it was run by a socket here, that tells it now.
         if room.abroad.is_open(run.run_id):
             room.abroad.end()
         async with room.turn:

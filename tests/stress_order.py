@@ -1,0 +1,115 @@
+"""Many sockets of few sessions on two processes, all at once, with an eye on what each of them is shown.
+
+    python -m tests.stress_order --seconds 60
+
+Versions that fall, ends that are missing, doubled or differ, and their like must all be 0. The exit status
+says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import trio
+from trio_websocket import ConnectionClosed
+
+from tests.support.house import METRICS
+from tests.support.observer import Observer
+from tests.support.processes import Door, lasting_redis, serving_alone
+
+if TYPE_CHECKING:
+    from tests.support.house import Client, Frame
+
+SESSIONS = ("a", "b", "c")
+TICKERS = ("AAPL", "GOOGL", "MSFT")
+FLAGS = (
+    *("--metric-delay-seconds", "0,0.05", "--market-update-interval-seconds", "1"),
+    *("--requests-per-second", "1000", "--request-burst", "1000"),
+)
+# What all get to end, once nobody asks any more.
+REST_SECONDS = 5.0
+
+
+async def read(client: Client, frames: list[Frame]) -> None:
+    try:
+        while True:
+            frames.append(await client.receive())
+    except ConnectionClosed:
+        return
+
+
+async def meddle(client: Client, until: float, draw: random.Random) -> None:
+    """One client that asks, edits and cancels at random."""
+    while trio.current_time() < until:
+        action = draw.choice(("analyze", "analyze", "trade", "cancel", "get_portfolio"))
+        fields: dict[str, Any] = {"ticker": draw.choice(TICKERS)} if action in {"analyze", "trade"} else {}
+        if action == "trade":
+            fields["shares"] = 1
+        for _ in range(draw.choice((1, 1, 2))):
+            await client.send(action, **fields)
+        await trio.sleep(draw.choice((0, 0.005, 0.05, 0.2)))
+
+
+async def story(ports: list[int], seconds: float) -> tuple[Counter[str], dict[str, str], int]:
+    draw = random.Random(7)
+    seen: dict[str, list[list[Frame]]] = {session: [] for session in SESSIONS}
+    until = trio.current_time() + seconds
+    async with trio.open_nursery() as nursery:
+        doors = [Door(port, nursery) for port in ports]
+
+        async def visit(door: Door, session: str) -> None:
+            """Come, meddle for a while, and go: late joiners see it all, too."""
+            while trio.current_time() < until:
+                client = await door.connect(session, events=True)
+                frames: list[Frame] = []
+                async with trio.open_nursery() as visit:
+                    visit.start_soon(read, client, frames)
+                    await meddle(client, min(until, trio.current_time() + draw.uniform(1, 4)), draw)
+                    await client.socket.aclose()
+
+        for session in SESSIONS:
+            for door in doors:
+                for _ in range(2):
+                    viewer = await door.connect(session, events=True)
+                    seen[session].append([])
+                    nursery.start_soon(read, viewer, seen[session][-1])
+                for _ in range(2):
+                    nursery.start_soon(visit, door, session)
+        await trio.sleep(seconds + REST_SECONDS)
+        for door in doors:
+            door.close()
+        nursery.cancel_scope.cancel()
+    faults: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for viewers in seen.values():
+        observer = Observer()
+        for frames in viewers:
+            observer.look(frames, len(METRICS))
+        faults += observer.faults
+        examples |= observer.examples
+    return faults, examples, sum(len(frames) for viewers in seen.values() for frames in viewers)
+
+
+def main() -> int:
+    """Play the story once."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--seconds", type=float, default=60)
+    seconds: float = options.parse_args().seconds
+    with (
+        lasting_redis() as shared,
+        serving_alone(shared.url, *FLAGS) as one,
+        serving_alone(shared.url, *FLAGS) as two,
+    ):
+        faults, examples, frames = trio.run(story, [one.port, two.port], seconds)
+    sys.stdout.write(f"{frames} frames\n")
+    for fault, times in sorted(faults.items()):
+        sys.stdout.write(f"{times:6}  {fault}: {examples[fault]}\n")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
