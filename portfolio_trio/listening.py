@@ -1,19 +1,55 @@
-"""The sockets a server listens on: opened before anything heavy is loaded, so that a supervisor can."""
+"""What every server begins with, alone or as a supervisor: signals that are heard, sockets to listen on.
+
+Nothing heavy is loaded here, so that a supervisor can use it.
+"""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from portfolio_trio.settings import Settings
 
 
 class StartError(Exception):
     """The server cannot start; the message is one line that says what to do."""
+
+
+@asynccontextmanager
+async def stoppable(signals: AsyncIterator[int]) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
+    """Let a signal end a start, which may take long: a Redis that reads its data, a network that is silent.
+
+    Gives an async function to call once the start is over; signals from then on are the block's.
+
+    Raises:
+        StartError: A signal came before that, and the block was cancelled.
+    """
+    starting, deaf = trio.CancelScope(), trio.Event()
+
+    async def serves() -> None:
+        starting.cancel()
+        # Only one task at a time can wait for signals.
+        await deaf.wait()
+
+    async def hear() -> None:
+        try:
+            with starting:
+                await anext(signals)
+                nursery.cancel_scope.cancel()
+        finally:
+            deaf.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hear)
+        yield serves
+        starting.cancel()
+    if nursery.cancel_scope.cancelled_caught:
+        raise StartError("stopped by a signal before it served")
 
 
 async def open_listeners(settings: Settings) -> list[trio.SocketListener]:

@@ -17,7 +17,7 @@ import trio
 from portfolio_trio.access import TlsError, counted_as, ssl_context
 from portfolio_trio.engine import announce
 from portfolio_trio.http import Pending, peer_of, serve_listeners
-from portfolio_trio.listening import StartError, address_of, open_listeners
+from portfolio_trio.listening import StartError, address_of, open_listeners, stoppable
 from portfolio_trio.server import open_server
 
 if TYPE_CHECKING:
@@ -55,11 +55,16 @@ async def serve(
         StartError: It cannot start.
     """
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_server(settings) as server, trio.open_nursery() as nursery:
+        async with (
+            stoppable(signals) as serves,
+            open_server(settings) as server,
+            trio.open_nursery() as nursery,
+        ):
             accepting = trio.CancelScope()
             address = await nursery.start(partial(listen, server, accepting, listeners=listeners))
             if announcing:
                 announce(server.engine)
+            await serves()
             task_status.started(address)
             await _first_of(partial(anext, signals), dismissed)
             log.info("draining: a second signal ends at once")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from portfolio_trio.listening import StartError, address_of, open_listeners, shown_url
+from portfolio_trio.listening import StartError, address_of, open_listeners, shown_url, stoppable
 from portfolio_trio.local_redis import LocalRedisError, at_hand
 from portfolio_trio.restarts import GiveUp, Restarts, ending
 from portfolio_trio.worker_process import launch_worker
@@ -171,7 +171,8 @@ async def supervise(settings: Settings, flags: Sequence[str]) -> int:
             "process: set PORTFOLIO_REDIS_URL (--redis-url), or serve with --workers 1"
         )
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with _shared_redis(settings) as shared:
+        async with stoppable(signals) as serves, _shared_redis(settings) as shared:
+            await serves()
             listeners = await open_listeners(settings)
             supervisor = Supervisor(
                 partial(launch_worker, flags=[*flags, *shared], listeners=listeners),

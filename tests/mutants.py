@@ -1011,6 +1011,20 @@ MUTANTS = (
         ("tests/local_redis/test_open.py",),
     ),
     Mutant(
+        "the end of a start by a signal",
+        "portfolio_trio/listening.py",
+        "                await anext(signals)\n                nursery.cancel_scope.cancel()\n",
+        "                await anext(signals)\n",
+        ("tests/test_listening.py",),
+    ),
+    Mutant(
+        "the hand-over of signals from start to service",
+        "portfolio_trio/listening.py",
+        "        await deaf.wait()\n",
+        "",
+        ("tests/test_listening.py",),
+    ),
+    Mutant(
         "the refusal of a RedisJSON that is too old",
         "portfolio_trio/store/_check.py",
         "        _refuse_old_json(facts)\n",

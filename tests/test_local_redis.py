@@ -139,3 +139,24 @@ def test_a_second_server_is_one_line_that_names_directory_and_process(directory:
             assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1)
             assert f"{directory} is in use by another server (process {tree.supervisor.pid})" in ended.stderr
         assert tree.get("/ready") == 200
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_start_that_takes_long_can_be_stopped(directory: Path, workers: str) -> None:
+    silent = directory.parent / "redis-server"
+    silent.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    silent.chmod(0o755)
+    with Path(directory.parent / "log").open("w+") as log:
+        started = subprocess.Popen(
+            [*COMMAND, "--workers", workers, "--redis-url", f"local:{directory}"],
+            stderr=log,
+            env={**os.environ, "PATH": str(directory.parent)},
+        )
+        wait_until((directory / "redis.log").exists)
+        started.terminate()
+        assert started.wait(PATIENCE) == 1
+        log.seek(0)
+        said = log.read().splitlines()
+    assert len(said) == 1
+    assert "stopped by a signal before it served" in said[0]
+    assert not runs_in(directory)
