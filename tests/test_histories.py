@@ -21,10 +21,12 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import CloseReason, ConnectionClosed
 
+from portfolio_trio.analysis import START_SECONDS
 from portfolio_trio.market import SimulatedSource
+from portfolio_trio.peers.orphans import TRIES
 from portfolio_trio.server import GOODBYE_SECONDS, PEERS_SECONDS
 from portfolio_trio.settings import Delay
-from portfolio_trio.store import PortfolioStore, StoreUnavailable
+from portfolio_trio.store import PortfolioStore, StoreError, StoreUnavailable
 from tests.support.house import METRICS, Client, House, open_house
 from tests.support.streams import StallingStream
 
@@ -70,7 +72,8 @@ def steps_of(what: str) -> st.SearchStrategy[Step]:
 STEPS = st.one_of(
     *(steps_of(what) for what in ("analyze", "analyze", "analyze", "wait", "wait", "settle")),
     *(steps_of(what) for what in ("cancel", "edit", "leave", "stall", "resume", "tick", "jump")),
-    *(steps_of(what) for what in ("store fails", "store lags", "store loses replies", "store works")),
+    *(steps_of(what) for what in ("store is far behind", "store works")),
+    *(steps_of(what) for what in ("store fails", "store lags", "store loses replies")),
 )
 KNOCKS = st.one_of(STEPS, *[steps_of("knock")] * 5)
 
@@ -78,8 +81,9 @@ KNOCKS = st.one_of(STEPS, *[steps_of("knock")] * 5)
 class MoodyStore:
     """The real store, which on one of its calls fails, lags, or does its work and loses the reply."""
 
-    def __init__(self, store: PortfolioStore) -> None:
+    def __init__(self, store: PortfolioStore, nursery: trio.Nursery) -> None:
         self._store = store
+        self._nursery = nursery
         self.call, self.mood = "", "store works"
 
     def __getattr__(self, name: str) -> Any:
@@ -94,12 +98,26 @@ class MoodyStore:
             if mood == "store fails":
                 await trio.lowlevel.checkpoint()
                 raise StoreUnavailable("Redis is away", sent=False)
+            if mood == "store is far behind":
+                await self._carry_out_late(method, *args, **more)
             outcome = await method(*args, **more)
             if mood == "store loses replies":
                 raise StoreUnavailable("the connection was lost", sent=True)
             return outcome
 
         return moody
+
+    async def _carry_out_late(self, method: Any, *args: Any, **more: Any) -> None:
+        """Later than a start is waited for, though whoever asked may have gone, as with a real connection."""
+
+        async def carry_out() -> None:
+            await trio.sleep(START_SECONDS + 1)
+            with suppress(StoreError):
+                await method(*args, **more)
+
+        self._nursery.start_soon(carry_out)
+        await trio.sleep(START_SECONDS + 1)
+        raise StoreUnavailable("the reply was lost", sent=True)
 
 
 class Seat:
@@ -308,7 +326,12 @@ class Story:
             turns = [f for f in viewer.frames if f["type"] in TURNS]
             assert not turns or turns[-1]["type"] != "analysis_started", f"{turns[-1]} never ended"
             check_completed(viewer.frames)
+            # Nothing that was begun stays, at the latest after a few sweeps.
+            for _ in range(TRIES):
+                await self.house.server.updater.tick()
+                await trio.sleep(1)
             document = await self.house.document(session)
+            assert document["current_analysis"] is None
             check_recorded(viewer.frames, document["analysis_results"])
             # Whatever the store did to it, the session is as good as new.
             last = await self.house.connect(session)
@@ -441,7 +464,8 @@ def play(steps: list[Step], delay: Delay | None) -> None:
             drain_seconds=DRAIN_SECONDS,
             market_update_interval_seconds=10_000,
         ) as house:
-            store = MoodyStore(house.store)
+            store = MoodyStore(house.store, house.nursery)
+            house.server.services.relay._orphans._store = store  # type: ignore[assignment]
             house.server.services.store = store  # type: ignore[assignment]
             story = Story(house, store)
             try:

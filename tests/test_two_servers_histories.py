@@ -23,6 +23,7 @@ from portfolio_trio.server import GOODBYE_SECONDS, PEERS_SECONDS
 from portfolio_trio.settings import Delay
 from tests.support.clock import virtual_wall_time
 from tests.support.house import METRICS, Client, House, open_house
+from tests.support.observer import Observer
 from tests.test_histories import check_order, check_recorded, check_values, check_versions
 
 Frame = dict[str, Any]
@@ -262,7 +263,11 @@ def play(steps: list[Step], delay: Delay | None, *, lossless: bool) -> None:
 
 
 def assert_no_run_was_lost(story: Story) -> None:
-    """Without losses every start has its end, in so many words."""
+    """Without losses every start has its end, in so many words, and the same for all viewers everywhere."""
+    observer = Observer()
+    for seat in (*story.viewers, *(seat for (_, socket), seat in story.seats.items() if socket == 1)):
+        observer.look(seat.frames, len(METRICS))
+    assert not observer.faults, observer.examples
     for viewer in story.viewers:
         started = {f["run_id"] for f in viewer.frames if f["type"] == "analysis_started"}
         ended = {f.get("run_id") for f in viewer.frames if f["type"] in ENDS}
