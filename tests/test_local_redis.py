@@ -152,9 +152,12 @@ def test_a_start_that_takes_long_can_be_stopped(directory: Path, workers: str) -
             stderr=log,
             env={**os.environ, "PATH": str(directory.parent)},
         )
-        wait_until((directory / "redis.log").exists)
-        started.terminate()
-        assert started.wait(PATIENCE) == 1
+        try:
+            wait_until((directory / "redis.log").exists)
+            started.terminate()
+            assert started.wait(PATIENCE) == 1
+        finally:
+            started.kill()
         log.seek(0)
         said = log.read().splitlines()
     assert len(said) == 1
