@@ -239,12 +239,16 @@ class Requests:
     async def _answer_for(self, current: CurrentAnalysis, request: Cancel) -> None:
         """Have the worker of a run tell how it ended, and answer; if it does not in time, say so for it."""
         run_id = current.run_id
+        cancelled = AnalysisCancelled(ticker=current.ticker, run_id=run_id, reason=EndReason.CANCELLED)
         with self._room.cancelling(run_id, self._asker):
-            if current.worker != self._services.store.worker:
+            if current.worker == self._services.store.worker:
+                # Nobody carries it out: there is no other word on it.
+                self._room.publish(cancelled, but=self._asker, incarnation=self._room.incarnation)
+            else:
                 with trio.move_on_after(HOLD_SECONDS):
                     await self._room.over(run_id)
-            cancelled = AnalysisCancelled(ticker=current.ticker, run_id=run_id, reason=EndReason.CANCELLED)
-            self._room.publish(cancelled, but=self._asker, incarnation=self._room.incarnation)
+                if self._room.stage.open is not None and self._room.stage.open.run_id == run_id:
+                    self._room.close(EndReason.CANCELLED, but=self._asker)
         self._asker.answer(cancelled.echo(request.id))
 
     async def _edit(self, request: SetHoldings | Trade) -> None:
