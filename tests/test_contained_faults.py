@@ -88,7 +88,7 @@ async def test_a_socket_that_ends_before_its_writer_began_takes_no_more_events(
 ) -> None:
     """Its run is being cleared from the document meanwhile, and it is among the viewers still."""
     async with open_house(metric_delay_seconds=Delay(600, 600)) as house:
-        leavers = []
+        leavers, others = [], []
         # Trio shuffles who comes first, the reader that sees the end or the writer: both come up in ten.
         for number in range(10):
             client = await house.connect(f"s-{number}", events=True)
@@ -96,6 +96,12 @@ async def test_a_socket_that_ends_before_its_writer_began_takes_no_more_events(
             await client.until("analysis_started")
             leavers.append(newest_session(house))
         meddle(house, "finish_analysis", before=a_second)
+        for number in range(10):
+            # Ends the run, which its socket has yet to clear.
+            others.append(await house.connect(f"s-{number}", events=True))
+            await others[-1].send("analyze", ticker="MSFT")
+            while (await others[-1].until("analysis_started"))[-1]["ticker"] != "MSFT":
+                pass
         run = Run("AAPL")
         for session in leavers:
             # An event that starts the writer, and is dropped with its run before it was taken.
@@ -103,10 +109,11 @@ async def test_a_socket_that_ends_before_its_writer_began_takes_no_more_events(
             session.drop(run)
             session.lose()
         await trio.sleep(0.5)
-        for number in range(10):
-            other = await house.connect(f"s-{number}")
-            assert (await other.ask("trade", ticker="AAPL", shares=1))["version"] == 2
-            assert (await other.ask("trade", ticker="AAPL", shares=1))["version"] == 3
+        for other in others:
+            for version in (2, 3):
+                await other.send("trade", ticker="AAPL", shares=1)
+                assert (await other.until("portfolio"))[-1]["version"] == version
+        assert set(leavers) <= set(house.server._sessions), "they are being cleared still"
 
 
 async def test_a_viewer_that_fails_is_closed_and_nobody_else_notices(autojump_clock: MockClock) -> None:
@@ -177,3 +184,23 @@ async def test_a_run_whose_end_fails_does_not_hold_up_who_waits_for_it(autojump_
         await other.send("analyze", ticker="MSFT")
         assert {frame["ticker"] for frame in await other.take(5)} == {"MSFT"}
         assert await broken.closed() == 1011
+
+
+async def test_a_session_that_fails_at_a_tick_costs_the_others_nothing(autojump_clock: MockClock) -> None:
+    async with open_house(faults=2) as house:
+        clients = [await house.connect(name, events=True) for name in ("s", "t", "u")]
+        for client in clients:
+            await client.receive()
+        hub, peek = house.server.services.hub, house.store.peek_portfolio
+        broken: Any = hub.room("s")
+        broken.reprice = stumble
+
+        async def peek_or_stumble(session_id: str) -> Any:
+            return stumble() if session_id == "t" else await peek(session_id)
+
+        house.store.peek_portfolio = peek_or_stumble
+        await house.server.updater.tick()
+        assert not house.server.updater.last_sweep_failed
+        assert house.server.services.faults.counts == {"a tick": 1, "a sweep": 1}
+        assert [await client.closed() for client in clients[:2]] == [1011, 1011]
+        assert (await clients[2].receive())["type"] == "portfolio_update"
