@@ -96,6 +96,16 @@ async def test_an_answer_is_bounded_in_bytes_and_never_empty_for_it(
         assert (named(page.results), page.more) == ([(1, "m4")], True)
 
 
+async def test_what_does_not_fit_is_not_read_either(engine: Engine) -> None:
+    async with engine.opened() as it:
+        await it.create()
+        for _ in range(4):
+            await run(it, "AAPL", pad=1_000)
+        for ticker in ("", "AAPL"):
+            reply = await it.store._run("get_results", "s", ticker, 1_000, 3_000)
+            assert 2_000 < len(reply[3]) < 3_500
+
+
 async def test_each_result_has_the_receipt_that_its_run_has_stored_once(engine: Engine) -> None:
     async with engine.opened() as it:
         await it.create()
