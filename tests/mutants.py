@@ -462,6 +462,13 @@ MUTANTS = (
         ("tests/http/test_listeners.py",),
     ),
     Mutant(
+        "the boundary round what the relay does beside the letters",
+        "portfolio_trio/peers/relay.py",
+        "            with self._alone(room):\n                await work(*args)\n",
+        "            if True:\n                await work(*args)\n",
+        PEERS,
+    ),
+    Mutant(
         "the cancellation in a group with a fault",
         "portfolio_trio/faults.py",
         "except* Exception as group:",

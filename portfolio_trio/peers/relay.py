@@ -24,7 +24,7 @@ from portfolio_trio.state import portfolio_message
 from portfolio_trio.store import SessionMissing, StoreError, WrongType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from contextlib import AbstractContextManager
 
     from portfolio_trio.faults import Faults
@@ -131,6 +131,16 @@ class Relay:
         """The boundary between one session and the letters, beats and readings of all."""
         return self._faults.contained("the relay", instead=room.fail)
 
+    def _start(self, room: Room, work: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Have something done for a session beside the letters, unless the relay has ended."""
+
+        async def carry_out() -> None:
+            with self._alone(room):
+                await work(*args)
+
+        if self._running:
+            self._nursery.start_soon(carry_out)
+
     def adopt(self, orphan: Orphan) -> None:
         """A run may stand in a document though nobody carries it out: clear it, now or when Redis is back."""
         self._orphans.adopt(orphan)
@@ -144,8 +154,7 @@ class Relay:
 
     def reread(self, room: Room) -> None:
         """The document of a session is another one than was known: read it."""
-        if self._running:
-            self._nursery.start_soon(self._quietly_read, room)
+        self._start(room, self._quietly_read, room)
 
     async def leave(self, session_id: str) -> None:
         """Say in the document that this worker has no socket of the session any more, if so it is.
@@ -247,8 +256,8 @@ class Relay:
 
     def _expect_end(self, room: Room) -> None:
         """Something waits for the end of a run."""
-        if self._running and room.stage.awaited is not None:
-            self._nursery.start_soon(self._resolve, room, room.stage.awaited)
+        if room.stage.awaited is not None:
+            self._start(room, self._resolve, room, room.stage.awaited)
 
     async def _resolve(self, room: Room, run_id: int) -> None:
         """Find out how a run ended if nobody tells it in time."""
@@ -349,7 +358,7 @@ class Relay:
             return
         if not late:
             # It has ended. Who ran it knows how, and its word may be on its way.
-            self._nursery.start_soon(self._resolve, room, run.run_id)
+            self._start(room, self._resolve, room, run.run_id)
             return
         # If it was run by a socket here, that tells it now.
         if room.abroad.is_open(run.run_id):

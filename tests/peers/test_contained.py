@@ -96,6 +96,21 @@ async def test_the_dead_of_one_session_that_fails_are_mourned_in_the_others() ->
         assert two.seen == ["<analysis_started 1>", "analysis_cancelled 1 disconnected"]
 
 
+async def test_a_session_that_cannot_be_read_anew_for_a_fault_does_not_end_the_relay() -> None:
+    async with (
+        opened("s", "t", faults=1) as world,
+        world.seat("s") as (room, one),
+        world.seat("t") as (_, two),
+    ):
+        world.store.attach = Stumbles(world.store.attach)  # type: ignore[method-assign] # as above
+        world.relay.reread(room)
+        await wait_all_tasks_blocked()
+        world.letter(note("claim", 1, session_id="t"), note("analysis_started", 1, session_id="t"))
+        await wait_all_tasks_blocked()
+        assert (one.failed, two.failed) == (1, 0)
+        assert two.seen == ["<analysis_started 1>"]
+
+
 # --- membership ---------------------------------------------------------------------------------------------
 
 
