@@ -13,11 +13,11 @@ from functools import partial
 import trio
 from typing_extensions import override
 
+from portfolio_trio.cli.worker import settle
 from portfolio_trio.metrics import BUILT_IN
-from portfolio_trio.server import open_server
-from portfolio_trio.serving import listen
+from portfolio_trio.server.serve import listen
+from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Settings
-from portfolio_trio.worker import settle
 
 DELAYS = "2,5"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
-from portfolio_trio.server import open_server
-from portfolio_trio.serving import listen
+from portfolio_trio.server.serve import listen
+from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Settings
 
 CLOSES = Path(__file__).parent / "data" / "closes.csv"

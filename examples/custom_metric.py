@@ -14,8 +14,8 @@ import trio
 from trio_websocket import open_websocket_url
 
 from portfolio_trio.metrics import BUILT_IN, AnalysisInputs, Detail, MetricError, Result, metric
-from portfolio_trio.server import open_server
-from portfolio_trio.serving import listen
+from portfolio_trio.server.serve import listen
+from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Settings
 
 

@@ -15,7 +15,7 @@ from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
 from portfolio_trio.protocol.messages import SUBPROTOCOL
-from portfolio_trio.server import open_server
+from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Delay, Settings
 
 EPOCH = 1_767_225_600.0  # 2026-01-01T00:00:00Z

@@ -14,8 +14,8 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.redis import EmbeddedServer
-from portfolio_trio.server import open_server
-from portfolio_trio.serving import listen
+from portfolio_trio.server.serve import listen
+from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Delay, Settings
 
 

@@ -11,8 +11,8 @@ from functools import partial
 import trio
 
 from portfolio_trio.client import Outcome, ReceivedResult, connect
-from portfolio_trio.server import open_server
-from portfolio_trio.serving import listen
+from portfolio_trio.server.serve import listen
+from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Delay, Settings
 
 

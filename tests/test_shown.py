@@ -14,7 +14,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portfolio_trio.cli import log_to_stderr
+from portfolio_trio.cli._entry import log_to_stderr
 from portfolio_trio.seldom import Seldom
 from portfolio_trio.shown import LogFormatter, echo, escaped
 from tests.http.door import VIRTUAL_TIME, Client

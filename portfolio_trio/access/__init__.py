@@ -3,6 +3,8 @@
 Decisions only; the server asks in this order and answers with what `Refused` says:
 
     draining (503) -> places (429, 503) -> origin (403) -> token (401)
+
+Imports http and protocol for what a request and a refusal are; knows no session and no store.
 """
 
 from portfolio_trio.access._first_message import first_message

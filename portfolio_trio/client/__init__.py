@@ -5,6 +5,8 @@ async with connect("ws://127.0.0.1:8000/ws/my-session") as portfolio:
     async with portfolio.analyze("AAPL") as results:
         async for outcome in results:
             print(outcome.metric, outcome)
+
+Imports protocol, and nothing of the server.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ under a deadline, answers plain requests from a table of routes, and gives WebSo
 
 Nothing a peer sends raises out of here: a bad head has its HTTP status, a bad frame its close code, and the
 handler sees `Disconnected`.
+
+Imports no room but the ground floor: it knows nothing of portfolios.
 """
 
 from portfolio_trio.http._front_door import FrontDoor, Request

@@ -4,6 +4,8 @@ Needs nothing but Trio, so that a supervisor can own one without loading what it
 
 | open_local        claims the directory, finds the binaries
 | └─ keep           one redis-server, started again whenever it ends
+
+Imports the ground floor only.
 """
 
 from portfolio_trio.local_redis._binaries import Recipe, recipes

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from portfolio_trio.local_redis._errors import LocalRedisError
-from portfolio_trio.restarts import GiveUp, ending
+from portfolio_trio.restart_policy import GiveUp, ending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from portfolio_trio.local_redis._home import Home
-    from portfolio_trio.restarts import Restarts
+    from portfolio_trio.restart_policy import Restarts
 
 log: Final = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from portfolio_trio.local_redis._errors import LocalRedisError
 from portfolio_trio.local_redis._home import claim
 from portfolio_trio.local_redis._keeper import keep
 from portfolio_trio.local_redis._process import FLEETING, ask, launch_redis
-from portfolio_trio.restarts import Restarts
+from portfolio_trio.restart_policy import Restarts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -1,4 +1,7 @@
-"""Market prices: sources of closed bars and live prices, and the book that holds the latest."""
+"""Market prices: sources of closed bars and live prices, and the book that holds the latest.
+
+Imports metrics for the closed bars, and no store, socket or session.
+"""
 
 from portfolio_trio.market._book import PriceBook
 from portfolio_trio.market._csv_bars import parse_bars, read_bars

@@ -1,4 +1,7 @@
-"""Five numbers about a stock within its portfolio: pure arithmetic on one snapshot; no I/O, no clock."""
+"""Five numbers about a stock within its portfolio: pure arithmetic on one snapshot; no I/O, no clock.
+
+Imports only the rule for numbers.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from portfolio_trio.faults import Faults
     from portfolio_trio.market import PriceBook
     from portfolio_trio.market.updater import Audience, MarketUpdater
-    from portfolio_trio.peers.exchange import Exchange
+    from portfolio_trio.peers.tick_exchange import Exchange
     from portfolio_trio.redis import Message
     from portfolio_trio.store import Beat, Workers
 

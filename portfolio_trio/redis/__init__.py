@@ -1,4 +1,7 @@
-"""Redis from Trio and from asyncio: one multiplexed connection per node that pipelines by itself."""
+"""Redis from Trio and from asyncio: one multiplexed connection per node that pipelines by itself.
+
+Imports no room: it knows nothing of portfolios.
+"""
 
 from portfolio_trio.redis._client import RedisClient
 from portfolio_trio.redis._embedded import EmbeddedServer

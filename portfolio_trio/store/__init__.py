@@ -1,4 +1,7 @@
-"""The session documents in Redis, changed by fenced Lua scripts."""
+"""The session documents in Redis, changed by fenced Lua scripts.
+
+Imports redis and the rules for tickers and numbers; knows no socket and no price source.
+"""
 
 from portfolio_trio.store._check import check_engine, check_writes
 from portfolio_trio.store._keys import key_of

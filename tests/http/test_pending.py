@@ -14,8 +14,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from portfolio_trio.http import FrontDoor, Pending, Response, serve_listeners
 from portfolio_trio.http._pending import Visit
-from portfolio_trio.server import open_server
-from portfolio_trio.serving import SPARE_CONNECTIONS, listen
+from portfolio_trio.server.serve import SPARE_CONNECTIONS, listen
+from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Settings
 from tests.http.door import VIRTUAL_TIME, Client
 from tests.http.frames import head, plain_head, read_answer

@@ -18,7 +18,7 @@ from trio.testing import MockClock
 from portfolio_trio.local_redis import LocalRedisError
 from portfolio_trio.local_redis._home import Home
 from portfolio_trio.local_redis._keeper import keep
-from portfolio_trio.restarts import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, Restarts
+from portfolio_trio.restart_policy import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, Restarts
 from tests.support.workers import Crew, FakeWorker, Life
 
 END = 1000.37

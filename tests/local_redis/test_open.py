@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from portfolio_trio.cli import main
+from portfolio_trio.cli.main import main
 from portfolio_trio.local_redis import LocalRedisError, Recipe, at_hand, directory_of, open_local, recipes
 from portfolio_trio.local_redis import _process as process
 from portfolio_trio.local_redis._home import Home, claim

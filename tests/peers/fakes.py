@@ -12,11 +12,11 @@ from trio.testing import wait_all_tasks_blocked
 from typing_extensions import override
 
 from portfolio_trio.faults import Faults
-from portfolio_trio.hub import Hub, Viewer
-from portfolio_trio.peers.letters import Letter, Note
-from portfolio_trio.peers.relay import Relay
+from portfolio_trio.hub.events import Letter, Note
+from portfolio_trio.hub.hub import Hub, Viewer
+from portfolio_trio.hub.state import portfolio_message
+from portfolio_trio.peers.subscriber import Relay
 from portfolio_trio.protocol.messages import AnalysisCancelled, Running
-from portfolio_trio.state import portfolio_message
 from portfolio_trio.store import (
     CurrentAnalysis,
     Portfolio,
@@ -29,10 +29,10 @@ from portfolio_trio.store import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from portfolio_trio.hub import Room
-    from portfolio_trio.peers.letters import Kind
+    from portfolio_trio.hub.events import Kind
+    from portfolio_trio.hub.hub import Room
+    from portfolio_trio.hub.run_state import EndReason, Run
     from portfolio_trio.protocol.messages import Message
-    from portfolio_trio.slot import EndReason, Run
 
 AT = "2026-11-18T11:06:40.000Z"
 ME = "me"

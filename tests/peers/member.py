@@ -13,8 +13,8 @@ from trio.testing import wait_all_tasks_blocked
 from portfolio_trio.faults import Faults
 from portfolio_trio.market import PriceBook, Tick
 from portfolio_trio.market.updater import MarketUpdater
-from portfolio_trio.peers.exchange import Exchange
 from portfolio_trio.peers.membership import LIFE_SECONDS, MARGIN, Membership
+from portfolio_trio.peers.tick_exchange import Exchange
 from portfolio_trio.redis import Message, Subscription
 from portfolio_trio.store import TICKS, Beat, SharedTick, StoreError
 from tests.market.fakes import ScriptedSource

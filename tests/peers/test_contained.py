@@ -9,12 +9,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.faults import Faults
-from portfolio_trio.peers.post import RETRY_SECONDS, Post
+from portfolio_trio.peers.publisher import RETRY_SECONDS, Post
 from tests.peers.fakes import note, opened
 from tests.peers.member import BEAT, INTERVAL
 from tests.peers.member import opened as opened_member
-from tests.peers.test_post import Wire
-from tests.peers.test_post import note as letter_note
+from tests.peers.test_publisher import Wire
+from tests.peers.test_publisher import note as letter_note
 
 pytestmark = pytest.mark.trio
 

@@ -12,7 +12,7 @@ from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from portfolio_trio.protocol.messages import SUBPROTOCOL
-from portfolio_trio.server import Server, open_server
+from portfolio_trio.server.server import Server, open_server
 from portfolio_trio.settings import Settings
 from tests.support.clock import virtual_wall_time
 

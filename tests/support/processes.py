@@ -107,7 +107,7 @@ class Tree:
         for process in self.logged(r"serves as process (\d+)"):
             # A worker ends without its supervisor, but in a test that failed not within reason.
             with suppress(FileNotFoundError, ProcessLookupError):
-                if b"portfolio_trio.worker" in Path(f"/proc/{process}/cmdline").read_bytes():
+                if b"portfolio_trio.cli.worker" in Path(f"/proc/{process}/cmdline").read_bytes():
                     os.kill(int(process), signal.SIGKILL)
         self.supervisor.wait(PATIENCE)
         self._reader.join(PATIENCE)

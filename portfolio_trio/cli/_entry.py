@@ -1,0 +1,52 @@
+"""What commands and worker processes have in common: their log, and one line for what stops them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.settings import SettingsError
+from portfolio_trio.shown import LogFormatter
+from portfolio_trio.supervisor.listeners import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+PROGRAM: Final = "portfolio-trio"
+
+
+def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
+    """Run a command; what keeps it from starting is said in one line. Return the exit status."""
+    reasons: list[str] = []
+    try:
+        return command(words)
+    except* (SettingsError, StartError) as group:
+        reasons.extend(str(error) for error in leaves(group))
+    except* KeyboardInterrupt:
+        # Ctrl-C while the server was not listening for signals yet, or no more.
+        pass
+    return complain(reasons[0]) if reasons else 0
+
+
+def log_to_stderr(who: str = "") -> None:
+    """Write the log to stderr; ``who`` stands in each line, where several processes write."""
+    form = f"%(asctime)s %(levelname)s {who}%(name)s: %(message)s"
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter(form))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    """The errors of a group, however deep they lie."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error
+
+
+def complain(reason: str, *, status: int = 1) -> int:
+    """Say in one line what was wrong; return the exit status."""
+    sys.stderr.write(f"{PROGRAM}: {reason}\n")
+    return status

@@ -1,0 +1,103 @@
+"""One serving process: ``serve`` as it is, or one of the workers of a supervisor.
+
+``python -m portfolio_trio.cli.worker NUMBER LINE,LISTENER,... FLAGS`` is how a supervisor starts one: LINE
+and LISTENER are inherited descriptors, FLAGS are those of ``serve``.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+import sys
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from portfolio_trio.cli._entry import PROGRAM, guarded, log_to_stderr
+from portfolio_trio.server.serve import serve
+from portfolio_trio.settings import Settings
+from portfolio_trio.supervisor.listeners import shown_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log: Final = logging.getLogger(PROGRAM)
+
+FIRST: Final = "1"
+
+
+async def serve_alone(settings: Settings) -> None:
+    """Serve until a signal, and say where.
+
+    Raises:
+        StartError: It cannot start.
+    """
+    async with trio.open_nursery() as nursery:
+        address = await nursery.start(serve, settings)
+        settle()
+        log.info("serving %s", shown_url(address))
+
+
+async def serve_for_supervisor(
+    settings: Settings, inherited: Sequence[int], *, announcing: bool = True
+) -> None:
+    """Serve on inherited sockets until a signal, or until the supervisor is gone.
+
+    Args:
+        settings: Every knob; host and port are not used.
+        inherited: The descriptors of the line to the supervisor and of the listening sockets.
+        announcing: Whether to log what Redis it works with.
+
+    Raises:
+        StartError: It cannot start.
+    """
+    line, *sockets = [_adopt(descriptor) for descriptor in inherited]
+    supervisor = trio.SocketStream(line)
+    listeners = [trio.SocketListener(each) for each in sockets]
+    async with supervisor, trio.open_nursery() as nursery:
+        dismissed = partial(_hung_up, supervisor)
+        await nursery.start(
+            partial(serve, settings, listeners=listeners, announcing=announcing, dismissed=dismissed)
+        )
+        settle()
+        # A supervisor that is gone shows at the other end of the line, too.
+        with suppress(trio.BrokenResourceError):
+            await supervisor.send_all(b"\n")
+
+
+def _adopt(descriptor: int) -> trio.socket.SocketType:
+    adopted = socket.socket(fileno=descriptor)
+    # What a plug-in starts is not to hold the port or the line.
+    adopted.set_inheritable(False)
+    return trio.socket.from_stdlib_socket(adopted)
+
+
+async def _hung_up(supervisor: trio.SocketStream) -> None:
+    with suppress(trio.BrokenResourceError):
+        await supervisor.receive_some(1)
+    log.warning("the supervisor is gone")
+
+
+def settle() -> None:
+    """Tune the garbage collector of a server that is up: full passes are pauses for all its clients."""
+    # What stands now stays to the end: looking through it again and again finds no garbage.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+def _work(words: Sequence[str]) -> int:
+    number, inherited, *flags = words
+    log_to_stderr(f"worker {number} ")
+    settings = Settings.read(flags, program=f"{PROGRAM} serve")
+    # All have the same Redis: what is to be said of it is said by one.
+    work = partial(serve_for_supervisor, settings, announcing=number == FIRST)
+    trio.run(work, [int(descriptor) for descriptor in inherited.split(",")])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(_work, sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""Letters to the other workers: bounded, in order, and never silently incomplete."""
+
+from __future__ import annotations
+
+import logging
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from portfolio_trio.hub.events import Letter
+from portfolio_trio.store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from portfolio_trio.faults import Faults
+    from portfolio_trio.hub.events import Note
+    from portfolio_trio.store import Workers
+
+log: Final = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 0.25
+# What a note counts beside its message, as most claims and looks have none.
+NOTE_CHARACTERS: Final = 200
+
+
+class _Box:
+    """What waits for one worker.
+
+    Attributes:
+        owed: There are notes, or the worker has yet to see that one letter is missing.
+        sending: A task sees to it.
+    """
+
+    __slots__ = ("_notes", "_numbers", "_previous", "_size", "owed", "sending")
+
+    def __init__(self, numbers: Iterator[int]) -> None:
+        self._numbers = numbers
+        self._previous = 0
+        self._notes: list[Note] = []
+        self._size = 0
+        self.owed = False
+        self.sending = False
+
+    def put(self, note: Note, max_size: int) -> None:
+        self.owed = True
+        self._notes.append(note)
+        self._size += NOTE_CHARACTERS + len(note.frame)
+        if self._size > max_size:
+            self.lose()
+
+    def lose(self) -> None:
+        """Drop what waits; the letter that is never written has a number, too."""
+        self._previous = next(self._numbers)
+        self._clear()
+
+    def take(self, sender: str) -> Letter:
+        """All that waits, as the next letter."""
+        number = next(self._numbers)
+        letter = Letter(sender=sender, number=number, previous=self._previous, notes=tuple(self._notes))
+        self._previous = number
+        self.owed = False
+        self._clear()
+        return letter
+
+    def _clear(self) -> None:
+        self._notes, self._size = [], 0
+
+
+class Post:
+    """Sends what happens here to the workers that want to hear of it.
+
+    Telling never waits. What has gathered for a worker leaves as one letter. Where a letter is lost, or too
+    much had gathered, the next one shows it by its number, and the receiver reads the documents anew. Each
+    worker has a task while something waits for it, so that one that cannot be reached holds up no other.
+
+    Args:
+        workers: The way to the other workers.
+        max_bytes: Characters that may wait for one worker.
+        faults: Contains what goes wrong with one letter.
+    """
+
+    def __init__(self, workers: Workers, *, max_bytes: int, faults: Faults) -> None:
+        self._workers = workers
+        self._max_bytes = max_bytes
+        self._faults = faults
+        self._boxes: dict[str, _Box] = {}
+        # Of all boxes: one that was forgotten does not begin with numbers that its worker has seen.
+        self._numbers = count(1)
+        self._due: list[tuple[str, _Box]] = []
+        self._news = trio.lowlevel.ParkingLot()
+
+    @property
+    def me(self) -> str:
+        """The name of this worker."""
+        return self._workers.me
+
+    def tell(self, others: Iterable[str], note: Note) -> None:
+        """Queue a note for some workers."""
+        for worker in others:
+            box = self._boxes.get(worker)
+            if box is None:
+                box = self._boxes[worker] = _Box(self._numbers)
+            box.put(note, self._max_bytes)
+            if not box.sending:
+                box.sending = True
+                self._due.append((worker, box))
+        self._news.unpark_all()
+
+    def forget(self, worker: str) -> None:
+        """A worker has died: nothing waits for it any more."""
+        box = self._boxes.get(worker)
+        if box is not None and box.sending:
+            # It may live after all, and then sees that something is missing.
+            box.lose()
+        elif box is not None:
+            del self._boxes[worker]
+
+    async def run(self) -> None:
+        """Send for ever."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                while not self._due:
+                    await self._news.park()
+                due, self._due = self._due, []
+                for worker, box in due:
+                    nursery.start_soon(self._deliver, worker, box)
+
+    async def _deliver(self, worker: str, box: _Box) -> None:
+        """Send letters to one worker, one at a time, until nothing waits for it."""
+        while box.owed:
+            sent = False
+            # The boundary between one letter and the next, whomever they are for.
+            with self._faults.contained("a letter"):
+                sent = await self._send(worker, box)
+            if not sent:
+                # Empty or not, the next one shows by its number that this one is missing.
+                box.owed = True
+                await trio.sleep(RETRY_SECONDS)
+        box.sending = False
+
+    async def _send(self, worker: str, box: _Box) -> bool:
+        try:
+            await self._workers.post(worker, box.take(self._workers.me).model_dump_json())
+        except StoreError as error:
+            log.info("a letter to worker %s may be lost: %s", worker, error)
+            return False
+        return True

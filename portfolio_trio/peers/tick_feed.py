@@ -1,0 +1,128 @@
+"""What a market tick means to the sockets: runs that became stale start again, viewers see the new value."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from portfolio_trio.canonical import canonical
+from portfolio_trio.hub.state import portfolio_message
+from portfolio_trio.protocol.messages import PortfolioUpdate
+from portfolio_trio.store import SessionMissing, StoreError, WrongType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from portfolio_trio.faults import Faults
+    from portfolio_trio.hub.hub import Hub, Room
+    from portfolio_trio.market import PriceBook, Tick
+    from portfolio_trio.store import PortfolioStore
+
+# Reads on their way at one time: enough to fill a pipeline, few enough to hold nobody up.
+READS_AT_ONCE: Final = 64
+
+
+class Caretaker(Protocol):
+    """Who looks after the documents."""
+
+    def sweep(self) -> None:
+        """Try again to clear what nobody carries out."""
+
+    def reread(self, room: Room) -> None:
+        """The document of a session is another one than was known: read it."""
+
+
+class TickFeed:
+    """Tells the sockets of a process of each tick.
+
+    Args:
+        hub: The sockets.
+        store: The documents, which have the value that counts.
+        book: The prices behind it.
+        faults: Contains what goes wrong with one session.
+        caretaker: Does what is done once in a while.
+    """
+
+    def __init__(
+        self, hub: Hub, store: PortfolioStore, book: PriceBook, faults: Faults, caretaker: Caretaker
+    ) -> None:
+        self._hub = hub
+        self._caretaker = caretaker
+        self._store = store
+        self._book = book
+        self._faults = faults
+        self._swept = 0
+
+    def ticked(self, tick: Tick) -> None:
+        """Start again every run whose portfolio the tick moves by more than the tolerance."""
+        for room in self._hub.rooms:
+            # The boundary between one session and the tick, which all the others wait for.
+            with self._faults.contained("a tick", instead=room.fail):
+                room.reprice(tick.prices)
+
+    async def swept(self, tick: Tick) -> None:
+        """Send the new value to every session that has a viewer, once for each tick.
+
+        Raises:
+            StoreError: The store could not be reached.
+        """
+        if tick.tick_id <= self._swept:
+            return
+        self._swept = tick.tick_id
+        self._caretaker.sweep()
+        rooms = (room for room in self._hub.rooms if room.is_viewed)
+        while chunk := tuple(islice(rooms, READS_AT_ONCE)):
+            await self._update_all(chunk, tick)
+
+    async def _update_all(self, rooms: tuple[Room, ...], tick: Tick) -> None:
+        failures: list[StoreError] = []
+
+        async def update(room: Room) -> None:
+            # As in `ticked`.
+            with self._faults.contained("a sweep", instead=room.fail):
+                try:
+                    await self._update(room, tick)
+                except StoreError as failure:
+                    failures.append(failure)
+
+        async with trio.open_nursery() as nursery:
+            for room in rooms:
+                nursery.start_soon(update, room)
+        if failures:
+            raise failures[0]
+
+    async def _update(self, room: Room, tick: Tick) -> None:
+        try:
+            portfolio = await self._store.peek_portfolio(room.session_id)
+        except (SessionMissing, WrongType):
+            # Nothing was revalued; whoever asks next is told why.
+            return
+        if portfolio.incarnation != room.incarnation:
+            # It has expired and was made anew by a worker that did not know of this one.
+            self._caretaker.reread(room)
+            return
+        prices = self._book.values_for(portfolio.holdings)
+        frozen = any(shares and ticker not in prices for ticker, shares in portfolio.holdings.items())
+        if portfolio.valued.tick_id != tick.tick_id and not frozen:
+            return
+        fresh = self._book.freshness(portfolio.holdings)
+        update = PortfolioUpdate(
+            total_value=portfolio.total_value,
+            values=dict(_values(portfolio.holdings, prices)),
+            tick_id=portfolio.valued.tick_id,
+            as_of=portfolio.valued.as_of,
+            last_bar=fresh.last_bar,
+            stale=fresh.stale,
+            unpriced=dict(fresh.unpriced),
+        )
+        # The value of other holdings than have been shown means nothing: those come first.
+        room.show_state(portfolio_message(portfolio, self._book))
+        room.update(update, portfolio.version)
+
+
+def _values(holdings: Mapping[str, float], prices: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    for ticker, shares in holdings.items():
+        if ticker in prices:
+            yield ticker, canonical(shares * prices[ticker])

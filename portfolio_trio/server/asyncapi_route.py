@@ -1,0 +1,46 @@
+"""``GET /asyncapi.json``: the protocol as an AsyncAPI document, written once."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.http import Response
+from portfolio_trio.protocol import asyncapi
+
+if TYPE_CHECKING:
+    from portfolio_trio.http import Request
+    from portfolio_trio.session.services import Services
+
+# What Host may say; anything else is not repeated.
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_PLACE: Final = "host.invalid"
+
+
+class AsyncApiRoute:
+    """Answers with the details of the metrics that are installed here, and with the host that was asked for.
+
+    All but the host is the same for all who ask; it takes milliseconds, and is made when the first one does.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._parts: tuple[str, str] | None = None
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer with the document."""
+        if self._parts is None:
+            self._parts = self._make()
+        before, after = self._parts
+        host = request.head.header("host") or ""
+        shown = host if _HOST.fullmatch(host) else "localhost"
+        return Response(body=f"{before}{json.dumps(shown)}{after}".encode())
+
+    def _make(self) -> tuple[str, str]:
+        details = {name: metric.detail for name, metric in self._services.metrics.items()}
+        secure = self._services.settings.tls_certificate is not None
+        document = asyncapi.document(host=_PLACE, secure=secure, details=details)
+        text = json.dumps(document, separators=(",", ":"), allow_nan=False)
+        before, after = text.split(json.dumps(_PLACE))
+        return before, after

@@ -1,0 +1,350 @@
+"""The top of the house: who owns which nursery, and in which order it ends.
+
+| open_server      the store's connection, the price book, the other workers, the sockets
+| ├─ membership    this worker among the others; updates the market while it leads
+| ├─ post, relay   what the workers tell each other
+| ├─ keepalive     pings all sockets
+| └─ connections   one child per socket; a child's failure ends that child only
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import time
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from portfolio_trio.access import RateLimit, Refused, first_message
+from portfolio_trio.faults import Faults
+from portfolio_trio.http import FrontDoor, Response, accept_websocket
+from portfolio_trio.hub.hub import Hub
+from portfolio_trio.hub.state import portfolio_message
+from portfolio_trio.market.updater import MarketUpdater
+from portfolio_trio.peers.membership import LIFE_SECONDS, Membership, lease_seconds
+from portfolio_trio.peers.publisher import Post
+from portfolio_trio.peers.subscriber import Relay
+from portfolio_trio.peers.tick_exchange import Exchange
+from portfolio_trio.peers.tick_feed import TickFeed
+from portfolio_trio.protocol.codes import CloseCode
+from portfolio_trio.protocol.messages import SUBPROTOCOL
+from portfolio_trio.server.asyncapi_route import AsyncApiRoute
+from portfolio_trio.server.entrance import open_gate
+from portfolio_trio.server.session_route import SessionRoute, allow_cross_origin
+from portfolio_trio.server.startup import not_fresh, open_book, open_metrics, open_store
+from portfolio_trio.server.write_probe import WriteProbe
+from portfolio_trio.session.connection import Session
+from portfolio_trio.session.services import Services
+from portfolio_trio.store import StoreError, Workers
+from portfolio_trio.supervisor.listeners import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+    from portfolio_trio.access import Places
+    from portfolio_trio.http import Request, Upgrade, WebSocketTransport
+    from portfolio_trio.market import PriceSource
+    from portfolio_trio.metrics import MetricRegistry
+    from portfolio_trio.protocol.messages import Authenticate
+    from portfolio_trio.redis import EmbeddedServer, RedisClient, ServerFacts
+    from portfolio_trio.settings import Settings
+
+log: Final = logging.getLogger(__name__)
+
+# What all sockets together get to say goodbye once nothing runs any more.
+GOODBYE_SECONDS: Final = 8.0
+# A tick may be so many intervals late, and so many seconds, before the server is not ready.
+LATE_TICKS: Final = 3
+LATE_SECONDS: Final = 10.0
+# What the ends of runs on other workers, cancelled at the same moment, get to arrive.
+PEERS_SECONDS: Final = 3.0
+# What the goodbye of one that came too late may take.
+CLOSE_SECONDS: Final = 2.0
+
+
+class Server:
+    """One running server without its listeners: serves accepted streams.
+
+    Attributes:
+        services: What its sessions share.
+        engine: The Redis it works with, as that was at the start.
+        front_door: Takes accepted streams, of sockets or of memory.
+        updater: The market, while this worker leads.
+        membership: This worker among the others on the same store.
+        connections: The nursery of everything a client causes; a socket's task is its child.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        updater: MarketUpdater,
+        membership: Membership,
+        redis: RedisClient,
+        connections: trio.Nursery,
+        *,
+        engine: ServerFacts,
+    ) -> None:
+        self.services = services
+        self.engine = engine
+        self.updater = updater
+        self.membership = membership
+        self.connections = connections
+        self.gate = open_gate(services.settings, services.now)
+        self.front_door = FrontDoor(
+            routes={
+                ("GET", "/health"): _health,
+                ("GET", "/ready"): self._ready,
+                ("GET", "/asyncapi.json"): AsyncApiRoute(services),
+                ("POST", "/session"): SessionRoute(services, self.gate),
+                ("OPTIONS", "/session"): partial(allow_cross_origin, gate=self.gate),
+            },
+            websocket=self._welcome,
+            header_seconds=services.settings.header_seconds,
+        )
+        self._redis = redis
+        self._writes = WriteProbe(redis)
+        self._sessions: dict[Session, None] = {}
+        # Each upgrade that was let in, from before its 101 to its goodbye: what ends its wait for a token.
+        self._sockets: set[trio.CancelScope] = set()
+        self._emptied = trio.Event()
+        self._draining = False
+
+    async def drain(self) -> None:
+        """Let running analyses finish for ``drain_seconds``, then end every socket with 1001.
+
+        From the first moment on nobody becomes a session any more, so those that are one are all there are.
+        """
+        self._draining = True
+        for waiting in self._sockets:
+            waiting.cancel()
+        sessions = tuple(self._sessions)
+        for session in sessions:
+            session.drain()
+        with trio.move_on_after(self.services.settings.drain_seconds) as limit:
+            await self._each(sessions, Session.idle)
+        if limit.cancelled_caught:
+            log.warning("analyses still ran when the drain was over; they are cancelled")
+            await self._halt(sessions)
+        with trio.move_on_after(GOODBYE_SECONDS):
+            await self._each(sessions, Session.depart)
+            if self._sockets:
+                await self._emptied.wait()
+
+    async def _halt(self, sessions: Sequence[Session]) -> None:
+        """Cancel what runs; workers that drain together tell each other's viewers."""
+        with trio.move_on_after(PEERS_SECONDS):
+            await self._each(sessions, Session.halt)
+            await self._each(sessions, Session.idle)
+
+    async def _each(self, sessions: Sequence[Session], act: Callable[[Session], Awaitable[None]]) -> None:
+        """Let all of them do the same at the same time."""
+
+        async def carry_out(session: Session) -> None:
+            # The boundary between one socket and the drain of all.
+            with self.services.faults.contained("the drain", instead=session.fail):
+                await act(session)
+
+        async with trio.open_nursery() as nursery:
+            for session in sessions:
+                nursery.start_soon(carry_out, session)
+
+    async def _welcome(self, upgrade: Upgrade) -> None:
+        if self._draining:
+            await upgrade.reject(503, "draining", "The server is going away; connect again.", retry_after=1)
+            return
+        try:
+            places = self.gate.admit(upgrade)
+        except Refused as refused:
+            await upgrade.reject(
+                refused.status,
+                refused.code,
+                refused.detail,
+                retry_after=refused.retry_after,
+                headers=refused.headers,
+            )
+            return
+        with places:
+            await self._accept(upgrade, places)
+
+    async def _accept(self, upgrade: Upgrade, places: Places) -> None:
+        settings = self.services.settings
+        frames = RateLimit(settings.requests_per_second, settings.request_burst, trio.current_time)
+        waiting = trio.CancelScope()
+        self._sockets.add(waiting)
+        try:
+            async with accept_websocket(
+                upgrade,
+                subprotocol=SUBPROTOCOL if SUBPROTOCOL in upgrade.subprotocols else None,
+                max_message_bytes=settings.max_message_bytes,
+                grant_frame=frames.grant,
+            ) as transport:
+                await self._serve(transport, upgrade, places, waiting)
+                self._leave(waiting)
+        finally:
+            self._leave(waiting)
+
+    async def _serve(
+        self, transport: WebSocketTransport, upgrade: Upgrade, places: Places, waiting: trio.CancelScope
+    ) -> None:
+        first = None
+        if self.gate.asks_for_token(upgrade):
+            with waiting:
+                first = await self._authenticate(transport, upgrade.session_id, places)
+            if first is None and not self._draining:
+                return
+        if self._draining:
+            # The drain began while its 101 or its token was on its way, and knows nothing of it.
+            await transport.close(CloseCode.GOING_AWAY, self.services.goodbye(), timeout=CLOSE_SECONDS)
+            return
+        count_new = partial(self.gate.new_by_socket.check, upgrade.peer)
+        session = Session(self.services, upgrade.session_id, transport, count_new=count_new, first=first)
+        # Without a checkpoint from here to its first wait: whoever is listed can be drained.
+        self._sessions[session] = None
+        try:
+            with self.services.faults.counted("a session"):
+                await session.run()
+        finally:
+            del self._sessions[session]
+
+    async def _authenticate(
+        self, transport: WebSocketTransport, session_id: str, places: Places
+    ) -> Authenticate | None:
+        """Take the first message, which opens the session; None if it does not, and the socket is closed."""
+        try:
+            first = await first_message(transport, timeout=self.services.settings.auth_seconds)
+            self.gate.join(places, session_id, first.token.get_secret_value())
+        except Refused as refused:
+            await transport.close(refused.close_code, refused.close_reason)
+            return None
+        return first
+
+    def _leave(self, waiting: trio.CancelScope) -> None:
+        """A socket has said its goodbye; fine for one that has already."""
+        self._sockets.discard(waiting)
+        if self._draining and not self._sockets:
+            self._emptied.set()
+
+    async def _ready(self, _request: Request) -> Response:
+        """200 while the store takes writes and prices are fresh, else 503; the body says which it is."""
+        book = self.services.book
+        tick = book.current
+        reasons = [*not_fresh(book, self.services.settings.default_holdings)]
+        if tick.stale and not reasons:
+            reasons.append("the prices are stale")
+        # The number of a tick is its time, or later where the clock went back.
+        age = self.services.now() - tick.tick_id / 1000
+        if age > LATE_TICKS * self.services.settings.market_update_interval_seconds + LATE_SECONDS:
+            reasons.append("the market is not updated any more: ticks are missing")
+        if not self._redis.ready:
+            reasons.append("the store is away")
+        refusal = await self._writes.reason()
+        if refusal is not None:
+            reasons.append(refusal)
+        if self._draining:
+            reasons.append("the server is draining")
+        return Response.json(
+            {
+                "status": "not ready" if reasons else "ready",
+                "reasons": reasons,
+                "store": "reachable" if self._redis.ready else "away",
+                "tick_id": tick.tick_id,
+                "as_of": tick.as_of,
+                "last_bar": book.last_closes.newest,
+                "stale": tick.stale,
+                "draining": self._draining,
+            },
+            status=503 if reasons else 200,
+        )
+
+
+async def _health(_request: Request) -> Response:
+    return Response.json({"status": "ok"})
+
+
+@asynccontextmanager
+async def open_server(
+    settings: Settings,
+    *,
+    metrics: MetricRegistry | None = None,
+    source: PriceSource | None = None,
+    now: Callable[[], float] = time.time,
+    rng: random.Random | None = None,
+    embedded: EmbeddedServer | None = None,
+) -> AsyncGenerator[Server]:
+    """A server for the length of the block: store, prices and market are up when it begins.
+
+    Args:
+        settings: Every knob.
+        metrics: What a run computes; by default the five and those of installed plug-ins.
+        source: Prices; by default those of ``settings.prices``.
+        now: Wall clock, seconds since the epoch.
+        rng: Draws artificial delays.
+        embedded: What ``embedded://`` stands for, so that several servers can share it; by default a new one.
+
+    Raises:
+        StartError: The store or the prices cannot be used; nothing has been started.
+    """
+    worker = secrets.token_hex(6)
+    async with open_store(settings, worker, now, embedded) as (engine, redis, store):
+        book = await open_book(settings, source, now)
+        lease = lease_seconds(settings.market_update_interval_seconds)
+        workers = Workers(redis, worker, source=book.market_name, ttl=LIFE_SECONDS, lease=lease)
+        faults = Faults()
+        post = Post(workers, max_bytes=settings.max_queue_bytes, faults=faults)
+        hub = Hub(post, faults)
+        services = Services(
+            settings=settings,
+            store=store,
+            book=book,
+            metrics=open_metrics() if metrics is None else metrics,
+            hub=hub,
+            relay=Relay(hub, store, faults, partial(portfolio_message, book=book)),
+            faults=faults,
+            now=now,
+            rng=rng or random.Random(),  # noqa: S311 - spreads delays; no secret hangs on it
+        )
+        updater, membership = _market(services, workers)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(post.run)
+            nursery.start_soon(services.keep_alive.run)
+            await nursery.start(services.relay.run)
+            await _enter(membership, nursery)
+            async with trio.open_nursery() as connections:
+                yield Server(services, updater, membership, redis, connections, engine=engine)
+                connections.cancel_scope.cancel()
+            await membership.retire()
+            nursery.cancel_scope.cancel()
+
+
+def _market(services: Services, workers: Workers) -> tuple[MarketUpdater, Membership]:
+    """The updater of the market, and this worker's membership, which decides when it runs."""
+    book, store, faults = services.book, services.store, services.faults
+    interval = services.settings.market_update_interval_seconds
+    exchange = Exchange(workers, book)
+    audience = TickFeed(services.hub, store, book, faults, services.relay)
+    updater = MarketUpdater(
+        book, store, exchange, audience, interval=interval, failures=(StoreError,), faults=faults
+    )
+    membership = Membership(
+        workers,
+        book,
+        updater,
+        exchange=exchange,
+        audience=audience,
+        listener=services.relay,
+        interval=interval,
+        faults=faults,
+    )
+    return updater, membership
+
+
+async def _enter(membership: Membership, nursery: trio.Nursery) -> None:
+    try:
+        await membership.join()
+        await nursery.start(membership.run)
+    except StoreError as error:
+        raise StartError(f"the store cannot be used: {error}") from error

@@ -1,0 +1,134 @@
+"""Opening what a server stands on: its store, its prices, its metrics."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import RedisError
+
+from portfolio_trio.local_redis import LocalRedisError, at_hand
+from portfolio_trio.market import MarketError, MaxAge, PriceBook, SimulatedSource, open_price_source
+from portfolio_trio.metrics import PluginError, installed_metrics
+from portfolio_trio.redis import open_redis
+from portfolio_trio.store import PortfolioStore, ScriptsNotFound, StoreError, all_scripts, check_engine
+from portfolio_trio.supervisor.listeners import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+
+    from portfolio_trio.market import PriceSource
+    from portfolio_trio.metrics import MetricRegistry
+    from portfolio_trio.redis import EmbeddedServer, RedisClient, ServerFacts
+    from portfolio_trio.settings import Settings
+
+log: Final = logging.getLogger(__name__)
+
+
+def open_metrics() -> MetricRegistry:
+    """The five metrics and those of installed plug-ins.
+
+    Raises:
+        StartError: A plug-in cannot be used.
+    """
+    try:
+        return installed_metrics()
+    except PluginError as error:
+        raise StartError(str(error)) from error
+
+
+@asynccontextmanager
+async def open_store(
+    settings: Settings, worker: str, now: Callable[[], float], embedded: EmbeddedServer | None = None
+) -> AsyncGenerator[tuple[ServerFacts, RedisClient, PortfolioStore]]:
+    """What Redis it is, the connection to it and the documents there, for the length of the block.
+
+    Args:
+        settings: Say where, and how long sessions live.
+        worker: The name of this process among those on the same Redis.
+        now: Wall clock, seconds since the epoch.
+        embedded: What ``embedded://`` stands for; by default a new one.
+
+    Raises:
+        StartError: There is no Redis that would do.
+    """
+    opening = True
+    try:
+        async with (
+            at_hand(settings.redis_url.get_secret_value()) as url,
+            open_redis(
+                url,
+                scripts=all_scripts(),
+                reply_timeout=settings.redis_timeout_seconds,
+                connect_timeout=settings.redis_timeout_seconds,
+                wall_clock=now,
+                server=embedded,
+            ) as redis,
+        ):
+            facts = await check_engine(redis)
+            opening = False
+            yield (
+                facts,
+                redis,
+                PortfolioStore(
+                    redis,
+                    ttl_seconds=settings.session_ttl_seconds,
+                    max_results=settings.max_results,
+                    max_results_bytes=settings.max_results_bytes,
+                    worker=worker,
+                ),
+            )
+    except (LocalRedisError, RedisError, StoreError, ScriptsNotFound, ValueError) as error:
+        if not opening:
+            raise
+        raise StartError(f"the store cannot be used: {error}") from error
+
+
+async def open_book(settings: Settings, source: PriceSource | None, now: Callable[[], float]) -> PriceBook:
+    """The prices, with a first tick.
+
+    Args:
+        settings: Say where they come from, and what has to have a price.
+        source: Takes the place of the settings' source.
+        now: Wall clock, seconds since the epoch.
+
+    Raises:
+        StartError: There are no prices, or not for the default holdings.
+    """
+    try:
+        source = source or open_price_source(settings.prices, live_prices=settings.live_prices, now=now)
+        book = PriceBook(source, now=now, cash=settings.cash, max_age=_max_age(settings, source))
+        await book.open()
+    except MarketError as error:
+        raise StartError(f"there are no prices: {error}") from error
+    priced = book.prices_for(settings.default_holdings)
+    book.keep(settings.default_holdings)
+    unpriced = [ticker for ticker in settings.default_holdings if ticker not in priced]
+    strangers = [ticker for ticker in unpriced if ticker not in book.bars.column]
+    if strangers:
+        raise StartError(
+            f"PORTFOLIO_DEFAULT_HOLDINGS: {', '.join(strangers)} has no price in {settings.prices}; "
+            "choose names that the price source has"
+        )
+    for reason in not_fresh(book, settings.default_holdings):
+        log.warning("not ready: %s", reason)
+    return book
+
+
+def not_fresh(book: PriceBook, default_holdings: Mapping[str, float]) -> tuple[str, ...]:
+    """Why the prices are not such that the server is ready, one sentence each."""
+    unpriced = book.freshness(default_holdings).unpriced
+    if not unpriced:
+        return book.current.why
+    names = ", ".join(
+        f"{ticker} (last close {'none' if day is None else day})" for ticker, day in unpriced.items()
+    )
+    return (*book.current.why, f"PORTFOLIO_DEFAULT_HOLDINGS: there is no price for {names}")
+
+
+def _max_age(settings: Settings, source: PriceSource) -> MaxAge:
+    if isinstance(source, SimulatedSource):
+        # Its last bar has one date for all time, so that every process makes up the same history.
+        return MaxAge()
+    return MaxAge(bar_days=settings.max_bar_age_days, price_seconds=settings.max_price_age_seconds)

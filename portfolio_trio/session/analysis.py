@@ -1,0 +1,334 @@
+"""One run: snapshot, metric tasks, record, stream.
+
+The task that calls ``Analysis.run`` owns everything here: the metric tasks live in a nursery inside it, so
+that cancelling the caller's scope ends all of it, wherever it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from portfolio_trio.hub.unpriced import explained
+from portfolio_trio.metrics import METHOD_VERSION, AnalysisError, MetricError, compute
+from portfolio_trio.peers.orphans import Orphan
+from portfolio_trio.protocol.messages import AnalysisResult, AnalysisStarted, MetricFailure, Receipt
+from portfolio_trio.store import StoreError, StoreUnavailable
+from portfolio_trio.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from portfolio_trio.market import Tick
+    from portfolio_trio.metrics import AnalysisInputs, Metric, Result
+    from portfolio_trio.protocol.messages import Analyze
+    from portfolio_trio.session.services import Services
+    from portfolio_trio.store import RunStart
+
+log: Final = logging.getLogger(__name__)
+
+# The one wait that a cancelled run still sits out: without it nobody would know the number under which
+# the store holds the run, and nobody could clear it.
+START_SECONDS = 2.0
+
+Outcome = AnalysisResult | MetricFailure
+
+
+class Outlet(Protocol):
+    """Where a run's messages go."""
+
+    def claimed(self, start: RunStart) -> None:
+        """The run has its number and its holdings.
+
+        Raises:
+            RunSuperseded: A newer run is known.
+            PortfolioChanged: Newer holdings are known.
+        """
+
+    def started(self, message: AnalysisStarted) -> None:
+        """The run has its snapshot."""
+
+    def recorded(self, others: tuple[str, ...]) -> None:
+        """Results are in the document; these other workers have sockets of the session."""
+
+    def deliver(self, batch: Sequence[Outcome]) -> None:
+        """Queue recorded results and metric errors, in this order, to leave together."""
+
+    async def delivered(self) -> None:
+        """Wait until all that was queued has left."""
+
+
+_Ready = tuple[int, Outcome]
+# Place, metric and artificial delay of what is not there at once.
+_Later = tuple[int, "Metric", float]
+
+# Metrics that are computed in the run's own task hold up every other session; after so long these get a turn,
+# and the run can be cancelled.
+_TURN_SECONDS: Final = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """What all metrics of one run see."""
+
+    start: RunStart
+    tick: Tick
+    inputs: AnalysisInputs
+    receipt: Receipt | None
+    stale: bool
+
+
+class Analysis:
+    """The work of one run of one session.
+
+    Attributes:
+        run_id: The number under which the document may name a run of this socket as current: at first
+            that of the run before, if the document was not told of its end; then this run's own.
+        version: The version of the holdings it works on, once it has its number.
+        inputs: What the metrics see, once the snapshot is taken.
+        incarnation: The document it belongs to.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        session_id: str,
+        request: Analyze,
+        outlet: Outlet,
+        run_id: int | None = None,
+        *,
+        incarnation: str = "",
+    ) -> None:
+        self._services = services
+        self._session_id = session_id
+        self._ticker = request.ticker
+        self._wants_receipt = request.receipt
+        self._outlet = outlet
+        self.run_id = run_id
+        self.version: int | None = None
+        self.inputs: AnalysisInputs | None = None
+        self.incarnation = incarnation
+        self._recorded = 0
+
+    async def run(self) -> tuple[int, int]:
+        """Compute, record and stream every metric; return how many results and how many errors left.
+
+        Raises:
+            AnalysisError: Holdings or prices allow no analysis of this ticker.
+            StoreError: The store refused or could not be reached.
+        """
+        snapshot = await self._take_snapshot()
+        self._outlet.started(self._announcement(snapshot))
+        at_once, later = self._sorted_metrics()
+        if later:
+            results = await self._stream(snapshot, at_once, later)
+        else:
+            results = await self._hand_on(snapshot, await self._compute_at_once(at_once, snapshot), last=True)
+        await self._outlet.delivered()
+        return results, len(self._services.metrics) - results
+
+    def _sorted_metrics(self) -> tuple[list[Metric], list[_Later]]:
+        """Which metrics take microseconds, and which want a task of their own."""
+        at_once: list[Metric] = []
+        later: list[_Later] = []
+        for place, metric in enumerate(self._services.metrics.values()):
+            # Drawn here and not in the tasks, whose order Trio shuffles.
+            delay = self._services.draw_delay()
+            if delay or metric.heavy:
+                later.append((place, metric, delay))
+            else:
+                at_once.append(metric)
+        return at_once, later
+
+    async def _compute_at_once(self, metrics: Sequence[Metric], snapshot: _Snapshot) -> list[Outcome]:
+        """Compute metrics in the run's own task: a task for each would cost more than they do."""
+        outcomes: list[Outcome] = []
+        began = trio.current_time()
+        for metric in metrics:
+            if trio.current_time() - began > _TURN_SECONDS:
+                await trio.lowlevel.checkpoint()
+                began = trio.current_time()
+            outcomes.append(self._outcome(metric, snapshot, _attempt(metric, snapshot.inputs)))
+        return outcomes
+
+    async def _stream(self, snapshot: _Snapshot, at_once: Sequence[Metric], later: Sequence[_Later]) -> int:
+        """Start what takes its time, hand on the rest, then what comes of it; return how many results."""
+        send, receive = trio.open_memory_channel[_Ready](len(later))
+        results, failure = 0, None
+        async with trio.open_nursery() as nursery:
+            for place, metric, delay in later:
+                nursery.start_soon(self._compute, place, metric, delay, snapshot, send)
+            try:
+                if at_once:
+                    outcomes = await self._compute_at_once(at_once, snapshot)
+                    results = await self._hand_on(snapshot, outcomes, last=False)
+                results += await self._record_all(snapshot, receive, len(later))
+            except StoreError as error:
+                # Raised outside the nursery, so that it comes alone and not in a group.
+                failure = error
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return results
+
+    async def _take_snapshot(self) -> _Snapshot:
+        # Behind the shield it would be too late.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        services = self._services
+        asked_at = services.book.current.tick_id
+        start, orphan = None, Orphan(self._session_id, self.incarnation, token=secrets.token_hex(8))
+        try:
+            with trio.move_on_after(START_SECONDS, shield=True):
+                start = await services.store.start_analysis(
+                    self._session_id,
+                    ticker=self._ticker,
+                    started_at=rfc3339(services.now()),
+                    tick_id=asked_at,
+                    incarnation=self.incarnation,
+                    token=orphan.token,
+                )
+        except StoreUnavailable as failure:
+            if failure.sent:
+                services.relay.adopt(orphan)
+            raise
+        if start is None:
+            services.relay.adopt(orphan)
+            raise StoreUnavailable(f"start_analysis was not answered within {START_SECONDS:g} s", sent=True)
+        self.run_id, self.version = start.run_id, start.version
+        self._outlet.claimed(start)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        # Holdings, tick and prices are read without a checkpoint in between: they belong together.
+        prices = services.book.prices_for(start.holdings)
+        try:
+            inputs = self.inputs = services.returns.inputs(self._ticker, start.holdings, prices)
+        except AnalysisError as failure:
+            raise explained(services.book, failure) from None
+        receipt = None
+        if self._wants_receipt:
+            held = {ticker: shares for ticker, shares in start.holdings.items() if shares}
+            cash = tuple(sorted(inputs.history.cash)) or None
+            receipt = Receipt(holdings=held, prices=dict(prices), last_bar=inputs.last_bar, cash=cash)
+        stale = services.book.is_stale(inputs.tickers)
+        return _Snapshot(start, services.book.current, inputs, receipt, stale)
+
+    def _announcement(self, snapshot: _Snapshot) -> AnalysisStarted:
+        return AnalysisStarted(
+            ticker=self._ticker,
+            run_id=snapshot.start.run_id,
+            metrics=tuple(self._services.metrics),
+            snapshot=snapshot.inputs.snapshot,
+            version=snapshot.start.version,
+            tick_id=snapshot.tick.tick_id,
+            as_of=snapshot.tick.as_of,
+        )
+
+    async def _compute(
+        self,
+        place: int,
+        metric: Metric,
+        delay: float,
+        snapshot: _Snapshot,
+        send: trio.MemorySendChannel[_Ready],
+    ) -> None:
+        """One metric task; the channel has room for all of them."""
+        if delay:
+            await trio.sleep(delay)
+        if metric.heavy:
+            computed = await trio.to_thread.run_sync(
+                _attempt, metric, snapshot.inputs, abandon_on_cancel=True, limiter=self._services.heavy
+            )
+        else:
+            computed = _attempt(metric, snapshot.inputs)
+        send.send_nowait((place, self._outcome(metric, snapshot, computed)))
+
+    def _outcome(self, metric: Metric, snapshot: _Snapshot, computed: Result | MetricError) -> Outcome:
+        if isinstance(computed, MetricError):
+            if computed.__cause__ is not None:
+                log.error("metric %s failed", metric.name, exc_info=computed.__cause__)
+            return self._failure(metric, snapshot, computed)
+        return self._result(metric, snapshot, computed)
+
+    def _result(self, metric: Metric, snapshot: _Snapshot, result: Result) -> AnalysisResult:
+        return AnalysisResult(
+            ticker=self._ticker,
+            metric=metric.name,
+            value=result.value,
+            timestamp=rfc3339(self._services.now()),
+            run_id=snapshot.start.run_id,
+            snapshot=snapshot.inputs.snapshot,
+            tick_id=snapshot.tick.tick_id,
+            as_of=snapshot.tick.as_of,
+            last_bar=snapshot.inputs.last_bar,
+            stale=True if snapshot.stale else None,
+            method=METHOD_VERSION,
+            detail=result.detail,
+            receipt=snapshot.receipt,
+        )
+
+    def _failure(self, metric: Metric, snapshot: _Snapshot, error: MetricError) -> MetricFailure:
+        return MetricFailure(
+            ticker=self._ticker,
+            metric=metric.name,
+            code=error.code,
+            detail=error.reason,
+            tickers=error.tickers or None,
+            run_id=snapshot.start.run_id,
+        )
+
+    async def _record_all(
+        self, snapshot: _Snapshot, receive: trio.MemoryReceiveChannel[_Ready], waiting: int
+    ) -> int:
+        """Hand on what so many metric tasks give, until all have; return the number of results."""
+        results = 0
+        while waiting:
+            batch = [await receive.receive()]
+            # What is ready together is recorded by one script and leaves in one send.
+            while receive.statistics().current_buffer_used:
+                batch.append(receive.receive_nowait())
+            waiting -= len(batch)
+            outcomes = [outcome for _, outcome in sorted(batch, key=itemgetter(0))]
+            results += await self._hand_on(snapshot, outcomes, last=not waiting)
+        return results
+
+    async def _hand_on(self, snapshot: _Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
+        """Record outcomes, then queue them; return the number of results."""
+        results = await self._record(snapshot, outcomes, last=last)
+        self._outlet.deliver(outcomes)
+        return results
+
+    async def _record(self, snapshot: _Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
+        """Write results into the document, and with the last of them that the run is over."""
+        found = (outcome for outcome in outcomes if isinstance(outcome, AnalysisResult))
+        # Holdings and prices are the same in all of them, and may be long.
+        records = [
+            outcome.to_record(receipt=place == 0) for place, outcome in enumerate(found, self._recorded)
+        ]
+        if records or last:
+            others = await self._services.store.record_results(
+                self._session_id,
+                run_id=snapshot.start.run_id,
+                version=snapshot.start.version,
+                results=records,
+                at=rfc3339(self._services.now()),
+                finish=last,
+                # Counting makes the write safe to repeat where its reply was lost with the connection.
+                recorded=self._recorded,
+                incarnation=self.incarnation,
+            )
+            self._recorded += len(records)
+            self._outlet.recorded(others)
+        if last:
+            self.run_id = None
+        return len(records)
+
+
+def _attempt(metric: Metric, inputs: AnalysisInputs) -> Result | MetricError:
+    try:
+        return compute(metric, inputs)
+    except MetricError as error:
+        return error

@@ -1,0 +1,126 @@
+"""What waits to be sent to one socket: bounded, in order, and free of what nobody should see any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import trio
+
+if TYPE_CHECKING:
+    from portfolio_trio.hub.run_state import Run
+
+
+# What is handed to the transport at once, which copies it: the rest waits uncopied, and can still be dropped.
+BATCH_BYTES: Final = 65_536
+# RFC 6455, section 5.2: of the payload's length depends how long the head of a frame is.
+_SHORT, _MEDIUM = 126, 65_536
+
+
+class _Waiting(NamedTuple):
+    text: str
+    run: Run | None
+    size: int
+
+
+def frame_size(text: str) -> int:
+    """How many bytes the text is as a frame on the wire."""
+    size = len(text) if text.isascii() else len(text.encode())
+    return size + (2 if size < _SHORT else 4 if size < _MEDIUM else 10)
+
+
+class Outbox:
+    """A queue of frames between the tasks of a session and its one writer.
+
+    Putting never waits, and wakes nobody: who puts sees to it that a writer runs. A socket that falls behind
+    by more than ``max_bytes``, as frames on the wire and with what is on its way, loses the whole queue, at
+    once, and is to be closed (``overflowed``): nobody waits for a slow client, and what it holds is freed.
+    Frames of a run can be dropped while they wait.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        # A list and not a deque: all of it is taken at once, and an empty one costs a tenth.
+        self._waiting: list[_Waiting] = []
+        self._latest: _Waiting | None = None
+        self._in_flight: tuple[Run | None, ...] | None = None
+        self._in_flight_bytes = 0
+        self._written = trio.lowlevel.ParkingLot()
+        self.overflowed = False
+
+    def put(self, text: str, run: Run | None = None) -> None:
+        """Queue one frame; it belongs to ``run`` if one is given."""
+        if self.overflowed:
+            return
+        size = frame_size(text)
+        self._waiting.append(_Waiting(text, run, size))
+        self._bytes += size
+        if self.held_bytes > self._max_bytes:
+            self.overflowed = True
+            self._waiting.clear()
+            self._bytes = 0
+            self._latest = None
+            self._written.unpark_all()
+
+    def put_latest(self, text: str) -> None:
+        """Queue one frame in place of the latest one that still waits."""
+        if self.overflowed:
+            return
+        if self._latest is not None:
+            self._waiting = [item for item in self._waiting if item is not self._latest]
+            self._bytes -= self._latest.size
+        # In its place among the others: a value is never overtaken by what happened after it.
+        self._latest = _Waiting(text, None, frame_size(text))
+        self._waiting.append(self._latest)
+        self._bytes += self._latest.size
+
+    @property
+    def held_bytes(self) -> int:
+        """What waits or is on its way, as frames on the wire."""
+        return self._bytes + self._in_flight_bytes
+
+    def drop(self, run: Run) -> int:
+        """Forget what of ``run`` still waits; return how many frames that were."""
+        kept = [item for item in self._waiting if item.run is not run]
+        dropped = len(self._waiting) - len(kept)
+        if dropped:
+            self._waiting = kept
+            self._bytes = sum(item.size for item in kept)
+            self._written.unpark_all()
+        return dropped
+
+    def take(self) -> list[str]:
+        """The next of what waits, possibly nothing; call ``written`` when it has left, then ask again."""
+        count = size = 0
+        for item in self._waiting:
+            if count and size + item.size > BATCH_BYTES:
+                break
+            count, size = count + 1, size + item.size
+        batch = self._waiting[:count]
+        del self._waiting[:count]
+        self._bytes -= size
+        texts = [item.text for item in batch]
+        if any(item is self._latest for item in batch):
+            self._latest = None
+        if texts:
+            self._in_flight, self._in_flight_bytes = tuple(item.run for item in batch), size
+        return texts
+
+    def written(self) -> None:
+        """What was taken has left."""
+        self._in_flight, self._in_flight_bytes = None, 0
+        self._written.unpark_all()
+
+    async def empty(self) -> None:
+        """Wait until nothing waits or is on its way."""
+        while self._in_flight is not None or self._waiting:
+            await self._written.park()
+
+    async def flushed(self, run: Run) -> None:
+        """Wait until no frame of ``run`` waits or is on its way; after an overflow, for ever."""
+        while (
+            self.overflowed
+            or run in (self._in_flight or ())
+            or any(item.run is run for item in self._waiting)
+        ):
+            await self._written.park()

@@ -1,0 +1,427 @@
+"""The running side of one connection: starts, switches, restarts and ends its one analysis.
+
+The task of an analysis lives in the connection's nursery. Its cancel scope belongs to the runner, and
+whoever cancels it waits for ``ended``: when that is set, no task of the run is left, none of its messages
+waits, and its last event has been queued.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from portfolio_trio.hub.hub import Viewer
+from portfolio_trio.hub.run_state import EndReason, Run, RunState, Slot
+from portfolio_trio.metrics import AnalysisError
+from portfolio_trio.peers.orphans import Orphan
+from portfolio_trio.protocol.codes import ErrorCode
+from portfolio_trio.protocol.messages import (
+    AnalysisCancelled,
+    AnalysisCompleted,
+    AnalysisFailed,
+    AnalysisStarted,
+    Analyze,
+    Error,
+    Running,
+)
+from portfolio_trio.session.analysis import Analysis
+from portfolio_trio.store import PortfolioChanged, RunNotCurrent, RunSuperseded, SessionMissing, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portfolio_trio.hub.hub import Room, SessionEvent
+    from portfolio_trio.metrics import AnalysisInputs
+    from portfolio_trio.session.analysis import Outcome
+    from portfolio_trio.session.services import Services
+    from portfolio_trio.store import RunStart
+
+# How often a portfolio may change under one request before the request is given up.
+MAX_RESTARTS: Final = 20
+
+# What the store's fence says about a run, as the reason for its end.
+_FENCES: Final[tuple[tuple[type[StoreError], EndReason], ...]] = (
+    (PortfolioChanged, EndReason.PORTFOLIO_CHANGED),
+    (RunSuperseded, EndReason.SUPERSEDED),
+    (RunNotCurrent, EndReason.SUPERSEDED),
+)
+
+
+# Ends that a client without the subprotocol did not bring about itself, and would wait for in vain.
+_TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
+    EndReason.SUPERSEDED: (ErrorCode.SUPERSEDED, "a newer analysis of this session took its place"),
+    EndReason.DRAINING: (ErrorCode.DRAINING, "the server is going away; connect again and ask anew"),
+}
+
+
+class Asker(Viewer, Protocol):
+    """The socket that asked for the runs."""
+
+    async def flushed(self, run: Run) -> None:
+        """Wait until all of the run that was queued here has left."""
+
+    def expire(self) -> None:
+        """The client has been told that its session has expired."""
+
+
+class _Task:
+    """One request's task: the scope that ends it, and the event that says it has ended."""
+
+    __slots__ = ("answered", "attempt", "ended", "incarnation", "last", "reason", "run_ids", "scope")
+
+    def __init__(self, incarnation: str) -> None:
+        self.incarnation = incarnation
+        self.scope = trio.CancelScope()
+        self.attempt = trio.CancelScope()
+        self.ended = trio.Event()
+        self.reason = EndReason.DISCONNECTED
+        self.last: AnalysisCancelled | None = None
+        self.answered: Viewer | None = None
+        # Of all its attempts: there are few.
+        self.run_ids: list[int] = []
+
+
+class _RunOutlet:
+    """Sends what one run has to say to the asking socket and to the session's other viewers."""
+
+    def __init__(self, runner: Runner, room: Room, run: Run, incarnation: str) -> None:
+        self._incarnation = incarnation
+        self._runner = runner
+        self._room = room
+        self._run = run
+        self._running: Running | None = None
+
+    def claimed(self, start: RunStart) -> None:
+        self._run.run_id = start.run_id
+        self._runner.note_number(start.run_id)
+        self._room.learn(start.others)
+        self._running = Running(
+            ticker=self._run.ticker,
+            started_at=start.started_at,
+            run_id=start.run_id,
+            version=start.version,
+            tick_id=start.tick_id,
+        )
+        self._room.claim(self._running, start.replaced, self._incarnation)
+
+    def recorded(self, others: tuple[str, ...]) -> None:
+        self._room.learn(others)
+
+    def started(self, message: AnalysisStarted) -> None:
+        self._runner.slot.snapshot(self._run, message.run_id)
+        self._runner.announce(message, self._run, self._running)
+
+    def deliver(self, batch: Sequence[Outcome]) -> None:
+        for outcome in batch:
+            self._runner.deliver(outcome, self._run)
+
+    async def delivered(self) -> None:
+        await self._runner.asker.flushed(self._run)
+
+
+class Runner:
+    """At most one analysis at a time, for one socket.
+
+    Args:
+        services: The rooms below.
+        room: The session and its sockets.
+        asker: The socket this runner belongs to.
+        nursery: The connection's nursery; it ends the analysis with the connection.
+    """
+
+    def __init__(self, services: Services, room: Room, asker: Asker, nursery: trio.Nursery) -> None:
+        self._services = services
+        self._room = room
+        self.asker = asker
+        self._nursery = nursery
+        self.slot = Slot()
+        self._task: _Task | None = None
+        self._analysis: Analysis | None = None
+        self._cancelled_at = 0.0
+        # Cancelled ones of which the writer may be in the middle of a frame.
+        self._leaving: list[Run] = []
+        self._told: AnalysisCancelled | AnalysisFailed | None = None
+        self._idle = trio.Event()
+        self._idle.set()
+
+    def start(self, request: Analyze, incarnation: str) -> None:
+        """Start an analysis in the connection's nursery; the one before must have ended.
+
+        Args:
+            request: What to analyse.
+            incarnation: The document that the client speaks of.
+        """
+        self._task = _Task(incarnation)
+        self._idle = trio.Event()
+        # Begun here and not in the task, which can be cancelled before it has taken a step.
+        run = self.slot.begin(request.ticker, request.id)
+        self._nursery.start_soon(self._carry_out, request, run, self._task)
+
+    async def stop(self, reason: EndReason, *, answered: Viewer | None = None) -> AnalysisCancelled | None:
+        """Cancel the analysis and wait until its task has ended; return its last event, if it was open.
+
+        All viewers see that event, whatever becomes of the caller, but the one that is answered with it.
+        """
+        task = self._task
+        if task is None:
+            return None
+        if self.decide(reason):
+            task.answered = answered
+        task.reason = reason
+        task.scope.cancel()
+        if reason is EndReason.SUPERSEDED:
+            # The socket that takes over may be gone before its own run replaces this one in the document.
+            self._nursery.start_soon(self._clear_after, task)
+        await task.ended.wait()
+        return task.last
+
+    def restart(self) -> None:
+        """End the run as ``portfolio_changed``; its task starts it again."""
+        if self._task is not None and self.decide(EndReason.PORTFOLIO_CHANGED):
+            self._task.attempt.cancel()
+
+    async def supersede(self, run_id: int, standing: int | None = None) -> None:
+        """End the analysis, if its number is below this one, and wait until its task has ended.
+
+        With ``standing``, the run whose place the newer one took, another has ended in the document before:
+        its last results are on their way.
+        """
+        run = self.slot.current
+        if run is None or run.run_id is None or run.run_id >= run_id:
+            return
+        if standing is None or standing == run.run_id:
+            await self.stop(EndReason.SUPERSEDED)
+
+    async def cancel(self, run_id: int) -> AnalysisCancelled | None:
+        """End the analysis, if this is its number or was before it was started again, as `stop` does."""
+        if self._task is None or run_id not in self._task.run_ids:
+            return None
+        return await self.stop(EndReason.CANCELLED)
+
+    def note_number(self, run_id: int) -> None:
+        """The store has given the analysis a number."""
+        if self._task is not None:
+            self._task.run_ids.append(run_id)
+
+    def renew(self, version: int, standing: int | None = None) -> None:
+        """Start the run again if it works on an older version; ``standing`` as for `supersede`."""
+        analysis, run = self._analysis, self.slot.current
+        # One without its number finds out when it gets it.
+        if run is None or analysis is None or analysis.version is None or analysis.version >= version:
+            return
+        if standing is None or standing == run.run_id:
+            self.restart()
+
+    def reprice(self, prices: Mapping[str, float]) -> None:
+        """Start the run again if prices have moved its portfolio further than the tolerance."""
+        analysis = self._analysis
+        if self.slot.current is None or analysis is None or analysis.inputs is None:
+            return
+        if _drift(analysis.inputs, prices) > self._services.settings.freshness_tolerance:
+            self.restart()
+
+    def decide(self, reason: EndReason) -> bool:
+        """Decide the end of the current run: from here on nothing of it is queued or taken for sending."""
+        run = self.slot.cancel(reason)
+        if run is not None:
+            self._cancelled_at = trio.current_time()
+            self._room.drop(run)
+        return run is not None
+
+    async def idle(self) -> None:
+        """Wait until no analysis runs."""
+        await self._idle.wait()
+
+    async def clear(self) -> None:
+        """Say in the document that the last run is over, if it may still stand there as current.
+
+        Raises:
+            StoreError: The store refused or could not be reached.
+        """
+        analysis = self._analysis
+        if analysis is not None and analysis.run_id is not None:
+            end = await self._services.store.finish_analysis(
+                self._room.session_id, run_id=analysis.run_id, incarnation=analysis.incarnation
+            )
+            analysis.run_id = None
+            if end.cleared:
+                # How the run ended was told before; who came meanwhile has seen it stand there.
+                self._room.learn_late(end.others, self._told)
+
+    def abandon(self) -> None:
+        """Leave the last run to the relay, if it may still stand in the document."""
+        analysis = self._analysis
+        if analysis is not None and analysis.run_id is not None:
+            orphan = Orphan(self._room.session_id, analysis.incarnation, analysis.run_id)
+            analysis.run_id = None
+            self._services.relay.adopt(orphan)
+
+    async def _clear_after(self, task: _Task) -> None:
+        await task.ended.wait()
+        try:
+            await self.clear()
+        except StoreError:
+            # Tried once more when the connection ends.
+            return
+
+    def announce(self, message: SessionEvent, run: Run, running: Running | None = None) -> None:
+        """Let every viewer see the start or the end of a run."""
+        task = self._task
+        self._room.publish(
+            message,
+            asker=self.asker,
+            request_id=run.request_id,
+            running=running,
+            but=None if task is None else task.answered,
+            incarnation="" if task is None else task.incarnation,
+        )
+
+    def deliver(self, outcome: Outcome, run: Run) -> None:
+        """Queue one outcome for the asking socket and every viewer, unless the run's end is decided."""
+        if not run.may_send:
+            return
+        incarnation = "" if self._task is None else self._task.incarnation
+        self._room.publish(
+            outcome, asker=self.asker, request_id=run.request_id, run=run, incarnation=incarnation
+        )
+        if not self.asker.sees_events:
+            self.asker.answer(outcome.echo(run.request_id), run)
+
+    async def _carry_out(self, request: Analyze, run: Run, task: _Task) -> None:
+        owed = True
+        try:
+            with task.scope:
+                for _ in range(MAX_RESTARTS):
+                    await self._attempt(request, run, task)
+                    if run.reason is not EndReason.PORTFOLIO_CHANGED:
+                        return
+                    task.attempt = trio.CancelScope()
+                    run = self.slot.begin(request.ticker, request.id)
+                await self._attempt(request, run, task)
+                if run.reason is EndReason.PORTFOLIO_CHANGED:
+                    owed = False
+                    self._give_up(request)
+        finally:
+            try:
+                if owed and run.reason is EndReason.PORTFOLIO_CHANGED:
+                    # Cancelled while it was to be started again: say that it is not.
+                    run = self.slot.begin(request.ticker, request.id)
+                    self.decide(task.reason)
+                    task.last = self._settle(run)
+            finally:
+                # Other sockets wait for this, and hold the session's turn meanwhile, whatever failed here.
+                self._task = None
+                self._idle.set()
+                task.ended.set()
+
+    async def _attempt(self, request: Analyze, run: Run, task: _Task) -> None:
+        """One run, from its first step to its end; first the last frames of those before must be out."""
+        known = None if self._analysis is None else self._analysis.run_id
+        session_id = self._room.session_id
+        outlet = _RunOutlet(self, self._room, run, task.incarnation)
+        analysis = Analysis(self._services, session_id, request, outlet, known, incarnation=task.incarnation)
+        self._analysis = analysis
+        summary = (0, 0)
+        try:
+            with task.attempt:
+                await self._let_leave()
+                summary = await analysis.run()
+                self.slot.complete(run)
+        except (AnalysisError, StoreError) as failure:
+            await self._stumble(run, failure)
+        finally:
+            # What it computed on is of no use any more, and a connection may idle for long.
+            analysis.inputs = None
+            task.last = self._settle(run, *summary)
+
+    async def _let_leave(self) -> None:
+        """Wait here for a socket that takes its time: nobody else does."""
+        while self._leaving:
+            await self.asker.flushed(self._leaving[0])
+            del self._leaving[0]
+
+    async def _stumble(self, run: Run, failure: AnalysisError | StoreError) -> None:
+        """Turn what stopped a run into its end: a fence cancels it, anything else fails it."""
+        for kind, reason in _FENCES:
+            if isinstance(failure, kind):
+                self.decide(reason)
+                return
+        if run.may_send:
+            self._tell_failure(
+                run, self._services.explain(failure, request_id=run.request_id, ticker=run.ticker)
+            )
+            if isinstance(failure, SessionMissing):
+                self.asker.expire()
+        self.slot.fail(run)
+        try:
+            await self.clear()
+        except StoreError:
+            # Still on the runner's mind: the next run takes its place in the document, and a
+            # disconnect tries once more.
+            return
+
+    def _tell_failure(self, run: Run, error: Error) -> None:
+        failed = AnalysisFailed(
+            ticker=run.ticker,
+            run_id=run.run_id,
+            code=error.code,
+            detail=error.detail,
+            retryable=error.retryable,
+        )
+        self._told = failed
+        self.announce(failed, run)
+        if not self.asker.sees_events:
+            self.asker.answer(error, run)
+
+    def _settle(self, run: Run, results: int = 0, errors: int = 0) -> AnalysisCancelled | None:
+        """Free the slot and announce how the run ended."""
+        if run.state in {RunState.STARTING, RunState.RUNNING}:
+            # Ended from outside, with the connection.
+            self.decide(EndReason.DISCONNECTED)
+        state = run.state
+        self.slot.end(run)
+        if state is RunState.COMPLETED and run.run_id is not None:
+            self.announce(
+                AnalysisCompleted(ticker=run.ticker, run_id=run.run_id, results=results, errors=errors), run
+            )
+        if state is not RunState.CANCELLING or run.reason is None:
+            return None
+        if run.run_id is not None:
+            # Without its number it has sent nothing.
+            self._leaving.append(run)
+        cancelled = AnalysisCancelled(
+            ticker=run.ticker,
+            run_id=run.run_id,
+            reason=run.reason,
+            cancelled_in_us=round((trio.current_time() - self._cancelled_at) * 1e6),
+        )
+        if run.reason in _TOLD and not self.asker.sees_events:
+            code, detail = _TOLD[run.reason]
+            self.asker.answer(Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id))
+        self._told = cancelled
+        self.announce(cancelled, run)
+        return cancelled
+
+    def _give_up(self, request: Analyze) -> None:
+        self.asker.answer(
+            Error.of(
+                ErrorCode.PORTFOLIO_CHANGED,
+                f"the portfolio changed {MAX_RESTARTS} times under the analysis of {request.ticker}; "
+                "ask again when it rests",
+                id=request.id,
+                ticker=request.ticker,
+            )
+        )
+
+
+def _drift(inputs: AnalysisInputs, prices: Mapping[str, float]) -> float:
+    """How far a portfolio's net value is from its snapshot at other prices, as a part of gross value.
+
+    Of gross value, since the net value of a long-short portfolio may be zero. A price that is gone is
+    infinitely far.
+    """
+    held = zip(inputs.tickers, map(float, inputs.shares), map(float, inputs.values), strict=True)
+    moved = sum(shares * prices.get(ticker, math.inf) - value for ticker, shares, value in held)
+    return abs(moved) / inputs.gross if math.isfinite(moved) else math.inf

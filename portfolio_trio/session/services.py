@@ -1,0 +1,135 @@
+"""What every session of one server shares; handed down, never global."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from portfolio_trio.access import KeepAlive
+from portfolio_trio.hub.error_messages import explain
+from portfolio_trio.metrics import ReturnsCache
+from portfolio_trio.seldom import Seldom
+from portfolio_trio.store import StoreError
+from portfolio_trio.times import rfc3339
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Mapping
+
+    from portfolio_trio.faults import Faults
+    from portfolio_trio.hub.hub import Hub
+    from portfolio_trio.market import MarketFullError, PriceBook
+    from portfolio_trio.metrics import AnalysisError, MetricRegistry
+    from portfolio_trio.peers.subscriber import Relay
+    from portfolio_trio.protocol.messages import Error
+    from portfolio_trio.settings import Settings
+    from portfolio_trio.store import Portfolio, PortfolioStore
+
+
+log: Final = logging.getLogger(__name__)
+
+HEAVY_THREADS: Final = 16
+
+
+class Services:
+    """The rooms below a session.
+
+    Attributes:
+        settings: Every knob.
+        store: The documents.
+        book: Live prices and closed bars.
+        metrics: What a run computes, in the order in which results that are ready together leave.
+        hub: The other sockets of each session.
+        relay: The other workers.
+        faults: Faults of this program that were contained, counted by place.
+        now: Seconds since the epoch; virtual in tests.
+        heavy: Bounds the worker threads of heavy metrics.
+        keep_alive: Pings the sockets.
+        left_behind: Says what sessions could not clear in the store as they ended, of which a drain without a
+            store has as many as there are sockets.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: PortfolioStore,
+        book: PriceBook,
+        metrics: MetricRegistry,
+        hub: Hub,
+        relay: Relay,
+        faults: Faults,
+        now: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.book = book
+        self.metrics = metrics
+        self.hub = hub
+        self.relay = relay
+        self.faults = faults
+        self.now = now
+        self._rng = rng
+        # Apart from Trio's own, so that threads of abandoned metrics hold up no file and no name look-up.
+        self.heavy = trio.CapacityLimiter(HEAVY_THREADS)
+        self.keep_alive = KeepAlive(
+            interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds, faults=faults
+        )
+        self.left_behind = Seldom(log, clock=trio.current_time)
+        self._failure_log = Seldom(log, clock=trio.current_time)
+        self._returns = ReturnsCache(book.bars, cash=book.cash)
+
+    @property
+    def returns(self) -> ReturnsCache:
+        """The weighted returns of the newest bars, built once for all sessions."""
+        if self._returns.bars is not self.book.bars:
+            self._returns = ReturnsCache(self.book.bars, cash=self.book.cash)
+        return self._returns
+
+    async def open_session(
+        self, session_id: str, *, holdings: Mapping[str, float] | None = None, attach: bool = False
+    ) -> Portfolio:
+        """The session's portfolio; a new one holds ``holdings``, or the default, at the newest tick.
+
+        Args:
+            session_id: The session.
+            holdings: What a new session holds.
+            attach: Note in the document that this worker has sockets of the session.
+
+        Raises:
+            StoreError: The store refused or could not be reached.
+            MarketFullError: Too many of the holdings are new to the market.
+        """
+        return await self.store.open_session(
+            session_id,
+            holdings=self.settings.default_holdings if holdings is None else holdings,
+            tick=self.book.current,
+            at=rfc3339(self.now()),
+            price_lookup=partial(self.book.prices_for, session_id=session_id),
+            attach=attach,
+        )
+
+    def explain(
+        self,
+        failure: AnalysisError | MarketFullError | StoreError,
+        *,
+        request_id: str | int | None = None,
+        ticker: str | None = None,
+    ) -> Error:
+        """The ``error`` message for a failed request; what clients may not hear of it goes to the log."""
+        if isinstance(failure, StoreError) and failure.for_clients is not None:
+            self._failure_log.warning("a request failed: %s", failure)
+        return explain(failure, request_id=request_id, ticker=ticker)
+
+    def goodbye(self) -> str:
+        """The reason of a close with 1001; says when to come back: not all at the same moment."""
+        return f"the server is going away; retry_after={self._rng.uniform(0.5, 3.0):.1f}"
+
+    def draw_delay(self) -> float:
+        """How many seconds a metric is to be held up artificially; usually none."""
+        bounds = self.settings.metric_delay_seconds
+        return 0.0 if bounds is None else self._rng.uniform(bounds.shortest, bounds.longest)

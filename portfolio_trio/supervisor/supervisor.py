@@ -1,0 +1,221 @@
+"""Several workers on one port: a process that serves nothing itself and keeps them alive.
+
+| supervise               opens the sockets, hears the signals; owns a local Redis
+| └─ Supervisor.run
+|    ├─ worker 1          starts alone: what keeps it from starting would keep the others, too
+|    └─ worker 2 .. N     each started again, after a delay, whenever it ends
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from portfolio_trio.local_redis import LocalRedisError, at_hand
+from portfolio_trio.restart_policy import GiveUp, Restarts, ending
+from portfolio_trio.supervisor.child_process import launch_worker
+from portfolio_trio.supervisor.listeners import StartError, address_of, open_listeners, shown_url, stoppable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+
+    from portfolio_trio.settings import Settings
+
+log: Final = logging.getLogger(__name__)
+
+MARGIN_SECONDS: Final = 20.0
+"""What a worker gets beyond its drain: the goodbye to its sockets, and the closing of its store."""
+NOT_STARTED: Final = 1
+
+
+class Child(Protocol):
+    """One worker as its supervisor sees it, from its start to its end."""
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+
+    async def serves(self) -> bool:
+        """Wait until it accepts connections; False: it ended before."""
+
+    async def wait(self) -> int:
+        """Wait until it ends; its exit status, or minus the signal that ended it."""
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal it; nothing happens when it has ended."""
+
+    async def aclose(self) -> None:
+        """Kill it if it still runs, and let go of what belonged to it."""
+
+
+class Supervisor:
+    """Keeps workers alive until it is told to stop.
+
+    Args:
+        launch: Starts the worker of a number. Raises OSError when the system has no room for it.
+        count: How many.
+        restarts: When, and whether, one that ended is started again.
+        patience: Seconds the workers have to end after a stop before they are killed.
+
+    Attributes:
+        serving: Set when a first worker serves.
+    """
+
+    def __init__(
+        self,
+        launch: Callable[[int], Awaitable[Child]],
+        count: int,
+        restarts: Restarts,
+        *,
+        patience: float,
+    ) -> None:
+        self.serving = trio.Event()
+        self._launch = launch
+        self._count = count
+        self._restarts = restarts
+        self._patience = patience
+        self._children: dict[int, Child] = {}
+        self._stopping = trio.Event()
+        self._first_tried = trio.Event()
+        self._gave_up: GiveUp | None = None
+
+    async def run(self) -> int:
+        """Keep them until :meth:`stop`, or until the first one cannot start; return the exit status."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep, 1)
+            await self._first_tried.wait()
+            if self.serving.is_set():
+                for number in range(2, self._count + 1):
+                    nursery.start_soon(self._keep, number)
+        return self._gave_up.status if self._gave_up else 0
+
+    def stop(self) -> None:
+        """Tell all workers, at the same moment, to drain; called again, to end at once."""
+        self._stopping.set()
+        for child in self._children.values():
+            child.send(signal.SIGTERM)
+
+    async def _keep(self, number: int) -> None:
+        while not self._stopping.is_set():
+            status = await self._live(number)
+            self._first_tried.set()
+            if self._stopping.is_set():
+                break
+            decision = self._restarts.ended(number, status, trio.current_time())
+            if isinstance(decision, GiveUp):
+                self._gave_up = decision
+                break
+            log.warning("worker %d %s; it starts again in %.1f s", number, ending(status), decision)
+            with trio.move_on_after(decision):
+                await self._stopping.wait()
+
+    async def _live(self, number: int) -> int:
+        """One process of a worker, from its start to its end; its exit status."""
+        try:
+            child = await self._launch(number)
+        except OSError as error:
+            log.error("worker %d cannot be started: %s", number, error)  # noqa: TRY400 - no traceback helps
+            return NOT_STARTED
+        self._children[number] = child
+        try:
+            if self._stopping.is_set():
+                # The stop came while it was being started, and found nothing to tell.
+                child.send(signal.SIGTERM)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hear, number, child)
+                nursery.start_soon(self._end_when_late, number, child)
+                status = await child.wait()
+                nursery.cancel_scope.cancel()
+            return status
+        finally:
+            del self._children[number]
+            await child.aclose()
+
+    async def _hear(self, number: int, child: Child) -> None:
+        if await child.serves():
+            log.info("worker %d serves as process %d", number, child.pid)
+            self._restarts.serves(number, trio.current_time())
+            self.serving.set()
+            self._first_tried.set()
+
+    async def _end_when_late(self, number: int, child: Child) -> None:
+        await self._stopping.wait()
+        await trio.sleep(self._patience)
+        log.error("worker %d did not end within %.0f s and is killed", number, self._patience)
+        child.send(signal.SIGKILL)
+
+
+async def supervise(settings: Settings, flags: Sequence[str]) -> int:
+    """Serve with ``settings.workers`` processes until SIGTERM or SIGINT; return the exit status.
+
+    A first signal lets all workers drain, a second one ends them at once; the status is then 0. It is the
+    first worker's when that one cannot start. The workers share the sockets that are opened here, so that a
+    connection that waits to be accepted outlives the worker that might have taken it.
+
+    Args:
+        settings: Every knob; host and port are used here, the rest is the workers'.
+        flags: Those that the settings were read from; workers read them again.
+
+    Raises:
+        StartError: It cannot start.
+    """
+    if settings.embedded:
+        raise StartError(
+            f"{settings.workers} workers need a Redis they share, and the embedded engine lives in one "
+            "process: set PORTFOLIO_REDIS_URL (--redis-url), or serve with --workers 1"
+        )
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with stoppable(signals) as serves, _shared_redis(settings) as shared:
+            await serves()
+            listeners = await open_listeners(settings)
+            supervisor = Supervisor(
+                partial(launch_worker, flags=[*flags, *shared], listeners=listeners),
+                settings.workers,
+                Restarts(random.Random()),  # noqa: S311 - spreads delays; no secret hangs on it
+                patience=settings.drain_seconds + MARGIN_SECONDS,
+            )
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_announce, supervisor, listeners, settings.workers)
+                nursery.start_soon(_stop_on_signals, signals, supervisor, listeners)
+                status = await supervisor.run()
+                nursery.cancel_scope.cancel()
+        return status
+
+
+@asynccontextmanager
+async def _shared_redis(settings: Settings) -> AsyncGenerator[list[str]]:
+    """The flags by which workers find a Redis that is a child of this process; none if they need no other."""
+    named = settings.redis_url.get_secret_value()
+    opening = True
+    try:
+        async with at_hand(named) as url:
+            opening = False
+            # Not a secret, and the last of two flags counts.
+            yield [] if url == named else ["--redis-url", url]
+    except LocalRedisError as error:
+        if not opening:
+            raise
+        raise StartError(f"the store cannot be used: {error}") from error
+
+
+async def _announce(supervisor: Supervisor, listeners: Sequence[trio.SocketListener], workers: int) -> None:
+    url = shown_url(address_of(listeners))
+    await supervisor.serving.wait()
+    log.info("serving %s with %d workers", url, workers)
+
+
+async def _stop_on_signals(
+    signals: AsyncIterator[int], supervisor: Supervisor, listeners: Sequence[trio.SocketListener]
+) -> None:
+    async for _ in signals:
+        log.info("draining: a second signal ends at once")
+        supervisor.stop()
+        # The workers close theirs; while one copy is open, connections would be taken that nobody serves.
+        for listener in listeners:
+            await listener.aclose()

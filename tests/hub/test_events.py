@@ -1,0 +1,113 @@
+"""Letters: their numbers, and what a gap in them says."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from portfolio_trio.hub.events import RUN_ENDS, Arrivals, Letter, Note
+
+NOTES = st.builds(
+    Note,
+    session_id=st.text(max_size=5),
+    kind=st.sampled_from(["portfolio", "analysis_result", "analysis_cancelled", "claim", "cancel", "look"]),
+    run_id=st.none() | st.integers(1, 2**53),
+    version=st.none() | st.integers(1, 2**53),
+    ticker=st.none() | st.just("AAPL"),
+    frame=st.text(max_size=20),
+)
+
+
+def letter(number: int, sender: str = "one", *, previous: int | None = None) -> Letter:
+    """A letter; unless it says otherwise, its sender writes to nobody else."""
+    return Letter(sender=sender, number=number, previous=number - 1 if previous is None else previous)
+
+
+@given(st.lists(NOTES, max_size=4))
+def test_what_is_written_is_read(notes: list[Note]) -> None:
+    written = Letter(sender="one", number=7, previous=3, notes=tuple(notes))
+    assert Letter.model_validate_json(written.model_dump_json().encode()) == written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{}",
+        b"\xff",
+        b'{"sender":"one"}',
+        b'{"sender":"one","number":1,"previous":0,"notes":[{"kind":"?"}]}',
+    ],
+)
+def test_what_is_no_letter_is_refused(text: bytes) -> None:
+    with pytest.raises(ValidationError):
+        Letter.model_validate_json(text)
+
+
+def test_the_ends_of_a_run_are_messages() -> None:
+    assert {"analysis_completed", "analysis_cancelled", "analysis_failed"} == RUN_ENDS
+
+
+def test_each_letter_names_the_one_before_it() -> None:
+    arrivals = Arrivals()
+    assert [arrivals.follows(letter(number)) for number in (1, 2, 3)] == [True, True, True]
+    # Between these its sender has written to others.
+    assert arrivals.follows(letter(9, previous=3))
+    assert arrivals.follows(letter(17, previous=9))
+    assert not arrivals.follows(letter(18, previous=9))
+
+
+def test_the_first_letter_that_arrives_may_not_be_the_first_that_was_written() -> None:
+    arrivals = Arrivals()
+    assert not arrivals.follows(letter(2))
+    assert arrivals.follows(letter(3))
+
+
+def test_a_gap_shows_once() -> None:
+    arrivals = Arrivals()
+    assert [arrivals.follows(letter(number)) for number in (1, 4, 5)] == [True, False, True]
+
+
+def test_senders_count_apart() -> None:
+    arrivals = Arrivals()
+    assert arrivals.follows(letter(1))
+    assert arrivals.follows(letter(1, "two"))
+    assert arrivals.follows(letter(2))
+    assert not arrivals.follows(letter(3, "two"))
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_a_letter_that_comes_again_or_late_is_no_silent_one(again: int) -> None:
+    arrivals = Arrivals()
+    assert [arrivals.follows(letter(number)) for number in (1, 2, again)] == [True, True, False]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_sender_that_has_forgotten_this_worker_begins_anew_and_that_shows(*, lost: bool) -> None:
+    arrivals = Arrivals()
+    assert arrivals.follows(letter(1))
+    # Its next letters, of which the first may be lost.
+    if not lost:
+        assert not arrivals.follows(letter(2, previous=0))
+    assert arrivals.follows(letter(3, previous=2)) != lost
+
+
+def test_a_sender_that_died_may_come_back_under_its_name() -> None:
+    arrivals = Arrivals()
+    arrivals.follows(letter(1))
+    arrivals.forget("one")
+    assert arrivals.follows(letter(9, previous=0))
+    # One that only seemed dead goes on counting: what it wrote meanwhile may be lost.
+    arrivals.forget("one")
+    assert not arrivals.follows(letter(10))
+    arrivals.forget("nobody")
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_a_letter_follows_if_and_only_if_the_one_before_it_came(came: list[bool]) -> None:
+    arrivals = Arrivals()
+    numbers = [number for number, here in enumerate(came, start=1) if here]
+    for number in numbers:
+        assert arrivals.follows(letter(number)) == (number == 1 or number - 1 in numbers)

@@ -1,0 +1,133 @@
+"""What a worker has heard of a run on another one: a table of decisions, and that news never go back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portfolio_trio.hub.remote_run import Abroad
+
+
+class Known(NamedTuple):
+    """What is known of a session: the newest run, the run that is open, the version of the holdings."""
+
+    newest: int
+    open: int | None
+    version: int
+
+
+def known(abroad: Abroad) -> Known:
+    return Known(abroad.newest, None if abroad.run is None else abroad.run.run_id, abroad.version)
+
+
+def at_run_5() -> Abroad:
+    """Run 5 is open on another worker, on version 3."""
+    abroad = Abroad()
+    assert abroad.outdate(3) is None
+    assert abroad.follow(5, "AAPL", 3, "two") is None
+    return abroad
+
+
+def test_at_first_nothing_is_known() -> None:
+    abroad = Abroad()
+    assert known(abroad) == Known(0, None, 0)
+    assert (abroad.others, abroad.owner) == ((), "")
+    assert abroad.end() is None
+
+
+# What happens while run 5 is open on version 3; the run that is over by it; what is known then.
+TABLE = [
+    ("follow 6 on 3", 5, Known(6, 6, 3)),
+    ("follow 6 on 4", 5, Known(6, 6, 3)),
+    # It works on holdings that are known to be outdated: it is about to be started again.
+    ("follow 6 on 2", 5, Known(6, None, 3)),
+    ("follow 5 on 3", None, Known(5, 5, 3)),
+    ("follow 4 on 9", None, Known(5, 5, 3)),
+    ("claim 6", 5, Known(6, None, 3)),
+    ("cancel 4", None, Known(5, 5, 3)),
+    ("cancel 5", 5, Known(5, None, 3)),
+    ("cancel 6", 5, Known(6, None, 3)),
+    ("outdate 2", None, Known(5, 5, 3)),
+    ("outdate 3", None, Known(5, 5, 3)),
+    ("outdate 4", 5, Known(5, None, 4)),
+    ("end", 5, Known(5, None, 3)),
+]
+
+
+@pytest.mark.parametrize(("what", "over", "then"), TABLE, ids=[row[0] for row in TABLE])
+def test_decisions(what: str, over: int | None, then: Known) -> None:
+    abroad = at_run_5()
+    kind, *words = what.split()
+    numbers = [int(word) for word in words if word.isdigit()]
+    if kind == "follow":
+        ended = abroad.follow(numbers[0], "MSFT", numbers[1], "three")
+    elif kind == "end":
+        ended = abroad.end()
+    else:
+        ended = getattr(abroad, kind)(*numbers)
+    assert (None if ended is None else (ended.run_id, ended.ticker)) == (over and (over, "AAPL"))
+    assert known(abroad) == then
+
+
+def test_the_open_run_is_known_with_its_owner() -> None:
+    abroad = at_run_5()
+    assert abroad.is_open(5)
+    assert not abroad.is_open(4)
+    assert (abroad.owner, abroad.run_version) == ("two", 3)
+    abroad.end()
+    assert not abroad.is_open(5)
+    assert abroad.owner == ""
+
+
+def test_a_run_that_was_cancelled_before_it_was_heard_of_does_not_open() -> None:
+    abroad = Abroad()
+    assert abroad.cancel(5) is None
+    assert abroad.follow(5, "AAPL", 1, "two") is None
+    assert not abroad.is_open(5)
+
+
+def test_a_version_that_came_before_its_run_outdates_it() -> None:
+    abroad = Abroad()
+    abroad.outdate(4)
+    abroad.follow(1, "AAPL", 3, "two")
+    assert known(abroad) == Known(1, None, 4)
+
+
+NEWS = st.lists(
+    st.one_of(
+        st.tuples(st.just("follow"), st.integers(1, 9), st.integers(1, 5)),
+        st.tuples(st.sampled_from(["claim", "cancel"]), st.integers(1, 9), st.just(0)),
+        st.tuples(st.just("outdate"), st.integers(1, 5), st.just(0)),
+        st.tuples(st.just("end"), st.just(0), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@given(NEWS)
+def test_news_never_go_back(news: list[tuple[str, int, int]]) -> None:
+    abroad, over = Abroad(), set[int]()
+    for kind, first, second in news:
+        before = known(abroad)
+        if kind == "follow":
+            ended = abroad.follow(first, "AAPL", second, "two")
+        elif kind == "end":
+            ended = abroad.end()
+        elif kind == "claim" and first < abroad.newest:
+            continue  # refused before it comes here
+        else:
+            ended = getattr(abroad, kind)(first)
+        now = known(abroad)
+        assert now.newest >= before.newest
+        assert now.version >= before.version
+        if now.open is not None:
+            assert now.open == now.newest
+            assert now.open not in over
+            assert abroad.run_version >= now.version
+        # Whoever was open is told to be over at the moment at which it is, and only then.
+        assert (None if ended is None else ended.run_id) == (None if before.open == now.open else before.open)
+        if ended is not None and ended.run_id is not None:
+            over.add(ended.run_id)

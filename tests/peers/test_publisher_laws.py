@@ -1,0 +1,96 @@
+"""What always holds of the post, whatever becomes of its letters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from portfolio_trio.faults import Faults
+from portfolio_trio.hub.events import Arrivals, Letter, Note
+from portfolio_trio.peers.publisher import Post
+from portfolio_trio.store import StoreUnavailable
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("tell"), st.sampled_from(["two", "three", "both"]), st.sampled_from([1, 300])),
+        st.tuples(st.just("fate"), st.sampled_from(["lost", "unknown", "slow"]), st.just(0)),
+        st.tuples(st.just("wait"), st.just(""), st.sampled_from([0, 1, 2, 5])),
+        st.tuples(st.just("forget"), st.sampled_from(["two", "three"]), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@dataclass
+class Reader:
+    """What one receiver knows: the notes it got, and when it was shown that some are missing."""
+
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    notes: list[int] = field(default_factory=list)
+    last_gap: int = -1
+
+
+class Moody:
+    """A wire on which the next letters are lost, or may be, or are slow."""
+
+    me = "me"
+
+    def __init__(self) -> None:
+        self.fates: list[str] = []
+        self.readers = {"two": Reader(), "three": Reader()}
+        self.told = 0
+
+    async def post(self, worker: str, letter: str) -> None:
+        fate = self.fates.pop(0) if self.fates else "fine"
+        await trio.sleep(0.6 if fate == "slow" else 0)
+        if fate != "lost":
+            self._arrive(self.readers[worker], Letter.model_validate_json(letter))
+        if fate in {"lost", "unknown"}:
+            raise StoreUnavailable(fate, sent=True)
+
+    def _arrive(self, reader: Reader, letter: Letter) -> None:
+        if not reader.arrivals.follows(letter):
+            reader.last_gap = self.told
+        reader.notes += [int(each.frame[:6]) for each in letter.notes]
+
+
+@given(STEPS)
+def test_a_note_arrives_once_and_in_order_or_a_gap_says_that_it_did_not(
+    steps: list[tuple[str, str, int]],
+) -> None:
+    wire = Moody()
+    told: dict[str, list[int]] = {"two": [], "three": []}
+
+    async def main() -> None:
+        # Typed for all that workers do; letters are posted here.
+        post = Post(wire, max_bytes=1_500, faults=Faults())  # type: ignore[arg-type] # see above
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(post.run)
+            for kind, who, amount in steps:
+                match kind:
+                    case "tell":
+                        others = ["two", "three"] if who == "both" else [who]
+                        wire.told += 1
+                        for other in others:
+                            told[other].append(wire.told)
+                        frame = f"{wire.told:06}" + "x" * amount
+                        post.tell(others, Note(session_id="s", kind="portfolio", frame=frame))
+                    case "fate":
+                        wire.fates.append(who)
+                    case "forget":
+                        post.forget(who)
+                    case _:
+                        await trio.sleep(amount * 0.1)
+            await trio.sleep(60)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    for worker, reader in wire.readers.items():
+        assert reader.notes == sorted(set(reader.notes))
+        assert set(reader.notes) <= set(told[worker])
+        missing = set(told[worker]) - set(reader.notes)
+        assert max(missing, default=-1) <= reader.last_gap

@@ -1,0 +1,311 @@
+"""Random histories of one session whose sockets are on two servers, with letters lost on the way.
+
+What a viewer on either server has seen is held against what always holds, after every step and at the end. In
+some one of the servers drains in the middle of it, and the other goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import trio
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+from trio_websocket import CloseReason, ConnectionClosed
+
+from portfolio_trio.redis import EmbeddedServer
+from portfolio_trio.redis.errors import Unavailable
+from portfolio_trio.server.server import GOODBYE_SECONDS, PEERS_SECONDS
+from portfolio_trio.settings import Delay
+from tests.session.test_histories import check_order, check_recorded, check_values, check_versions
+from tests.support.clock import virtual_wall_time
+from tests.support.house import METRICS, Client, House, open_house
+from tests.support.observer import Observer
+
+Frame = dict[str, Any]
+
+TICKERS = ("AAPL", "GOOGL", "MSFT")
+DRAIN_SECONDS = 3.0
+ENDS = {"analysis_completed", "analysis_cancelled", "analysis_failed"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a socket of one of the servers does next, or time, the market or the post."""
+
+    what: str
+    house: int = 0
+    socket: int = 0
+    ticker: str = "AAPL"
+    seconds: float = 0.0
+
+
+def steps_of(*names: str) -> st.SearchStrategy[Step]:
+    return st.builds(
+        Step,
+        st.sampled_from(names),
+        house=st.integers(0, 1),
+        socket=st.integers(0, 1),
+        ticker=st.sampled_from(TICKERS),
+        seconds=st.sampled_from([0.0, 0.001, 0.5, 2.0, 2.5, 7.0]),
+    )
+
+
+STEPS = steps_of("analyze", "analyze", "analyze", "wait", "wait", "settle", "cancel", "edit", "leave", "tick")
+LOSSES = steps_of("letter fails", "letter may be lost", "messages are missed")
+
+
+@dataclass
+class Seat:
+    client: Client
+    frames: list[Frame] = field(default_factory=list)
+    closed: CloseReason | None = None
+
+    async def read(self) -> None:
+        # Ends with the connection, however the library says that it is over.
+        try:
+            while True:
+                self.frames.append(await self.client.receive())
+        except ConnectionClosed as end:
+            self.closed = end.reason
+        except Exception:  # noqa: BLE001 - see above
+            return
+
+
+class Story:
+    """Plays a history and keeps what everybody saw."""
+
+    def __init__(self, houses: tuple[House, House]) -> None:
+        self.houses = houses
+        self.seats: dict[tuple[int, int], Seat] = {}
+        self.viewers: list[Seat] = []
+        self.timeline: list[str] = []
+        self.draining: int | None = None
+        self.drain_took: float | None = None
+
+    async def play(self, steps: list[Step]) -> None:
+        for number in range(2):
+            self.viewers.append(await self.join(number, events=True))
+            for socket in range(2):
+                self.seats[number, socket] = await self.join(number, events=socket == 1)
+        for step in steps:
+            self.timeline.append(f"{trio.current_time():8.3f}  {step}")
+            if step.what == "drain":
+                self.draining = step.house
+                self.houses[step.house].nursery.start_soon(self.drain, self.houses[step.house])
+            elif step.house != self.draining:
+                await self.do(step)
+            else:
+                # Whoever is still there may ask; who is gone is let in no more.
+                with suppress(ConnectionClosed):
+                    await self.do(replace(step, what="analyze"))
+            self.check()
+        await trio.sleep(60)
+        self.check()
+        await self.check_the_end()
+
+    async def join(self, number: int, *, events: bool) -> Seat:
+        house = self.houses[number]
+        seat = Seat(await house.connect(events=events))
+        house.nursery.start_soon(seat.read)
+        return seat
+
+    async def do(self, step: Step) -> None:
+        key = step.house, step.socket
+        client = self.seats[key].client
+        match step.what:
+            case "analyze":
+                await client.send("analyze", ticker=step.ticker)
+            case "cancel":
+                await client.send("cancel")
+            case "edit":
+                await client.send("trade", ticker=step.ticker, shares=1)
+            case "leave":
+                await trio.aclose_forcefully(client.stream)
+                self.seats[key] = await self.join(step.house, events=step.socket == 1)
+            case "tick":
+                await self.houses[0].server.updater.tick()
+            case "wait":
+                await trio.sleep(step.seconds)
+            case "settle":
+                await trio.testing.wait_all_tasks_blocked()
+            case "messages are missed":
+                self.houses[step.house].server.services.relay.miss()
+            case loss:
+                lose_a_letter(self.houses[step.house], delivered=loss == "letter may be lost")
+
+    def check(self) -> None:
+        for viewer in self.viewers:
+            check_turns(viewer.frames)
+            check_versions(without_repeats(viewer.frames))
+            check_values(viewer.frames)
+        for seat in (*self.viewers, *self.seats.values()):
+            check_order(seat.frames)
+
+    async def drain(self, house: House) -> None:
+        began = trio.current_time()
+        await house.server.drain()
+        self.drain_took = trio.current_time() - began
+
+    def check_the_drain(self, draining: int) -> None:
+        """It ended in time, and all its sockets were told."""
+        assert self.drain_took is not None
+        assert self.drain_took <= DRAIN_SECONDS + PEERS_SECONDS + GOODBYE_SECONDS
+        for seat in (self.viewers[draining], self.seats[draining, 0], self.seats[draining, 1]):
+            assert seat.closed is not None
+            assert seat.closed.code == 1001
+            assert "retry_after=" in (seat.closed.reason or "")
+
+    async def check_the_end(self) -> None:
+        if self.draining is not None:
+            self.check_the_drain(self.draining)
+        document = await self.houses[0].document()
+        assert document["current_analysis"] is None
+        for viewer in self.viewers:
+            left = self.draining is not None and viewer is self.viewers[self.draining]
+            # Who was sent away need not have seen the end of a run that went on on the other server.
+            seen = [viewer, *self.viewers] if left else [viewer]
+            ended = {None, *(f.get("run_id") for each in seen for f in each.frames if f["type"] in ENDS)}
+            assert check_turns(viewer.frames) in ended, "a run never ended"
+            recorded = document["analysis_results"]
+            streamed = [f for f in viewer.frames if f["type"] == "analysis_result"]
+            check_recorded([f for f in streamed if f["type"] == "analysis_result"], recorded)
+            states = [f for f in viewer.frames if f["type"] == "portfolio"]
+            assert left or states[-1]["version"] == document["version"], "an edit was never shown"
+        staying = [house for number, house in enumerate(self.houses) if number != self.draining]
+        for house in staying:
+            last = await house.connect()
+            await last.send("analyze", ticker=next(iter(document["holdings"])))
+            run_ids = [f["run_id"] for f in await last.take(len(METRICS))]
+            assert run_ids == [(await house.document())["run_counter"]] * len(METRICS)
+        await trio.sleep(1)
+        attached = set((await self.houses[0].document())["attached"])
+        assert attached == {house.store.worker for house in staying}
+
+
+def lose_a_letter(house: House, *, delivered: bool) -> None:
+    """The next letter of this server fails to be sent, and reaches the other one or not."""
+    client = house.server._redis
+    execute = client.execute_command
+
+    async def fail_once(*args: Any, **options: Any) -> Any:
+        if args[0] == "PUBLISH" and "inbox" in str(args[1]):
+            client.execute_command = execute  # type: ignore[method-assign]
+            if delivered:
+                await execute(*args, **options)
+            raise Unavailable("the connection was lost", sent=True)
+        return await execute(*args, **options)
+
+    client.execute_command = fail_once  # type: ignore[method-assign]
+
+
+def check_turns(frames: list[Frame]) -> int | None:
+    """One run at a time; each ends once; nothing of a run outside its turn. Returns the run that is open.
+
+    Where the end of a run was lost with a letter, the state that was read anew stands for it.
+    """
+    current: int | None = None
+    ended: set[int] = set()
+    newest = 0
+    for frame in frames:
+        kind, run_id = frame["type"], frame.get("run_id")
+        if kind == "portfolio":
+            now = frame["current_analysis"]
+            # One on older holdings is about to be started again.
+            over = now is None or now["run_id"] in ended or now["version"] < frame["version"]
+            current = None if over else now["run_id"]
+        elif kind == "analysis_started":
+            assert current in {None, run_id}, f"run {run_id} started while {current} had not ended"
+            assert run_id is not None
+            assert run_id >= newest, f"run {run_id} started after {newest}"
+            current = newest = run_id
+        elif kind in {"analysis_result", "metric_error"}:
+            assert run_id == current, f"a result of run {run_id} while {current} was the current one"
+        elif kind in ENDS and run_id is not None:
+            assert run_id not in ended, f"run {run_id} ended twice"
+            ended.add(run_id)
+            current = None if run_id == current else current
+    return current
+
+
+def without_repeats(frames: list[Frame]) -> list[Frame]:
+    """A run whose start was lost has no version to be held against."""
+    started = {frame["run_id"] for frame in frames if frame["type"] == "analysis_started"}
+    return [f for f in frames if f["type"] != "analysis_result" or f["run_id"] in started]
+
+
+def play(steps: list[Step], delay: Delay | None, *, lossless: bool) -> None:
+    async def main() -> None:
+        shared = EmbeddedServer(virtual_wall_time)
+        options: dict[str, Any] = {
+            "metric_delay_seconds": delay,
+            "market_update_interval_seconds": 10_000,
+            "drain_seconds": DRAIN_SECONDS,
+        }
+        async with (
+            open_house(embedded=shared, **options) as one,
+            open_house(embedded=shared, seed=1, **options) as two,
+        ):
+            story = Story((one, two))
+            try:
+                await story.play(steps)
+                if lossless:
+                    assert_no_run_was_lost(story)
+            except BaseException:
+                note("\n".join(["timeline:", *story.timeline]))
+                raise
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def assert_no_run_was_lost(story: Story) -> None:
+    """Without losses every start has its end, in so many words, and the same for all viewers everywhere."""
+    observer = Observer()
+    for seat in (*story.viewers, *(seat for (_, socket), seat in story.seats.items() if socket == 1)):
+        observer.look(seat.frames, len(METRICS))
+    assert not observer.faults, observer.examples
+    for viewer in story.viewers:
+        started = {f["run_id"] for f in viewer.frames if f["type"] == "analysis_started"}
+        ended = {f.get("run_id") for f in viewer.frames if f["type"] in ENDS}
+        assert started <= ended
+        for end in viewer.frames:
+            if end["type"] == "analysis_completed" and end["run_id"] in started:
+                told = [
+                    f["metric"]
+                    for f in viewer.frames
+                    if f["type"] in {"analysis_result", "metric_error"} and f["run_id"] == end["run_id"]
+                ]
+                assert sorted(told) == sorted(METRICS)
+
+
+EXAMPLES = int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "60"))
+DELAYS = st.sampled_from([None, Delay(2, 5), Delay(2, 2)])
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=st.lists(STEPS, max_size=14), delay=DELAYS)
+def test_what_always_holds_holds_on_both_servers(steps: list[Step], delay: Delay | None) -> None:
+    play(steps, delay, lossless=True)
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=st.lists(st.one_of(STEPS, STEPS, LOSSES), max_size=14), delay=DELAYS)
+def test_letters_that_are_lost_leave_nothing_behind(steps: list[Step], delay: Delay | None) -> None:
+    play(steps, delay, lossless=False)
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    before=st.lists(STEPS, max_size=8),
+    drain=steps_of("drain"),
+    during=st.lists(STEPS, max_size=8),
+    delay=DELAYS,
+)
+def test_one_server_drains_and_the_other_goes_on(
+    before: list[Step], drain: Step, during: list[Step], delay: Delay | None
+) -> None:
+    play([*before, drain, *during], delay, lossless=False)

@@ -1,0 +1,195 @@
+"""The AsyncAPI document and the reference page, against the official schema, the models and a real server."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+import trio
+from jsonschema import Draft7Validator
+from jsonschema.exceptions import ValidationError
+
+from portfolio_trio.metrics import BUILT_IN
+from portfolio_trio.protocol import asyncapi, messages, reference
+from portfolio_trio.protocol.closes import CLOSES, worth_reconnecting
+from portfolio_trio.protocol.codes import ERRORS, CloseCode, ErrorCode
+from portfolio_trio.protocol.events import parse_message
+from portfolio_trio.protocol.examples import MESSAGES, REQUESTS
+from portfolio_trio.protocol.messages import Message, Request, parse_request
+from tests.support.house import METRICS, open_house
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+    from portfolio_trio.protocol.asyncapi import Json
+
+SCHEMA = json.loads((Path(__file__).parents[1] / "support" / "asyncapi" / "3.0.0.json").read_text())
+DOCUMENT = asyncapi.document(details={name: metric.detail for name, metric in BUILT_IN.items()})
+KINDS = {name: each for name, each in vars(messages).items() if isinstance(each, type)}
+
+
+def check(name: str, frame: Json) -> None:
+    """Validate a frame as the message of this name."""
+    payload = DOCUMENT["components"]["messages"][name]["payload"]
+    Draft7Validator({**payload, "components": DOCUMENT["components"]}).validate(frame)
+
+
+def refuses(name: str, frame: Json) -> bool:
+    with pytest.raises(ValidationError):
+        check(name, frame)
+    return True
+
+
+@pytest.mark.parametrize("content", [asyncapi.document(), DOCUMENT, asyncapi.document(host="h", secure=True)])
+def test_the_document_is_valid_asyncapi(content: Json) -> None:
+    Draft7Validator(SCHEMA).validate(content)
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+
+
+def test_the_official_schema_would_notice() -> None:
+    broken = json.loads(json.dumps(DOCUMENT))
+    broken["operations"]["analyze"]["action"] = "subscribe"
+    with pytest.raises(ValidationError):
+        Draft7Validator(SCHEMA).validate(broken)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    references = re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(DOCUMENT))
+    assert references
+    for place in references:
+        found: Any = DOCUMENT
+        for part in place.split("/"):
+            found = found[part]
+
+
+def test_messages_of_operations_are_those_of_the_channel() -> None:
+    channel = DOCUMENT["channels"]["session"]["messages"]
+    assert {name: f"#/components/messages/{name}" for name in channel} == {
+        name: each["$ref"] for name, each in channel.items()
+    }
+    for name, operation in DOCUMENT["operations"].items():
+        assert operation["action"] == ("send" if name == "events" else "receive")
+        answers = operation["reply"]["messages"] if operation["action"] == "receive" else []
+        for each in [*operation["messages"], *answers]:
+            assert each["$ref"].removeprefix("#/channels/session/messages/") in channel
+
+
+def test_every_model_of_the_protocol_is_in_it_and_has_an_example() -> None:
+    assert {type(each) for each in REQUESTS} == set(get_args(Request)) == set(asyncapi.ANSWERS)
+    sent = {each for each in KINDS.values() if issubclass(each, Message) and each is not Message}
+    assert {type(each) for each in MESSAGES} == sent
+    told = {*asyncapi.EVENTS, *(answer for answers in asyncapi.ANSWERS.values() for answer in answers)}
+    assert told == sent
+    names = {asyncapi.name_of(each) for each in (*REQUESTS, *MESSAGES)}
+    assert set(DOCUMENT["components"]["messages"]) == names
+    assert len(names) == len(REQUESTS) + len(MESSAGES)
+
+
+@pytest.mark.parametrize("example", [*REQUESTS, *MESSAGES], ids=asyncapi.name_of)
+def test_examples_fit_their_schemas_and_their_models(example: Message | Request) -> None:
+    name = asyncapi.name_of(example)
+    (shown,) = DOCUMENT["components"]["messages"][name]["examples"]
+    check(name, shown["payload"])
+    text = json.dumps(shown["payload"])
+    if isinstance(example, Message):
+        assert json.loads(parse_message(text).to_json()) == shown["payload"]
+    else:
+        assert parse_request(text) == example
+
+
+@pytest.mark.parametrize("example", MESSAGES, ids=asyncapi.name_of)
+def test_the_schema_requires_what_is_always_there(example: Message) -> None:
+    name, frame = asyncapi.name_of(example), asyncapi.frame_of(example)
+    schema = DOCUMENT["components"]["schemas"][type(example).__name__]
+    for field in schema["properties"]:
+        rest = {key: value for key, value in frame.items() if key != field}
+        if field in schema["required"]:
+            assert refuses(name, rest)
+        else:
+            check(name, rest)
+    assert refuses(name, {**frame, "type": "another"})
+
+
+@pytest.mark.parametrize(
+    ("name", "frame"),
+    [
+        ("analyze", {"action": "analyze"}),
+        ("analyze", {"action": "analyze", "ticker": "A B"}),
+        ("analyze", {"action": "analyze", "ticker": "AAPL", "id": 1.5}),
+        ("set_holdings", {"action": "set_holdings", "holdings": {"AAPL": "1"}}),
+        ("trade", {"action": "trade", "ticker": "AAPL", "shares": 1e16}),
+        ("get_results", {"action": "get_results", "limit": 0}),
+    ],
+)
+def test_what_the_schema_refuses_the_server_refuses(name: str, frame: Json) -> None:
+    assert refuses(name, frame)
+    with pytest.raises(messages.RequestError):
+        parse_request(json.dumps(frame))
+
+
+@pytest.mark.trio
+async def test_what_the_real_server_sends_fits_the_document(autojump_clock: MockClock) -> None:
+    async with open_house(market_update_interval_seconds=5, freshness_tolerance=1.0) as house:
+        client, viewer = await house.connect(events=True), await house.connect(events=True)
+        requests: tuple[Json, ...] = (
+            {"action": "analyze", "ticker": "AAPL", "id": 1, "receipt": True},
+            {"action": "analyze", "ticker": "JPM", "id": 2},
+            {"action": "cancel"},
+            {"action": "get_results"},
+            {"action": "set_holdings", "holdings": {"MSFT": 1}},
+            {"action": "set_holdings", "holdings": {"MSFT": 1}, "version": 1, "id": "x"},
+            {"action": "analyze", "ticker": "MSFT"},
+            {"action": "cancel", "id": "y"},
+        )
+        for request in requests:
+            check(request["action"], request)
+            await client.socket.send_message(json.dumps(request))
+            await trio.sleep(1)
+        frames = [*await client.silence(10), *await viewer.silence(10)]
+        for frame in frames:
+            check(frame["type"], frame)
+        seen = {frame["type"] for frame in frames}
+        assert seen == set(map(asyncapi.name_of, MESSAGES))
+        assert {frame["metric"] for frame in frames if "detail" in frame and "metric" in frame} == set(
+            METRICS
+        )
+
+
+def test_a_detail_is_that_of_its_metric() -> None:
+    frame = asyncapi.frame_of(next(e for e in MESSAGES if isinstance(e, messages.AnalysisResult)))
+    assert refuses("analysis_result", {**frame, "metric": "correlation"})
+    check("analysis_result", {**frame, "metric": "one_of_a_plug_in"})
+
+
+def test_the_tables_are_complete() -> None:
+    assert [row["code"] for row in DOCUMENT["x-error-codes"]] == list(ErrorCode)
+    assert [row["code"] for row in DOCUMENT["x-close-codes"]] == list(CloseCode)
+    assert set(ERRORS) == set(ErrorCode)
+    assert set(CLOSES) == set(CloseCode)
+    assert [
+        code for code in (1000, 1001, 1005, 1006, 1008, 1011, 1012, 1013) if worth_reconnecting(code)
+    ] == [
+        1001,
+        1006,
+        1011,
+        1012,
+        1013,
+    ]
+
+
+def test_the_committed_page_is_the_generated_one() -> None:
+    committed = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    assert committed == reference.page(), (
+        "run: python -m portfolio_trio.protocol.reference > docs/protocol.md"
+    )
+
+
+def test_every_link_of_the_page_leads_to_a_heading() -> None:
+    page = reference.page()
+    headings = {line.strip("#` ").lower().replace(" ", "-") for line in page.splitlines() if line[:1] == "#"}
+    links = set(re.findall(r"\]\(#([^)]+)\)", page))
+    assert links
+    assert links <= headings

@@ -1,0 +1,54 @@
+"""One client invents names by the thousand; the others still get theirs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import trio
+
+from portfolio_trio.http import Head, Request
+from portfolio_trio.market._simulated import LISTED
+from portfolio_trio.server.session_route import SessionRoute
+from tests.http.door import VIRTUAL_TIME
+from tests.support.house import HOLDINGS, open_house
+
+INTERVAL = 30.0
+
+
+def invented(request: int) -> dict[str, Any]:
+    return {f"X{request}Y{number}": 1 for number in range(500)}
+
+
+@VIRTUAL_TIME
+async def test_twenty_times_500_names_lock_nobody_out() -> None:
+    async with open_house(market_update_interval_seconds=INTERVAL) as house:
+        greedy, other = await house.connect("greedy"), await house.connect("other")
+        codes, answer = [], {}
+        for request in range(20):
+            answer = await greedy.ask("set_holdings", holdings=invented(request), id=request)
+            codes.append(answer.get("code", "fine"))
+            assert answer["id"] == request
+        assert codes == ["fine"] * 2 + ["market_full"] * 18
+        assert answer["retryable"]
+        assert (await other.ask("trade", ticker="IBM", shares=1))["holdings"] == {**HOLDINGS, "IBM": 1}
+        assert (await greedy.ask("set_holdings", holdings={"AAPL": 1}))["holdings"] == {"AAPL": 1}
+        # What nobody holds goes; what is held stays, and with it what the server starts sessions with.
+        await trio.sleep(5.5 * INTERVAL)
+        book = house.server.services.book
+        assert set(book.bars.tickers) == {*LISTED, "IBM"}
+        assert (await greedy.ask("set_holdings", holdings=invented(99)))["type"] == "portfolio"
+
+
+@VIRTUAL_TIME
+async def test_new_sessions_bring_no_more_than_their_share() -> None:
+    async with open_house(sessions_per_second=1_000) as house:
+        ask = SessionRoute(house.server.services, house.server.gate)
+        answers = []
+        for request in range(40):
+            body = json.dumps({"holdings": invented(request)}).encode()
+            answers.append(await ask(Request(Head("POST", "/session", {}, ()), body)))
+        assert {answer.status for answer in answers} == {201, 503}
+        assert json.loads(answers[-1].body)["code"] == "market_full"
+        other = await house.connect("other")
+        assert "IBM" in (await other.ask("trade", ticker="IBM", shares=1))["holdings"]

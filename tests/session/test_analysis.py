@@ -1,0 +1,173 @@
+"""One run by itself: where its metrics are computed, and where it can be cancelled."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import trio
+from trio.testing import MockClock
+from typing_extensions import override
+
+from portfolio_trio.metrics import AnalysisInputs, Metric, MetricRegistry
+from portfolio_trio.protocol.messages import AnalysisResult, Analyze
+from portfolio_trio.session.analysis import Analysis
+from portfolio_trio.store import RunStart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from portfolio_trio.protocol.messages import AnalysisStarted
+    from portfolio_trio.session.analysis import Outcome
+
+pytestmark = pytest.mark.trio
+
+START = RunStart(run_id=7, holdings={"AAPL": 1.0}, version=3, total_value=100.0, others=())
+
+
+class Outlet:
+    """Notes what a run has to say, and when."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[tuple[str, float]]] = []
+
+    def claimed(self, start: RunStart) -> None:
+        assert start is START
+
+    def started(self, message: AnalysisStarted) -> None:
+        assert message.run_id == START.run_id
+
+    def recorded(self, others: tuple[str, ...]) -> None:
+        assert not others
+
+    def deliver(self, batch: Sequence[Outcome]) -> None:
+        results = [outcome for outcome in batch if isinstance(outcome, AnalysisResult)]
+        self.batches.append([(result.metric, result.value) for result in results])
+
+    async def delivered(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class Store:
+    """Takes every write; notes how many results came together, and which write was the last of its run."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[int, bool]] = []
+
+    async def start_analysis(self, session_id: str, **_: object) -> RunStart:
+        assert session_id == "one"
+        await trio.lowlevel.checkpoint()
+        return START
+
+    async def record_results(
+        self, _session_id: str, *, results: Sequence[str], finish: bool, **_: object
+    ) -> tuple[str, ...]:
+        await trio.lowlevel.checkpoint()
+        self.writes.append((len(results), finish))
+        return ()
+
+
+class Tasks(trio.abc.Instrument):
+    """Counts the tasks that are started."""
+
+    def __init__(self) -> None:
+        self.started = 0
+
+    @override
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.started += 1
+
+
+def named(name: str, function: Callable[[], float], *, heavy: bool = False) -> Metric:
+    def value(_inputs: AnalysisInputs) -> float:
+        return function()
+
+    return Metric(name, value, heavy=heavy)
+
+
+def prepare(*metrics: Metric, delays: Callable[[], float] = lambda: 0.0) -> tuple[Analysis, Store, Outlet]:
+    """A run of these metrics over nothing that they could look at."""
+    store, outlet = Store(), Outlet()
+    tick = SimpleNamespace(tick_id=1, as_of="2026-11-23T09:30:00.000Z", stale=False)
+    services = SimpleNamespace(
+        metrics=MetricRegistry(*metrics),
+        draw_delay=delays,
+        now=lambda: 1_800_000_000.0,
+        heavy=trio.CapacityLimiter(4),
+        store=store,
+        book=SimpleNamespace(current=tick, prices_for=lambda _held: {}, is_stale=lambda _held: False),
+        returns=SimpleNamespace(inputs=lambda *_: SimpleNamespace(snapshot="abc", last_bar=None, tickers=())),
+    )
+    request = Analyze(action="analyze", ticker="AAPL")
+    # Only what a run uses is there.
+    return Analysis(cast("Any", services), "one", request, outlet), store, outlet
+
+
+async def test_light_metrics_share_the_task_of_the_run_one_write_and_one_batch() -> None:
+    analysis, store, outlet = prepare(*(named(name, lambda: 1.0) for name in ("a", "b", "c")))
+    tasks = Tasks()
+    trio.lowlevel.add_instrument(tasks)
+    try:
+        assert await analysis.run() == (3, 0)
+    finally:
+        trio.lowlevel.remove_instrument(tasks)
+    assert tasks.started == 0
+    assert store.writes == [(3, True)]
+    assert outlet.batches == [[("a", 1.0), ("b", 1.0), ("c", 1.0)]]
+
+
+async def test_a_run_without_metrics_still_ends_in_the_document() -> None:
+    analysis, store, _ = prepare()
+    assert await analysis.run() == (0, 0)
+    assert store.writes == [(0, True)]
+
+
+async def test_held_up_and_heavy_metrics_do_not_hold_up_the_others(autojump_clock: MockClock) -> None:
+    delays = iter((0.0, 2.0, 2.0, 0.0))
+    analysis, store, outlet = prepare(
+        *(named(name, lambda: 1.0) for name in ("a", "b", "c")),
+        named("d", lambda: 4.0),
+        delays=lambda: next(delays),
+    )
+    assert await analysis.run() == (4, 0)
+    assert store.writes == [(2, False), (2, True)]
+    assert outlet.batches == [[("a", 1.0), ("d", 4.0)], [("b", 1.0), ("c", 1.0)]]
+    # Side by side, not one after another.
+    assert trio.current_time() == pytest.approx(2.0)
+    assert isinstance(autojump_clock, MockClock)
+
+
+async def test_a_heavy_metric_has_a_thread_while_the_light_ones_are_handed_on() -> None:
+    analysis, store, outlet = prepare(named("heavy", lambda: 1.0, heavy=True), named("light", lambda: 2.0))
+    with trio.fail_after(30):
+        assert await analysis.run() == (2, 0)
+    assert store.writes == [(1, False), (1, True)]
+    assert outlet.batches == [[("light", 2.0)], [("heavy", 1.0)]]
+
+
+@pytest.mark.parametrize(("milliseconds", "computed"), [(0.0, ["slow", "next"]), (2.0, ["slow"])])
+async def test_a_run_is_cancelled_between_metrics_that_take_long(
+    mock_clock: MockClock, milliseconds: float, computed: list[str]
+) -> None:
+    done: list[str] = []
+    scope = trio.CancelScope()
+
+    def slow() -> float:
+        done.append("slow")
+        # Whoever decides the end of the run can do so only when the run lets go.
+        mock_clock.jump(milliseconds / 1_000)
+        scope.cancel()
+        return 1.0
+
+    def following() -> float:
+        done.append("next")
+        return 1.0
+
+    analysis, store, outlet = prepare(named("slow", slow), named("next", following))
+    with scope:
+        await analysis.run()
+    assert scope.cancelled_caught
+    assert done == computed
+    assert not store.writes
+    assert not outlet.batches

@@ -1,0 +1,477 @@
+"""The proof of cancellation: random histories of a whole server, in virtual time over memory streams.
+
+Several sockets of several sessions ask, switch, cancel, edit, leave and stop reading, while the market ticks
+and jumps and the store fails, lags or loses replies at any call. After every step what was seen so far is
+held against what always holds, and at the end every run must have ended. In some the server drains in the
+middle of it, while others knock. A history that breaks a law is shrunk and printed as a timeline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock, memory_stream_pair
+from trio_websocket import CloseReason, ConnectionClosed
+
+from portfolio_trio.market import SimulatedSource
+from portfolio_trio.peers.orphans import TRIES
+from portfolio_trio.server.server import GOODBYE_SECONDS, PEERS_SECONDS
+from portfolio_trio.session.analysis import START_SECONDS
+from portfolio_trio.settings import Delay
+from portfolio_trio.store import PortfolioStore, StoreError, StoreUnavailable
+from tests.support.house import METRICS, Client, House, open_house
+from tests.support.streams import StallingStream
+
+Frame = dict[str, Any]
+
+# The first three are held by a new session; all can be bought.
+TICKERS = ("AAPL", "GOOGL", "MSFT", "JPM")
+SESSIONS = ("a", "b")
+CALLS = ("open_session", "start_analysis", "record_results", "finish_analysis", "trade", "revalue_all")
+TURNS = {"analysis_started", "analysis_completed", "analysis_cancelled", "analysis_failed"}
+BUDGET = 30_000
+DRAIN_SECONDS = 3.0
+# What the drain may take on top: the ends of runs, and the goodbyes.
+DRAIN_BOUND = DRAIN_SECONDS + PEERS_SECONDS + GOODBYE_SECONDS
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one socket does next, or the market, the store, or time."""
+
+    what: str
+    session: str = "a"
+    socket: int = 0
+    ticker: str = "AAPL"
+    call: str = "start_analysis"
+    seconds: float = 0.0
+
+
+def steps_of(what: str) -> st.SearchStrategy[Step]:
+    return st.builds(
+        Step,
+        st.just(what),
+        session=st.sampled_from(SESSIONS),
+        socket=st.integers(0, 1),
+        ticker=st.sampled_from(TICKERS),
+        call=st.sampled_from(CALLS),
+        # Long, short, and shorter than a store that lags.
+        seconds=st.sampled_from([0.001, 0.5, 2.0, 2.5, 7.0]),
+    )
+
+
+# Asking is what most histories are about.
+STEPS = st.one_of(
+    *(steps_of(what) for what in ("analyze", "analyze", "analyze", "wait", "wait", "settle")),
+    *(steps_of(what) for what in ("cancel", "edit", "leave", "stall", "resume", "tick", "jump")),
+    *(steps_of(what) for what in ("store is far behind", "store works")),
+    *(steps_of(what) for what in ("store fails", "store lags", "store loses replies")),
+)
+KNOCKS = st.one_of(STEPS, *[steps_of("knock")] * 5)
+
+
+class MoodyStore:
+    """The real store, which on one of its calls fails, lags, or does its work and loses the reply."""
+
+    def __init__(self, store: PortfolioStore, nursery: trio.Nursery) -> None:
+        self._store = store
+        self._nursery = nursery
+        self.call, self.mood = "", "store works"
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        if name != self.call or self.mood == "store works":
+            return method
+
+        async def moody(*args: Any, **more: Any) -> Any:
+            mood = self.mood
+            if mood == "store lags":
+                await trio.sleep(1.0)
+            if mood == "store fails":
+                await trio.lowlevel.checkpoint()
+                raise StoreUnavailable("Redis is away", sent=False)
+            if mood == "store is far behind":
+                await self._carry_out_late(method, *args, **more)
+            outcome = await method(*args, **more)
+            if mood == "store loses replies":
+                raise StoreUnavailable("the connection was lost", sent=True)
+            return outcome
+
+        return moody
+
+    async def _carry_out_late(self, method: Any, *args: Any, **more: Any) -> None:
+        """Later than a start is waited for, though whoever asked may have gone, as with a real connection."""
+
+        async def carry_out() -> None:
+            await trio.sleep(START_SECONDS + 1)
+            with suppress(StoreError):
+                await method(*args, **more)
+
+        self._nursery.start_soon(carry_out)
+        await trio.sleep(START_SECONDS + 1)
+        raise StoreUnavailable("the reply was lost", sent=True)
+
+
+class Seat:
+    """One socket: what it saw, and the road that can be stalled."""
+
+    def __init__(self, client: Client, road: StallingStream) -> None:
+        self.client = client
+        self.road = road
+        self.frames: list[Frame] = []
+        self.is_stalled = False
+        self.closed: CloseReason | None = None
+        self.read_at_drain = True
+        """Its peer has been there and reading for as long as the drain lasts."""
+
+    async def read(self) -> None:
+        # Ends with the connection, however the library says that it is over.
+        try:
+            while True:
+                self.frames.append(await self.client.receive())
+        except ConnectionClosed as end:
+            self.closed = end.reason
+        except Exception:  # noqa: BLE001 - see above
+            return
+
+    @property
+    def was_told(self) -> bool:
+        """Whether the server has said that it goes away, and when to come back."""
+        reason = self.closed
+        return reason is not None and reason.code == 1001 and "retry_after=" in (reason.reason or "")
+
+
+@dataclass
+class Story:
+    """Plays a history and keeps what everybody saw."""
+
+    house: House
+    store: MoodyStore
+    seats: dict[tuple[str, int], Seat] = field(default_factory=dict)
+    left: list[Seat] = field(default_factory=list)
+    late: list[StallingStream] = field(default_factory=list)
+    accepted: list[Seat] = field(default_factory=list)
+    drain_took: float | None = None
+    is_draining: bool = False
+    viewers: dict[str, Seat] = field(default_factory=dict)
+    ticks: dict[int, dict[str, float]] = field(default_factory=dict)
+    newest_valued: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    timeline: list[str] = field(default_factory=list)
+
+    async def play(self, steps: list[Step]) -> None:
+        self.house.server.updater._ledger = self.store
+        self.remember_tick()
+        for session in SESSIONS:
+            self.viewers[session] = await self.join(session, events=True)
+            for socket in range(2):
+                self.seats[session, socket] = await self.join(session, events=socket == 1)
+        for step in steps:
+            self.timeline.append(f"{trio.current_time():8.3f}  {step}")
+            await self.do(step)
+            self.remember_tick()
+            self.check()
+        self.store.mood = "store works"
+        for road in (*(seat.road for seat in self.everybody()), *self.late):
+            road.resume()
+        if self.is_draining:
+            await trio.sleep(60)
+            self.check()
+            await self.check_the_drain(steps)
+            return
+        # The longest that any run can still take, restarts and lagging calls included.
+        await trio.sleep(60)
+        self.check()
+        await self.check_the_end()
+
+    def everybody(self) -> list[Seat]:
+        return [*self.viewers.values(), *self.seats.values(), *self.left]
+
+    def remember_tick(self) -> None:
+        tick = self.house.server.services.book.current
+        self.ticks[tick.tick_id] = dict(tick.prices)
+
+    async def join(self, session: str, *, events: bool) -> Seat:
+        ours, theirs = memory_stream_pair()
+        road = StallingStream(theirs)
+        self.house.server.connections.start_soon(self.house.server.front_door.serve, road)
+        seat = Seat(await self.house.connect_through(ours, session, events=events), road)
+        self.house.nursery.start_soon(seat.read)
+        return seat
+
+    async def knock(self, session: str) -> None:
+        """Come, and have the acceptance held up on its way."""
+        ours, theirs = memory_stream_pair()
+        road = StallingStream(theirs)
+        road.stall_sending()
+        self.late.append(road)
+        self.house.server.connections.start_soon(self.house.server.front_door.serve, road)
+        # Refused, or let in too late for its patience: the library says so in its own task.
+        with suppress(BaseExceptionGroup):
+            async with trio.open_nursery() as nursery:
+                house = House(self.house.server, nursery)
+                seat = Seat(await house.connect_through(ours, session, events=True), road)
+                self.accepted.append(seat)
+                await seat.read()
+
+    async def drain(self) -> None:
+        began = trio.current_time()
+        await self.house.server.drain()
+        self.drain_took = trio.current_time() - began
+
+    async def do(self, step: Step) -> None:  # noqa: C901, PLR0912 - one case for each thing that can happen
+        seat = self.seats[step.session, step.socket]
+        match step.what:
+            case "analyze":
+                await self.send(seat, "analyze", ticker=step.ticker, receipt=True)
+            case "cancel":
+                await self.send(seat, "cancel")
+            case "edit":
+                await self.send(seat, "trade", ticker=step.ticker, shares=1)
+            case "leave":
+                await trio.aclose_forcefully(seat.client.stream)
+                if self.is_draining:
+                    # Nobody is let in any more.
+                    seat.read_at_drain = False
+                    return
+                self.left.append(seat)
+                self.seats[step.session, step.socket] = await self.join(step.session, events=step.socket == 1)
+            case "stall":
+                seat.road.stall_sending()
+                seat.is_stalled, seat.read_at_drain = True, seat.read_at_drain and not self.is_draining
+            case "resume":
+                for road in (seat.road, *self.late):
+                    road.resume()
+                seat.is_stalled = False
+            case "knock":
+                self.house.nursery.start_soon(self.knock, step.session)
+                await trio.testing.wait_all_tasks_blocked()
+            case "drain":
+                if not self.is_draining:
+                    self.is_draining = True
+                    for each in self.everybody():
+                        each.read_at_drain = not each.is_stalled and each.closed is None
+                    self.house.nursery.start_soon(self.drain)
+            case "tick":
+                await self.house.server.updater.tick()
+            case "jump":
+                await self.jump(step.ticker)
+            case "wait":
+                await trio.sleep(step.seconds)
+            case "settle":
+                await trio.testing.wait_all_tasks_blocked()
+            case mood:
+                self.store.call, self.store.mood = step.call, mood
+
+    async def send(self, seat: Seat, action: str, **fields: object) -> None:
+        # A socket that was closed as too slow takes nothing any more; so be it.
+        try:
+            await seat.client.send(action, **fields)
+        except Exception:  # noqa: BLE001 - however the library says that it is over
+            return
+
+    async def jump(self, ticker: str) -> None:
+        """One tick in which one name moves by a half, so that whatever runs on it is stale."""
+        book = self.house.server.services.book
+        book.prices_for([ticker])
+        source, quote = book._source, SimulatedSource.quote
+        assert isinstance(source, SimulatedSource)
+
+        async def jumping(previous: dict[str, float]) -> dict[str, float]:
+            quoted = dict(await quote(source, previous))
+            return {**quoted, ticker: previous[ticker] * 1.5}
+
+        source.quote = jumping  # type: ignore[method-assign, assignment]
+        try:
+            await self.house.server.updater.tick()
+        finally:
+            del source.quote
+
+    def check(self) -> None:
+        for viewer in self.viewers.values():
+            check_turns(viewer.frames)
+            check_versions(viewer.frames)
+            check_values(viewer.frames)
+        for seat in self.everybody():
+            check_order(seat.frames)
+            check_snapshots(seat.frames, self.ticks)
+        for session in self.house.server._sessions:
+            assert session._outbox._bytes <= BUDGET
+
+    async def check_the_drain(self, steps: list[Step]) -> None:
+        """It ended in time; who read was told; each run that was seen to start was seen to end."""
+        assert self.drain_took is not None, "the drain has not ended"
+        assert self.drain_took <= DRAIN_BOUND
+        assert not self.house.server._sessions
+        for seat in (*self.viewers.values(), *self.seats.values(), *self.accepted):
+            assert seat.was_told or not seat.read_at_drain, f"closed with {seat.closed}"
+        store_works = not any(step.what.startswith("store") for step in steps)
+        for session, viewer in self.viewers.items():
+            turns = [f for f in viewer.frames if f["type"] in TURNS]
+            assert not turns or turns[-1]["type"] != "analysis_started", f"{turns[-1]} never ended"
+            check_completed(viewer.frames)
+            document = await self.house.document(session)
+            check_recorded(viewer.frames, document["analysis_results"])
+            assert document["current_analysis"] is None or not store_works
+
+    async def check_the_end(self) -> None:
+        for session, viewer in self.viewers.items():
+            turns = [f for f in viewer.frames if f["type"] in TURNS]
+            assert not turns or turns[-1]["type"] != "analysis_started", f"{turns[-1]} never ended"
+            check_completed(viewer.frames)
+            # Nothing that was begun stays, at the latest after a few sweeps.
+            for _ in range(TRIES):
+                await self.house.server.updater.tick()
+                await trio.sleep(1)
+            document = await self.house.document(session)
+            assert document["current_analysis"] is None
+            check_recorded(viewer.frames, document["analysis_results"])
+            # Whatever the store did to it, the session is as good as new.
+            last = await self.house.connect(session)
+            await last.send("analyze", ticker=next(iter(document["holdings"])))
+            assert [f["run_id"] for f in await last.take(len(METRICS))] == [document["run_counter"] + 1] * 5
+            assert (await self.house.document(session))["current_analysis"] is None
+
+
+def check_turns(frames: list[Frame]) -> None:
+    """One run at a time; each ends once; nothing of a run outside its turn."""
+    current: int | None = None
+    newest = 0
+    ended: set[int] = set()
+    for frame in frames:
+        run_id = frame.get("run_id")
+        if frame["type"] == "analysis_started":
+            assert current is None, f"run {run_id} started while {current} had not ended"
+            assert run_id is not None
+            assert run_id > newest, f"run {run_id} started after {newest}"
+            current = newest = run_id
+        elif frame["type"] in {"analysis_result", "metric_error"}:
+            assert run_id == current, f"a result of run {run_id} while {current} was the current one"
+        elif frame["type"] in TURNS and run_id is not None:
+            assert run_id not in ended, f"run {run_id} ended twice"
+            ended.add(run_id)
+            current = None
+
+
+def check_versions(frames: list[Frame]) -> None:
+    """Once a viewer has seen holdings, no number on older ones."""
+    version = 0
+    of_run: dict[int, int] = {}
+    for frame in frames:
+        if frame["type"] == "portfolio":
+            assert frame["version"] >= version
+            version = frame["version"]
+        elif frame["type"] == "analysis_started":
+            of_run[frame["run_id"]] = frame["version"]
+        elif frame["type"] == "analysis_result":
+            assert of_run[frame["run_id"]] >= version, f"{frame} is on older holdings than {version}"
+
+
+def check_values(frames: list[Frame]) -> None:
+    """No older tick is shown after a newer one."""
+    shown = [f["tick_id"] for f in frames if f["type"] == "portfolio_update"]
+    assert shown == sorted(shown)
+
+
+def check_order(frames: list[Frame]) -> None:
+    """Results of a newer run are never followed by one of an older run, and none comes twice."""
+    results = [(f["run_id"], f["metric"]) for f in frames if f["type"] == "analysis_result"]
+    assert [run for run, _ in results] == sorted(run for run, _ in results)
+    assert len(set(results)) == len(results)
+
+
+def check_snapshots(frames: list[Frame], ticks: dict[int, dict[str, float]]) -> None:
+    """All results of a run saw the same holdings at the prices of one tick."""
+    seen: dict[int, str] = {}
+    for frame in frames:
+        if frame["type"] != "analysis_result":
+            continue
+        saw = json.dumps([frame[name] for name in ("snapshot", "tick_id", "as_of", "receipt")])
+        assert seen.setdefault(frame["run_id"], saw) == saw, f"run {frame['run_id']} saw two snapshots"
+        prices = ticks[frame["tick_id"]]
+        assert frame["receipt"]["prices"] == {name: prices[name] for name in frame["receipt"]["holdings"]}
+
+
+def check_completed(frames: list[Frame]) -> None:
+    """A completed run has an outcome for each metric, once."""
+    for end in frames:
+        if end["type"] == "analysis_completed":
+            told = [
+                f["metric"]
+                for f in frames
+                if f["type"] in {"analysis_result", "metric_error"} and f["run_id"] == end["run_id"]
+            ]
+            assert sorted(told) == sorted(METRICS)
+            assert end["results"] + end["errors"] == len(METRICS)
+
+
+def check_recorded(watched: list[Frame], recorded: list[Frame]) -> None:
+    """What was seen is in the document, once and in the same order; a completed run as a whole."""
+    # The receipt of a run stands with its first result only.
+    receipts = {f["run_id"]: {"receipt": f["receipt"]} for f in recorded if "receipt" in f}
+    recorded = [{**f, **receipts.get(f["run_id"], {})} for f in recorded]
+    keys = [(f["run_id"], f["metric"]) for f in recorded]
+    assert len(set(keys)) == len(keys), "a result is recorded twice"
+    streamed = [
+        {key: value for key, value in frame.items() if key != "type"}
+        for frame in watched
+        if frame["type"] == "analysis_result"
+    ]
+    rest = iter(recorded)
+    assert all(frame in rest for frame in streamed), "a streamed result is not recorded, or out of order"
+    completed = {f["run_id"] for f in watched if f["type"] == "analysis_completed"}
+    assert [f for f in recorded if f["run_id"] in completed] == [
+        f for f in streamed if f["run_id"] in completed
+    ]
+
+
+DELAYS = st.sampled_from([None, Delay(2, 5), Delay(2, 2)])
+
+
+@settings(
+    max_examples=int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "120")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(steps=st.lists(STEPS, max_size=16), delay=DELAYS)
+def test_what_always_holds_holds_in_every_history(steps: list[Step], delay: Delay | None) -> None:
+    play(steps, delay)
+
+
+@settings(
+    max_examples=int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "120")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(before=st.lists(KNOCKS, max_size=10), during=st.lists(KNOCKS, max_size=8), delay=DELAYS)
+def test_a_drain_tells_everybody_whatever_goes_on(
+    before: list[Step], during: list[Step], delay: Delay | None
+) -> None:
+    play([*before, Step("drain"), *during], delay)
+
+
+def play(steps: list[Step], delay: Delay | None) -> None:
+    async def main() -> None:
+        async with open_house(
+            metric_delay_seconds=delay,
+            max_queue_bytes=BUDGET,
+            send_seconds=20,
+            drain_seconds=DRAIN_SECONDS,
+            market_update_interval_seconds=10_000,
+        ) as house:
+            store = MoodyStore(house.store, house.nursery)
+            house.server.services.relay._orphans._store = store  # type: ignore[assignment]
+            house.server.services.store = store  # type: ignore[assignment]
+            story = Story(house, store)
+            try:
+                await story.play(steps)
+            except BaseException:
+                note("\n".join(["timeline:", *story.timeline]))
+                raise
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -1,0 +1,75 @@
+"""What an idle connection consists of, and what comes of events that arrive while it ends."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from portfolio_trio.session.runner import Runner
+from tests.support.house import House, open_house
+
+pytestmark = pytest.mark.trio
+
+
+def tasks_of_sockets(house: House) -> list[int]:
+    """How many tasks each socket has."""
+    return [1 + below(task) for task in house.server.connections.child_tasks]
+
+
+def below(task: trio.lowlevel.Task) -> int:
+    return sum(1 + below(child) for nursery in task.child_nurseries for child in nursery.child_tasks)
+
+
+async def test_an_idle_connection_has_two_tasks(autojump_clock: MockClock) -> None:
+    """Its own, which waits for requests, and the WebSocket library's reader."""
+    async with open_house() as house:
+        clients = [await house.connect(events=events) for events in (False, True)]
+        await clients[1].receive()
+        await wait_all_tasks_blocked()
+        assert tasks_of_sockets(house) == [2, 2]
+        for client in clients:
+            await client.send("analyze", ticker="AAPL")
+        await trio.sleep(1)
+        assert tasks_of_sockets(house) == [2, 2]
+
+
+async def test_pings_add_a_task_only_while_they_are_on_their_way(autojump_clock: MockClock) -> None:
+    async with open_house(ping_interval_seconds=20) as house:
+        await house.connect()
+        await trio.sleep(20 * 10 + 1)
+        assert tasks_of_sockets(house) == [2]
+        assert len(house.server.services.keep_alive) == 1
+
+
+async def test_who_leaves_is_not_watched_any_more(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.connect()
+        await client.ask("get_portfolio")
+        assert len(house.server.services.keep_alive) == 1
+        await client.stream.aclose()
+        await wait_all_tasks_blocked()
+        assert len(house.server.services.keep_alive) == 0
+        assert tasks_of_sockets(house) == []
+
+
+async def test_events_for_a_socket_that_ends_are_dropped(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its nursery is gone while its last run is being cleared from the document; the others go on."""
+
+    async def clear_slowly(_: Runner) -> None:
+        await trio.sleep(1)
+
+    monkeypatch.setattr(Runner, "clear", clear_slowly)
+    async with open_house() as house:
+        leaving, staying = await house.connect(events=True), await house.connect(events=True)
+        await leaving.receive()
+        await staying.receive()
+        await leaving.stream.aclose()
+        await wait_all_tasks_blocked()
+        (room,) = house.server.services.hub.rooms
+        assert len(room.viewers) == 2
+        assert (await staying.ask("trade", ticker="AAPL", shares=1))["type"] == "portfolio"
+        await trio.sleep(2)
+        assert len(room.viewers) == 1

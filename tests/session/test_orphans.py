@@ -1,0 +1,146 @@
+"""Runs that stand in a document and that nobody carries out: cleared by themselves, and their end is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from portfolio_trio.peers.orphans import ORPHANS, Orphan, Orphans
+from portfolio_trio.session.analysis import START_SECONDS
+from portfolio_trio.store import StoreUnavailable
+from tests.session.test_expired import greeted, two_houses
+from tests.support.house import House, open_house
+
+pytestmark = pytest.mark.trio
+
+
+class Wire:
+    """A store whose calls may be carried out though nobody gets the reply, as with a real connection."""
+
+    def __init__(self, house: House) -> None:
+        self._store = house.store
+        self._house = house
+        self.lag = 0.0
+        self.lost: set[str] = set()
+        self.away: set[str] = set()
+        services: Any = house.server.services
+        services.store = self
+        services.relay._orphans._store = self
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        if name not in {"start_analysis", "finish_analysis"}:
+            return method
+
+        async def call(*args: Any, **more: Any) -> Any:
+            await trio.lowlevel.checkpoint()
+            if name in self.away:
+                raise StoreUnavailable("away", sent=False)
+            replies: list[Any] = []
+            arrived = trio.Event()
+
+            async def carry_out() -> None:
+                # Whoever asked may be gone; what was sent is carried out.
+                await trio.sleep(self.lag)
+                replies.append(await method(*args, **more))
+                arrived.set()
+
+            self._house.nursery.start_soon(carry_out)
+            await arrived.wait()
+            if name in self.lost:
+                raise StoreUnavailable("the connection was lost", sent=True)
+            return replies[0]
+
+        return call
+
+
+async def current_of(house: House) -> Any:
+    return (await house.document())["current_analysis"]
+
+
+async def test_a_start_that_comes_too_late_does_not_stay(autojump_clock: MockClock) -> None:
+    async with two_houses() as (one, two):
+        client, viewer = await greeted(one), await greeted(two)
+        wire = Wire(one)
+        wire.lag = START_SECONDS + 1
+        await client.send("analyze", ticker="AAPL", id=1)
+        failed = await client.receive()
+        assert (failed["type"], failed["code"]) == ("analysis_failed", "unavailable")
+        await trio.sleep(2 * wire.lag)
+        assert await current_of(one) is None
+        wire.lag = 0
+        await client.send("analyze", ticker="AAPL", id=2)
+        assert (await client.until("analysis_completed"))[-1]["run_id"] == 2
+        await viewer.until("analysis_completed")
+
+
+async def test_a_start_whose_reply_is_lost_does_not_stay(autojump_clock: MockClock) -> None:
+    async with two_houses() as (one, two):
+        client = await greeted(one)
+        wire = Wire(one)
+        wire.lost, wire.away = {"start_analysis"}, {"finish_analysis"}
+        await client.send("analyze", ticker="AAPL")
+        assert (await client.receive())["type"] == "analysis_failed"
+        await trio.sleep(1)
+        # Who comes now is shown what the document says.
+        viewer = await two.connect(events=True)
+        assert (await viewer.receive())["current_analysis"]["run_id"] == 1
+        assert await current_of(one) is not None
+        wire.away = set()
+        await one.server.updater.tick()
+        ended = await viewer.until("analysis_cancelled")
+        assert (ended[-1]["run_id"], ended[-1]["reason"]) == (1, "disconnected")
+        assert await current_of(one) is None
+        assert not len(one.server.services.relay._orphans)
+        began = trio.current_time()
+        await two.server.drain()
+        assert trio.current_time() - began < 1
+
+
+async def test_cancel_clears_what_nobody_carries_out(autojump_clock: MockClock) -> None:
+    async with two_houses() as (one, two):
+        client, viewer = await greeted(one), await greeted(two)
+        await one.store.start_analysis("s", ticker="AAPL", started_at="2026-11-18T11:06:40.000Z", tick_id=1)
+        late = await two.connect("s", events=True)
+        await late.receive()
+        answer = await client.ask("cancel", id=1)
+        assert (answer["type"], answer["run_id"], answer["reason"]) == ("analysis_cancelled", 1, "cancelled")
+        assert await current_of(one) is None
+        assert [f["run_id"] for f in await viewer.silence(1)] == [1]
+        assert "run_id" not in await client.ask("cancel", id=2)
+
+
+async def test_a_run_that_could_not_be_cleared_when_its_socket_went_is_cleared_later(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(metric_delay_seconds=None, market_update_interval_seconds=10_000) as house:
+        client = await greeted(house)
+        wire = Wire(house)
+        store: Any = wire
+
+        async def fail(*_args: Any, **_more: Any) -> None:
+            await trio.lowlevel.checkpoint()
+            raise StoreUnavailable("away", sent=False)
+
+        wire.away = {"finish_analysis"}
+        store.record_results = fail
+        await client.send("analyze", ticker="AAPL")
+        await client.until("analysis_failed")
+        await client.stream.aclose()
+        await trio.sleep(5)
+        assert await current_of(house) is not None
+        wire.away = set()
+        await house.server.updater.tick()
+        await trio.sleep(1)
+        assert await current_of(house) is None
+
+
+async def test_few_are_remembered() -> None:
+    orphans = Orphans(None)  # type: ignore[arg-type] # nothing is asked
+    for number in range(ORPHANS + 10):
+        orphans.adopt(Orphan("s", "x", number))
+    assert len(orphans) == ORPHANS
+    assert orphans.all[0].run_id == 10

@@ -1,0 +1,79 @@
+"""The floors of the house: a room imports what lies below it, and no circle ties any of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import portfolio_trio
+
+HOUSE: Final = Path(portfolio_trio.__file__).parent
+
+# Top floor first. Rooms of one floor do not import each other.
+FLOORS: Final = (
+    {"__main__"},
+    {"cli"},
+    {"server"},
+    {"session"},
+    {"peers", "supervisor"},
+    {"hub", "settings"},
+    {"access", "client", "market"},
+    {"http", "local_redis", "metrics", "protocol", "store"},
+    {
+        "canonical",
+        "faults",
+        "locks",
+        "redis",
+        "restart_policy",
+        "seldom",
+        "shown",
+        "tickers",
+        "times",
+    },
+)
+FLOOR_OF: Final = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(HOUSE.rglob("*.py")):
+        relative = path.relative_to(HOUSE)
+        if relative != Path("__init__.py"):
+            yield relative.parts[0].removesuffix(".py"), ast.parse(path.read_text(), str(relative))
+
+
+def imported_rooms(tree: ast.Module) -> Iterator[str]:
+    """Rooms that a module names, inside functions and for type checkers, too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "portfolio_trio":
+            _, *below = (node.module or "").split(".")
+            yield from below[:1] or (alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                top, *below = alias.name.split(".")
+                if top == "portfolio_trio":
+                    yield from below[:1]
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {
+        path.name.removesuffix(".py") for path in HOUSE.iterdir() if path.suffix == ".py" or path.is_dir()
+    }
+    assert rooms - {"__init__", "__pycache__", "_lua", "py.typed"} == set(FLOOR_OF)
+
+
+def test_arrows_point_downwards_only() -> None:
+    upwards = {
+        f"{room} -> {other}"
+        for room, tree in modules()
+        for other in imported_rooms(tree)
+        if other not in {room, "__version__"} and FLOOR_OF[other] <= FLOOR_OF[room]
+    }
+    assert not upwards
+
+
+def test_every_room_says_what_it_is_and_what_it_may_import() -> None:
+    for package in sorted(path for path in HOUSE.iterdir() if (path / "__init__.py").exists()):
+        text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+        assert "mport" in text, f"{package.name}/__init__.py does not say what the room may import"
