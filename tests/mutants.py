@@ -112,8 +112,8 @@ MUTANTS = (
     Mutant(
         "the refusal of names that stand twice",
         "portfolio_trio/protocol/messages.py",
-        "    if twice is not None:\n",
-        "    if False:\n",
+        "    twice = repeated_name(frame, names)\n",
+        "    twice = None\n",
         ("tests/protocol/test_messages.py",),
     ),
     Mutant(
@@ -424,8 +424,8 @@ MUTANTS = (
     Mutant(
         "the boundary round what the relay starts",
         "portfolio_trio/peers/subscriber.py",
-        'with self._faults.contained("the relay"):',
-        "if True:",
+        '        # As in `_clear`.\n        with self._faults.contained("the relay"):\n',
+        "        if True:\n",
         PEERS,
     ),
     Mutant(
@@ -577,8 +577,8 @@ MUTANTS = (
     Mutant(
         "the deadline of the lease's scope",
         "portfolio_trio/peers/membership.py",
-        "with trio.CancelScope(deadline=self._lease_until) as self._lease:",
-        "with trio.CancelScope() as self._lease:",
+        "trio.CancelScope(deadline=self._lease_until) as self._lease,",
+        "trio.CancelScope() as self._lease,",
         PEERS,
     ),
     Mutant(
