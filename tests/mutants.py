@@ -54,6 +54,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the passing over of blank rows with commas",
+        "portfolio_trio/market/_csv_bars.py",
+        "if cells and (cells[0].strip() or any(map(str.strip, cells))):",
+        "if cells:",
+        ("tests/market/test_csv_bars.py",),
+    ),
+    Mutant(
+        "the refusal of one stock's table whose columns are called by its name",
+        "portfolio_trio/market/_csv_header.py",
+        "if len(fields) > 1:",
+        "if False:",
+        ("tests/market/test_csv_bars.py",),
+    ),
+    Mutant(
         "the limit of sessions that are made by opening sockets",
         "portfolio_trio/session/handlers.py",
         "                self._count_new()\n",

@@ -76,7 +76,8 @@ def parse_table(content: bytes, path: Path) -> BarTable:
     The first line names the columns: the date first, then one ticker each (upper-cased). Dates are
     ``YYYY-MM-DD``, with or without midnight beside it, and are sorted. A date that stands twice with the
     same closes counts once. A cell that is empty or says so in another word (`MISSING`), and a close that is
-    not finite and positive, is a missing close (NaN). Commas at the end of every line are fine.
+    not finite and positive, is a missing close (NaN). Blank rows and commas at the end of every line are
+    fine.
 
     Args:
         content: The file's bytes; a byte order mark, CRLF and quoted cells are fine.
@@ -120,7 +121,7 @@ class _Table:
         self._width = len(header)
         while len(header) > 1 and not header[-1].strip():
             header.pop()
-        self._first = self._next()
+        self._first = self._next_row()
         self.tickers = tickers_of(header, self._first and self._first[1], path)
 
     def rows(self) -> list[_Row]:
@@ -131,15 +132,22 @@ class _Table:
         numbered = self._first
         while numbered is not None:
             line, cells = numbered
-            if len(cells) != wanted and cells:
+            if len(cells) != wanted:
                 cells = self._without_tail(cells, line, wanted)
-            if cells:
-                rows.append(_Row(self._day(cells[0], line), line, np.array(self._closes(cells, line))))
-                if len(rows) % rest_after == 0:
-                    # Whoever else wants to run may: the event loop would wait for a whole slice of time.
-                    time.sleep(0)
-            numbered = self._next()
+            rows.append(_Row(self._day(cells[0], line), line, np.array(self._closes(cells, line))))
+            if len(rows) % rest_after == 0:
+                # Whoever else wants to run may: the event loop would wait for a whole slice of time.
+                time.sleep(0)
+            numbered = self._next_row()
         return rows
+
+    def _next_row(self) -> tuple[int, list[str]] | None:
+        """The next row that has anything in it; below a table spreadsheets write blank ones."""
+        while (numbered := self._next()) is not None:
+            cells = numbered[1]
+            if cells and (cells[0].strip() or any(map(str.strip, cells))):
+                break
+        return numbered
 
     def _next(self) -> tuple[int, list[str]] | None:
         line = self._reader.line_num + 1

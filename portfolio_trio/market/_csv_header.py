@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 _OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 # Words that no exchange lists; Open, High and Low are tickers, too, but not all three beside each other.
-_CLOSE: Final = re.compile(r"(adj(usted)?[ ._-]*)?close\*{0,2}", re.ASCII)
+_CLOSE: Final = re.compile(
+    r"(adj(usted)?[ ._-]*)?close(\*{0,2}|/last)|volume|vol\.|zamkniecie|wolumen", re.ASCII
+)
 _BAR: Final = frozenset({"open", "high", "low"})
+# What a name has behind it where each column of a table is called by stock and field: AAPL.Close, AAPL_Open.
+_FIELD: Final = re.compile(r".+[ ._-](open|high|low|close|volume|adjusted|adj)", re.ASCII)
 _LONG: Final = frozenset({"symbol", "ticker", "date"})
 _SECOND_LINE: Final = frozenset({"", "date", "datetime", "price", "ticker"})
 
@@ -26,6 +30,7 @@ SEVERAL_LINES: Final = (
     "the column names take several lines, as yfinance writes them; write one table of closes: "
     'yf.download(names, auto_adjust=True)["Close"].to_csv("closes.csv")'
 )
+FIELD_IN_NAMES: Final = "call each column of closes by its ticker alone"
 ONE_ROW_PER_STOCK: Final = "this is a table of one row per stock and day; give one column of closes per name"
 DATE_SECOND: Final = "the date must be the first column; write the file without its row numbers (index=False)"
 
@@ -78,7 +83,10 @@ def _other_table(header: Sequence[str], second: Sequence[str] | None) -> str:
         return DATE_SECOND if names[0] == "date" else ONE_ROW_PER_STOCK
     if _BAR.issubset(names) or any(_CLOSE.fullmatch(name) for name in names):
         return ONE_TABLE
-    return ""
+    fields = {found[1]: name for name in names if (found := _FIELD.fullmatch(name))}
+    if len(fields) > 1:
+        return ONE_TABLE
+    return "".join(f"{FIELD_IN_NAMES}, not {shown(name.upper())}" for name in fields.values())
 
 
 def _continues(second: Sequence[str]) -> bool:

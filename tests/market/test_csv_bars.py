@@ -169,6 +169,30 @@ def test_harmless_variations(text: str) -> None:
     assert same(parse(text), parse(GOOD))
 
 
+@LAW
+@given(tables(), st.data())
+def test_blank_rows_change_nothing(rows: list[list[object]], data: st.DataObject) -> None:
+    """As spreadsheets leave them: below the table, between rows, with or without their commas."""
+    lines = table(rows).splitlines(keepends=True)
+    width = len(rows[0])
+    blank = st.sampled_from(["\n", "  \n", "," * (width - 1) + "\n", " ," * width + "\n", '""\n', ",\n"])
+    for _ in range(data.draw(st.integers(1, 4))):
+        lines.insert(data.draw(st.integers(1, len(lines))), data.draw(blank))
+    assert same(parse("".join(lines)), parse(table(rows)))
+
+
+def test_a_line_behind_blank_rows_is_still_found() -> None:
+    with pytest.raises(PriceFileError, match=r"line 6, column MSFT: 'abc' is not a price"):
+        parse(GOOD + ",,\n  \n2026-11-20,1,abc\n")
+
+
+@pytest.mark.parametrize(
+    "name", ["OPEN", "LOW", "HIGH", "CLOSE.L", "ADJ", "VOL", "VOLUME.L", "HIGH-USD", "LOW.DE"]
+)
+def test_a_name_that_is_also_a_word_of_other_tables(name: str) -> None:
+    assert parse(f"date,{name},AAPL\n2026-11-18,1,2\n").tickers == (name, "AAPL")
+
+
 def test_two_missing_closes_do_not_contradict_each_other() -> None:
     bars = parse("date,A,B\n2026-11-18,,1\n2026-11-18,-1,1\n2026-11-18,0,1.0\n")
     assert bars.dates == ("2026-11-18",)
@@ -284,6 +308,26 @@ BAD = {
     "one stock's adjusted closes": (
         "date,adj_close\n2026-11-18,1\n",
         "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+    ),
+    "one stock's closes and volume": (
+        "Date,Close/Last,Volume\n2026-11-18,1,9\n",
+        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+    ),
+    "a volume beside the closes": (
+        "Date,Price,Volume\n2026-11-18,1,9\n",
+        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+    ),
+    "one stock, in Polish": (
+        "Data,Otwarcie,Najwyzszy,Najnizszy,Zamkniecie\n2026-11-18,1,1,1,1\n",
+        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+    ),
+    "one stock, its name on each column": (
+        "Index,AAPL.Open,AAPL.High,AAPL.Low,AAPL.Close,AAPL.Volume,AAPL.Adjusted\n2026-11-18,1,1,1,1,9,1\n",
+        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+    ),
+    "closes that are called so": (
+        "Date,AAPL.Adjusted,MSFT.Adjusted\n2026-11-18,1,1\n",
+        "prices.csv, line 1: call each column of closes by its ticker alone, not 'MSFT.ADJUSTED'",
     ),
     "a row per stock": (
         "Date,Symbol,Close\n2026-11-18,AAPL,1\n",
