@@ -54,6 +54,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the refusal of a column of cash that is none by the inspection",
+        "portfolio_trio/cli/prices.py",
+        "            check_cash_column(source.name, bars, ticker)\n",
+        "            pass\n",
+        ("tests/cli/test_prices.py",),
+    ),
+    Mutant(
+        "the bound of prices, beyond which no document holds a total",
+        "portfolio_trio/market/_check.py",
+        "if not 0.0 < price <= MAX_PRICE:",
+        'if not 0.0 < price < float("inf"):',
+        ("tests/market/test_live_file.py",),
+    ),
+    Mutant(
         "the passing over of blank rows with commas",
         "portfolio_trio/market/_csv_bars.py",
         "if cells and (cells[0].strip() or any(map(str.strip, cells))):",

@@ -112,11 +112,15 @@ def _prices(flags: Sequence[str]) -> int:
     )
     parser.add_argument("source", help="csv:PATH, or what else --prices of serve takes")
     parser.add_argument("--live-prices", help="with csv: the JSON file of live prices")
+    parser.add_argument(
+        "--cash", default="CASH", help="names of cash, with commas, as --cash of serve takes them"
+    )
     arguments = parser.parse_args(flags)
+    cash = [name.strip().upper() for name in arguments.cash.split(",")]
     # What would be logged is in the report.
     logging.getLogger("portfolio_trio").addHandler(logging.NullHandler())
     try:
-        return 0 if trio.run(prices, arguments.source, arguments.live_prices) else 1
+        return 0 if trio.run(prices, arguments.source, arguments.live_prices, cash) else 1
     except MarketError as error:
         return complain(str(error), status=UNUSABLE)
 

@@ -13,6 +13,7 @@ from portfolio_trio.market import (
     PriceSourceError,
     SimulatedSource,
     Unusable,
+    check_cash_column,
     inspect,
     open_price_source,
 )
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from portfolio_trio.market import Bars, NameReport
 
 MAX_AGE: Final = MaxAge(bar_days=7.0, price_seconds=300.0)
+CASH: Final = ("CASH",)
 """The defaults of ``serve``."""
 
 _HEADING: Final = ("name", "rows", "first close", "last close", "calendar", "a year", "gaps", "longest")
@@ -33,6 +35,7 @@ _JUMPS_SHOWN: Final = 5
 async def prices(
     spec: str,
     live_prices: str | None = None,
+    cash: Sequence[str] = CASH,
     *,
     say: Callable[[str], None] = print,
     now: Callable[[], float] = time.time,
@@ -42,6 +45,7 @@ async def prices(
     Args:
         spec: As in ``--prices`` of ``serve``.
         live_prices: As in ``--live-prices``.
+        cash: As in ``--cash``.
         say: Takes the report, line by line.
         now: Wall clock, seconds since 1970 in UTC.
 
@@ -51,6 +55,8 @@ async def prices(
     source = open_price_source(spec, live_prices=live_prices, now=now)
     try:
         bars = await source.load()
+        for ticker in cash:
+            check_cash_column(source.name, bars, ticker)
     except PriceSourceError as error:
         say(f"refused: {error}")
         return False
@@ -67,7 +73,7 @@ async def prices(
     except PriceSourceError as error:
         say(f"refused: {error}")
         return False
-    for line in _unpriced(bars, quoted):
+    for line in _unpriced(bars, {**quoted, **dict.fromkeys(cash, 1.0)}):
         say(line)
     quoted_at = source.quoted_at if isinstance(source, Dated) else None
     usable = any(not isinstance(price, Unusable) for price in quoted.values())

@@ -4,6 +4,7 @@ Imports metrics for the closed bars, and no store, socket or session.
 """
 
 from portfolio_trio.market._book import PriceBook
+from portfolio_trio.market._check import check_cash_column
 from portfolio_trio.market._csv_bars import parse_bars, read_bars
 from portfolio_trio.market._csv_source import CsvSource
 from portfolio_trio.market._errors import (
@@ -47,6 +48,7 @@ __all__ = [
     "SimulatedSource",
     "Tick",
     "Unusable",
+    "check_cash_column",
     "inspect",
     "open_price_source",
     "parse_bars",

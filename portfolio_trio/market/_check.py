@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -18,15 +17,19 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
 
 
+MAX_PRICE: Final = 1e15
+"""Nothing costs more. A slip beyond it would make totals that no document can hold."""
+
+
 def checked_price(value: object) -> float | None:
-    """Return `value` as a canonical float when it is a number, finite and positive; else None."""
+    """Return `value` as a canonical float when it is above zero and at most `MAX_PRICE`; else None."""
     if isinstance(value, bool) or not isinstance(value, (float, Real)):
         return None
     try:
         price = float(value)
     except OverflowError:
         return None
-    if not 0.0 < price < math.inf:
+    if not 0.0 < price <= MAX_PRICE:
         return None
     # What is left of nothing is no price.
     return canonical(price) or None

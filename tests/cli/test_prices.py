@@ -73,6 +73,24 @@ def test_a_live_file_without_a_usable_price_would_be_refused() -> None:
     assert lines[-1] == "refused: no name has a usable price"
 
 
+@pytest.mark.parametrize(("words", "status"), [([], 1), (["--cash", "usd"], 1), (["--cash", "EUR"], 0)])
+def test_a_column_that_has_the_name_of_cash_and_is_none(
+    words: list[str], status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "closes.csv"
+    path.write_text("date,AAPL,CASH,USD\n2026-01-05,1,1,1\n2026-01-06,1,1.01,1.02\n")
+    assert main(["prices", f"csv:{path}", *words]) == status
+    assert ("refused: price source csv has" in capsys.readouterr().out) == bool(status)
+
+
+def test_a_column_of_cash_needs_no_live_price(tmp_path: Path) -> None:
+    path = tmp_path / "live.json"
+    path.write_text('{"AAPL": 70, "MSFT": 200}')
+    fine, lines = report("two_stocks_and_cash.csv", str(path))
+    assert fine
+    assert not any("no price" in line for line in lines)
+
+
 def test_old_bars_are_said_to_be_stale(tmp_path: Path) -> None:
     path = tmp_path / "old.csv"
     path.write_text("date,AAPL\n2026-01-05,1\n2026-01-06,1\n")

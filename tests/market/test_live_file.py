@@ -45,6 +45,8 @@ def test_half_a_file_is_never_used(prices: dict[str, float], data: st.DataObject
         ("Infinity", "inf is not a price"),
         ("-Infinity", "-inf is not a price"),
         ("1e999", "inf is not a price"),
+        ("1e300", "1e+300 is not a price"),
+        ("1.1e15", "1100000000000000.0 is not a price"),
         ("9" * 5000, "inf is not a price"),
         ("true", "True is not a price"),
         ("null", "None is not a price"),
