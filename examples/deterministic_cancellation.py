@@ -34,7 +34,7 @@ async def main() -> None:
         trio.open_nursery() as nursery,
     ):
         client_end, server_end = memory_stream_pair()
-        server.connections.start_soon(server.front_door.serve, server_end)
+        server.connections.start_soon(server.http_server.serve, server_end)
         # Typed for sockets, but any stream will do.
         stream = cast("trio.SocketStream", client_end)
         socket = await wrap_client_stream(

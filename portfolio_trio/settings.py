@@ -1,4 +1,4 @@
-"""Every knob of the server, in one place: environment, ``.env`` and flags of ``serve`` alike."""
+"""Every setting of the server, in one place: environment, ``.env`` and flags of ``serve`` alike."""
 
 from __future__ import annotations
 

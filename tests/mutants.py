@@ -688,14 +688,14 @@ MUTANTS = (
     ),
     Mutant(
         "the stay of a connection that has asked",
-        "portfolio_trio/http/_front_door.py",
+        "portfolio_trio/http/_http_server.py",
         "        body = await self._read_body(connection, stream)\n        visit.asked()\n",
         "        body = await self._read_body(connection, stream)\n",
         ("tests/http/test_pending.py",),
     ),
     Mutant(
         "the turn of the others after a few frames",
-        "portfolio_trio/http/_handover.py",
+        "portfolio_trio/http/_frame_stream.py",
         "            await trio.lowlevel.checkpoint()\n        else:\n            self._unparsed =",
         "            pass\n        else:\n            self._unparsed =",
         ("tests/http/test_frames.py",),
@@ -744,17 +744,17 @@ MUTANTS = (
     ),
     Mutant(
         "the escape of what is logged",
-        "portfolio_trio/shown.py",
+        "portfolio_trio/escaping.py",
         "        return echo(super().formatMessage(record), _LINE_CHARACTERS)\n",
         "        return super().formatMessage(record)\n",
-        ("tests/test_shown.py",),
+        ("tests/test_escaping.py",),
     ),
     Mutant(
         "the cut of what an answer repeats",
         "portfolio_trio/http/_head.py",
         "{echo(str(error))}",
         "{error}",
-        ("tests/test_shown.py",),
+        ("tests/test_escaping.py",),
     ),
     Mutant(
         "the stop at the first of many wrong values",
@@ -765,10 +765,10 @@ MUTANTS = (
     ),
     Mutant(
         "the bucket of each address for new sessions",
-        "portfolio_trio/access/_newcomers.py",
+        "portfolio_trio/access/_new_sessions.py",
         "        if group is None or self._per_address is None:\n",
         "        if True:\n",
-        ("tests/access/test_newcomers.py",),
+        ("tests/access/test_new_sessions.py",),
     ),
     Mutant(
         "the letter that shows a loss",

@@ -2,16 +2,23 @@
 
 Decisions only; the server asks in this order and answers with what `Refused` says:
 
-    draining (503) -> places (429, 503) -> origin (403) -> token (401)
+    draining (503) -> slots (429, 503) -> origin (403) -> token (401)
 
 Imports http and protocol for what a request and a refusal are; knows no session and no store.
 """
 
+from portfolio_trio.access._connection_limits import (
+    ConnectionLimits,
+    Limit,
+    LimitReached,
+    Slots,
+    address_group,
+    counted_as,
+)
 from portfolio_trio.access._first_message import first_message
 from portfolio_trio.access._gate import Gate
 from portfolio_trio.access._keep_alive import KeepAlive
-from portfolio_trio.access._newcomers import NewSessionLimit, TooManySessions
-from portfolio_trio.access._occupancy import Limit, Occupancy, Occupied, Places, address_group, counted_as
+from portfolio_trio.access._new_sessions import NewSessionLimit, TooManySessions
 from portfolio_trio.access._origins import OriginError, OriginPolicy, OriginRefused, parse_origin
 from portfolio_trio.access._rate import RateLimit, Throttle, Verdict
 from portfolio_trio.access._refused import Refused
@@ -29,20 +36,20 @@ from portfolio_trio.access._tokens import (
 
 __all__ = [
     "MIN_SECRET_BYTES",
+    "ConnectionLimits",
     "Gate",
     "KeepAlive",
     "Limit",
+    "LimitReached",
     "NewSessionLimit",
-    "Occupancy",
-    "Occupied",
     "OriginError",
     "OriginPolicy",
     "OriginRefused",
-    "Places",
     "RateLimit",
     "Refused",
     "SecretError",
     "SessionTokens",
+    "Slots",
     "Throttle",
     "TlsError",
     "TokenFault",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from portfolio_trio.access._newcomers import NewSessionLimit
-    from portfolio_trio.access._occupancy import Occupancy, Places
+    from portfolio_trio.access._connection_limits import ConnectionLimits, Slots
+    from portfolio_trio.access._new_sessions import NewSessionLimit
     from portfolio_trio.access._origins import OriginPolicy
     from portfolio_trio.access._tokens import SessionTokens
     from portfolio_trio.http import Upgrade
@@ -18,7 +18,7 @@ class Gate:
     A place in the session is taken after the token was checked, so that who has none cannot keep out who has.
 
     Attributes:
-        occupancy: Who is there.
+        connection_limits: Who is there.
         origins: Which pages may connect.
         new_sessions: How many may be made by ``POST /session``.
         new_by_socket: How many may be made by opening a socket of one that does not exist.
@@ -28,13 +28,13 @@ class Gate:
     def __init__(
         self,
         *,
-        occupancy: Occupancy,
+        connection_limits: ConnectionLimits,
         origins: OriginPolicy,
         new_sessions: NewSessionLimit,
         new_by_socket: NewSessionLimit,
         tokens: SessionTokens | None = None,
     ) -> None:
-        self.occupancy = occupancy
+        self.connection_limits = connection_limits
         self.origins = origins
         self.new_sessions = new_sessions
         self.new_by_socket = new_by_socket
@@ -44,36 +44,36 @@ class Gate:
         """Whether a token is wanted and has to come as the first message."""
         return self.tokens is not None and upgrade.token is None
 
-    def admit(self, upgrade: Upgrade) -> Places:
+    def admit(self, upgrade: Upgrade) -> Slots:
         """Let a client in to the server, and to its session unless its token is to come as the first message.
 
         Takes a place of the server and of the client's address, checks the origin, then as ``join``.
 
         Returns:
-            The client's places; leave them when it is gone.
+            The client's slots; leave them when it is gone.
 
         Raises:
-            Occupied: There is no place.
+            LimitReached: There is no slot.
             OriginRefused: The page is of another site.
             TokenRefused: The token does not open the session.
         """
-        places = self.occupancy.enter(upgrade.peer)
+        slots = self.connection_limits.enter(upgrade.peer)
         try:
             self.origins.check(upgrade.origin, upgrade.host)
             if not self.asks_for_token(upgrade):
-                self.join(places, upgrade.session_id, upgrade.token)
+                self.join(slots, upgrade.session_id, upgrade.token)
         except Exception:
-            places.leave()
+            slots.leave()
             raise
-        return places
+        return slots
 
-    def join(self, places: Places, session_id: str, token: str | None) -> None:
+    def join(self, slots: Slots, session_id: str, token: str | None) -> None:
         """Check the token where tokens are wanted; then take a place of the session, too.
 
         Raises:
             TokenRefused: The token does not open the session.
-            Occupied: There is no place.
+            LimitReached: There is no slot.
         """
         if self.tokens is not None:
             self.tokens.check(token, session_id)
-        places.join(session_id)
+        slots.join(session_id)

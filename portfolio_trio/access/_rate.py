@@ -57,7 +57,7 @@ class Verdict(Enum):
     SERVE = auto()
     REFUSE = auto()
     """Answer ``rate_limited``."""
-    EXPEL = auto()
+    DISCONNECT = auto()
     """Close with 1008: the client does not listen."""
 
 
@@ -80,11 +80,11 @@ class Throttle:
         self._requests = RateLimit(rate, burst, clock)
         self._refusals = RateLimit(rate, patience, clock)
 
-    def judge(self) -> Verdict:
+    def decide(self) -> Verdict:
         """Count one request."""
         if self._requests.grant():
             return Verdict.SERVE
-        return Verdict.REFUSE if self._refusals.grant() else Verdict.EXPEL
+        return Verdict.REFUSE if self._refusals.grant() else Verdict.DISCONNECT
 
     @property
     def wait_seconds(self) -> float:

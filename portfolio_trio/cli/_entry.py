@@ -6,8 +6,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final
 
+from portfolio_trio.escaping import LogFormatter
 from portfolio_trio.settings import SettingsError
-from portfolio_trio.shown import LogFormatter
 from portfolio_trio.supervisor.listeners import StartError
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ async def serve_for_supervisor(
     """Serve on inherited sockets until a signal, or until the supervisor is gone.
 
     Args:
-        settings: Every knob; host and port are not used.
+        settings: Every setting; host and port are not used.
         inherited: The descriptors of the line to the supervisor and of the listening sockets.
         announcing: Whether to log what Redis it works with.
 

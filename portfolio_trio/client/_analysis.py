@@ -127,7 +127,7 @@ class Analysis:
         if not (self._running or self._ended):
             raise RequestTimedOut("analyze", self._start_seconds, sent=self.frame.sent)
 
-    # --- what the desk tells it ---
+    # --- what the dispatcher tells it ---
 
     def take(self, message: ServerMessage | Unknown) -> None:
         """Follow one message of the server; those about other runs are ignored."""

@@ -13,7 +13,7 @@ import trio
 
 from portfolio_trio.client._analysis import Analysis
 from portfolio_trio.client._backoff import Backoff
-from portfolio_trio.client._desk import Desk
+from portfolio_trio.client._dispatcher import Dispatcher
 from portfolio_trio.client._errors import Disconnected, RequestFailed, RequestTimedOut, RunCancelled
 from portfolio_trio.client._link import Limits, Link, Route
 from portfolio_trio.client._socket import Address
@@ -81,9 +81,9 @@ async def connect(
     headers = [] if token is None else [(b"Authorization", f"Bearer {token}".encode("ascii"))]
     route = Route(address, headers, open_stream or partial(address.open, ssl_context))
     limits = limits or Limits()
-    desk = Desk(limits.max_events)
+    dispatcher = Dispatcher(limits.max_events)
     # The jitter only has to spread.
-    link = Link(route, desk, limits, backoff or Backoff(), rng or random.Random())  # noqa: S311
+    link = Link(route, dispatcher, limits, backoff or Backoff(), rng or random.Random())  # noqa: S311
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -91,7 +91,7 @@ async def connect(
             # Raised again below, outside the nursery's group.
             try:
                 await link.connected()
-                yield PortfolioClient(link, desk, limits)
+                yield PortfolioClient(link, dispatcher, limits)
             except Exception as error:  # noqa: BLE001
                 failure = error
             await link.close()
@@ -123,9 +123,9 @@ class PortfolioClient:
       have been carried out; or the client has given up.
     """
 
-    def __init__(self, link: Link, desk: Desk, limits: Limits) -> None:
+    def __init__(self, link: Link, dispatcher: Dispatcher, limits: Limits) -> None:
         self._link = link
-        self._desk = desk
+        self._dispatcher = dispatcher
         self._limits = limits
         self._slots = trio.Semaphore(limits.max_requests)
 
@@ -135,17 +135,17 @@ class PortfolioClient:
 
         ``current_analysis`` in it is what the server said with it; `running` follows the events.
         """
-        return self._desk.state
+        return self._dispatcher.state
 
     @property
     def values(self) -> Mapping[str, float]:
         """Value of each holding at the tick of `state`; empty until a tick has told it."""
-        return self._desk.values
+        return self._dispatcher.values
 
     @property
     def running(self) -> AnalysisStarted | Running | None:
         """The run of the session that has started and not ended, whoever asked for it."""
-        return self._desk.running
+        return self._dispatcher.running
 
     @property
     def connected(self) -> bool:
@@ -156,7 +156,7 @@ class PortfolioClient:
         return self
 
     async def __anext__(self) -> Event:
-        return await self._desk.events.take()
+        return await self._dispatcher.events.take()
 
     @asynccontextmanager
     async def analyze(self, ticker: str, *, receipt: bool = False) -> AsyncGenerator[Analysis]:
@@ -188,11 +188,11 @@ class PortfolioClient:
             await self._link.connected()
         if patience.cancelled_caught:
             raise RequestTimedOut("analyze", self._limits.request_seconds, sent=False)
-        if self._desk.analysis is not None:
-            self._link.take_back(self._desk.analysis.frame)
+        if self._dispatcher.analysis is not None:
+            self._link.take_back(self._dispatcher.analysis.frame)
         frame = self._link.send(text)
         analysis = Analysis(ticker.upper(), request_id, frame, self._limits.request_seconds)
-        self._desk.begin_analysis(analysis)
+        self._dispatcher.begin_analysis(analysis)
         try:
             await analysis.wait_started()
             yield analysis
@@ -242,7 +242,7 @@ class PortfolioClient:
         with trio.move_on_after(self._limits.request_seconds):
             async with self._slots:
                 await self._link.connected()
-                call = self._desk.begin_call(request_id, self._link.send(text))
+                call = self._dispatcher.begin_call(request_id, self._link.send(text))
                 return await self._answer(kind, request_id, call)
         raise RequestTimedOut(action, self._limits.request_seconds, sent=call is not None and call.frame.sent)
 
@@ -250,7 +250,7 @@ class PortfolioClient:
         try:
             answer = await call.answer()
         finally:
-            self._desk.forget_call(request_id)
+            self._dispatcher.forget_call(request_id)
             self._link.take_back(call.frame)
         if isinstance(answer, Error):
             raise RequestFailed.of(answer)
@@ -260,7 +260,7 @@ class PortfolioClient:
 
     def _write(self, action: str, **fields: object) -> tuple[int, str]:
         """An id and the text of a request; what the server would refuse to read is refused here."""
-        request_id = self._desk.new_id()
+        request_id = self._dispatcher.new_id()
         try:
             request = parse_request(json.dumps({"action": action, "id": request_id, **fields}))
         except RequestError as error:
@@ -269,13 +269,13 @@ class PortfolioClient:
 
     async def _leave(self, analysis: Analysis) -> None:
         """Let the server end the run, unless it is over; wait until that is confirmed."""
-        open_still = self._desk.leave_analysis(analysis)
+        open_still = self._dispatcher.leave_analysis(analysis)
         analysis.end(RunCancelled(analysis.ticker, "cancelled"))
         if not open_still or self._link.take_back(analysis.frame):
             return
         request_id, text = self._write("cancel", of=analysis.request_id)
         # Queued before the first checkpoint, so that it is sent even if this scope is cancelled.
-        call = self._desk.begin_call(request_id, self._link.send(text))
+        call = self._dispatcher.begin_call(request_id, self._link.send(text))
         with trio.move_on_after(self._limits.request_seconds) as patience:
             try:
                 await call.answer()
@@ -283,6 +283,6 @@ class PortfolioClient:
                 # The run has ended with the connection.
                 return
             finally:
-                self._desk.forget_call(request_id)
+                self._dispatcher.forget_call(request_id)
         if patience.cancelled_caught:
             log.warning("the end of the analysis of %s was not confirmed in time", analysis.ticker)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from portfolio_trio.client._backoff import Backoff
-    from portfolio_trio.client._desk import Desk
+    from portfolio_trio.client._dispatcher import Dispatcher
     from portfolio_trio.client._socket import Address
 
 
@@ -68,16 +68,16 @@ class Link:
     """One connection at a time to one session, and the frames that wait for it.
 
     connection nursery
-    ├─ reader    reads, lets the desk decide, never waits for a user
+    ├─ reader    reads, lets the dispatcher decide, never waits for a user
     ├─ writer    the only task that sends: a cancelled request leaves no half frame
     └─ the reader of trio-websocket
     """
 
     def __init__(
-        self, route: Route, desk: Desk, limits: Limits, backoff: Backoff, rng: random.Random
+        self, route: Route, dispatcher: Dispatcher, limits: Limits, backoff: Backoff, rng: random.Random
     ) -> None:
         self._route = route
-        self._desk = desk
+        self._dispatcher = dispatcher
         self._limits = limits
         self._backoff = backoff
         self._rng = rng
@@ -108,7 +108,7 @@ class Link:
                 attempt = 0
             pause = max(self._backoff.delay(attempt, self._rng), ending.retry_after)
             if lasted is not None:
-                self._desk.lose(ending, pause)
+                self._dispatcher.lose(ending, pause)
             attempt += 1
             await trio.sleep(pause)
 
@@ -178,7 +178,7 @@ class Link:
             self._begin(socket)
             nursery.start_soon(self._write, socket)
             while True:
-                self._desk.take(parse_message(await socket.receive()))
+                self._dispatcher.take(parse_message(await socket.receive()))
         except Disconnected as end:
             return end.ending
         except ProtocolError as error:
@@ -192,7 +192,7 @@ class Link:
         while True:
             message = parse_message(await socket.receive())
             if isinstance(message, Portfolio):
-                self._desk.take(message)
+                self._dispatcher.take(message)
                 return
             if isinstance(message, Error):
                 ending = Ending(f"{message.code}: {message.detail}", retryable=message.retryable)
@@ -232,5 +232,5 @@ class Link:
     def _give_up(self, ending: Ending) -> None:
         if self._ending is None:
             self._ending = ending
-            self._desk.close(ending, own=self._closing)
+            self._dispatcher.close(ending, own=self._closing)
             self._change.unpark_all()

@@ -1,6 +1,6 @@
 """The front door: one port for plain HTTP and for WebSockets.
 
-`serve_listeners` accepts connections and `FrontDoor.serve` takes each of them: it reads the head with h11
+`serve_listeners` accepts connections and `HttpServer.serve` takes each of them: it reads the head with h11
 under a deadline, answers plain requests from a table of routes, and gives WebSocket upgrades on
 `/ws/{session_id}` to a handler. The handler either refuses (`Upgrade.reject`) or accepts:
 
@@ -15,8 +15,8 @@ handler sees `Disconnected`.
 Imports no room but the ground floor: it knows nothing of portfolios.
 """
 
-from portfolio_trio.http._front_door import FrontDoor, Request
 from portfolio_trio.http._head import Head
+from portfolio_trio.http._http_server import HttpServer, Request
 from portfolio_trio.http._listeners import serve_listeners
 from portfolio_trio.http._pending import Pending, Visit
 from portfolio_trio.http._response import Response
@@ -25,8 +25,8 @@ from portfolio_trio.http.websocket import Disconnected, WebSocketTransport, acce
 
 __all__ = [
     "Disconnected",
-    "FrontDoor",
     "Head",
+    "HttpServer",
     "Pending",
     "Request",
     "Response",

@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 import h11
 import trio
 
+from portfolio_trio.escaping import echo
 from portfolio_trio.http._response import refuse
-from portfolio_trio.shown import echo
 
 _CHUNK = 4_096
 _MAX_QUERY_FIELDS = 32
@@ -72,7 +72,7 @@ class HeadReader:
     async def read(self) -> Head | None:
         """Return the head, or None when the peer left without a word.
 
-        Raises `Refusal`: 431 for a head over the limit, 400 (or what h11 suggests) for bad HTTP.
+        Raises `HttpError`: 431 for a head over the limit, 400 (or what h11 suggests) for bad HTTP.
         """
         try:
             request = await self._request()

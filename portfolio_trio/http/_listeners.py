@@ -9,7 +9,7 @@ import trio
 from portfolio_trio.http._pending import Pending, Visit
 from portfolio_trio.http._response import Response
 from portfolio_trio.http._upgrade import send_response
-from portfolio_trio.seldom import Seldom
+from portfolio_trio.log_throttle import Seldom
 
 logger = logging.getLogger(__name__)
 

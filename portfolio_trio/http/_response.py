@@ -11,7 +11,7 @@ from typing import Self
 import h11
 import trio
 
-from portfolio_trio.shown import echo
+from portfolio_trio.escaping import echo
 
 _DETAIL_CHARACTERS = 1_000
 _DRAIN_CHUNK = 65_536
@@ -82,7 +82,7 @@ class Response:
         ]
 
 
-class Refusal(Exception):  # noqa: N818  (it is an answer on its way, not a fault of the program)
+class HttpError(Exception):
     """Raised while a request is read or routed, to answer it with `response` at once."""
 
     def __init__(self, response: Response) -> None:
@@ -90,9 +90,9 @@ class Refusal(Exception):  # noqa: N818  (it is an answer on its way, not a faul
         self.response = response
 
 
-def refuse(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Refusal:
-    """Return a `Refusal` with a JSON error body."""
-    return Refusal(Response.error(status, code, detail, headers=tuple((headers or {}).items())))
+def refuse(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> HttpError:
+    """Return a `HttpError` with a JSON error body."""
+    return HttpError(Response.error(status, code, detail, headers=tuple((headers or {}).items())))
 
 
 async def half_close(stream: trio.abc.Stream) -> None:

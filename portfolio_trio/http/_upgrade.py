@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import trio
 from wsproto.utilities import generate_accept_token
 
+from portfolio_trio.escaping import echo
 from portfolio_trio.http._head import Head
 from portfolio_trio.http._pending import Visit
 from portfolio_trio.http._response import Response, linger, refuse
-from portfolio_trio.shown import echo
 
 SESSION_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -116,7 +116,7 @@ async def send_response(
 def read_upgrade(head: Head, session_id: str, stream: trio.abc.Stream) -> Upgrade:
     """Check the opening handshake (RFC 6455, section 4.2.1) and return the upgrade.
 
-    Its headers are ASCII, so that nobody behind here meets any other. Raises `Refusal` with 400, or 426 for
+    Its headers are ASCII, so that nobody behind here meets any other. Raises `HttpError` with 400, or 426 for
     another version of the protocol.
     """
     for name, value in head.headers:

@@ -14,7 +14,7 @@ import trio
 import trio_websocket
 from wsproto.utilities import ProtocolError
 
-from portfolio_trio.http._handover import HandoverStream, text_frame
+from portfolio_trio.http._frame_stream import FrameStream, text_frame
 from portfolio_trio.http._library import fragments_of, open_library, reader_of
 from portfolio_trio.http._upgrade import Upgrade
 
@@ -83,7 +83,7 @@ async def accept_websocket(
     Raises `Disconnected` when the client is gone before it could be accepted.
     """
     answer = upgrade.acceptance(subprotocol)
-    stream = HandoverStream(upgrade.stream, reply_seconds=_REPLY_SECONDS, behind=upgrade.take())
+    stream = FrameStream(upgrade.stream, reply_seconds=_REPLY_SECONDS, behind=upgrade.take())
     library = open_library(
         stream,
         behind=b"",
@@ -140,7 +140,7 @@ class WebSocketTransport:
 
     def __init__(
         self,
-        stream: HandoverStream,
+        stream: FrameStream,
         library: trio_websocket.WebSocketConnection,
         subprotocol: str | None,
         max_bytes: int,

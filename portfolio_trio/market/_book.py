@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 import trio
 
+from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.market._admissions import Admissions
 from portfolio_trio.market._check import check_cash_column, checked_price, sift
 from portfolio_trio.market._errors import (
@@ -26,7 +27,6 @@ from portfolio_trio.market._freshness import Dated, Freshness, MaxAge, freshness
 from portfolio_trio.market._last_closes import LastCloses
 from portfolio_trio.market._tick import Tick
 from portfolio_trio.metrics.bars import Bars
-from portfolio_trio.seldom import Seldom
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, SerializeAsAny, TypeAdapter, ValidationError
 from typing_extensions import override
 
+from portfolio_trio.escaping import echo
 from portfolio_trio.protocol.codes import ERRORS, ErrorCode
 from portfolio_trio.protocol.fields import (
     MAX_HOLDINGS,
@@ -20,7 +21,6 @@ from portfolio_trio.protocol.fields import (
     Ticker,
 )
 from portfolio_trio.protocol.repeats import repeated_name
-from portfolio_trio.shown import echo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

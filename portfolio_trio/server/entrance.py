@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from portfolio_trio.access import (
+    ConnectionLimits,
     Gate,
     NewSessionLimit,
-    Occupancy,
     OriginPolicy,
     SessionTokens,
     split_secrets,
@@ -27,7 +27,7 @@ BURST_SECONDS: Final = 20.0
 def open_gate(settings: Settings, now: Callable[[], float]) -> Gate:
     """The gate of one server; ``now`` gives seconds since the epoch."""
     return Gate(
-        occupancy=Occupancy(
+        connection_limits=ConnectionLimits(
             per_session=settings.max_sockets_per_session,
             per_address=settings.max_sockets_per_address or None,
             total=settings.max_connections,

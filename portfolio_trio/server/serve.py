@@ -45,7 +45,7 @@ async def serve(
     Reports its address (host, port) when it accepts connections.
 
     Args:
-        settings: Every knob.
+        settings: Every setting.
         listeners: Sockets that listen already; by default those of the settings are opened.
         announcing: Whether to log what Redis it works with, once it serves.
         dismissed: Returns when the server is to drain, as a first signal tells it to.
@@ -118,7 +118,7 @@ async def listen(
                 each if tls is None else trio.SSLListener(each, tls, https_compatible=True)
                 for each in listeners
             ],
-            server.front_door.serve,
+            server.http_server.serve,
             handler_nursery=server.connections,
             # Room for /health, and for telling who is too many.
             max_connections=settings.max_connections + SPARE_CONNECTIONS,

@@ -21,7 +21,7 @@ import trio
 
 from portfolio_trio.access import RateLimit, Refused, first_message
 from portfolio_trio.faults import Faults
-from portfolio_trio.http import FrontDoor, Response, accept_websocket
+from portfolio_trio.http import HttpServer, Response, accept_websocket
 from portfolio_trio.hub.hub import Hub
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.market.updater import MarketUpdater
@@ -45,7 +45,7 @@ from portfolio_trio.supervisor.listeners import StartError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from portfolio_trio.access import Places
+    from portfolio_trio.access import Slots
     from portfolio_trio.http import Request, Upgrade, WebSocketTransport
     from portfolio_trio.market import PriceSource
     from portfolio_trio.metrics import MetricRegistry
@@ -72,7 +72,7 @@ class Server:
     Attributes:
         services: What its sessions share.
         engine: The Redis it works with, as that was at the start.
-        front_door: Takes accepted streams, of sockets or of memory.
+        http_server: Takes accepted streams, of sockets or of memory.
         updater: The market, while this worker leads.
         membership: This worker among the others on the same store.
         connections: The nursery of everything a client causes; a socket's task is its child.
@@ -94,7 +94,7 @@ class Server:
         self.membership = membership
         self.connections = connections
         self.gate = open_gate(services.settings, services.now)
-        self.front_door = FrontDoor(
+        self.http_server = HttpServer(
             routes={
                 ("GET", "/health"): _health,
                 ("GET", "/ready"): self._ready,
@@ -157,7 +157,7 @@ class Server:
             await upgrade.reject(503, "draining", "The server is going away; connect again.", retry_after=1)
             return
         try:
-            places = self.gate.admit(upgrade)
+            slots = self.gate.admit(upgrade)
         except Refused as refused:
             await upgrade.reject(
                 refused.status,
@@ -167,10 +167,10 @@ class Server:
                 headers=refused.headers,
             )
             return
-        with places:
-            await self._accept(upgrade, places)
+        with slots:
+            await self._accept(upgrade, slots)
 
-    async def _accept(self, upgrade: Upgrade, places: Places) -> None:
+    async def _accept(self, upgrade: Upgrade, slots: Slots) -> None:
         settings = self.services.settings
         frames = RateLimit(settings.requests_per_second, settings.request_burst, trio.current_time)
         waiting = trio.CancelScope()
@@ -182,18 +182,18 @@ class Server:
                 max_message_bytes=settings.max_message_bytes,
                 grant_frame=frames.grant,
             ) as transport:
-                await self._serve(transport, upgrade, places, waiting)
+                await self._serve(transport, upgrade, slots, waiting)
                 self._leave(waiting)
         finally:
             self._leave(waiting)
 
     async def _serve(
-        self, transport: WebSocketTransport, upgrade: Upgrade, places: Places, waiting: trio.CancelScope
+        self, transport: WebSocketTransport, upgrade: Upgrade, slots: Slots, waiting: trio.CancelScope
     ) -> None:
         first = None
         if self.gate.asks_for_token(upgrade):
             with waiting:
-                first = await self._authenticate(transport, upgrade.session_id, places)
+                first = await self._authenticate(transport, upgrade.session_id, slots)
             if first is None and not self._draining:
                 return
         if self._draining:
@@ -211,12 +211,12 @@ class Server:
             del self._sessions[session]
 
     async def _authenticate(
-        self, transport: WebSocketTransport, session_id: str, places: Places
+        self, transport: WebSocketTransport, session_id: str, slots: Slots
     ) -> Authenticate | None:
         """Take the first message, which opens the session; None if it does not, and the socket is closed."""
         try:
             first = await first_message(transport, timeout=self.services.settings.auth_seconds)
-            self.gate.join(places, session_id, first.token.get_secret_value())
+            self.gate.join(slots, session_id, first.token.get_secret_value())
         except Refused as refused:
             await transport.close(refused.close_code, refused.close_reason)
             return None
@@ -278,7 +278,7 @@ async def open_server(
     """A server for the length of the block: store, prices and market are up when it begins.
 
     Args:
-        settings: Every knob.
+        settings: Every setting.
         metrics: What a run computes; by default the five and those of installed plug-ins.
         source: Prices; by default those of ``settings.prices``.
         now: Wall clock, seconds since the epoch.

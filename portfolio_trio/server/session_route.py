@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
 
 from portfolio_trio.access import Refused, new_session_id
+from portfolio_trio.escaping import echo
 from portfolio_trio.http import Response
 from portfolio_trio.hub.unpriced import refusal
 from portfolio_trio.market import MarketFullError
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
 from portfolio_trio.protocol.repeats import repeated_name
-from portfolio_trio.shown import echo
 from portfolio_trio.store import MissingPrices, StoreError, TooManyHoldings
 
 if TYPE_CHECKING:

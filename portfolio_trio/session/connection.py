@@ -287,12 +287,12 @@ class Session:
 
     async def _let_pass(self, frame: str | bytes) -> bool:
         """Whether one more request is served; else it is refused, or ends the connection."""
-        verdict = self._throttle.judge()
+        verdict = self._throttle.decide()
         if verdict is Verdict.REFUSE:
             wait = self._throttle.wait_seconds
             detail = f"too many requests; wait {wait:.3g} s"
             self.answer(Error.of(ErrorCode.RATE_LIMITED, detail, id=read_id(frame)))
-        elif verdict is Verdict.EXPEL:
+        elif verdict is Verdict.DISCONNECT:
             # A frame cut off by the end would take the close frame's place.
             with trio.move_on_after(LAST_WORDS_SECONDS):
                 await self._outbox.empty()

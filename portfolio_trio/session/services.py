@@ -10,8 +10,8 @@ import trio
 
 from portfolio_trio.access import KeepAlive
 from portfolio_trio.hub.error_messages import explain
+from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.metrics import ReturnsCache
-from portfolio_trio.seldom import Seldom
 from portfolio_trio.store import StoreError
 from portfolio_trio.times import rfc3339
 
@@ -38,7 +38,7 @@ class Services:
     """The rooms below a session.
 
     Attributes:
-        settings: Every knob.
+        settings: Every setting.
         store: The documents.
         book: Live prices and closed bars.
         metrics: What a run computes, in the order in which results that are ready together leave.

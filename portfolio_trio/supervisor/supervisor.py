@@ -159,7 +159,7 @@ async def supervise(settings: Settings, flags: Sequence[str]) -> int:
     connection that waits to be accepted outlives the worker that might have taken it.
 
     Args:
-        settings: Every knob; host and port are used here, the rest is the workers'.
+        settings: Every setting; host and port are used here, the rest is the workers'.
         flags: Those that the settings were read from; workers read them again.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The whole way in, over the front door: places, origin, token, first message."""
+"""The whole way in, over the front door: slots, origin, token, first message."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import trio
 import trio.testing
 
 from portfolio_trio.access import (
+    ConnectionLimits,
     Gate,
     Limit,
     NewSessionLimit,
-    Occupancy,
     OriginPolicy,
-    Places,
     Refused,
     SessionTokens,
+    Slots,
     TokenFault,
     TokenRefused,
     first_message,
@@ -44,10 +44,10 @@ class Guarded:
         self.use(TOKENS)
 
     def use(self, tokens: SessionTokens | None) -> None:
-        occupancy = Occupancy(per_session=2, per_address=3, total=4)
+        connection_limits = ConnectionLimits(per_session=2, per_address=3, total=4)
         limit = NewSessionLimit(per_address=None, total=1, clock=trio.current_time)
         self.gate = Gate(
-            occupancy=occupancy,
+            connection_limits=connection_limits,
             origins=OriginPolicy(),
             new_sessions=limit,
             new_by_socket=limit,
@@ -57,22 +57,22 @@ class Guarded:
     async def welcome(self, upgrade: Upgrade) -> None:
         upgrade.peer = self.peer
         try:
-            places = self.gate.admit(upgrade)
+            slots = self.gate.admit(upgrade)
         except Refused as refused:
             await upgrade.reject(
                 refused.status, refused.code, refused.detail, retry_after=refused.retry_after
             )
             return
-        with places:
-            await self._serve(upgrade, places)
+        with slots:
+            await self._serve(upgrade, slots)
 
-    async def _serve(self, upgrade: Upgrade, places: Places) -> None:
+    async def _serve(self, upgrade: Upgrade, slots: Slots) -> None:
         async with accept_websocket(upgrade) as transport:
             if self.gate.asks_for_token(upgrade):
                 try:
                     message = await first_message(transport, timeout=AUTH_SECONDS)
                     token = message.token.get_secret_value()
-                    self.gate.join(places, upgrade.session_id, token)
+                    self.gate.join(slots, upgrade.session_id, token)
                 except Refused as refused:
                     await transport.close(refused.close_code, refused.close_reason)
                     return
@@ -87,7 +87,7 @@ class Guarded:
         return await self.door.connect().ask(handshake(**headers))
 
     def taken(self, limit: Limit = Limit.SERVER, key: str = "") -> int:
-        return self.gate.occupancy.count(limit, key)
+        return self.gate.connection_limits.count(limit, key)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ async def test_a_token_in_the_head_opens_the_session(guarded: Guarded) -> None:
     assert await client.echoes("hello")
     await client.stream.aclose()
     await trio.testing.wait_all_tasks_blocked()
-    assert len(guarded.gate.occupancy) == 0
+    assert len(guarded.gate.connection_limits) == 0
 
 
 @VIRTUAL_TIME
@@ -144,7 +144,7 @@ async def test_without_tokens_the_id_opens_the_session(guarded: Guarded) -> None
 
 @VIRTUAL_TIME
 async def test_the_order_of_refusals(guarded: Guarded) -> None:
-    """The first that applies is told: places, then origin, then token, then the session's places."""
+    """The first that applies is told: slots, then origin, then token, then the session's slots."""
     guarded.peer = "192.0.2.1"
     evil = b"https://evil.com"
     assert said(await guarded.refused(origin=evil, authorization=bearer(OTHERS))) == (403, "origin_refused")
@@ -164,7 +164,7 @@ async def test_the_order_of_refusals(guarded: Guarded) -> None:
     for client in clients:
         await client.stream.aclose()
     await trio.testing.wait_all_tasks_blocked()
-    assert len(guarded.gate.occupancy) == 0
+    assert len(guarded.gate.connection_limits) == 0
 
 
 @VIRTUAL_TIME
@@ -197,7 +197,7 @@ async def test_a_wrong_first_message_closes_with_1008(guarded: Guarded, first: b
         await client.send(first)
         assert await ending(client) == (1008, code)
     await trio.testing.wait_all_tasks_blocked()
-    assert len(guarded.gate.occupancy) == 0
+    assert len(guarded.gate.connection_limits) == 0
 
 
 @VIRTUAL_TIME
@@ -229,7 +229,7 @@ async def test_a_client_that_leaves_first_is_no_failure(guarded: Guarded) -> Non
     assert Frame(CLOSE, b"\x03\xe8") == await client.next_frame()
     await client.stream.aclose()
     await trio.testing.wait_all_tasks_blocked()
-    assert len(guarded.gate.occupancy) == 0
+    assert len(guarded.gate.connection_limits) == 0
     assert guarded.door.open == 0
 
 

@@ -10,7 +10,7 @@ import trio
 import trustme
 
 from portfolio_trio.access import TlsError, ssl_context
-from portfolio_trio.http import FrontDoor, Request, Response
+from portfolio_trio.http import HttpServer, Request, Response
 from tests.http.door import VIRTUAL_TIME
 from tests.http.frames import plain_head, read_answer
 from tests.support.streams import read_to_end, stream_pair
@@ -49,7 +49,7 @@ async def _nobody(_: object) -> None:
 
 async def _ask(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[int, str | None]:
     ours, theirs = stream_pair()
-    door = FrontDoor(routes={("GET", "/health"): _health}, websocket=_nobody)
+    door = HttpServer(routes={("GET", "/health"): _health}, websocket=_nobody)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             door.serve, trio.SSLStream(theirs, server, server_side=True, https_compatible=True)

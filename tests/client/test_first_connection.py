@@ -141,7 +141,7 @@ async def test_tls_with_a_certificate_that_is_trusted_or_not() -> None:
         (plain,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         listener = trio.SSLListener(plain, theirs, https_compatible=True)
         port = plain.socket.getsockname()[1]
-        house.nursery.start_soon(trio.serve_listeners, house.server.front_door.serve, [listener])
+        house.nursery.start_soon(trio.serve_listeners, house.server.http_server.serve, [listener])
         url = f"wss://127.0.0.1:{port}/ws/s"
         with pytest.raises(ConnectFailed, match="certificate"):
             async with connect(url, ssl_context=ours):
@@ -157,7 +157,7 @@ async def test_plain_tcp_and_a_port_where_nobody_listens() -> None:
         host, port = listeners[0].socket.getsockname()
         url = f"ws://{host}:{port}/ws/s"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, house.server.front_door.serve, listeners)
+            nursery.start_soon(trio.serve_listeners, house.server.http_server.serve, listeners)
             async with connect(url) as portfolio, portfolio.analyze("AAPL") as results:
                 assert len(await results.completed()) == 5
             nursery.cancel_scope.cancel()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import trio
 
-from portfolio_trio.http import FrontDoor, serve_listeners
+from portfolio_trio.http import HttpServer, serve_listeners
 from tests.http.echo import echo
 
 FINE = {"OK", "NON-STRICT", "INFORMATIONAL"}
@@ -29,7 +29,7 @@ AGENT = "portfolio_trio"
 
 async def run(wstest: str, cases: list[str], folder: Path) -> dict[str, dict[str, object]]:
     """Serve an echo, let the suite at it, and return its report."""
-    door = FrontDoor(routes={}, websocket=echo)
+    door = HttpServer(routes={}, websocket=echo)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     spec = {

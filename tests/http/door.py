@@ -9,7 +9,7 @@ import trio.testing
 
 from portfolio_trio.http import (
     Disconnected,
-    FrontDoor,
+    HttpServer,
     Request,
     Response,
     Upgrade,
@@ -56,7 +56,7 @@ class Door:
             ("GET", "/broken"): self._broken,
             ("GET", "/slow"): self._slow,
         }
-        self.front_door = FrontDoor(routes=routes, websocket=self._enter, **settings)
+        self.http_server = HttpServer(routes=routes, websocket=self._enter, **settings)
 
     def connect(self, wrap: Wrap | None = None) -> "Client":
         """Return a client's end; `wrap` gets the server's end and returns what the server shall see."""
@@ -67,7 +67,7 @@ class Door:
     async def serve(self, stream: trio.abc.Stream, visit: Visit | None = None) -> None:
         self.open += 1
         try:
-            await self.front_door.serve(stream, visit)
+            await self.http_server.serve(stream, visit)
         finally:
             self.open -= 1
 

@@ -14,7 +14,7 @@ import sys
 
 import trio
 
-from portfolio_trio.http import Disconnected, FrontDoor, Upgrade, accept_websocket, serve_listeners
+from portfolio_trio.http import Disconnected, HttpServer, Upgrade, accept_websocket, serve_listeners
 from portfolio_trio.http.websocket import WebSocketTransport
 
 BIG = 64 * 2**20
@@ -52,7 +52,7 @@ async def send_back(transport: WebSocketTransport, message: str | bytes) -> None
 
 async def main(port: int) -> None:
     """Serve on loopback until killed."""
-    door = FrontDoor(routes={}, websocket=echo)
+    door = HttpServer(routes={}, websocket=echo)
     listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
         await serve_listeners(listeners, door.serve, handler_nursery=nursery)

@@ -8,8 +8,8 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portfolio_trio.http._frame_stream import FrameStream
 from portfolio_trio.http._frames import FrameCutter
-from portfolio_trio.http._handover import HandoverStream
 from tests.http.door import VIRTUAL_TIME, Door
 from tests.http.frames import BINARY, CONTINUATION, PING, PONG, TEXT, frame
 
@@ -67,7 +67,7 @@ def test_no_bytes_stop_it(data: bytes, chunk: int) -> None:
 @VIRTUAL_TIME
 async def test_each_piece_is_few_frames_and_a_checkpoint() -> None:
     ours, theirs = trio.testing.memory_stream_pair()
-    stream = HandoverStream(theirs, reply_seconds=1, behind=frame(PONG) * 40)
+    stream = FrameStream(theirs, reply_seconds=1, behind=frame(PONG) * 40)
     await ours.send_all(frame(CONTINUATION, final=False) * 100)
     empty = len(frame(PONG))
     for expected in [*[8] * 5, *[8] * 12, 4]:

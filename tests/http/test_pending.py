@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from portfolio_trio.http import FrontDoor, Pending, Response, serve_listeners
+from portfolio_trio.http import HttpServer, Pending, Response, serve_listeners
 from portfolio_trio.http._pending import Visit
 from portfolio_trio.server.serve import SPARE_CONNECTIONS, listen
 from portfolio_trio.server.server import open_server
@@ -43,7 +43,7 @@ class Doorstep:
         self._max_connections = max_connections
 
     async def open(self) -> None:
-        door = FrontDoor(
+        door = HttpServer(
             routes={("GET", "/health"): self._health, ("GET", "/busy"): self._busy},
             websocket=self._refuse,
             header_seconds=1e6,

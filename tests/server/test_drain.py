@@ -36,7 +36,7 @@ async def knock(house: House) -> Late:
     ours, theirs = memory_stream_pair()
     late = Late(StallingStream(theirs))
     late.road.stall_sending()
-    house.server.connections.start_soon(house.server.front_door.serve, late.road)
+    house.server.connections.start_soon(house.server.http_server.serve, late.road)
     house.nursery.start_soon(late.knock, house, ours)
     await trio.testing.wait_all_tasks_blocked()
     return late

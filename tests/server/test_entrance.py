@@ -22,7 +22,7 @@ EVIL = b"https://evil.example"
 
 def knock(house: House) -> Client:
     ours, theirs = stream_pair()
-    house.server.connections.start_soon(house.server.front_door.serve, theirs)
+    house.server.connections.start_soon(house.server.http_server.serve, theirs)
     return Client(ours)
 
 
@@ -219,7 +219,7 @@ def test_a_secret_is_enough_to_serve_others() -> None:
 async def test_an_address_makes_only_so_many_sessions_by_opening_sockets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("portfolio_trio.access._newcomers.counted_as", lambda _: "one")
+    monkeypatch.setattr("portfolio_trio.access._new_sessions.counted_as", lambda _: "one")
     async with open_house(socket_sessions_per_second_per_address=0.1) as house:
         for number in range(3):
             viewer = await house.connect(f"s{number}", events=True)

@@ -44,7 +44,7 @@ async def served(engine: Engine, **settings: Any) -> AsyncIterator[tuple[Server,
             await server.services.store._client.flushdb()
             listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
             serve = partial(
-                serve_listeners, listeners, server.front_door.serve, handler_nursery=server.connections
+                serve_listeners, listeners, server.http_server.serve, handler_nursery=server.connections
             )
             await nursery.start(serve)
             port = listeners[0].socket.getsockname()[1]

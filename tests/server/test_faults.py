@@ -75,7 +75,7 @@ async def assert_sound(house: House, streamed: list[Frame], session_id: str = "s
 async def ready(house: House) -> tuple[int, Frame]:
     """What ``GET /ready`` answers."""
     ours, theirs = trio.testing.memory_stream_pair()
-    house.server.connections.start_soon(house.server.front_door.serve, theirs)
+    house.server.connections.start_soon(house.server.http_server.serve, theirs)
     await ours.send_all(b"GET /ready HTTP/1.1\r\nHost: h\r\n\r\n")
     answer = b""
     while chunk := bytes(await ours.receive_some()):

@@ -67,7 +67,7 @@ async def market(
 async def ready(house: House) -> tuple[int, Frame]:
     """What ``GET /ready`` says."""
     ours, theirs = memory_stream_pair()
-    house.server.connections.start_soon(house.server.front_door.serve, theirs)
+    house.server.connections.start_soon(house.server.http_server.serve, theirs)
     await ours.send_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     received = b""
     while chunk := await ours.receive_some():

@@ -521,7 +521,7 @@ async def test_every_tick_revalues_every_session(autojump_clock: MockClock) -> N
 async def test_a_client_that_never_reads_is_closed_and_no_other_notices(autojump_clock: MockClock) -> None:
     async with open_house(max_queue_bytes=20_000, send_seconds=5) as house:
         ours, theirs = trio.testing.memory_stream_pair()
-        house.server.connections.start_soon(house.server.front_door.serve, NarrowStream(theirs, 3_000))
+        house.server.connections.start_soon(house.server.http_server.serve, NarrowStream(theirs, 3_000))
         deaf = await house.connect_through(ours, "deaf")
         other = await house.connect("other")
         for _ in range(50):
@@ -544,7 +544,7 @@ async def test_what_a_slow_client_has_not_got_yet_of_the_old_run_it_never_gets(
     async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
         ours, theirs = trio.testing.memory_stream_pair()
         road = StallingStream(theirs)
-        house.server.connections.start_soon(house.server.front_door.serve, road)
+        house.server.connections.start_soon(house.server.http_server.serve, road)
         client = await house.connect_through(ours)
         viewer = await house.connect(events=True)
         await client.send("analyze", ticker="AAPL")
@@ -570,7 +570,7 @@ async def test_a_restart_waits_for_the_frame_on_its_way(autojump_clock: MockCloc
     async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
         ours, theirs = trio.testing.memory_stream_pair()
         road = StallingStream(theirs)
-        house.server.connections.start_soon(house.server.front_door.serve, road)
+        house.server.connections.start_soon(house.server.http_server.serve, road)
         slow, other = await house.connect_through(ours), await house.connect()
         await slow.send("analyze", ticker="AAPL")
         road.stall_sending()
@@ -589,7 +589,7 @@ async def test_a_client_past_its_budget_is_closed_with_1013_and_all_of_it_is_fre
     async with open_house(max_queue_bytes=5_000, send_seconds=1000, metric_delay_seconds=SLOW) as house:
         ours, theirs = trio.testing.memory_stream_pair()
         road = StallingStream(theirs)
-        house.server.connections.start_soon(house.server.front_door.serve, road)
+        house.server.connections.start_soon(house.server.http_server.serve, road)
         slow = await house.connect_through(ours)
         await slow.ask("get_portfolio")
         road.stall_sending()
@@ -647,7 +647,7 @@ async def test_a_peer_that_vanishes_is_gone_within_the_deadline_and_its_run_canc
     ) as house:
         ours, theirs = trio.testing.memory_stream_pair()
         road = StallingStream(theirs)
-        house.server.connections.start_soon(house.server.front_door.serve, road)
+        house.server.connections.start_soon(house.server.http_server.serve, road)
         vanishing = await house.connect_through(ours)
         viewer = await house.connect(events=True)
         await vanishing.send("analyze", ticker="AAPL")

@@ -201,7 +201,7 @@ class Story:
     async def join(self, session: str, *, events: bool) -> Seat:
         ours, theirs = memory_stream_pair()
         road = StallingStream(theirs)
-        self.house.server.connections.start_soon(self.house.server.front_door.serve, road)
+        self.house.server.connections.start_soon(self.house.server.http_server.serve, road)
         seat = Seat(await self.house.connect_through(ours, session, events=events), road)
         self.house.nursery.start_soon(seat.read)
         return seat
@@ -212,7 +212,7 @@ class Story:
         road = StallingStream(theirs)
         road.stall_sending()
         self.late.append(road)
-        self.house.server.connections.start_soon(self.house.server.front_door.serve, road)
+        self.house.server.connections.start_soon(self.house.server.http_server.serve, road)
         # Refused, or let in too late for its patience: the library says so in its own task.
         with suppress(BaseExceptionGroup):
             async with trio.open_nursery() as nursery:

@@ -19,7 +19,7 @@ async def connect_slowly(house: House) -> tuple[Client, StallingStream]:
     """A socket, and the road to it, which can be stalled."""
     ours, theirs = memory_stream_pair()
     road = StallingStream(theirs)
-    house.server.connections.start_soon(house.server.front_door.serve, road)
+    house.server.connections.start_soon(house.server.http_server.serve, road)
     return await house.connect_through(ours), road
 
 

@@ -54,7 +54,7 @@ class Road:
         if self.house is None:
             raise ConnectionRefusedError("nobody listens")
         ours, theirs = memory_stream_pair()
-        self.house.server.connections.start_soon(self.house.server.front_door.serve, theirs)
+        self.house.server.connections.start_soon(self.house.server.http_server.serve, theirs)
         self.stream = self._wrap(ours)
         return self.stream
 

@@ -93,7 +93,7 @@ class House:
     async def connect(self, session_id: str = "s", *, events: bool = False) -> Client:
         """Open a socket; with ``events`` it speaks the subprotocol."""
         ours, theirs = memory_stream_pair()
-        self.server.connections.start_soon(self.server.front_door.serve, theirs)
+        self.server.connections.start_soon(self.server.http_server.serve, theirs)
         return await self.connect_through(ours, session_id, events=events)
 
     async def connect_through(

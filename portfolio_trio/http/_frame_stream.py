@@ -41,7 +41,7 @@ def close_frame(code: int, reason: str) -> bytes:
     return struct.pack("!BBH", _CLOSE, 2 + len(text), code) + text
 
 
-class HandoverStream(trio.abc.Stream):
+class FrameStream(trio.abc.Stream):
     """What the WebSocket library gets instead of the socket, and what this package sends frames through.
 
     - Sends take turns. One that does not finish leaves a torn frame behind, after which nothing more is sent.

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import h11
 import trio
 
+from portfolio_trio.escaping import echo
 from portfolio_trio.http._head import Head, HeadReader
 from portfolio_trio.http._pending import Pending, Visit
-from portfolio_trio.http._response import Refusal, Response, refuse
+from portfolio_trio.http._response import HttpError, Response, refuse
 from portfolio_trio.http._upgrade import (
     SESSION_ID,
     Upgrade,
@@ -19,7 +20,6 @@ from portfolio_trio.http._upgrade import (
     upgrade_required,
 )
 from portfolio_trio.http.websocket import Disconnected
-from portfolio_trio.shown import echo
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ Route = Callable[[Request], Awaitable[Response]]
 Routes = Mapping[tuple[str, str], Route]
 
 
-class FrontDoor:
+class HttpServer:
     """Serves HTTP and WebSocket upgrades on accepted streams.
 
     Args:
@@ -118,7 +118,7 @@ class FrontDoor:
                 visit.asked()
                 return upgrade
             response = await self._respond(head, reader.connection, stream, visit)
-        except Refusal as refusal:
+        except HttpError as refusal:
             response = refusal.response
         await send_response(
             stream,
@@ -211,6 +211,6 @@ class FrontDoor:
             connection.receive_data(bytes(await stream.receive_some(_BODY_CHUNK)))
 
 
-def _wrong_method(allowed: set[str]) -> Refusal:
+def _wrong_method(allowed: set[str]) -> HttpError:
     names = sorted(allowed | {"HEAD"} if "GET" in allowed else allowed)
     return refuse(405, "method_not_allowed", f"Use {' or '.join(names)} here.", {"Allow": ", ".join(names)})

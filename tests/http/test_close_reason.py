@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
-from portfolio_trio.http import FrontDoor
+from portfolio_trio.http import HttpServer
 from tests.http.echo import echo
 from tests.support.streams import read_to_end
 
@@ -29,7 +29,7 @@ async def test_a_broken_frame_behind_a_message_closes_with_1002(
     nursery: trio.Nursery, first_byte: int
 ) -> None:
     ours, theirs = memory_stream_pair()
-    nursery.start_soon(FrontDoor(routes={}, websocket=echo).serve, theirs)
+    nursery.start_soon(HttpServer(routes={}, websocket=echo).serve, theirs)
     await ours.send_all(HANDSHAKE + masked(0x81, b"hello") + masked(first_byte, b"x"))
     answer = await read_to_end(ours)
     frames = answer.partition(b"\r\n\r\n")[2]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _ENDS = (AnalysisCompleted, AnalysisFailed, AnalysisCancelled)
 
 
-class Desk:
+class Dispatcher:
     """Routes what arrives: answers to their callers, outcomes to the analysis, everything to the events.
 
     Attributes:

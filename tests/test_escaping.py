@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portfolio_trio.cli._entry import log_to_stderr
-from portfolio_trio.seldom import Seldom
-from portfolio_trio.shown import LogFormatter, echo, escaped
+from portfolio_trio.escaping import LogFormatter, echo, escaped
+from portfolio_trio.log_throttle import Seldom
 from tests.http.door import VIRTUAL_TIME, Client
 from tests.http.frames import TEXT, frame, head, plain_head
 from tests.support.house import open_house
@@ -126,7 +126,7 @@ async def test_no_answer_over_http_repeats_what_was_sent() -> None:
         async with open_house() as house:
             for request in knocks():
                 ours, theirs = stream_pair()
-                house.server.connections.start_soon(house.server.front_door.serve, theirs)
+                house.server.connections.start_soon(house.server.http_server.serve, theirs)
                 answer = await Client(ours).ask(request)
                 if answer.status != 200:
                     detail = json.loads(answer.body)["detail"]
@@ -161,7 +161,7 @@ async def test_no_answer_on_a_socket_repeats_what_was_sent() -> None:
     with log_lines() as lines:
         async with open_house() as house:
             ours, theirs = stream_pair()
-            house.server.connections.start_soon(house.server.front_door.serve, theirs)
+            house.server.connections.start_soon(house.server.http_server.serve, theirs)
             client = Client(ours)
             await client.upgrade(head(b"/ws/s"))
             for text in said:
@@ -175,10 +175,10 @@ async def test_no_answer_on_a_socket_repeats_what_was_sent() -> None:
 
 def test_a_flood_is_a_line_for_each_period(caplog: pytest.LogCaptureFixture) -> None:
     moment = 0.0
-    seldom = Seldom(logging.getLogger("tests.seldom"), seconds=1.0, clock=lambda: moment)
+    log_throttle = Seldom(logging.getLogger("tests.log_throttle"), seconds=1.0, clock=lambda: moment)
     for number in range(1_000):
         moment = number / 100
-        seldom.warning("it happened: %d", number)
+        log_throttle.warning("it happened: %d", number)
     lines = [record.getMessage() for record in caplog.records]
     assert lines[:2] == ["it happened: 0", "it happened: 100 (and 99 more like it)"]
     assert len(lines) == 10
@@ -199,7 +199,7 @@ async def test_the_asyncapi_document_is_made_once(monkeypatch: pytest.MonkeyPatc
     async with open_house() as house:
         for host in (b"one.example:8000", b"two.example", b"[::1]:1", b"a b", b"x" * 400, b'"'):
             ours, theirs = stream_pair()
-            house.server.connections.start_soon(house.server.front_door.serve, theirs)
+            house.server.connections.start_soon(house.server.http_server.serve, theirs)
             asked = plain_head(b"/asyncapi.json").replace(b"Host: localhost", b"Host: " + host)
             told = json.loads((await Client(ours).ask(asked)).body)["servers"]["server"]["host"]
             assert told == (host.decode() if host[:1] in b"ot[" else "localhost")

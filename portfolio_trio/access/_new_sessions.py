@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from portfolio_trio.access._occupancy import counted_as
+from portfolio_trio.access._connection_limits import counted_as
 from portfolio_trio.access._rate import RateLimit
 from portfolio_trio.access._refused import Refused
 

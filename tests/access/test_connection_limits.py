@@ -1,4 +1,4 @@
-"""Places are taken and given back, and nobody who left is remembered."""
+"""Slots are taken and given back, and nobody who left is remembered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from typing_extensions import override
 
-from portfolio_trio.access import Limit, Occupancy, Occupied, Places, address_group
+from portfolio_trio.access import ConnectionLimits, Limit, LimitReached, Slots, address_group
 
 PER_SESSION, PER_ADDRESS, TOTAL = 2, 3, 5
 
@@ -22,8 +22,8 @@ class Comings(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.occupancy = Occupancy(per_session=PER_SESSION, per_address=PER_ADDRESS, total=TOTAL)
-        self.there: list[tuple[str | None, str | None, Places]] = []
+        self.limits = ConnectionLimits(per_session=PER_SESSION, per_address=PER_ADDRESS, total=TOTAL)
+        self.there: list[tuple[str | None, str | None, Slots]] = []
 
     def taken(self, *, address: str | None = None, session: str | None = None) -> int:
         return sum(
@@ -40,15 +40,15 @@ class Comings(RuleBasedStateMachine):
 
     def try_to_come(self, address: str | None, session: str) -> Limit | None:
         try:
-            places = self.occupancy.enter(address)
-        except Occupied as refused:
+            slots = self.limits.enter(address)
+        except LimitReached as refused:
             return refused.limit
         try:
-            places.join(session)
-        except Occupied as refused:
-            places.leave()
+            slots.join(session)
+        except LimitReached as refused:
+            slots.leave()
             return refused.limit
-        self.there.append((address, session, places))
+        self.there.append((address, session, slots))
         return None
 
     @rule(address=st.sampled_from(["a", "b", None]), session=st.sampled_from(["one", "two", "three"]))
@@ -59,21 +59,21 @@ class Comings(RuleBasedStateMachine):
     @precondition(lambda self: self.there)
     @rule(data=st.data(), fails=st.booleans())
     def go(self, data: st.DataObject, *, fails: bool) -> None:
-        _, _, places = self.there.pop(data.draw(st.integers(0, len(self.there) - 1)))
+        _, _, slots = self.there.pop(data.draw(st.integers(0, len(self.there) - 1)))
         if not fails:
-            places.leave()
+            slots.leave()
             return
-        with pytest.raises(LookupError), places:
+        with pytest.raises(LookupError), slots:
             raise LookupError
 
     @invariant()
     def counts_are_those_of_who_is_there(self) -> None:
-        assert self.occupancy.count(Limit.SERVER) == len(self.there) <= TOTAL
+        assert self.limits.count(Limit.SERVER) == len(self.there) <= TOTAL
         for address in ("a", "b"):
-            taken = self.occupancy.count(Limit.ADDRESS, address)
+            taken = self.limits.count(Limit.ADDRESS, address)
             assert taken == self.taken(address=address) <= PER_ADDRESS
         for session in ("one", "two", "three"):
-            taken = self.occupancy.count(Limit.SESSION, session)
+            taken = self.limits.count(Limit.SESSION, session)
             assert taken == self.taken(session=session) <= PER_SESSION
 
     @invariant()
@@ -82,13 +82,13 @@ class Comings(RuleBasedStateMachine):
             ("address", each[0]) for each in self.there if each[0] is not None
         }
         keys |= {("session", each[1]) for each in self.there}
-        assert len(self.occupancy) == len(keys) + bool(self.there)
+        assert len(self.limits) == len(keys) + bool(self.there)
 
     @override
     def teardown(self) -> None:
         while self.there:
             self.there.pop()[2].leave()
-        assert len(self.occupancy) == 0
+        assert len(self.limits) == 0
 
 
 Comings.TestCase.settings = settings(max_examples=50, stateful_step_count=30)
@@ -100,36 +100,36 @@ TestComings: Any = Comings.TestCase
     [(Limit.SESSION, 429, 1013), (Limit.ADDRESS, 429, 1013), (Limit.SERVER, 503, 1013)],
 )
 def test_the_answer_names_the_limit(limit: Limit, status: int, close_code: int) -> None:
-    refused = Occupied(limit)
+    refused = LimitReached(limit)
     assert (refused.status, refused.close_code) == (status, close_code)
     assert refused.retry_after is not None
     assert limit.value in refused.code + refused.detail.lower()
 
 
 def test_a_limit_that_is_not_set_is_none() -> None:
-    occupancy = Occupancy()
+    limits = ConnectionLimits()
     with ExitStack() as stack:
         for _ in range(1_000):
-            stack.enter_context(occupancy.enter("192.0.2.1")).join("mine")
-        assert occupancy.count(Limit.ADDRESS, "192.0.2.1") == occupancy.count(Limit.SESSION, "mine") == 1_000
-    assert len(occupancy) == 0
+            stack.enter_context(limits.enter("192.0.2.1")).join("mine")
+        assert limits.count(Limit.ADDRESS, "192.0.2.1") == limits.count(Limit.SESSION, "mine") == 1_000
+    assert len(limits) == 0
 
 
 def test_a_refused_client_takes_nothing() -> None:
-    occupancy = Occupancy(per_address=0)
-    with pytest.raises(Occupied), occupancy.enter("192.0.2.1"):
+    limits = ConnectionLimits(per_address=0)
+    with pytest.raises(LimitReached), limits.enter("192.0.2.1"):
         pytest.fail("it came in")
-    assert len(occupancy) == 0
+    assert len(limits) == 0
 
 
 def test_leaving_twice_gives_back_once() -> None:
-    occupancy = Occupancy()
-    first, second = occupancy.enter("192.0.2.1"), occupancy.enter("192.0.2.1")
+    limits = ConnectionLimits()
+    first, second = limits.enter("192.0.2.1"), limits.enter("192.0.2.1")
     first.leave()
     first.leave()
-    assert occupancy.count(Limit.SERVER) == occupancy.count(Limit.ADDRESS, "192.0.2.1") == 1
+    assert limits.count(Limit.SERVER) == limits.count(Limit.ADDRESS, "192.0.2.1") == 1
     second.leave()
-    assert len(occupancy) == 0
+    assert len(limits) == 0
 
 
 # --- addresses ---
@@ -158,9 +158,9 @@ def test_an_ipv4_address_counts_by_itself_in_both_forms(address: ipaddress.IPv4A
 
 @pytest.mark.parametrize("address", [None, "127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
 def test_this_machine_is_not_counted(address: str | None) -> None:
-    occupancy = Occupancy(per_address=0)
-    with occupancy.enter(address):
-        assert len(occupancy) == 1
+    limits = ConnectionLimits(per_address=0)
+    with limits.enter(address):
+        assert len(limits) == 1
 
 
 def test_the_zone_of_a_link_does_not_matter() -> None:

@@ -36,8 +36,8 @@ _ANSWERS: Final[Mapping[Limit, _Answer]] = {
 }
 
 
-class Occupied(Refused):
-    """There is no place left (HTTP 429 or 503, with Retry-After).
+class LimitReached(Refused):
+    """There is no slot left (HTTP 429 or 503, with Retry-After).
 
     Attributes:
         limit: The limit that was reached.
@@ -49,13 +49,13 @@ class Occupied(Refused):
         self.limit = limit
 
 
-class Occupancy:
+class ConnectionLimits:
     """Counts who is there, by session, by address and in all; it knows nobody who is not there.
 
     Args:
-        per_session: Places of one session; None for no limit, here as below.
-        per_address: Places of one address, see ``address_group``.
-        total: Places in all.
+        per_session: Slots of one session; None for no limit, here as below.
+        per_address: Slots of one address, see ``address_group``.
+        total: Slots in all.
     """
 
     def __init__(
@@ -64,24 +64,24 @@ class Occupancy:
         self._limits = {Limit.SESSION: per_session, Limit.ADDRESS: per_address, Limit.SERVER: total}
         self._counts: dict[tuple[Limit, str], int] = {}
 
-    def enter(self, address: str | None) -> Places:
+    def enter(self, address: str | None) -> Slots:
         """Take a place of the server, and of the address.
 
         Raises:
-            Occupied: A limit is reached; no place was taken.
+            LimitReached: A limit is reached; no slot was taken.
         """
-        places = Places(self._counts, self._limits)
-        places.take(Limit.SERVER)
+        slots = Slots(self._counts, self._limits)
+        slots.take(Limit.SERVER)
         if (group := address_group(address)) is not None:
             try:
-                places.take(Limit.ADDRESS, group)
-            except Occupied:
-                places.leave()
+                slots.take(Limit.ADDRESS, group)
+            except LimitReached:
+                slots.leave()
                 raise
-        return places
+        return slots
 
     def count(self, limit: Limit, key: str = "") -> int:
-        """How many places are taken of a session (its id), of an address (its group), or in all."""
+        """How many slots are taken of a session (its id), of an address (its group), or in all."""
         return self._counts.get((limit, key), 0)
 
     def __len__(self) -> int:
@@ -89,8 +89,8 @@ class Occupancy:
         return len(self._counts)
 
 
-class Places:
-    """The places of one client, made by `Occupancy.enter`; also a context that leaves them at its end.
+class Slots:
+    """The slots of one client, made by `ConnectionLimits.enter`; also a context that leaves them at its end.
 
     It lives as long as its socket, and is therefore no generator and no stack of callbacks.
     """
@@ -103,14 +103,14 @@ class Places:
         self._taken: tuple[tuple[Limit, str], ...] = ()
 
     def take(self, limit: Limit, key: str = "") -> None:
-        """Take one more place.
+        """Take one more slot.
 
         Raises:
-            Occupied: The limit is reached; the places taken before stay taken.
+            LimitReached: The limit is reached; the slots taken before stay taken.
         """
         most, taken = self._limits[limit], self._counts.get((limit, key), 0)
         if most is not None and taken >= most:
-            raise Occupied(limit)
+            raise LimitReached(limit)
         self._counts[limit, key] = taken + 1
         self._taken += ((limit, key),)
 
@@ -118,16 +118,16 @@ class Places:
         """Take a place of a session, too.
 
         Raises:
-            Occupied: The limit is reached; the places taken before stay taken.
+            LimitReached: The limit is reached; the slots taken before stay taken.
         """
         self.take(Limit.SESSION, session_id)
 
     def leave(self) -> None:
-        """Give all places back; leaving twice is fine."""
-        for place in self._taken:
-            self._counts[place] -= 1
-            if not self._counts[place]:
-                del self._counts[place]
+        """Give all slots back; leaving twice is fine."""
+        for slot in self._taken:
+            self._counts[slot] -= 1
+            if not self._counts[slot]:
+                del self._counts[slot]
         self._taken = ()
 
     def __enter__(self) -> Self:
