@@ -266,15 +266,22 @@ class Runner:
             # Tried once more when the connection ends.
             return
 
-    def announce(self, message: SessionEvent, run: Run, running: Running | None = None) -> None:
-        """Let every viewer see the start or the end of a run."""
+    def announce(
+        self,
+        message: SessionEvent,
+        run: Run,
+        running: Running | None = None,
+        *,
+        but: Viewer | None = None,
+    ) -> None:
+        """Let every viewer see the start or the end of a run, but the one that is answered with it."""
         task = self._task
         self._room.publish(
             message,
             asker=self.asker,
             request_id=run.request_id,
             running=running,
-            but=None if task is None else task.answered,
+            but=but,
             incarnation="" if task is None else task.incarnation,
         )
 
@@ -401,7 +408,10 @@ class Runner:
             code, detail = _TOLD[run.reason]
             self.asker.answer(Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id))
         self._told = cancelled
-        self.announce(cancelled, run)
+        # Whoever cancels is answered with the end that came of it, and with no other: one that had been
+        # decided before is news to it, too.
+        answered = None if self._task is None else self._task.answered
+        self.announce(cancelled, run, but=answered if run.reason is EndReason.CANCELLED else None)
         return cancelled
 
     def _give_up(self, request: Analyze) -> None:

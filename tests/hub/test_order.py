@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +11,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.http.frames import TEXT
+from tests.http.frames import frame as sent
 from tests.support.house import METRICS, Client, Frame, House, open_house
+from tests.support.observer import ENDS
 from tests.support.redis_servers import NO_PRIVATE_JSON_SERVER, Server, json_command, private_server
 
 pytestmark = pytest.mark.trio
@@ -231,3 +235,23 @@ def assert_orderly(frames: list[Frame], *, begun: bool = False) -> None:
             assert kind != "analysis_completed" or current == 0 or outcomes == len(METRICS)
             current = None if current in {run_id, 0} else current
     assert current is None
+
+
+async def test_who_cancels_right_after_an_edit_sees_the_end_that_the_edit_brought(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(metric_delay_seconds=(2, 5)) as house:
+        editor, viewer = await greeted(house), await greeted(house)
+        await editor.send("analyze", ticker="AAPL", id="a")
+        await editor.until("analysis_started")
+        # In one piece, so that the run's task has not ended when the cancellation is read.
+        both = [
+            {"action": "trade", "ticker": "AAPL", "shares": 1, "id": "t"},
+            {"action": "cancel", "id": "c"},
+        ]
+        await editor.stream.send_all(b"".join(sent(TEXT, json.dumps(each).encode()) for each in both))
+        for client in (editor, viewer):
+            frames = await client.silence(1)
+            ends = [(f["type"], f["reason"]) for f in frames if f.get("run_id") == 1 and f["type"] in ENDS]
+            assert ends == [("analysis_cancelled", "portfolio_changed")]
+            assert frames[-1]["reason"] == "cancelled"
