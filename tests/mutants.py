@@ -80,6 +80,11 @@ MUTANTS = (
         "if len(fields) > 1:",
         "if False:",
         ("tests/market/test_csv_bars.py",),
+        "the end that a canceller is not answered with",
+        "portfolio_trio/session/runner.py",
+        "but=answered if run.reason is EndReason.CANCELLED else None",
+        "but=answered",
+        ORDER,
     ),
     Mutant(
         "the limit of sessions that are made by opening sockets",
