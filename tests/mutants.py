@@ -80,6 +80,8 @@ MUTANTS = (
         "if len(fields) > 1:",
         "if False:",
         ("tests/market/test_csv_bars.py",),
+    ),
+    Mutant(
         "the end that a canceller is not answered with",
         "portfolio_trio/session/runner.py",
         "but=answered if run.reason is EndReason.CANCELLED else None",
