@@ -68,6 +68,20 @@ MUTANTS = (
         ("tests/market/test_live_file.py",),
     ),
     Mutant(
+        "the word to the asker alone that the session has expired",
+        "portfolio_trio/session/runner.py",
+        "        if alone:\n",
+        "        if False:\n",
+        EXPIRED,
+    ),
+    Mutant(
+        "the look at what has been shown before a run is cancelled that stands in the document",
+        "portfolio_trio/session/handlers.py",
+        "return None if self._room.stage.is_over(current.run_id) else current",
+        "return current",
+        ORPHANS,
+    ),
+    Mutant(
         "the passing over of blank rows with commas",
         "portfolio_trio/market/_csv_bars.py",
         "if cells and (cells[0].strip() or any(map(str.strip, cells))):",

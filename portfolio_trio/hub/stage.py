@@ -116,6 +116,10 @@ class Stage:
         """The highest run whose start or end has been shown."""
         return self._last
 
+    def is_over(self, run_id: int) -> bool:
+        """Whether the end of a run has been shown, or ruled out by what has."""
+        return run_id <= self._last and (self.open is None or self.open.run_id != run_id)
+
     # --- who looks on ---
 
     def greet(self, spectator: Spectator, state: Portfolio, request_id: str | int | None = None) -> None:

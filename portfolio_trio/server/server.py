@@ -65,6 +65,10 @@ PEERS_SECONDS: Final = 3.0
 # What the goodbye of one that came too late may take.
 CLOSE_SECONDS: Final = 2.0
 
+# A client needs few control frames and fragments, and they are cheap for it: many sockets that send as many
+# of them as requests would keep the process busy for good.
+FRAMES_PER_REQUEST: Final = 0.1
+
 
 class Server:
     """One running server without its listeners: serves accepted streams.
@@ -172,7 +176,9 @@ class Server:
 
     async def _accept(self, upgrade: Upgrade, slots: Slots) -> None:
         settings = self.services.settings
-        frames = RateLimit(settings.requests_per_second, settings.request_burst, trio.current_time)
+        frames = RateLimit(
+            settings.requests_per_second * FRAMES_PER_REQUEST, settings.request_burst, trio.current_time
+        )
         waiting = trio.CancelScope()
         self._sockets.add(waiting)
         try:

@@ -234,7 +234,8 @@ class Requests:
         if not end.cleared:
             return None
         self._room.learn(end.others)
-        return current
+        # It may stand there though its end has been told, where the store was away at that moment.
+        return None if self._room.stage.is_over(current.run_id) else current
 
     async def _answer_for(self, current: CurrentAnalysis, request: Cancel) -> None:
         """Have the worker of a run tell how it ended, and answer; if it does not in time, say so for it."""

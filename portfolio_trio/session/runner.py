@@ -356,10 +356,11 @@ class Runner:
                 self.decide(reason)
                 return
         if run.may_send:
-            self._tell_failure(
-                run, self._services.explain(failure, request_id=run.request_id, ticker=run.ticker)
-            )
-            if isinstance(failure, SessionMissing):
+            error = self._services.explain(failure, request_id=run.request_id, ticker=run.ticker)
+            expired = isinstance(failure, SessionMissing)
+            # Each socket is told once that the session has expired; the others are when it is made anew.
+            self._tell_failure(run, error, alone=expired and run.run_id is None)
+            if expired:
                 self.asker.expire()
         self.slot.fail(run)
         try:
@@ -369,7 +370,7 @@ class Runner:
             # disconnect tries once more.
             return
 
-    def _tell_failure(self, run: Run, error: Error) -> None:
+    def _tell_failure(self, run: Run, error: Error, *, alone: bool) -> None:
         failed = AnalysisFailed(
             ticker=run.ticker,
             run_id=run.run_id,
@@ -378,7 +379,10 @@ class Runner:
             retryable=error.retryable,
         )
         self._told = failed
-        self.announce(failed, run)
+        if alone:
+            self.asker.see(failed.echo(run.request_id).to_json())
+        else:
+            self.announce(failed, run)
         if not self.asker.sees_events:
             self.asker.answer(error, run)
 

@@ -119,12 +119,7 @@ async def test_each_socket_is_told_once_whatever_it_asks(
                 seen[place] += await socket.silence(1)
         for place, socket in enumerate(sockets):
             frames = [*seen[place], *await socket.silence(1)]
-            # That an analysis of another socket has failed is no news of this one.
-            told = [
-                f
-                for f in frames
-                if f.get("code") == "session_expired" and (f["type"] == "error" or f.get("id") == place)
-            ]
+            told = [f for f in frames if f.get("code") == "session_expired"]
             assert len(told) == 1, gist(frames)
             versions = [f["version"] for f in frames if f["type"] == "portfolio"]
             assert versions == sorted(versions)
@@ -170,9 +165,9 @@ async def test_an_answer_of_the_old_document_that_comes_late_is_asked_for_again(
             def __getattr__(self, name: str) -> Any:
                 return getattr(store, name)
 
-            async def open_session(self, *args: Any, **more: Any) -> Any:
+            async def get_portfolio(self, *args: Any, **more: Any) -> Any:
                 house.server.services.store = store
-                opened = await store.open_session(*args, **more)
+                opened = await store.get_portfolio(*args, **more)
                 await arrived.wait()
                 return opened
 

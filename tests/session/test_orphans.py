@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from portfolio_trio.peers.orphans import ORPHANS, Orphan, Orphans
 from portfolio_trio.session.analysis import START_SECONDS
+from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
 from tests.session.test_expired import greeted, two_houses
 from tests.support.house import House, open_house
@@ -32,7 +33,7 @@ class Wire:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
-        if name not in {"start_analysis", "finish_analysis"}:
+        if name not in {"start_analysis", "record_results", "finish_analysis"}:
             return method
 
         async def call(*args: Any, **more: Any) -> Any:
@@ -144,3 +145,18 @@ async def test_few_are_remembered() -> None:
         orphans.adopt(Orphan("s", "x", number))
     assert len(orphans) == ORPHANS
     assert orphans.all[0].run_id == 10
+
+
+async def test_who_has_seen_a_run_end_does_not_cancel_it_again(autojump_clock: MockClock) -> None:
+    async with open_house(metric_delay_seconds=Delay(2, 5)) as house:
+        client, viewer = await greeted(house), await greeted(house)
+        wire = Wire(house)
+        wire.away |= {"record_results", "finish_analysis"}
+        await client.send("analyze", ticker="AAPL")
+        assert (await client.until("analysis_failed"))[-1]["run_id"] == 1
+        wire.away.clear()
+        assert await current_of(house) is not None
+        answer = await client.ask("cancel", id="c")
+        assert answer == {"id": "c", "type": "analysis_cancelled", "reason": "cancelled"}
+        assert await current_of(house) is None
+        assert [f["type"] for f in await viewer.silence(1)] == ["analysis_started", "analysis_failed"]
