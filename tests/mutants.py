@@ -54,6 +54,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the opening of sessions whose default holdings have no price",
+        "portfolio_trio/session/services.py",
+        "self.book.values_for\n",
+        "self.book.prices_for\n",
+        ("tests/server/test_unpriced.py",),
+    ),
+    Mutant(
         "the refusal of a column of cash that is none by the inspection",
         "portfolio_trio/cli/prices.py",
         "            check_cash_column(source.name, bars, ticker)\n",

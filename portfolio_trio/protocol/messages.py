@@ -52,7 +52,9 @@ class Analyze(_Request):
     action: Literal["analyze"]
     ticker: Ticker
     receipt: bool = Field(
-        default=False, description="let each result carry the holdings and prices it was computed from"
+        default=False,
+        strict=True,
+        description="let each result carry the holdings and prices it was computed from",
     )
 
 

@@ -95,6 +95,9 @@ class Services:
     ) -> Portfolio:
         """The session's portfolio; a new one holds ``holdings``, or the default, at the newest tick.
 
+        A line of the default that has no price is valued at its last known one: the client has not asked
+        for it, and can sell or replace it only in a session that exists.
+
         Args:
             session_id: The session.
             holdings: What a new session holds.
@@ -109,7 +112,11 @@ class Services:
             holdings=self.settings.default_holdings if holdings is None else holdings,
             tick=self.book.current,
             at=rfc3339(self.now()),
-            price_lookup=partial(self.book.prices_for, session_id=session_id),
+            price_lookup=(
+                self.book.values_for
+                if holdings is None
+                else partial(self.book.prices_for, session_id=session_id)
+            ),
             attach=attach,
         )
 

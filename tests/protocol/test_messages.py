@@ -223,6 +223,12 @@ def test_only_what_stands_twice_is_refused(holdings: dict[str, int], name: str, 
         assert "stands twice" in refusal(f'{{{head}, "holdings": {{{",".join(lines)}}}}}')[1]
 
 
+@pytest.mark.parametrize("value", ['"yes"', '"true"', "1", "0", "null"])
+def test_a_receipt_is_wanted_or_not(value: str) -> None:
+    frame = f'{{"action":"analyze","ticker":"AAPL","receipt":{value}}}'
+    assert refusal(frame) == ("invalid_message", "Invalid message: receipt: Input should be a valid boolean")
+
+
 def test_a_trade_may_state_its_version() -> None:
     request = parse_request('{"action":"trade","ticker":"AAPL","shares":1,"version":3}')
     assert isinstance(request, Trade)

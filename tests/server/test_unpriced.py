@@ -285,11 +285,29 @@ async def test_default_holdings_without_a_price_are_not_ready(
         assert said in caplog.text
         status, body = await ready(house)
         assert (status, body["reasons"]) == (503, [said])
-        client = await house.connect()
-        error = await client.ask("get_portfolio")
-        assert (error["code"], error["retryable"], error["detail"]) == ("bad_price", False, DO)
+
+
+@pytest.mark.parametrize(
+    "way_out",
+    [
+        {"action": "trade", "ticker": "TWTR", "shares": -1},
+        {"action": "set_holdings", "holdings": {"AAPL": 1}},
+    ],
+)
+async def test_a_new_session_of_default_holdings_without_a_price_has_a_way_out(
+    mock_clock: MockClock, tmp_path: Path, way_out: dict[str, Any]
+) -> None:
+    """Refused, it could neither sell the name nor be given other holdings."""
+    async with market(tmp_path, default_holdings={"AAPL": 1, "TWTR": 1}) as (house, _, __):
         viewer = await house.connect(events=True)
-        assert (await viewer.receive())["detail"] == DO
+        state = await viewer.receive()
+        assert (state["stale"], state["unpriced"]) == (True, {"TWTR": TWTR_ENDS})
+        client = await house.connect()
+        error = await client.ask("analyze", ticker="AAPL")
+        assert (error["code"], error["retryable"], error["detail"]) == ("bad_price", False, DO)
+        changed = await client.ask(**way_out)
+        assert (changed["holdings"], changed["stale"], changed["unpriced"]) == ({"AAPL": 1}, False, {})
+        assert changed["total_value"] < state["total_value"]
 
 
 async def test_a_live_file_without_one_usable_price_is_not_ready(
