@@ -14,7 +14,7 @@ from portfolio_trio.metrics import AnalysisError, Receipt, installed_metrics, re
 from portfolio_trio.protocol import messages  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from portfolio_trio.metrics import Bars, Comparison, Replay
@@ -54,10 +54,7 @@ def read_receipts(path: Path) -> list[Receipt]:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ReplayError(f"{path} holds a result that is none: {place}: {first['msg']}") from None
-    runs: dict[int, list[_Outcome]] = {}
-    for outcome in outcomes:
-        runs.setdefault(outcome.run_id, []).append(outcome)
-    receipts = [receipt for run in runs.values() if (receipt := _receipt(run)) is not None]
+    receipts = [receipt for run in _runs(outcomes) if (receipt := _receipt(run)) is not None]
     if not receipts:
         raise ReplayError(
             f"{path} holds no result with its receipt: ask for it with "
@@ -83,6 +80,24 @@ def _outcomes(text: str) -> Iterator[dict[str, Any]]:
             documents[:0] = document["results"]
         elif isinstance(document, dict) and "metric" in document and "run_id" in document:
             yield document
+
+
+def _runs(outcomes: Sequence[_Outcome]) -> Iterable[list[_Outcome]]:
+    """The outcomes by run. Each session counts its runs from 1, and a file may be of several sessions.
+
+    An error does not say what its run saw. One that may be of either of two runs is left out.
+    """
+    runs: dict[tuple[int, str, str, int], list[_Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.snapshot:
+            run = (outcome.run_id, outcome.ticker, outcome.snapshot, outcome.tick_id)
+            runs.setdefault(run, []).append(outcome)
+    for failure in outcomes:
+        if not failure.snapshot:
+            theirs = [run for key, run in runs.items() if key[:2] == (failure.run_id, failure.ticker)]
+            if len(theirs) == 1:
+                theirs[0].append(failure)
+    return runs.values()
 
 
 def _receipt(run: list[_Outcome]) -> Receipt | None:

@@ -162,7 +162,8 @@ def facts_of(info: Mapping[str, Any], config: Mapping[str, Any], *, address: str
         name=name,
         version=None if version is None else str(version),
         address=address,
-        modules=modules is not None,
+        # A server without modules may leave their section out.
+        modules=bool(info),
         json=_json_of(modules or ()),
         appendonly=appendonly,
         fsync=config.get("appendfsync") if appendonly else None,

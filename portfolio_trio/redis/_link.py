@@ -262,7 +262,7 @@ class Link:
         if isinstance(failure, ReadOnlyError):
             connection.retire(f"{self.endpoint.address} is a read-only replica")
             raise ReadOnlyServer(
-                f"{self.endpoint.address} is a read-only replica now; try again"
+                f"{self.endpoint.address} is a read-only replica: name its primary, or promote it"
             ) from failure
         if repeatable and isinstance(failure, Unavailable):
             if self._connection in {None, connection}:

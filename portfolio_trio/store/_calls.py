@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NEEDS: Final = (
-    "use Redis 8, or Valkey with its JSON module, or PORTFOLIO_REDIS_URL=embedded:// for a server without one"
+    "use Redis 8 with its JSON module, or Valkey with one, or PORTFOLIO_REDIS_URL=embedded:// for a server "
+    "without either"
 )
 # Replies by which a server says that it cannot serve now, though nothing is wrong with the call.
 _NOT_NOW: Final = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN")
@@ -55,13 +56,16 @@ def _refused(error: RedisError, text: str) -> StoreError:
     if isinstance(error, OutOfMemoryError) or text.startswith("OOM"):
         return StoreFull(f"Redis has reached its maxmemory: raise it or let sessions expire sooner ({text})")
     if isinstance(error, ReadOnlyError) or text.startswith(("READONLY", "MISCONF")):
-        return StoreReadOnly(
-            f"Redis refuses writes: point PORTFOLIO_REDIS_URL at a writable primary ({text})"
+        what = (
+            "cannot write its data to disk and takes no changes: see its log and its disk"
+            if text.startswith("MISCONF")
+            else "refuses writes: point PORTFOLIO_REDIS_URL at a writable primary"
         )
+        return StoreReadOnly(f"Redis {what} ({text})")
     if isinstance(error, NoPermissionError) or text.startswith(("NOPERM", "ACL failure")):
         return StoreUnsupported(
-            "this Redis user may not do all that is needed: allow JSON.*, EVALSHA and the channels "
-            f"portfolio-* ({text})"
+            "this Redis user may not do all that is needed: ACL SETUSER ... +@all -@dangerous ~portfolio* "
+            f"&portfolio-* is enough ({text})"
         )
     if isinstance(error, AskError) or text.startswith(("MOVED", "ASK", "CROSSSLOT")):
         return StoreUnsupported(

@@ -30,8 +30,12 @@ async def check_engine(client: RedisClient) -> ServerFacts:
     """
     with translated():
         facts = await server_facts(client)
+    try:
         _refuse_old_json(facts)
-    await check_writes(client)
+        await check_writes(client)
+    except StoreUnsupported as error:
+        who = f"{facts.name} {facts.version} at {facts.address}: " if facts.version else ""
+        raise StoreUnsupported(f"{who}{error}") from error
     return facts
 
 

@@ -68,7 +68,7 @@ class StoreFull(StoreError):
 
 
 class StoreReadOnly(StoreError):
-    """Redis refuses writes, as a replica or because it cannot save: use a writable primary."""
+    """Redis refuses writes, as a replica or because it cannot write its data: the message says what to do."""
 
     retryable = True
     for_clients = "the store takes no changes at the moment; try again soon"

@@ -88,6 +88,33 @@ async def test_errors_are_recomputed_too(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.trio
+async def test_a_file_may_hold_runs_of_several_sessions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [
+        *await run_of("AAPL", AAPL=10, MSFT=3),
+        *await run_of("AAPL", AAPL=2, JPM=1),
+        *await run_of("GOOGL", GOOGL=1),
+    ]
+    assert {frame["run_id"] for frame in frames} == {1}
+    # In whatever order they came.
+    frames.sort(key=lambda frame: frame["metric"])
+    assert await in_thread(tmp_path, frames) == 0
+    said = capsys.readouterr().out
+    assert said.count("holdings\n") == 3
+    assert "no_other_holdings  equal" in said
+
+
+@pytest.mark.trio
+async def test_an_error_of_one_of_two_runs_is_compared_with_neither(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [*await run_of("AAPL", AAPL=10, MSFT=3), *await run_of("AAPL", AAPL=2)]
+    assert await in_thread(tmp_path, frames) == 0
+    assert "no_other_holdings" not in capsys.readouterr().out
+
+
+@pytest.mark.trio
 async def test_real_closes_and_a_file_that_has_grown_since(tmp_path: Path) -> None:
     lines = CLOSES.read_text().splitlines()
     then, now = tmp_path / "then.csv", tmp_path / "now.csv"

@@ -149,3 +149,9 @@ async def test_a_reply_of_another_shape_is_no_answer() -> None:
     from portfolio_trio.redis._facts import _told  # noqa: PLC0415 - the one private thing here
 
     assert await _told(odd()) == {}
+
+
+def test_a_server_that_leaves_out_its_modules_has_none() -> None:
+    facts = facts_of({"redis_version": "7.0.15"}, {})
+    assert (facts.modules, facts.json) == (True, None)
+    assert not facts_of({}, CONFIG).modules

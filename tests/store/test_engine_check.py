@@ -43,6 +43,7 @@ async def test_a_server_without_json_is_named_in_one_line() -> None:
                 await check_engine(client)
             assert "\n" not in str(caught.value)
             assert "Redis 8" in str(caught.value)
+            assert f" at {server.socket}: this Redis has no JSON" in str(caught.value)
             store = PortfolioStore(client)
             with pytest.raises(StoreUnsupported):
                 await store.open_session("s", holdings={}, tick=TICK, at=AT)
@@ -167,3 +168,10 @@ async def test_only_what_a_fence_protects_is_sent_again(monkeypatch: pytest.Monk
         "trade": {False},
         "revalue": {True},
     }
+
+
+def test_a_full_disk_is_not_blamed_on_the_url() -> None:
+    full = translate(exceptions.ResponseError("MISCONF Errors writing to the AOF file"))
+    assert "disk" in str(full)
+    assert "PORTFOLIO_REDIS_URL" not in str(full)
+    assert "PORTFOLIO_REDIS_URL" in str(translate(exceptions.ReadOnlyError("read only replica")))
