@@ -165,6 +165,39 @@ async def test_a_primary_is_killed_under_load(
     say("a killed primary", f"its sessions were served again after {back:.2f} s")
 
 
+async def test_a_replica_that_lagged_takes_over(serving: tuple[Shared, Tree]) -> None:
+    """What it had not got is lost, and nothing else: numbers that fell do not stop a session."""
+    shared, tree = serving
+    victim, replica = shared.nodes[0], shared.nodes[3]
+    hit = owned(victim)
+    async with open_doors(tree) as (door,), under_load(door, hit) as analysts:
+        viewers = {each: await door.view(each) for each in hit}
+        assert replicated(victim) == 1
+        acknowledged = {each: list(analyst.results) for each, analyst in analysts.items()}
+        replica.pause()
+        # Else what is sent meanwhile waits for it in its socket.
+        victim.do("CLIENT KILL TYPE replica")
+        paused = time.monotonic()
+        for viewer in viewers.values():
+            await viewer.send("trade", ticker="AAPL", shares=1)
+            assert (await viewer.until("portfolio"))[-1]["version"] == 2
+        await all_have_run(analysts, 2, since=paused)
+        victim.kill()
+        replica.resume()
+        killed = time.monotonic()
+        await all_have_run(analysts, RUNS_AFTER, since=killed)
+        for viewer in viewers.values():
+            await viewer.send("trade", ticker="AAPL", shares=1, id="again")
+            while (answer := await viewer.receive()).get("id") != "again":
+                pass
+            assert answer["type"] == "portfolio", answer
+    rest = Shared([node for node in shared.nodes if node is not victim])
+    assert_kept(rest, acknowledged)
+    assert_nothing_stale(analysts, repeated_numbers=True)
+    versions = {each: rest.document(each)["version"] for each in hit}
+    assert set(versions.values()) <= {2, 3}
+
+
 async def test_a_primary_hands_over_under_load(serving: tuple[Shared, Tree]) -> None:
     shared, tree = serving
     before, after = shared.nodes[1], shared.nodes[4]
