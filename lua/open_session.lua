@@ -1,9 +1,11 @@
 -- open_session: creates the session's document if there is none, else refreshes it.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    document (JSON text of a new session; "" to create none), now (RFC 3339; "" where no client asks),
---         ttl_seconds, worker (is attached to the session; "" for none), incarnation (of the document; "" for any)
+--         ttl_seconds, worker (is attached to the session; "" for none), incarnation (of the document; "" for any),
+--         known (as for lift)
 -- reply   {"created"}
 --         {"missing"}: there is none, and none was given; or it is another one
+--         {"behind"}: it has less than is known, see lift; nothing changed
 --         {"opened", holdings, version, total_value, valued, current_analysis, run_counter, incarnation, other
 --         attached worker ...}, the first six as JSON text
 --         {"unattached", ...}: as "opened", but the server is full and did not take the worker: a session can be
@@ -13,7 +15,7 @@
 -- include prelude.lua
 
 local key, document, now, ttl, worker = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local incarnation = ARGV[5]
+local incarnation, known = ARGV[5], ARGV[6]
 
 local reply, status = read(
   key, '$.holdings', '$.version', '$.total_value', '$.valued', '$.current_analysis', '$.attached',
@@ -31,6 +33,7 @@ local total, valuation = number(reply, '$.total_value'), field(reply, '$.valued'
 local current, attached = field(reply, '$.current_analysis'), field(reply, '$.attached')
 local counter, own = whole(reply, '$.run_counter'), string.match(field(reply, '$.incarnation') or '', '"([^"]+)"')
 if not (holdings and version and total and valuation and current and counter) then return {'wrong_type'} end
+if is_behind(reply, known) then return {'behind'} end
 
 -- A write that a full server may refuse; whether it was taken.
 local function taken(...)

@@ -114,6 +114,15 @@ end
 
 local function quoted(text) return '"' .. text .. '"' end
 
+-- Whether a document has fallen back behind what the caller knows of it, "incarnation run_id version" or "" for
+-- nothing. Within one incarnation neither number ever falls, unless a replica that lacked the newest writes took over.
+local function is_behind(reply, known)
+  local incarnation, run_id, seen = string.match(known, '^(%S+) (%d+) (%d+)$')
+  if not incarnation or field(reply, '$.incarnation') ~= quoted(incarnation) then return false end
+  return tonumber(whole(reply, '$.run_counter') or 0) < tonumber(run_id)
+    or tonumber(whole(reply, '$.version')) < tonumber(seen)
+end
+
 -- A list of strings as JSON text.
 local function names(list)
   local texts = {}

@@ -3,19 +3,22 @@
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    run_id, version, recorded (results of this run stored before this call; "" where the caller does
 --         not count), now (RFC 3339), ttl_seconds, max_results, max_bytes, finish ("1" clears
---         current_analysis, else "0"), worker, incarnation (of the document; "" for any), result (JSON text) ...
+--         current_analysis, else "0"), worker, incarnation (of the document; "" for any), token (of the run's start;
+--         "" for any), result (JSON text) ...
 -- reply   {"ok", other attached worker ...}
 --         {"repeated", other attached worker ...}: these results were stored by an earlier sending of this call; nothing changed
 --         {"superseded", current run_id}, {"not_running"}, {"portfolio_changed", version},
 --         {"out_of_step", recorded}, {"missing"}, {"wrong_type"}: nothing changed
--- fence   the incarnation (another document counts as missing), current_analysis.run_id, the holdings' version and, where the caller counts, the number of results
+--         {"behind"}: the document lacks the run, or results of it that were stored, see lift; nothing changed
+-- fence   the incarnation (another document counts as missing), current_analysis.run_id
+--         and token, the holdings' version and, where the caller counts, the number of results
 --         already stored, current_analysis.recorded: with it the call is safe to send again
 -- include prelude.lua
 
 local key = KEYS[1]
 local run_id, version, expected = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local now, ttl, max_results, max_bytes = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local finish, worker, incarnation, FIRST = ARGV[8] == '1', ARGV[9], ARGV[10], 11
+local finish, worker, incarnation, token, FIRST = ARGV[8] == '1', ARGV[9], ARGV[10], ARGV[11], 12
 local count = #ARGV - FIRST + 1
 
 -- After the call that finished a run its count is gone. But a run's results stand together, and at the end as
@@ -32,11 +35,11 @@ local function was_finished()
 end
 
 -- Why the results may not be stored, as a reply; nil where they may.
-local function refusal(held, current, recorded)
+local function refusal(held, current, recorded, is_namesake)
   if not current then
     return {finish and count > 0 and expected and was_finished() and 'repeated' or 'not_running'}
   end
-  if tonumber(current) ~= run_id then return {'superseded', current} end
+  if tonumber(current) ~= run_id or is_namesake then return {'superseded', current} end
   if not finish and count > 0 and expected and tonumber(recorded) == expected + count then return {'repeated'} end
   if tonumber(held) ~= version then return {'portfolio_changed', held} end
   if expected and tonumber(recorded) ~= expected then return {'out_of_step', recorded} end
@@ -72,14 +75,19 @@ end
 
 local reply, status = read(
   key, '$.version', '$.current_analysis.run_id', '$.current_analysis.recorded',
-  '$.results_bytes', '$.attached', '$.incarnation')
+  '$.results_bytes', '$.attached', '$.incarnation', '$.run_counter', '$.current_analysis.token')
 if status then return {status} end
 if is_other(reply, incarnation) then return {'missing'} end
 local held, current = whole(reply, '$.version'), whole(reply, '$.current_analysis.run_id')
 local recorded = whole(reply, '$.current_analysis.recorded')
 if not held or (current and not recorded) then return {'wrong_type'} end
-
-local refused = refusal(held, current, recorded)
+-- A document that fell back may have handed out the number once more.
+local is_namesake = token ~= '' and field(reply, '$.current_analysis.token') ~= quoted(token)
+local lacks_run = tonumber(whole(reply, '$.run_counter') or run_id) < run_id
+local lacks_results = expected and tonumber(current) == run_id and not is_namesake and tonumber(recorded) < expected
+-- Where no document is stated, it may be another one.
+if incarnation ~= '' and (lacks_run or lacks_results) then return {'behind'} end
+local refused = refusal(held, current, recorded, is_namesake)
 if refused then return refused[1] == 'repeated' and with_others(refused, reply, worker) or refused end
 
 local bytes = whole(reply, '$.results_bytes') or measured()

@@ -1,23 +1,24 @@
 -- set_holdings: replaces the holdings, with the total that the caller computed at its prices.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    expected version ("" for any), holdings (JSON text), total_value (JSON text), tick_id, as_of,
---         now (RFC 3339), ttl_seconds, worker (that asks), incarnation (of the document; "" for any)
+--         now (RFC 3339), ttl_seconds, worker (that asks), incarnation (of the document; "" for any), known (as for lift)
 -- reply   {"ok", version, current_analysis, other attached worker ...}, the first two as JSON text
---         {"version", version}: another version is held; {"missing"}: or the document is another one; {"wrong_type"}:
---         nothing changed
--- fence   the incarnation, and the expected version, where one is given. A running analysis stays current: its own fence
+--         {"version", version}: another version is held; {"missing"}: or the document is another one;
+--         {"behind"}: it has less than is known, see lift; {"wrong_type"}: nothing changed
+-- fence   the incarnation, what is known, and the expected version, where one is given. A running analysis stays current: its own fence
 --         refuses what it still writes, for the version is no longer its own
 -- include prelude.lua
 
 local key, expected, holdings, total = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local tick_id, as_of, now, ttl, worker = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local incarnation = ARGV[9]
+local incarnation, known = ARGV[9], ARGV[10]
 
-local reply, status = read(key, '$.version', '$.current_analysis', '$.attached', '$.incarnation')
+local reply, status = read(key, '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter')
 if status then return {status} end
 if is_other(reply, incarnation) then return {'missing'} end
 local held, current = whole(reply, '$.version'), field(reply, '$.current_analysis')
 if not (held and current) then return {'wrong_type'} end
+if is_behind(reply, known) then return {'behind'} end
 if expected ~= '' and tonumber(expected) ~= tonumber(held) then return {'version', held} end
 
 local version = integer(held + 1)

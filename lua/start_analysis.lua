@@ -1,16 +1,16 @@
 -- start_analysis: hands out the next run_id and makes that run the current one.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    ticker, now (RFC 3339), tick_id (of the caller's prices), ttl_seconds, worker (that runs it),
---         incarnation (of the document; "" for any), token (of this start, made by the caller)
+--         incarnation (of the document; "" for any), token (of this start, made by the caller), known (as for lift)
 -- reply   {"ok", run_id, holdings, version, total_value, replaced (run_id that was current; 0 for none),
 --         other attached worker ...}, the first five as JSON text
---         {"missing"}: or the document is another one; {"wrong_type"}
--- fence   the incarnation. The newest start wins, and with it every later write of an older run is refused. Sent
+--         {"missing"}: or the document is another one; {"behind"}: it has less than is known, see lift; {"wrong_type"}
+-- fence   the incarnation and what is known. The newest start wins, and with it every later write of an older run is refused. Sent
 --         twice with one token, it starts once
 -- include prelude.lua
 
 local key, ticker, now, tick_id = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local ttl, worker, incarnation, token = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local ttl, worker, incarnation, token, known = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
 local reply, status = read(
   key, '$.run_counter', '$.holdings', '$.version', '$.total_value', '$.attached', '$.incarnation',
@@ -21,6 +21,7 @@ if is_other(reply, incarnation) then return {'missing'} end
 local counter, holdings = whole(reply, '$.run_counter'), field(reply, '$.holdings')
 local version, total = whole(reply, '$.version'), number(reply, '$.total_value')
 if not (counter and holdings and version and total) then return {'wrong_type'} end
+if is_behind(reply, known) then return {'behind'} end
 
 local replaced = number(reply, '$.current_analysis.run_id') or '0'
 if token ~= '' and field(reply, '$.current_analysis.token') == quoted(token) then

@@ -2,19 +2,20 @@
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    ticker, shares (signed, at most nine decimals), max_holdings, prices (JSON text {"AAPL":190.5}), tick_id, as_of,
 --         now (RFC 3339), ttl_seconds, worker (that asks), expected version ("" for any), incarnation (of the document;
---         "" for any)
+--         "" for any), known (as for lift)
 -- reply   {"ok", holdings, version, total_value, current_analysis, other attached worker ...}, the first four
 --         as JSON text
 --         {"version", version}: another version is held;
 --         {"missing_prices", ticker, ...}: held after the trade, but not among the prices; {"too_many_holdings"},
---         {"overflow"}, {"missing"}: or the document is another one; {"wrong_type"}: nothing changed
--- fence   the incarnation, and the expected version, where one is given; else trades add up in whatever order they come. A running analysis stays current, and its own
+--         {"overflow"}, {"missing"}: or the document is another one; {"behind"}: it has less than is known, see lift;
+--         {"wrong_type"}: nothing changed
+-- fence   the incarnation, what is known, and the expected version, where one is given; else trades add up in whatever order they come. A running analysis stays current, and its own
 --         fence refuses what it still writes
 -- include prelude.lua
 
 local key, ticker, delta, max_holdings = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local prices, tick_id, as_of, now, ttl, worker = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local incarnation = ARGV[11]
+local incarnation, known = ARGV[11], ARGV[12]
 
 local function line(name, shares) return quoted(name) .. ':' .. canonical(shares) end
 
@@ -36,12 +37,14 @@ local function traded(holdings)
   return '{' .. table.concat(lines, ',') .. '}', #lines, not at
 end
 
-local reply, status = read(key, '$.holdings', '$.version', '$.current_analysis', '$.attached', '$.incarnation')
+local reply, status = read(
+  key, '$.holdings', '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter')
 if status then return {status} end
 if is_other(reply, incarnation) then return {'missing'} end
 local before, held = field(reply, '$.holdings'), whole(reply, '$.version')
 local current = field(reply, '$.current_analysis')
 if not (before and held and current) then return {'wrong_type'} end
+if is_behind(reply, known) then return {'behind'} end
 if ARGV[10] ~= '' and tonumber(ARGV[10]) ~= tonumber(held) then return {'version', held} end
 
 local holdings, count, added = traded(before)

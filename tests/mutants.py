@@ -37,6 +37,7 @@ SERVERS = ("tests/peers/test_two_servers.py",)
 UNPRICED = ("tests/server/test_unpriced.py",)
 FILES = ("tests/market/test_csv_source.py",)
 ORDER = ("tests/hub/test_stage.py", "tests/hub/test_order.py")
+FALLEN = ("tests/session/test_fallen_back.py", "tests/store/test_fallen_back.py")
 EXPIRED = ("tests/session/test_expired.py",)
 ORPHANS = ("tests/session/test_orphans.py",)
 
@@ -53,6 +54,139 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "the look whether a document has fallen back",
+        "lua/prelude.lua",
+        "if not incarnation or field(",
+        "if true or field(",
+        FALLEN,
+    ),
+    Mutant(
+        "the incarnation of what is known",
+        "lua/prelude.lua",
+        "if not incarnation or field(reply, '$.incarnation') ~= quoted(incarnation) then",
+        "if not incarnation then",
+        FALLEN,
+    ),
+    Mutant(
+        "the fence against a start in a document that has fallen back",
+        "lua/start_analysis.lua",
+        "if is_behind(reply, known) then return {'behind'} end\n",
+        "",
+        FALLEN,
+    ),
+    Mutant(
+        "the fence against an edit of holdings that are not the newest",
+        "lua/trade.lua",
+        "if is_behind(reply, known) then return {'behind'} end\n",
+        "",
+        FALLEN,
+    ),
+    Mutant(
+        "the same where holdings are replaced",
+        "lua/set_holdings.lua",
+        "if is_behind(reply, known) then return {'behind'} end\n",
+        "",
+        FALLEN,
+    ),
+    Mutant(
+        "the same where holdings are read",
+        "lua/open_session.lua",
+        "if is_behind(reply, known) then return {'behind'} end\n",
+        "",
+        FALLEN,
+    ),
+    Mutant(
+        "the end of a lost run in a document that is lifted",
+        "lua/lift.lua",
+        "if current and current < run_id then",
+        "if false then",
+        FALLEN,
+    ),
+    Mutant(
+        "the new version of a document that is lifted",
+        "lua/lift.lua",
+        "integer(math.max(version, seen + 1))",
+        "integer(math.max(version, seen))",
+        FALLEN,
+    ),
+    Mutant(
+        "the lift that is done once",
+        "lua/lift.lua",
+        "if counter >= run_id and version > seen then return {'ok'} end\n",
+        "",
+        FALLEN,
+    ),
+    Mutant(
+        "the restart of a run that the document lacks",
+        "lua/record_results.lua",
+        "(lacks_run or lacks_results)",
+        "lacks_results",
+        FALLEN,
+    ),
+    Mutant(
+        "the restart of a run whose results the document lacks",
+        "lua/record_results.lua",
+        "(lacks_run or lacks_results)",
+        "lacks_run",
+        FALLEN,
+    ),
+    Mutant(
+        "the token that tells a run from its namesake",
+        "lua/record_results.lua",
+        "~= run_id or is_namesake then",
+        "~= run_id then",
+        FALLEN,
+    ),
+    Mutant(
+        "the same where a run is cleared",
+        "lua/finish_analysis.lua",
+        "if not (has_number and has_token) then",
+        "if not has_number then",
+        FALLEN,
+    ),
+    Mutant(
+        "the look at holdings under a version that was shown",
+        "portfolio_trio/hub/hub.py",
+        "shown.version == version and shown.holdings != holdings",
+        "False",
+        FALLEN,
+    ),
+    Mutant(
+        "the word to the other workers of a document that was lifted",
+        "portfolio_trio/hub/hub.py",
+        '        self._tell("portfolio", state, state.to_json(), has_fallen=True)\n',
+        "",
+        FALLEN,
+    ),
+    Mutant(
+        "the restart of a run on another worker after that word",
+        "portfolio_trio/peers/subscriber.py",
+        "None if note.has_fallen else standing",
+        "standing",
+        FALLEN,
+    ),
+    Mutant(
+        "the restart of runs here when a document is lifted",
+        "portfolio_trio/peers/subscriber.py",
+        "                    room.renew_runs(lost.version + 1)\n",
+        "",
+        FALLEN,
+    ),
+    Mutant(
+        "the second try of a request at a document that was lifted",
+        "portfolio_trio/session/handlers.py",
+        "                await self._carry_out(request)\n        except SessionMissing",
+        "                raise\n        except SessionMissing",
+        FALLEN,
+    ),
+    Mutant(
+        "the look of a tick at a document that has fallen back",
+        "portfolio_trio/peers/tick_feed.py",
+        "portfolio.incarnation != room.incarnation or has_fallen",
+        "portfolio.incarnation != room.incarnation",
+        FALLEN,
+    ),
     Mutant(
         "the opening of sessions whose default holdings have no price",
         "portfolio_trio/session/services.py",

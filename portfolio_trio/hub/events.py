@@ -38,6 +38,7 @@ class Note(BaseModel):
         replaced: With a claim: the run that was current until then; 0 for none.
         running: With a start: the run.
         incarnation: The document of the session that it is about.
+        has_fallen: With a portfolio: the document had fallen back, and runs on older holdings with it.
         frame: The message, as it goes to viewers; empty where there is none.
     """
 
@@ -51,6 +52,7 @@ class Note(BaseModel):
     replaced: int | None = None
     running: Running | None = None
     incarnation: str = ""
+    has_fallen: bool = False
     frame: str = ""
 
 

@@ -23,7 +23,7 @@ from portfolio_trio.protocol.messages import (
     Portfolio,
     Running,
 )
-from portfolio_trio.store import PortfolioChanged, RunSuperseded, SessionMissing
+from portfolio_trio.store import Known, PortfolioChanged, RunSuperseded, SessionMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -183,6 +183,11 @@ class Room:
             self.stage.greet(viewer, state, request_id)
         else:
             viewer.answer(self.stage.answer(state, request_id))
+
+    def lift(self, state: Portfolio) -> None:
+        """A document that had fallen back has new numbers: let all see it, here and on the other workers."""
+        self.show_state(state)
+        self._tell("portfolio", state, state.to_json(), has_fallen=True)
 
     def change(self, viewer: Viewer, state: Portfolio, request_id: str | int | None) -> None:
         """A socket has changed the holdings: let all see it, here and on the other workers."""
@@ -374,6 +379,7 @@ class Room:
             self._begin_anew(state)
         first, self.attached = not self.attached, True
         self.abroad.others = state.others
+        self.abroad.counter = max(self.abroad.counter, state.run_counter)
         self.see_version(state.version)
         current = state.current_analysis
         if current is None or current.worker == self._teller.me or self._runs_here:
@@ -398,6 +404,19 @@ class Room:
         self.abroad = Abroad()
         self._cancelling.clear()
         self.stage.begin_anew(explain(SessionMissing(self.session_id)).to_json())
+
+    @property
+    def known(self) -> Known:
+        """The highest numbers that any socket here may have been shown."""
+        abroad, stage = self.abroad, self.stage
+        version = 0 if stage.newest is None else stage.newest.version
+        run_id = max(abroad.newest, abroad.counter, stage.last)
+        return Known(self.incarnation, run_id, max(abroad.version, version))
+
+    def contradicts(self, version: int, holdings: Mapping[str, float]) -> bool:
+        """Whether other holdings of this version have been shown: the document fell back, and went on."""
+        shown = self.stage.newest
+        return shown is not None and shown.version == version and shown.holdings != holdings
 
     def see_version(self, version: int) -> None:
         """The holdings have this version; a run abroad that works on an older one is over."""
@@ -481,7 +500,15 @@ class Room:
         note = Note(session_id=self.session_id, kind="cancel", run_id=run_id, incarnation=self.incarnation)
         self._teller.tell(self.abroad.others, note)
 
-    def _tell(self, kind: Kind, event: SessionEvent, frame: str, running: Running | None = None) -> None:
+    def _tell(
+        self,
+        kind: Kind,
+        event: SessionEvent,
+        frame: str,
+        running: Running | None = None,
+        *,
+        has_fallen: bool = False,
+    ) -> None:
         if self.abroad.others:
             note = Note(
                 session_id=self.session_id,
@@ -490,6 +517,7 @@ class Room:
                 version=event.version if isinstance(event, Portfolio) else None,
                 running=running,
                 frame=frame,
+                has_fallen=has_fallen,
                 incarnation=self.incarnation,
             )
             self._teller.tell(self.abroad.others, note)

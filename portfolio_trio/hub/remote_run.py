@@ -14,17 +14,19 @@ class Abroad:
     Attributes:
         others: The other workers that have sockets of the session.
         newest: The highest run_id that is known, of whichever worker.
+        counter: The highest run_counter that a document had.
         version: The highest version of the holdings that is known.
         run: The run that is open on another worker, if there is one.
         run_version: The version of the holdings it works on.
         owner: That worker; empty where nobody said.
     """
 
-    __slots__ = ("newest", "others", "owner", "run", "run_version", "version")
+    __slots__ = ("counter", "newest", "others", "owner", "run", "run_version", "version")
 
     def __init__(self) -> None:
         self.others: tuple[str, ...] = ()
         self.newest = 0
+        self.counter = 0
         self.version = 0
         self.run: Run | None = None
         self.run_version = 0

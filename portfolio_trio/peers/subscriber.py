@@ -21,7 +21,7 @@ from portfolio_trio.hub.stage import HOLD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.peers.orphans import Orphan, Orphans
 from portfolio_trio.protocol.messages import AnalysisCancelled, Portfolio, Running
-from portfolio_trio.store import SessionMissing, StoreError, WrongType
+from portfolio_trio.store import FellBack, SessionMissing, StoreError, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from portfolio_trio.hub.events import Note
     from portfolio_trio.hub.hub import Hub, Room
     from portfolio_trio.protocol import messages
+    from portfolio_trio.store import Known, PortfolioStore
     from portfolio_trio.store import Portfolio as State
-    from portfolio_trio.store import PortfolioStore
 
 log: Final = logging.getLogger(__name__)
 
@@ -156,6 +156,16 @@ class Relay:
         """The document of a session is another one than was known: read it."""
         self._start(room, self._quietly_read, room)
 
+    async def lift(self, room: Room, known: Known) -> None:
+        """A document has fallen back behind this: give it numbers that nobody has seen, and show it to all.
+
+        What runs here on holdings that it may have lost starts again.
+
+        Raises:
+            StoreError: The store refused or could not be reached.
+        """
+        await self._read(room, again=False, lost=known)
+
     async def leave(self, session_id: str) -> None:
         """Say in the document that this worker has no socket of the session any more, if so it is.
 
@@ -209,7 +219,7 @@ class Relay:
             # Of a document that has expired, or took the place of one: what is true stands in Redis.
             await self._quietly_read(room, again=False)
         elif note.kind == "portfolio":
-            self._follow_holdings(room, note)
+            await self._follow_holdings(room, note)
         elif note.run_id is None:
             # It ended before it had a number.
             room.show_note(note)
@@ -218,10 +228,15 @@ class Relay:
         else:
             await self._follow(room, sender, note, note.run_id)
 
-    def _follow_holdings(self, room: Room, note: Note) -> None:
+    async def _follow_holdings(self, room: Room, note: Note) -> None:
         state = Portfolio.model_validate_json(note.frame)
         current = state.current_analysis
-        room.renew_runs(state.version, 0 if current is None else current.run_id)
+        if room.contradicts(state.version, state.holdings):
+            await self._quietly_read(room, again=False)
+            return
+        standing = 0 if current is None else current.run_id
+        # In a document that has fallen back nobody knows what ended before.
+        room.renew_runs(state.version, None if note.has_fallen else standing)
         room.see_version(state.version)
         room.show_state(state)
 
@@ -314,29 +329,47 @@ class Relay:
             return False
         return True
 
-    async def _read(self, room: Room, *, again: bool = True, late: bool = False) -> None:
+    async def _read(
+        self, room: Room, *, again: bool = True, late: bool = False, lost: Known | None = None
+    ) -> None:
         """Bring the sockets of a session to what the document says.
 
         Args:
             room: The session.
             again: Show it though they may know it.
             late: Whoever ran what is over has had time to say how it ended.
+            lost: What was known before the document fell back behind it: it gets new numbers first.
         """
         if not room.attached:
             # It has not been read yet, and is about to be.
             return
         for _ in range(READINGS):
-            since = room.incarnation
+            since, known = room.incarnation, room.known
             try:
-                state = await self._store.attach(room.session_id)
+                if lost is not None:
+                    await self._store.lift(room.session_id, lost)
+                    room.renew_runs(lost.version + 1)
+                state = await self._fetch(room, known)
+            except FellBack as failure:
+                lost = failure.known
+                continue
             except (SessionMissing, WrongType):
                 # Whoever asks next is told.
                 return
-            if state.incarnation == room.incarnation:
+            if state.incarnation == room.incarnation and lost is None:
                 await self._catch_up(room, state, late=late)
             if room.enter(state, since):
-                self._present(room, state, again=again and since == state.incarnation)
+                if lost is None:
+                    self._present(room, state, again=again and since == state.incarnation)
+                else:
+                    room.lift(self._show(state))
                 return
+
+    async def _fetch(self, room: Room, known: Known) -> State:
+        state = await self._store.attach(room.session_id, known=known)
+        if state.incarnation == room.incarnation and room.contradicts(state.version, state.holdings):
+            raise FellBack(room.session_id, known)
+        return state
 
     def _present(self, room: Room, state: State, *, again: bool) -> None:
         current = state.current_analysis

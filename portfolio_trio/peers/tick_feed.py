@@ -94,13 +94,15 @@ class TickFeed:
             raise failures[0]
 
     async def _update(self, room: Room, tick: Tick) -> None:
+        known = room.known
         try:
             portfolio = await self._store.peek_portfolio(room.session_id)
         except (SessionMissing, WrongType):
             # Nothing was revalued; whoever asks next is told why.
             return
-        if portfolio.incarnation != room.incarnation:
-            # It has expired and was made anew by a worker that did not know of this one.
+        has_fallen = known.is_above(portfolio) or room.contradicts(portfolio.version, portfolio.holdings)
+        if portfolio.incarnation != room.incarnation or has_fallen:
+            # It was made anew by a worker that did not know of this one, or has lost what was shown.
             self._caretaker.reread(room)
             return
         prices = self._book.values_for(portfolio.holdings)

@@ -46,6 +46,8 @@ page of their own.
 - A session that expires is made anew at the next request. Each socket is told so once, with the `error`
   `session_expired` (a socket of the subprotocol at once, with the new state behind it; any other as the
   answer to its next request). Then versions and run ids begin again.
+- Where the store has lost its newest changes (a replica that lagged took over), the next `portfolio` has what
+  is left of the holdings under a `version` above all that were seen; results that were sent may be lost.
 - `analysis_cancelled` says why: `switched` (the same socket asked for another), `superseded` (another
   socket did), `cancelled` (somebody sent `cancel`), `portfolio_changed` (holdings or prices moved; it starts
   again by itself, with a new `run_id` and the old `id`), `disconnected` (who had asked is gone), `draining`

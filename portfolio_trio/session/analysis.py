@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics import AnalysisInputs, Metric, Result
     from portfolio_trio.protocol.messages import Analyze
     from portfolio_trio.session.services import Services
-    from portfolio_trio.store import RunStart
+    from portfolio_trio.store import Known, RunStart
 
 log: Final = logging.getLogger(__name__)
 
@@ -41,6 +41,10 @@ Outcome = AnalysisResult | MetricFailure
 
 class Outlet(Protocol):
     """Where a run's messages go."""
+
+    @property
+    def known(self) -> Known:
+        """What is known of the document."""
 
     def claimed(self, start: RunStart) -> None:
         """The run has its number and its holdings.
@@ -92,6 +96,7 @@ class Analysis:
         version: The version of the holdings it works on, once it has its number.
         inputs: What the metrics see, once the snapshot is taken.
         incarnation: The document it belongs to.
+        token: By which its start can be told from any other; empty before it was asked for.
     """
 
     def __init__(
@@ -113,6 +118,7 @@ class Analysis:
         self.version: int | None = None
         self.inputs: AnalysisInputs | None = None
         self.incarnation = incarnation
+        self.token = ""
         self._recorded = 0
 
     async def run(self) -> tuple[int, int]:
@@ -191,6 +197,7 @@ class Analysis:
                     tick_id=asked_at,
                     incarnation=self.incarnation,
                     token=orphan.token,
+                    known=self._outlet.known,
                 )
         except StoreUnavailable as failure:
             if failure.sent:
@@ -199,7 +206,7 @@ class Analysis:
         if start is None:
             services.relay.adopt(orphan)
             raise StoreUnavailable(f"start_analysis was not answered within {START_SECONDS:g} s", sent=True)
-        self.run_id, self.version = start.run_id, start.version
+        self.run_id, self.version, self.token = start.run_id, start.version, orphan.token
         self._outlet.claimed(start)
         await trio.lowlevel.checkpoint_if_cancelled()
         # Holdings, tick and prices are read without a checkpoint in between: they belong together.
@@ -319,6 +326,7 @@ class Analysis:
                 # Counting makes the write safe to repeat where its reply was lost with the connection.
                 recorded=self._recorded,
                 incarnation=self.incarnation,
+                token=self.token,
             )
             self._recorded += len(records)
             self._outlet.recorded(others)

@@ -32,7 +32,7 @@ from portfolio_trio.protocol.messages import (
     SetHoldings,
     Trade,
 )
-from portfolio_trio.store import MissingPrices, SessionMissing, StoreError, StoreUnavailable
+from portfolio_trio.store import FellBack, MissingPrices, SessionMissing, StoreError, StoreUnavailable
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
@@ -85,7 +85,11 @@ class Requests:
         """
         for _ in range(OPENINGS):
             since = self._room.incarnation
-            opened = await self._find_or_make()
+            try:
+                opened = await self._find_or_make()
+            except FellBack as failure:
+                await self._services.relay.lift(self._room, failure.known)
+                continue
             if self._room.enter(opened, since):
                 # What a full store did not take is tried again at the next request.
                 self._incarnation = opened.incarnation if opened.attached else None
@@ -117,7 +121,7 @@ class Requests:
         services = self._services
         try:
             return await services.store.get_portfolio(
-                self._room.session_id, at=rfc3339(services.now()), attach=True
+                self._room.session_id, at=rfc3339(services.now()), attach=True, known=self._room.known
             )
         except SessionMissing:
             try:
@@ -135,7 +139,11 @@ class Requests:
         """
         services, incarnation = self._services, self._incarnation or ""
         found = await services.store.get_portfolio(
-            self._room.session_id, at=rfc3339(services.now()), attach=True, incarnation=incarnation
+            self._room.session_id,
+            at=rfc3339(services.now()),
+            attach=True,
+            incarnation=incarnation,
+            known=self._room.known,
         )
         if not self._room.enter(found, incarnation):
             raise SessionMissing(self._room.session_id)
@@ -151,7 +159,12 @@ class Requests:
                 if self._asker.sees_events and not greeted:
                     # The first state could not be read when it came.
                     self._room.answer(self._asker, opened)
-            await self._carry_out(request)
+            try:
+                await self._carry_out(request)
+            except FellBack as failure:
+                # Nothing has been done yet.
+                await self._services.relay.lift(self._room, failure.known)
+                await self._carry_out(request)
         except SessionMissing as failure:
             # It expired under an idle socket. The next request opens it anew, with default holdings,
             # which the client must know before it sees numbers of them.
@@ -289,6 +302,7 @@ class Requests:
                 at=rfc3339(services.now()),
                 expected_version=request.version,
                 incarnation=self._incarnation or "",
+                known=self._room.known,
                 price_lookup=lookup,
             )
         return await services.store.trade(
@@ -296,6 +310,7 @@ class Requests:
             request.ticker,
             request.shares,
             incarnation=self._incarnation or "",
+            known=self._room.known,
             tick=services.book.current,
             at=rfc3339(services.now()),
             expected_version=request.version,

@@ -27,7 +27,14 @@ from portfolio_trio.protocol.messages import (
     Running,
 )
 from portfolio_trio.session.analysis import Analysis
-from portfolio_trio.store import PortfolioChanged, RunNotCurrent, RunSuperseded, SessionMissing, StoreError
+from portfolio_trio.store import (
+    FellBack,
+    PortfolioChanged,
+    RunNotCurrent,
+    RunSuperseded,
+    SessionMissing,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +43,7 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics import AnalysisInputs
     from portfolio_trio.session.analysis import Outcome
     from portfolio_trio.session.services import Services
-    from portfolio_trio.store import RunStart
+    from portfolio_trio.store import Known, RunStart
 
 # How often a portfolio may change under one request before the request is given up.
 MAX_RESTARTS: Final = 20
@@ -44,6 +51,7 @@ MAX_RESTARTS: Final = 20
 # What the store's fence says about a run, as the reason for its end.
 _FENCES: Final[tuple[tuple[type[StoreError], EndReason], ...]] = (
     (PortfolioChanged, EndReason.PORTFOLIO_CHANGED),
+    (FellBack, EndReason.PORTFOLIO_CHANGED),
     (RunSuperseded, EndReason.SUPERSEDED),
     (RunNotCurrent, EndReason.SUPERSEDED),
 )
@@ -92,6 +100,10 @@ class _RunOutlet:
         self._room = room
         self._run = run
         self._running: Running | None = None
+
+    @property
+    def known(self) -> Known:
+        return self._room.known
 
     def claimed(self, start: RunStart) -> None:
         self._run.run_id = start.run_id
@@ -243,7 +255,10 @@ class Runner:
         analysis = self._analysis
         if analysis is not None and analysis.run_id is not None:
             end = await self._services.store.finish_analysis(
-                self._room.session_id, run_id=analysis.run_id, incarnation=analysis.incarnation
+                self._room.session_id,
+                run_id=analysis.run_id,
+                token=analysis.token,
+                incarnation=analysis.incarnation,
             )
             analysis.run_id = None
             if end.cleared:
@@ -351,6 +366,11 @@ class Runner:
 
     async def _stumble(self, run: Run, failure: AnalysisError | StoreError) -> None:
         """Turn what stopped a run into its end: a fence cancels it, anything else fails it."""
+        if isinstance(failure, FellBack):
+            try:
+                await self._services.relay.lift(self._room, failure.known)
+            except StoreError as instead:
+                failure = instead
         for kind, reason in _FENCES:
             if isinstance(failure, kind):
                 self.decide(reason)

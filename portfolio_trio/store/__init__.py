@@ -8,6 +8,7 @@ from portfolio_trio.store._keys import key_of
 from portfolio_trio.store._store import PortfolioStore
 from portfolio_trio.store._workers import SWEPT, TICKS, Workers
 from portfolio_trio.store.errors import (
+    FellBack,
     MissingPrices,
     NotUpdater,
     OtherSource,
@@ -31,6 +32,7 @@ from portfolio_trio.store.errors import (
 from portfolio_trio.store.models import (
     Beat,
     CurrentAnalysis,
+    Known,
     Portfolio,
     PriceLookup,
     ResultsPage,
@@ -49,6 +51,8 @@ __all__ = [
     "TICKS",
     "Beat",
     "CurrentAnalysis",
+    "FellBack",
+    "Known",
     "MissingPrices",
     "NotUpdater",
     "OtherSource",

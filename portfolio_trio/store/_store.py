@@ -23,13 +23,14 @@ from portfolio_trio.store._texts import (
     total_value,
 )
 from portfolio_trio.store.errors import (
+    FellBack,
     MissingPrices,
     OutcomeUnknown,
     SessionMissing,
     StoreUnavailable,
     TooManyHoldings,
 )
-from portfolio_trio.store.models import Portfolio, RunEnd, Valued
+from portfolio_trio.store.models import NOTHING, Known, Portfolio, RunEnd, Valued
 from portfolio_trio.store.scripts import script
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ class PortfolioStore:
 
     A call that states the ``incarnation`` of the document it means never touches another one: where the
     session has expired and was made anew since, it raises `SessionMissing`.
+
+    One that states what is ``known`` of the document changes nothing where that has less, and raises
+    `FellBack`: a replica took over that lacked the newest writes. `lift` then gives it numbers to go on with.
     """
 
     def __init__(
@@ -136,22 +140,44 @@ class PortfolioStore:
         return Portfolio(session_id, kept, 1, total, valued, None, created=True, incarnation=incarnation)
 
     async def get_portfolio(
-        self, session_id: str, *, at: str, attach: bool = False, incarnation: str = ""
+        self,
+        session_id: str,
+        *,
+        at: str,
+        attach: bool = False,
+        incarnation: str = "",
+        known: Known = NOTHING,
     ) -> Portfolio:
         """Return the session's portfolio. Counts as the client's activity; ``attach`` as for `open_session`.
 
         Raises:
             SessionMissing: There is no such session.
+            FellBack: It has less than is known.
         """
-        return await self._reopen(session_id, checked_time(at), attach=attach, incarnation=incarnation)
+        checked_time(at)
+        return await self._reopen(session_id, at, attach=attach, incarnation=incarnation, known=known)
 
-    async def attach(self, session_id: str) -> Portfolio:
+    async def attach(self, session_id: str, *, known: Known = NOTHING) -> Portfolio:
         """Return the session's portfolio and attach this worker, without counting as the client's activity.
 
         Raises:
             SessionMissing: There is no such session.
+            FellBack: It has less than is known.
         """
-        return await self._reopen(session_id, "", attach=True)
+        return await self._reopen(session_id, "", attach=True, known=known)
+
+    async def lift(self, session_id: str, known: Known) -> None:
+        """Give a document that has fallen back numbers that nobody has seen.
+
+        Afterwards its version is above the known one, and the next run_id will be. A run below the known one
+        is not current any more. Safe to repeat; does not count as the client's activity.
+
+        Raises:
+            SessionMissing: There is no such session, or it is another document.
+        """
+        reply = await self._run("lift", session_id, known.text, idempotent=True)
+        if reply[0] != b"ok":
+            raise _replies.refusal(session_id, reply)
 
     async def leave_session(self, session_id: str) -> None:
         """Note that this worker has no socket of the session any more; a missing session is fine."""
@@ -168,6 +194,7 @@ class PortfolioStore:
         tick_id: int,
         incarnation: str = "",
         token: str = "",
+        known: Known = NOTHING,
     ) -> RunStart:
         """Make a new run the session's current one; whatever an older run still writes is refused.
 
@@ -178,13 +205,16 @@ class PortfolioStore:
             tick_id: The newest tick.
             incarnation: Of the document that is meant.
             token: By which `finish_analysis` finds the run where this call's reply does not come.
+            known: Of the document.
 
         Raises:
             SessionMissing: There is no such session.
+            FellBack: It has less than is known.
         """
         args = (checked_ticker(ticker), checked_time(started_at), tick_id, self._ttl, self.worker)
         # Sent twice it starts once, or without a token skips a number and does no other harm.
-        reply = await self._run("start_analysis", session_id, *args, incarnation, token, idempotent=True)
+        which = (incarnation, token, known.text)
+        reply = await self._run("start_analysis", session_id, *args, *which, known=known, idempotent=True)
         return _replies.run_start(session_id, reply, started_at=started_at, tick_id=tick_id)
 
     async def record_results(
@@ -198,6 +228,7 @@ class PortfolioStore:
         finish: bool = False,
         recorded: int | None = None,
         incarnation: str = "",
+        token: str = "",
     ) -> tuple[str, ...]:
         """Append results of the current run and drop the oldest beyond the limit.
 
@@ -212,6 +243,8 @@ class PortfolioStore:
                 was lost is sent again by itself and stored once; without it such a call raises
                 `StoreUnavailable`, and may have been stored.
             incarnation: Of the document that is meant.
+            token: Of the run's start; tells it from another one of the same number, after a document fell
+                back.
 
         Returns:
             The other workers that have sockets of the session.
@@ -221,14 +254,17 @@ class PortfolioStore:
             RunNotCurrent: No run is current.
             PortfolioChanged: The holdings have another version now.
             ResultsOutOfStep: The document counts other results of this run than ``recorded``.
+            FellBack: The document lacks the run, or results of it that were stored; only where the
+                ``incarnation`` is stated.
             SessionMissing: There is no such session.
         """
         before = "" if recorded is None else recorded
         limits = (self._max_results, self._max_results_bytes)
-        rest = (checked_time(at), self._ttl, *limits, int(finish), self.worker, incarnation)
-        args = (run_id, version, before, *rest)
+        rest = (checked_time(at), self._ttl, *limits, int(finish), self.worker, incarnation, token)
+        args = (run_id, version, before, *rest, *results)
+        known = Known(incarnation, run_id, version)
         reply = await self._run(
-            "record_results", session_id, *args, *results, idempotent=recorded is not None
+            "record_results", session_id, *args, known=known, idempotent=recorded is not None
         )
         if reply[0] not in {b"ok", b"repeated"}:
             raise _replies.refusal(session_id, reply)
@@ -240,7 +276,7 @@ class PortfolioStore:
         """Note that a run ended without its last result, if it still is the current one.
 
         Does not count as the client's activity. A run whose number is not known, because the reply to its
-        start did not come, is found by the token of the start.
+        start did not come, is found by the token of the start; with both it is the run that has both.
 
         Raises:
             SessionMissing: There is no such session.
@@ -266,6 +302,7 @@ class PortfolioStore:
         expected_version: int | None = None,
         price_lookup: PriceLookup | None = None,
         incarnation: str = "",
+        known: Known = NOTHING,
     ) -> Portfolio:
         """Replace the holdings and value them at ``tick``.
 
@@ -276,14 +313,15 @@ class PortfolioStore:
             TooManyHoldings: More lines than allowed.
             ValueOverflow: The value is 1e22 or more.
             SessionMissing: There is no such session.
+            FellBack: It has less than is known.
         """
         prices = Prices(tick, price_lookup)
         kept = checked_holdings(holdings, self._max_holdings)
         text, total = holdings_text(kept), canonical_text(total_value(kept, prices.find(kept)))
         expected = "" if expected_version is None else expected_version
         times = (tick.tick_id, prices.as_of, checked_time(at))
-        args = (expected, text, total, *times, self._ttl, self.worker, incarnation)
-        reply = await self._edit("set_holdings", session_id, *args)
+        args = (expected, text, total, *times, self._ttl, self.worker, incarnation, known.text)
+        reply = await self._edit("set_holdings", session_id, *args, known=known)
         if reply[0] != b"ok":
             raise _replies.refusal(session_id, reply)
         _, version, current, *others = reply
@@ -309,6 +347,7 @@ class PortfolioStore:
         price_lookup: PriceLookup | None = None,
         last_known: PriceLookup | None = None,
         incarnation: str = "",
+        known: Known = NOTHING,
     ) -> Portfolio:
         """Add shares, negative to sell, to one line and value the holdings at ``tick``; a line of zero goes.
 
@@ -322,20 +361,22 @@ class PortfolioStore:
             TooManyHoldings: One line more than allowed.
             ValueOverflow: The value is 1e22 or more.
             SessionMissing: There is no such session.
+            FellBack: It has less than is known.
         """
         prices = Prices(tick, price_lookup, last_known)
         checked_time(at)
         offer = prices.offer(1)
         trade = (checked_ticker(ticker), canonical_text(checked_shares(shares)), self._max_holdings)
         expected = "" if expected_version is None else expected_version
-        rest = (tick.tick_id, prices.as_of, at, self._ttl, self.worker, expected, incarnation)
-        reply = await self._edit("trade", session_id, *trade, prices_text(offer), *rest)
+        rest = (tick.tick_id, prices.as_of, at, self._ttl, self.worker, expected, incarnation, known.text)
+        reply = await self._edit("trade", session_id, *trade, prices_text(offer), *rest, known=known)
         if reply[0] == b"missing_prices":
             missing = [name.decode() for name in reply[1:]]
             found = prices.value(missing, traded=ticker)
             if len(found) < len(missing):
                 raise MissingPrices([name for name in missing if name not in found])
-            reply = await self._edit("trade", session_id, *trade, prices_text({**offer, **found}), *rest)
+            text = prices_text({**offer, **found})
+            reply = await self._edit("trade", session_id, *trade, text, *rest, known=known)
         if reply[0] == b"too_many_holdings":
             raise TooManyHoldings(self._max_holdings)
         if reply[0] != b"ok":
@@ -437,17 +478,26 @@ class PortfolioStore:
         """
         return await read_document(self._client, session_id)
 
-    async def _reopen(self, session_id: str, at: str, *, attach: bool, incarnation: str = "") -> Portfolio:
-        portfolio = await self._open(session_id, "", at, attach=attach, incarnation=incarnation)
+    async def _reopen(
+        self, session_id: str, at: str, *, attach: bool, known: Known, incarnation: str = ""
+    ) -> Portfolio:
+        portfolio = await self._open(session_id, "", at, attach=attach, incarnation=incarnation, known=known)
         if portfolio is None:
             raise AssertionError("open_session created a session from nothing")
         return portfolio
 
     async def _open(
-        self, session_id: str, document: str, at: str, *, attach: bool, incarnation: str = ""
+        self,
+        session_id: str,
+        document: str,
+        at: str,
+        *,
+        attach: bool,
+        incarnation: str = "",
+        known: Known = NOTHING,
     ) -> Portfolio | None:
-        args = (document, at, self._ttl, self.worker if attach else "", incarnation)
-        reply = await self._run("open_session", session_id, *args, idempotent=True)
+        args = (document, at, self._ttl, self.worker if attach else "", incarnation, known.text)
+        reply = await self._run("open_session", session_id, *args, known=known, idempotent=True)
         if reply[0] == b"created":
             return None
         if reply[0] not in {b"opened", b"unattached"}:
@@ -466,20 +516,29 @@ class PortfolioStore:
             incarnation=own.decode(),
         )
 
-    async def _edit(self, name: str, session_id: str, *args: str | bytes | float) -> list[bytes]:
+    async def _edit(
+        self, name: str, session_id: str, *args: str | bytes | float, known: Known
+    ) -> list[bytes]:
         """Run a script that must not run twice."""
         try:
-            return await self._run(name, session_id, *args)
+            return await self._run(name, session_id, *args, known=known)
         except StoreUnavailable as failure:
             if failure.sent:
                 raise OutcomeUnknown(session_id) from failure
             raise
 
     async def _run(
-        self, name: str, session_id: str, *args: str | bytes | float, idempotent: bool = False
+        self,
+        name: str,
+        session_id: str,
+        *args: str | bytes | float,
+        known: Known = NOTHING,
+        idempotent: bool = False,
     ) -> list[bytes]:
         with translated():
             reply: list[bytes] = await self._client.run_script(
                 script(name), [key_of(session_id)], args, idempotent=idempotent
             )
+        if reply[0] == b"behind":
+            raise FellBack(session_id, known)
         return reply

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from portfolio_trio.store.models import Known
+
 
 class StoreError(Exception):
     """The store did not do what it was asked to; the document is unchanged unless a subclass says otherwise.
@@ -156,6 +158,24 @@ class ResultsOutOfStep(StoreError):
         )
         self.session_id = session_id
         self.recorded = recorded
+
+
+class FellBack(StoreError):
+    """The document has less than was known of it: a replica that lacked the newest writes took over.
+
+    Attributes:
+        known: What was known: `PortfolioStore.lift` wants it.
+    """
+
+    retryable = True
+    for_clients = "the store has lost its newest changes; read the portfolio, then try again"
+
+    def __init__(self, session_id: str, known: Known) -> None:
+        super().__init__(
+            f"the document of session {session_id!r} is behind run {known.run_id} or version {known.version}"
+        )
+        self.session_id = session_id
+        self.known = known
 
 
 class VersionConflict(StoreError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
@@ -101,6 +101,34 @@ class Portfolio:
     attached: bool = True
     run_counter: int = field(default=0, compare=False)
     incarnation: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The highest numbers that are known of a document: it never has lower ones, unless it has fallen back.
+
+    Attributes:
+        incarnation: Which document; empty where nothing is known.
+        run_id: The highest number of a run.
+        version: The highest version of the holdings.
+    """
+
+    incarnation: str = ""
+    run_id: int = 0
+    version: int = 0
+
+    @property
+    def text(self) -> str:
+        """As the scripts take it."""
+        return f"{self.incarnation} {self.run_id} {self.version}" if self.incarnation else ""
+
+    def is_above(self, state: Portfolio) -> bool:
+        """Whether a state that was asked for when this was known has fallen back behind it."""
+        is_same = self.incarnation == state.incarnation != ""
+        return is_same and (state.run_counter < self.run_id or state.version < self.version)
+
+
+NOTHING: Final = Known()
 
 
 @dataclass(frozen=True, slots=True)

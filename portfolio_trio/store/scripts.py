@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NAMES: Final = (
     "open_session",
+    "lift",
     "start_analysis",
     "record_results",
     "get_results",

@@ -19,6 +19,7 @@ from portfolio_trio.peers.subscriber import Relay
 from portfolio_trio.protocol.messages import AnalysisCancelled, Running
 from portfolio_trio.store import (
     CurrentAnalysis,
+    Known,
     Portfolio,
     RunEnd,
     SessionMissing,
@@ -60,7 +61,7 @@ class FakeStore:
         self.unreadable: set[str] = set()
         self.gate: trio.Event | None = None
 
-    async def attach(self, session_id: str) -> Portfolio:
+    async def attach(self, session_id: str, *, known: Known | None = None) -> Portfolio:  # noqa: ARG002 - it never falls back
         await self._serve("attach", session_id)
         self.attached[session_id].add(ME)
         return self.documents[session_id]

@@ -13,7 +13,7 @@ from typing_extensions import override
 from portfolio_trio.metrics import AnalysisInputs, Metric, MetricRegistry
 from portfolio_trio.protocol.messages import AnalysisResult, Analyze
 from portfolio_trio.session.analysis import Analysis
-from portfolio_trio.store import RunStart
+from portfolio_trio.store import Known, RunStart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +31,7 @@ class Outlet:
 
     def __init__(self) -> None:
         self.batches: list[list[tuple[str, float]]] = []
+        self.known = Known()
 
     def claimed(self, start: RunStart) -> None:
         assert start is START

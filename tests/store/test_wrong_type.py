@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portfolio_trio.store import WrongType
+from portfolio_trio.store import Known, WrongType
 from tests.store.engines import AT, TICK, Engine, Opened
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def calls(it: Opened) -> Iterator[Coroutine[object, object, object]]:
     store = it.store
     yield store.open_session("s", holdings={"AAPL": 1}, tick=TICK, at=AT)
     yield store.get_portfolio("s", at=AT)
+    yield store.lift("s", Known("x", 1, 1))
     yield store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1)
     yield store.record_results("s", run_id=1, version=1, results=["{}"], at=AT)
     yield store.record_results("s", run_id=1, version=1, results=["{}"], at=AT, finish=True, recorded=0)
