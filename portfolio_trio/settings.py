@@ -77,7 +77,11 @@ def _check_secret(value: SecretStr | None) -> SecretStr | None:
 def _check_redis_url(value: SecretStr) -> SecretStr:
     from portfolio_trio.local_redis import directory_of  # noqa: PLC0415
 
-    directory_of(value.get_secret_value())
+    url = value.get_secret_value()
+    if directory_of(url) is None and "://" not in url:
+        raise ValueError(
+            "write embedded://, local:DIRECTORY, redis://HOST:PORT, rediss://..., unix://... or redis+cluster://..."
+        )
     return value
 
 
@@ -157,8 +161,8 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="PEM file: the certificate's private key")
     redis_url: Annotated[SecretStr, AfterValidator(_check_redis_url)] = Field(
         SecretStr(EMBEDDED),
-        description="embedded:// (memory), local:DIRECTORY (a Redis of its own, which keeps its data there), "
-        "redis://, rediss://, unix:// or redis+cluster://",
+        description="embedded:// (memory; the default), local:DIRECTORY (a Redis of its own, which keeps "
+        "its data there), redis://, rediss://, unix:// or redis+cluster://",
     )
     redis_timeout_seconds: PositiveFloat = Field(
         5.0, allow_inf_nan=False, description="seconds Redis has to answer before it counts as away"

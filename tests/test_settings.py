@@ -74,6 +74,10 @@ def test_cash_is_a_list_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--cash", "CASH,A B"], "A B cannot name a holding"),
         (["--default-holdings", '{"A B": 1}'], "'A B' is not a ticker"),
         (["--default-holdings", '{"A"'], "default_holdings"),
+        *(
+            (["--redis-url", url], "PORTFOLIO_REDIS_URL (--redis-url): write embedded://, local:DIRECTORY")
+            for url in ("", "local", "LOCAL:data", "localhost:6379", "./portfolio-data")
+        ),
         (["--redis-url", "local://data"], "PORTFOLIO_REDIS_URL (--redis-url): write local:data"),
         (["--host", "0.0.0.0"], "--insecure"),  # noqa: S104 - that this is refused is the point
         (["--host", "example.org"], "--insecure"),
