@@ -43,7 +43,7 @@ def same(found: object, expected: object) -> bool:
     return found == expected
 
 
-@settings(LAW, max_examples=150)
+@settings(LAW, max_examples=60)
 @given(mixes())
 def test_every_number_is_the_one_worked_out_by_hand(mixed: Mixed) -> None:
     assume(mixed.holdings)
@@ -69,7 +69,7 @@ def test_every_calendar_alone(kind: str, days: int) -> None:
     assert all(same(found[name], expected[name]) for name in expected), (found, expected)
 
 
-@settings(LAW, max_examples=150)
+@settings(LAW, max_examples=60)
 @given(mixes(), st.data())
 def test_what_nobody_holds_changes_no_bit(mixed: Mixed, data: st.DataObject) -> None:
     assume(mixed.holdings)
