@@ -188,6 +188,13 @@ MUTANTS = (
         FALLEN,
     ),
     Mutant(
+        "the reading again of a portfolio while the store is away, after a lost reply",
+        "portfolio_trio/client/_trading.py",
+        "if failure.code != ErrorCode.UNAVAILABLE:",
+        "if True:",
+        ("tests/client/test_trading.py",),
+    ),
+    Mutant(
         "the opening of sessions whose default holdings have no price",
         "portfolio_trio/session/services.py",
         "self.book.values_for\n",

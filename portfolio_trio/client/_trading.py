@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import isclose
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from portfolio_trio.canonical import canonical_shares
 from portfolio_trio.client._errors import ClientError, Disconnected, RequestFailed, RequestTimedOut
 from portfolio_trio.protocol.codes import ErrorCode
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 # How often others may edit the portfolio, or the answer may be lost, before the trade is given up.
 TRIES: Final = 5
+# Seconds after which the portfolio is read again while the server's store is away.
+READ_AGAIN_AFTER: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 
 class Trading:
@@ -71,7 +75,7 @@ class Trading:
         elif not _is_conflict(failure) or (self._pinned is not None and self._doubt is None):
             raise failure
         try:
-            now = await self._read()
+            now = await self._read_patiently()
         except ClientError as unread:
             raise (self._doubt or unread) from unread
         if self._doubt is None:
@@ -79,6 +83,17 @@ class Trading:
         elif now.version != self._version:
             return self._decide(now)
         return None
+
+    async def _read_patiently(self) -> Portfolio:
+        """The portfolio. What lost the answer has cut the server off its store, too, for a moment."""
+        for seconds in READ_AGAIN_AFTER:
+            try:
+                return await self._read()
+            except RequestFailed as failure:
+                if failure.code != ErrorCode.UNAVAILABLE:
+                    raise
+                await trio.sleep(seconds)
+        return await self._read()
 
     def _decide(self, now: Portfolio) -> Portfolio:
         """Whether it was this trade that changed the portfolio it was meant for."""

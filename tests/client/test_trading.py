@@ -123,6 +123,32 @@ async def test_a_reply_that_the_server_lost_leads_to_one_trade(
         assert ((await house.document())["version"], (await house.document())["holdings"]["AAPL"]) == (2, 105)
 
 
+@pytest.mark.parametrize("times", [3, 99])
+async def test_the_portfolio_is_read_again_while_the_store_is_away(
+    autojump_clock: MockClock, times: int
+) -> None:
+    """A reply is lost because the server lost its store: the first reads find it away."""
+
+    async def away(peer: Peer) -> None:
+        await peer.send_state()
+        asked = await peer.receive()
+        await peer.send(type="error", id=asked["id"], code="outcome_unknown", detail="", retryable=False)
+        for _ in range(min(times, 7)):
+            asked = await peer.receive()
+            assert asked["action"] == "get_portfolio"
+            await peer.send(type="error", id=asked["id"], code="unavailable", detail="", retryable=True)
+        if times < 7:
+            await answer(peer, {"action": "get_portfolio"}, version=2, holdings={"AAPL": 105})
+        await peer.until_closed()
+
+    async with scripted(away) as (portfolio, _):
+        if times < 7:
+            assert (await portfolio.trade("AAPL", 5)).version == 2
+        else:
+            with pytest.raises(RequestFailed, match="outcome_unknown"):
+                await portfolio.trade("AAPL", 5)
+
+
 async def test_a_connection_cut_behind_the_trade_leads_to_one_trade(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         road = Road(house)
