@@ -16,7 +16,6 @@ local counter, version = tonumber(whole(reply, '$.run_counter')), tonumber(whole
 if not (counter and version) then return {'wrong_type'} end
 if is_other(reply, incarnation) then return {'missing'} end
 run_id, seen = tonumber(run_id), tonumber(seen)
-if counter >= run_id and version > seen then return {'ok'} end
 
 local current = tonumber(whole(reply, '$.current_analysis.run_id'))
 local changes = {

@@ -111,13 +111,6 @@ MUTANTS = (
         FALLEN,
     ),
     Mutant(
-        "the lift that is done once",
-        "lua/lift.lua",
-        "if counter >= run_id and version > seen then return {'ok'} end\n",
-        "",
-        FALLEN,
-    ),
-    Mutant(
         "the restart of a run that the document lacks",
         "lua/record_results.lua",
         "(lacks_run or lacks_results)",
