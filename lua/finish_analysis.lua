@@ -1,30 +1,48 @@
 -- finish_analysis: clears current_analysis of a run that ended (cancelled, failed, disconnected).
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    run_id ("" where only the token is known), worker (that asks), incarnation (of the document; "" for
---         any), token (of the run's start; may be "" where the run_id is known)
--- reply   {"ok", run_id, ticker, other attached worker ...}
---         {"superseded", current run_id}, {"not_running"}, {"wrong_type"}: nothing changed; {"missing"}: neither,
---         or the document is another one
+--         any), token (of the run's start; may be "" where the run_id is known), how (it ended: members of an end, as JSON text),
+--         own ("1" where the worker that ran it says so: its word stands, also where it is not current any more
+--         and the document had another end of it, else "0")
+-- reply   {"ok", run_id, ticker, end, other attached worker ...}
+--         {"superseded", current run_id, end}, {"not_running", end}: end is how this run ended, as JSON text, ""
+--         where the document does not say; {"wrong_type"}: nothing changed; {"missing"}: neither, or the document
+--         is another one
 -- fence   current_analysis.run_id and its token, as far as given, and the incarnation; neither the time to live nor last_activity is touched: that a client
 --         went away is no activity of its
 -- include prelude.lua
 
 local key, run_id, worker = KEYS[1], tonumber(ARGV[1]), ARGV[2]
-local incarnation, token = ARGV[3], ARGV[4]
+local incarnation, token, how, own = ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1'
 
 local reply, status = read(
   key, '$.run_counter', '$.current_analysis.run_id', '$.current_analysis.ticker', '$.current_analysis.token',
-  '$.attached', '$.incarnation')
+  '$.attached', '$.incarnation', '$.run_ends')
 if status then return {status} end
 if is_other(reply, incarnation) then return {'missing'} end
 if not whole(reply, '$.run_counter') then return {'wrong_type'} end
 
+local ends = field(reply, '$.run_ends')
+
+-- How the run ended, which is not current any more.
+local function ended()
+  local known = run_id and end_of(ends, run_id) or ''
+  if not own or known == '' then return known end
+  local changed = with_end(ends, run_id, how, true)
+  if string.gsub(changed, '%s', '') ~= string.gsub(ends, '%s', '') then
+    redis.call('JSON.SET', key, '$.run_ends', changed)
+  end
+  return end_of(changed, run_id)
+end
+
 local current = whole(reply, '$.current_analysis.run_id')
-if not current then return {'not_running'} end
+if not current then return {'not_running', ended()} end
 local has_number = not run_id or tonumber(current) == run_id
 -- A document that fell back may have handed out the number once more.
 local has_token = run_id and token == '' or field(reply, '$.current_analysis.token') == quoted(token)
-if not (has_number and has_token) then return {'superseded', current} end
+if not (has_number and has_token) then return {'superseded', current, ended()} end
 
-redis.call('JSON.SET', key, '$.current_analysis', 'null')
-return with_others({'ok', current, string.sub(field(reply, '$.current_analysis.ticker') or '""', 2, -2)}, reply, worker)
+local changed = with_end(ends, current, how, own)
+redis.call('JSON.MSET', key, '$.current_analysis', 'null', key, '$.run_ends', changed)
+local ticker = string.sub(field(reply, '$.current_analysis.ticker') or '""', 2, -2)
+return with_others({'ok', current, ticker, end_of(changed, current)}, reply, worker)

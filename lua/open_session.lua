@@ -6,8 +6,9 @@
 -- reply   {"created"}
 --         {"missing"}: there is none, and none was given; or it is another one
 --         {"behind"}: it has less than is known, see lift; nothing changed
---         {"opened", holdings, version, total_value, valued, current_analysis, run_counter, incarnation, other
---         attached worker ...}, the first six as JSON text
+--         {"opened", holdings, version, total_value, valued, current_analysis, run_counter, incarnation,
+--         run_ends, other attached worker ...}, all but the incarnation and the workers as JSON text; run_ends is ""
+--         where the document has none
 --         {"unattached", ...}: as "opened", but the server is full and did not take the worker: a session can be
 --         read all the same
 --         {"wrong_type"}: the key holds something else, which stays as it is
@@ -19,7 +20,7 @@ local incarnation, known = ARGV[5], ARGV[6]
 
 local reply, status = read(
   key, '$.holdings', '$.version', '$.total_value', '$.valued', '$.current_analysis', '$.attached',
-  '$.run_counter', '$.incarnation')
+  '$.run_counter', '$.incarnation', '$.run_ends')
 if status == 'missing' and document ~= '' then
   redis.call('JSON.SET', key, '$', document)
   redis.call('EXPIRE', key, ttl)
@@ -56,4 +57,5 @@ elseif worker ~= '' and not string.find(attached, quoted(worker), 1, true) then
   if not taken('JSON.ARRAPPEND', key, '$.attached', quoted(worker)) then answer = 'unattached' end
 end
 return with_others(
-  {answer, holdings, version, total, valuation, current, counter, own or ''}, reply, worker)
+  {answer, holdings, version, total, valuation, current, counter, own or '',
+  field(reply, '$.run_ends') or ''}, reply, worker)

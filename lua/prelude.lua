@@ -130,4 +130,39 @@ local function names(list)
   return '[' .. table.concat(texts, ',') .. ']'
 end
 
+-- How many ends of runs a document keeps.
+local MAX_ENDS = 8
+
+-- How the newest runs ended, as the document has it: calls `see` with each run_id and its JSON text, oldest first.
+local function each_end(ends, see)
+  for text in string.gmatch(ends or '', '%b{}') do
+    local run_id = tonumber(string.match(text, '"run_id":%s*(%d+)') or '')
+    if run_id then see(run_id, text) end
+  end
+end
+
+-- JSON text of how a run ended; '' where the document does not say.
+local function end_of(ends, run_id)
+  local found = ''
+  each_end(ends, function(id, text) if id == tonumber(run_id) then found = text end end)
+  return found
+end
+
+-- JSON text of `run_ends` with the end of one run more. What stands there of that run already stays, unless the
+-- caller overrules it.
+local function with_end(ends, run_id, how, overrules)
+  local kept, known = {}, false
+  local ended = '{"run_id":' .. integer(run_id) .. ',' .. how .. '}'
+  each_end(ends, function(id, text)
+    local same = id == tonumber(run_id)
+    known = known or same
+    kept[#kept + 1] = same and overrules and ended or text
+  end)
+  if not known then kept[#kept + 1] = ended end
+  return '[' .. table.concat(kept, ',', math.max(1, #kept - MAX_ENDS + 1)) .. ']'
+end
+
+-- The members of an end that a run did not reach by itself.
+local function cancelled(reason) return '"outcome":"cancelled","reason":' .. quoted(reason) end
+
 local function valued(tick_id, as_of) return '{"tick_id":' .. tick_id .. ',"as_of":' .. quoted(as_of) .. '}' end

@@ -4,10 +4,11 @@
 -- ARGV    run_id, version, recorded (results of this run stored before this call; "" where the caller does
 --         not count), now (RFC 3339), ttl_seconds, max_results, max_bytes, finish ("1" clears
 --         current_analysis, else "0"), worker, incarnation (of the document; "" for any), token (of the run's start;
---         "" for any), result (JSON text) ...
+--         "" for any), errors (metrics of the run that gave none; counts with finish only), result (JSON text) ...
 -- reply   {"ok", other attached worker ...}
 --         {"repeated", other attached worker ...}: these results were stored by an earlier sending of this call; nothing changed
---         {"superseded", current run_id}, {"not_running"}, {"portfolio_changed", version},
+--         {"superseded", current run_id, end}, {"not_running", end}: end is how this run ended, as JSON text, ""
+--         where the document does not say; {"portfolio_changed", version},
 --         {"out_of_step", recorded}, {"missing"}, {"wrong_type"}: nothing changed
 --         {"behind"}: the document lacks the run, or results of it that were stored, see lift; nothing changed
 -- fence   the incarnation (another document counts as missing), current_analysis.run_id
@@ -18,7 +19,7 @@
 local key = KEYS[1]
 local run_id, version, expected = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local now, ttl, max_results, max_bytes = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local finish, worker, incarnation, token, FIRST = ARGV[8] == '1', ARGV[9], ARGV[10], ARGV[11], 12
+local finish, worker, incarnation, token, errors, FIRST = ARGV[8] == '1', ARGV[9], ARGV[10], ARGV[11], ARGV[12], 13
 local count = #ARGV - FIRST + 1
 
 -- After the call that finished a run its count is gone. But a run's results stand together, and at the end as
@@ -35,11 +36,13 @@ local function was_finished()
 end
 
 -- Why the results may not be stored, as a reply; nil where they may.
-local function refusal(held, current, recorded, is_namesake)
+local function refusal(held, current, recorded, is_namesake, ended)
+  if finish and expected and string.find(ended, '"completed"', 1, true) then return {'repeated'} end
   if not current then
-    return {finish and count > 0 and expected and was_finished() and 'repeated' or 'not_running'}
+    if finish and count > 0 and expected and ended == '' and was_finished() then return {'repeated'} end
+    return {'not_running', ended}
   end
-  if tonumber(current) ~= run_id or is_namesake then return {'superseded', current} end
+  if tonumber(current) ~= run_id or is_namesake then return {'superseded', current, ended} end
   if not finish and count > 0 and expected and tonumber(recorded) == expected + count then return {'repeated'} end
   if tonumber(held) ~= version then return {'portfolio_changed', held} end
   if expected and tonumber(recorded) ~= expected then return {'out_of_step', recorded} end
@@ -75,7 +78,8 @@ end
 
 local reply, status = read(
   key, '$.version', '$.current_analysis.run_id', '$.current_analysis.recorded',
-  '$.results_bytes', '$.attached', '$.incarnation', '$.run_counter', '$.current_analysis.token')
+  '$.results_bytes', '$.attached', '$.incarnation', '$.run_counter', '$.current_analysis.token',
+  '$.run_ends')
 if status then return {status} end
 if is_other(reply, incarnation) then return {'missing'} end
 local held, current = whole(reply, '$.version'), whole(reply, '$.current_analysis.run_id')
@@ -87,7 +91,8 @@ local lacks_run = tonumber(whole(reply, '$.run_counter') or run_id) < run_id
 local lacks_results = expected and tonumber(current) == run_id and not is_namesake and tonumber(recorded) < expected
 -- Where no document is stated, it may be another one.
 if incarnation ~= '' and (lacks_run or lacks_results) then return {'behind'} end
-local refused = refusal(held, current, recorded, is_namesake)
+local ends = field(reply, '$.run_ends')
+local refused = refusal(held, current, recorded, is_namesake, end_of(ends, run_id))
 if refused then return refused[1] == 'repeated' and with_others(refused, reply, worker) or refused end
 
 local bytes = whole(reply, '$.results_bytes') or measured()
@@ -102,8 +107,10 @@ if count > 0 then
   bytes = trimmed(length, bytes)
 end
 if finish then
+  local how = '"outcome":"completed","results":' .. integer(recorded + count) .. ',"errors":' .. errors
   redis.call('JSON.MSET',
     key, '$.current_analysis', 'null',
+    key, '$.run_ends', with_end(ends, run_id, how, true),
     key, '$.results_bytes', integer(bytes),
     key, '$.last_activity', quoted(now))
 else

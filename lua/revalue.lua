@@ -18,10 +18,16 @@ for index = 4, #ARGV do dead[ARGV[index]] = true end
 
 -- A run of a dead worker is over, though nobody could say so; and nobody there wants to hear of the session.
 local function bury(key)
-  local reply = read(key, '$.current_analysis.worker', '$.attached')
+  local reply = read(
+    key, '$.current_analysis.worker', '$.current_analysis.run_id', '$.attached', '$.run_ends')
   if not reply then return end
   local worker = string.match(field(reply, '$.current_analysis.worker') or '', '"([^"]+)"')
-  if worker and dead[worker] then redis.call('JSON.SET', key, '$.current_analysis', 'null') end
+  local run_id = whole(reply, '$.current_analysis.run_id')
+  if worker and dead[worker] and run_id then
+    redis.call('JSON.MSET',
+      key, '$.current_analysis', 'null',
+      key, '$.run_ends', with_end(field(reply, '$.run_ends'), run_id, cancelled('disconnected'), false))
+  end
   local all, living = with_others({}, reply, ''), {}
   for _, name in ipairs(all) do
     if not dead[name] then living[#living + 1] = name end

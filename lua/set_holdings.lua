@@ -7,13 +7,15 @@
 --         {"behind"}: it has less than is known, see lift; {"wrong_type"}: nothing changed
 -- fence   the incarnation, what is known, and the expected version, where one is given. A running analysis stays current: its own fence
 --         refuses what it still writes, for the version is no longer its own
+-- ends    of the run that is current: portfolio_changed, unless it had ended otherwise before
 -- include prelude.lua
 
 local key, expected, holdings, total = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local tick_id, as_of, now, ttl, worker = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local incarnation, known = ARGV[9], ARGV[10]
 
-local reply, status = read(key, '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter')
+local reply, status = read(
+  key, '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter', '$.run_ends')
 if status then return {status} end
 if is_other(reply, incarnation) then return {'missing'} end
 local held, current = whole(reply, '$.version'), field(reply, '$.current_analysis')
@@ -22,11 +24,17 @@ if is_behind(reply, known) then return {'behind'} end
 if expected ~= '' and tonumber(expected) ~= tonumber(held) then return {'version', held} end
 
 local version = integer(held + 1)
-redis.call('JSON.MSET',
+local changes = {
   key, '$.holdings', holdings,
   key, '$.version', version,
   key, '$.total_value', total,
   key, '$.valued', valued(tick_id, as_of),
-  key, '$.last_activity', quoted(now))
+  key, '$.last_activity', quoted(now)}
+local run_id = string.match(current, '"run_id":%s*(%d+)')
+if run_id then
+  local ends = with_end(field(reply, '$.run_ends'), run_id, cancelled('portfolio_changed'), false)
+  for _, value in ipairs({key, '$.run_ends', ends}) do changes[#changes + 1] = value end
+end
+redis.call('JSON.MSET', unpack(changes))
 redis.call('EXPIRE', key, ttl)
 return with_others({'ok', version, current}, reply, worker)

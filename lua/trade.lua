@@ -11,6 +11,7 @@
 --         {"wrong_type"}: nothing changed
 -- fence   the incarnation, what is known, and the expected version, where one is given; else trades add up in whatever order they come. A running analysis stays current, and its own
 --         fence refuses what it still writes
+-- ends    of the run that is current: portfolio_changed, unless it had ended otherwise before
 -- include prelude.lua
 
 local key, ticker, delta, max_holdings = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -38,7 +39,7 @@ local function traded(holdings)
 end
 
 local reply, status = read(
-  key, '$.holdings', '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter')
+  key, '$.holdings', '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter', '$.run_ends')
 if status then return {status} end
 if is_other(reply, incarnation) then return {'missing'} end
 local before, held = field(reply, '$.holdings'), whole(reply, '$.version')
@@ -53,11 +54,17 @@ local total, refusal = value_of(holdings, prices_by_ticker(prices))
 if not total then return refusal end
 
 local version = integer(held + 1)
-redis.call('JSON.MSET',
+local changes = {
   key, '$.holdings', holdings,
   key, '$.version', version,
   key, '$.total_value', total,
   key, '$.valued', valued(tick_id, as_of),
-  key, '$.last_activity', quoted(now))
+  key, '$.last_activity', quoted(now)}
+local run_id = string.match(current, '"run_id":%s*(%d+)')
+if run_id then
+  local ends = with_end(field(reply, '$.run_ends'), run_id, cancelled('portfolio_changed'), false)
+  for _, value in ipairs({key, '$.run_ends', ends}) do changes[#changes + 1] = value end
+end
+redis.call('JSON.MSET', unpack(changes))
 redis.call('EXPIRE', key, ttl)
 return with_others({'ok', holdings, version, total, current}, reply, worker)

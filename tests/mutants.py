@@ -39,6 +39,7 @@ FILES = ("tests/market/test_csv_source.py",)
 ORDER = ("tests/hub/test_stage.py", "tests/hub/test_order.py")
 FALLEN = ("tests/session/test_fallen_back.py", "tests/store/test_fallen_back.py")
 EXPIRED = ("tests/session/test_expired.py",)
+ENDS = ("tests/store/test_run_ends.py", "tests/peers/test_ends_of_runs.py")
 ORPHANS = ("tests/session/test_orphans.py",)
 
 
@@ -991,8 +992,8 @@ MUTANTS = (
     Mutant(
         "the end of the runs of the dead",
         "portfolio_trio/peers/subscriber.py",
-        "                    room.close(EndReason.DISCONNECTED)\n",
-        "                    pass\n",
+        "                self.adopt(Orphan(room.session_id, room.incarnation, run.run_id))\n",
+        "                pass\n",
         (*PEERS, *SERVERS),
     ),
     Mutant(
@@ -1054,9 +1055,65 @@ MUTANTS = (
     Mutant(
         "the look for an end that nobody tells",
         "portfolio_trio/peers/subscriber.py",
-        "            self._nursery.start_soon(self._resolve, room)\n",
+        "            self._start(room, self._resolve, room, room.stage.awaited)\n",
         "            pass\n",
         PEERS,
+    ),
+    Mutant(
+        "the end that the document has, for who missed the letters",
+        "portfolio_trio/peers/subscriber.py",
+        "            room.close(state.end_of(run.run_id) or _likely_end(state, run))\n",
+        "            room.close(_likely_end(state, run))\n",
+        ENDS,
+    ),
+    Mutant(
+        "the end that the document has of what the dead ran",
+        "portfolio_trio/peers/subscriber.py",
+        "orphan.ending or end.ending or cancelled(",
+        "orphan.ending or cancelled(",
+        ENDS,
+    ),
+    Mutant(
+        "the end by an edit in the document",
+        "lua/trade.lua",
+        "if run_id then",
+        "if false then",
+        ENDS,
+    ),
+    Mutant(
+        "the word of the worker that ran it",
+        "lua/finish_analysis.lua",
+        "  if not own or known == '' then return known end\n",
+        "  if true then return known end\n",
+        ENDS,
+    ),
+    Mutant(
+        "the word of the worker that ran it, in its next start",
+        "lua/start_analysis.lua",
+        "  ends = with_end(ends, ended, how, true)\n",
+        "",
+        ENDS,
+    ),
+    Mutant(
+        "the end of a replaced run",
+        "lua/start_analysis.lua",
+        "if replaced ~= '0' then ends =",
+        "if false then ends =",
+        ENDS,
+    ),
+    Mutant(
+        "the bound of the ends that are kept",
+        "lua/prelude.lua",
+        "math.max(1, #kept - MAX_ENDS + 1)",
+        "1",
+        ENDS,
+    ),
+    Mutant(
+        "the last record that is known though the next run has begun",
+        "lua/record_results.lua",
+        "  if finish and expected and string.find(ended,",
+        "  if false and string.find(ended,",
+        ENDS,
     ),
     Mutant(
         "the fence of the incarnation",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from portfolio_trio.hub.endings import message_of
 from portfolio_trio.hub.error_messages import explain
 from portfolio_trio.hub.events import Note
 from portfolio_trio.hub.remote_run import Abroad
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from portfolio_trio.hub.events import Kind
     from portfolio_trio.hub.stage import SceneKind
     from portfolio_trio.protocol.messages import Message, PortfolioUpdate
+    from portfolio_trio.store import Ending
     from portfolio_trio.store import Portfolio as State
 
 SessionEvent = (
@@ -477,14 +479,20 @@ class Room:
         if version < abroad.version:
             raise PortfolioChanged(self.session_id, abroad.version)
 
-    def close(self, reason: EndReason, *, but: Viewer | None = None) -> None:
-        """Let the sockets see that the open run is over, which nobody else will tell."""
+    def close(self, ending: Ending, *, but: Viewer | None = None) -> None:
+        """Let the sockets see that a run is over, if it is open and nobody has told so in time.
+
+        But one that is answered with it.
+        """
         run = self.stage.open
-        if run is not None:
-            if self._run_abroad is not None and self._run_abroad.run_id == run.run_id:
-                self.drop(self._run_abroad)
-            ended = AnalysisCancelled(ticker=run.ticker, run_id=run.run_id, reason=reason)
-            self._play(Scene("end", ended.to_json(), run.run_id, but=but))
+        if run is None or run.run_id != ending.run_id:
+            return
+        abroad = self._run_abroad
+        if ending.outcome == "cancelled" and abroad is not None and abroad.run_id == run.run_id:
+            self.drop(abroad)
+        ended = message_of(ending, run.ticker)
+        but = but or self._cancelling.get(run.run_id)
+        self._play(Scene("end", ended.to_json(), run.run_id, but=but))
 
     @contextmanager
     def cancelling(self, run_id: int, viewer: Viewer) -> Iterator[None]:

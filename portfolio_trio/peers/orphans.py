@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from portfolio_trio.store import SessionMissing, StoreError
 
 if TYPE_CHECKING:
-    from portfolio_trio.store import PortfolioStore, RunEnd
+    from portfolio_trio.store import Ending, PortfolioStore, RunEnd
 
 # A start that was not found may still be on its way: it is looked for again at so many sweeps.
 TRIES: Final = 3
@@ -22,12 +22,16 @@ ORPHANS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """One run: by its number where that is known, else by the token of its start."""
+    """One run: by its number where that is known, else by the token of its start.
+
+    ``ending`` is what was told of its end, if it was a run of this worker.
+    """
 
     session_id: str
     incarnation: str
     run_id: int | None = None
     token: str = ""
+    ending: Ending | None = None
 
 
 class Orphans:
@@ -56,10 +60,18 @@ class Orphans:
         return tuple(self._tries)
 
     async def clear(self, orphan: Orphan) -> RunEnd | None:
-        """Clear a run from its document; None where it was not found there, or Redis could not be asked."""
+        """Clear a run from its document; None where it was not found there, or Redis could not be asked.
+
+        One that was run elsewhere and had ended before is left as it was; the document may say how.
+        """
         try:
             end = await self._store.finish_analysis(
-                orphan.session_id, run_id=orphan.run_id, token=orphan.token, incarnation=orphan.incarnation
+                orphan.session_id,
+                run_id=orphan.run_id,
+                token=orphan.token,
+                incarnation=orphan.incarnation,
+                ending=orphan.ending,
+                own=orphan.ending is not None,
             )
         except SessionMissing:
             self._tries.pop(orphan, None)
@@ -72,4 +84,4 @@ class Orphans:
             self._tries.pop(orphan, None)
         else:
             self._tries[orphan] = left
-        return end if end.cleared else None
+        return end if end.cleared or end.ending is not None else None

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Final
 import trio
 from pydantic import ValidationError
 
+from portfolio_trio.hub.endings import cancelled, message_of
 from portfolio_trio.hub.events import RUN_ENDS, Arrivals, Letter
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.stage import HOLD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.peers.orphans import Orphan, Orphans
-from portfolio_trio.protocol.messages import AnalysisCancelled, Portfolio, Running
+from portfolio_trio.protocol.messages import Portfolio, Running
 from portfolio_trio.store import FellBack, SessionMissing, StoreError, WrongType
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from portfolio_trio.hub.events import Note
     from portfolio_trio.hub.hub import Hub, Room
     from portfolio_trio.protocol import messages
-    from portfolio_trio.store import Known, PortfolioStore
+    from portfolio_trio.store import Ending, Known, PortfolioStore
     from portfolio_trio.store import Portfolio as State
 
 log: Final = logging.getLogger(__name__)
@@ -123,9 +124,9 @@ class Relay:
         if room.abroad.run is not None and room.abroad.owner in names:
             run = room.abroad.end()
             if run is not None and run.run_id is not None:
-                if room.stage.open is not None and room.stage.open.run_id == run.run_id:
-                    room.close(EndReason.DISCONNECTED)
+                # It may have ended before its worker did: the document says how.
                 self.adopt(Orphan(room.session_id, room.incarnation, run.run_id))
+                self._start(room, self._resolve, room, run.run_id)
 
     def _alone(self, room: Room) -> AbstractContextManager[None]:
         """The boundary between one session and the letters, beats and readings of all."""
@@ -151,6 +152,10 @@ class Relay:
         """Try again to clear what nobody carries out."""
         for orphan in self._orphans.all if self._running else ():
             self._nursery.start_soon(self._clear, orphan)
+
+    async def look_up(self, room: Room) -> None:
+        """Nobody has told how a run ended, though it has had time to: show what the document says."""
+        await self._quietly_read(room, again=False, late=True)
 
     def reread(self, room: Room) -> None:
         """The document of a session is another one than was known: read it."""
@@ -388,6 +393,7 @@ class Relay:
                 await room.supersede_runs(newest)
         run = room.stage.open
         if run is None or run.run_id == newest or state.run_counter < run.run_id:
+            # Cut short by new holdings it may be, but whoever runs it has not put it away yet.
             return
         if not late:
             # It has ended. Who ran it knows how, and its word may be on its way.
@@ -399,7 +405,7 @@ class Relay:
         async with room.turn:
             await room.supersede_runs(run.run_id + 1)
         if room.stage.open is run:
-            room.close(_likely_end(state, run))
+            room.close(state.end_of(run.run_id) or _likely_end(state, run))
 
     async def _clear(self, orphan: Orphan) -> None:
         # The boundary between one session and the relay, whose nursery this task is in.
@@ -408,10 +414,13 @@ class Relay:
             room = self._hub.room(orphan.session_id)
             if end is None or room is None or room.incarnation != orphan.incarnation:
                 return
+            ending = orphan.ending or end.ending or cancelled(end.run_id, EndReason.DISCONNECTED)
+            room.close(ending)
+            if not end.cleared:
+                return
             # Whoever has read of it in the document is told that it is over.
             room.learn(end.others)
-            ended = AnalysisCancelled(ticker=end.ticker, run_id=end.run_id, reason=EndReason.DISCONNECTED)
-            room.publish(ended, incarnation=orphan.incarnation)
+            room.publish(message_of(ending, end.ticker), incarnation=orphan.incarnation)
 
     async def _quietly_clear(self, room: Room) -> None:
         try:
@@ -432,8 +441,9 @@ class Relay:
                 self._leaving.discard(session_id)
 
 
-def _likely_end(state: State, run: Running) -> EndReason:
-    """How a run ended, as far as the document tells."""
+def _likely_end(state: State, run: Running) -> Ending:
+    """How a run ended of which the document says nothing: an older release wrote it, or many ended since."""
+    reason = EndReason.SUPERSEDED if state.run_counter > run.run_id else EndReason.DISCONNECTED
     if state.version > run.version:
-        return EndReason.PORTFOLIO_CHANGED
-    return EndReason.SUPERSEDED if state.run_counter > run.run_id else EndReason.DISCONNECTED
+        reason = EndReason.PORTFOLIO_CHANGED
+    return cancelled(run.run_id, reason)

@@ -352,7 +352,10 @@ Unpriced = Annotated[
 
 
 class Valued(BaseModel):
-    """Which tick a portfolio was valued at."""
+    """Which tick a portfolio was valued at; after an edit it may be older than that of an update seen before.
+
+    `version` says which portfolio is newer; the tick of `portfolio_update` never falls.
+    """
 
     model_config = ConfigDict(frozen=True)
 

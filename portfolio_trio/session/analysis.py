@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics import AnalysisInputs, Metric, Result
     from portfolio_trio.protocol.messages import Analyze
     from portfolio_trio.session.services import Services
-    from portfolio_trio.store import Known, RunStart
+    from portfolio_trio.store import Ending, Known, RunStart
 
 log: Final = logging.getLogger(__name__)
 
@@ -97,6 +97,8 @@ class Analysis:
         inputs: What the metrics see, once the snapshot is taken.
         incarnation: The document it belongs to.
         token: By which its start can be told from any other; empty before it was asked for.
+
+    ``ended`` is how the run before ended, if the document may not know: the start of this one says so.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Analysis:
         run_id: int | None = None,
         *,
         incarnation: str = "",
+        ended: Ending | None = None,
     ) -> None:
         self._services = services
         self._session_id = session_id
@@ -119,6 +122,7 @@ class Analysis:
         self.inputs: AnalysisInputs | None = None
         self.incarnation = incarnation
         self.token = ""
+        self._ended = ended
         self._recorded = 0
 
     async def run(self) -> tuple[int, int]:
@@ -198,6 +202,7 @@ class Analysis:
                     incarnation=self.incarnation,
                     token=orphan.token,
                     known=self._outlet.known,
+                    ended=self._ended,
                 )
         except StoreUnavailable as failure:
             if failure.sent:
@@ -327,6 +332,7 @@ class Analysis:
                 recorded=self._recorded,
                 incarnation=self.incarnation,
                 token=self.token,
+                errors=len(self._services.metrics) - self._recorded - len(records) if last else 0,
             )
             self._recorded += len(records)
             self._outlet.recorded(others)

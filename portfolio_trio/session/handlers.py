@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 import trio
 
 from portfolio_trio.access import Refused
+from portfolio_trio.hub.endings import cancelled
 from portfolio_trio.hub.error_messages import NoNewSession
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.stage import HOLD_SECONDS
@@ -240,7 +241,10 @@ class Requests:
             if current is None:
                 return None
             end = await store.finish_analysis(
-                self._room.session_id, run_id=current.run_id, incarnation=incarnation
+                self._room.session_id,
+                run_id=current.run_id,
+                incarnation=incarnation,
+                ending=cancelled(current.run_id, EndReason.CANCELLED),
             )
         except SessionMissing:
             return None
@@ -253,17 +257,19 @@ class Requests:
     async def _answer_for(self, current: CurrentAnalysis, request: Cancel) -> None:
         """Have the worker of a run tell how it ended, and answer; if it does not in time, say so for it."""
         run_id = current.run_id
-        cancelled = AnalysisCancelled(ticker=current.ticker, run_id=run_id, reason=EndReason.CANCELLED)
+        ended = cancelled(run_id, EndReason.CANCELLED)
+        told = AnalysisCancelled(ticker=current.ticker, run_id=run_id, reason=EndReason.CANCELLED)
         with self._room.cancelling(run_id, self._asker):
             if current.worker == self._services.store.worker:
                 # Nobody carries it out: there is no other word on it.
-                self._room.publish(cancelled, but=self._asker, incarnation=self._room.incarnation)
+                self._room.publish(told, but=self._asker, incarnation=self._room.incarnation)
             else:
                 with trio.move_on_after(HOLD_SECONDS):
                     await self._room.over(run_id)
                 if self._room.stage.open is not None and self._room.stage.open.run_id == run_id:
-                    self._room.close(EndReason.CANCELLED, but=self._asker)
-        self._asker.answer(cancelled.echo(request.id))
+                    await self._services.relay.look_up(self._room)
+                self._room.close(ended, but=self._asker)
+        self._asker.answer(told.echo(request.id))
 
     async def _edit(self, request: SetHoldings | Trade) -> None:
         services = self._services

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from portfolio_trio.hub.endings import cancelled, ending_of
 from portfolio_trio.hub.hub import Viewer
 from portfolio_trio.hub.run_state import EndReason, Run, RunState, Slot
 from portfolio_trio.metrics import AnalysisError
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics import AnalysisInputs
     from portfolio_trio.session.analysis import Outcome
     from portfolio_trio.session.services import Services
-    from portfolio_trio.store import Known, RunStart
+    from portfolio_trio.store import Ending, Known, RunStart
 
 # How often a portfolio may change under one request before the request is given up.
 MAX_RESTARTS: Final = 20
@@ -62,6 +63,9 @@ _TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
     EndReason.SUPERSEDED: (ErrorCode.SUPERSEDED, "a newer analysis of this session took its place"),
     EndReason.DRAINING: (ErrorCode.DRAINING, "the server is going away; connect again and ask anew"),
 }
+
+
+_GIVEN_UP: Final = (ErrorCode.UNAVAILABLE, "the run was given up as that of a dead worker; ask again")
 
 
 class Asker(Viewer, Protocol):
@@ -252,24 +256,38 @@ class Runner:
         Raises:
             StoreError: The store refused or could not be reached.
         """
-        analysis = self._analysis
+        analysis, run = self._analysis, self.slot.current
         if analysis is not None and analysis.run_id is not None:
+            if run is not None and run.may_send and run.run_id == analysis.run_id:
+                # Started again meanwhile.
+                return
             end = await self._services.store.finish_analysis(
                 self._room.session_id,
                 run_id=analysis.run_id,
                 token=analysis.token,
                 incarnation=analysis.incarnation,
+                ending=self._ending(analysis.run_id),
+                own=True,
             )
             analysis.run_id = None
             if end.cleared:
                 # How the run ended was told before; who came meanwhile has seen it stand there.
                 self._room.learn_late(end.others, self._told)
 
+    def _ending(self, run_id: int) -> Ending:
+        """How a run of this socket ended, as was told or is about to be."""
+        told, run = self._told, self.slot.current
+        if told is not None and told.run_id == run_id:
+            return ending_of(run_id, told)
+        reason = run.reason if run is not None and run.run_id == run_id else None
+        return cancelled(run_id, reason or EndReason.DISCONNECTED)
+
     def abandon(self) -> None:
         """Leave the last run to the relay, if it may still stand in the document."""
         analysis = self._analysis
         if analysis is not None and analysis.run_id is not None:
-            orphan = Orphan(self._room.session_id, analysis.incarnation, analysis.run_id)
+            ending = self._ending(analysis.run_id)
+            orphan = Orphan(self._room.session_id, analysis.incarnation, analysis.run_id, ending=ending)
             analysis.run_id = None
             self._services.relay.adopt(orphan)
 
@@ -317,7 +335,7 @@ class Runner:
             with task.scope:
                 for _ in range(MAX_RESTARTS):
                     await self._attempt(request, run, task)
-                    if run.reason is not EndReason.PORTFOLIO_CHANGED:
+                    if run.reason is not EndReason.PORTFOLIO_CHANGED or task.scope.cancel_called:
                         return
                     task.attempt = trio.CancelScope()
                     run = self.slot.begin(request.ticker, request.id)
@@ -343,7 +361,15 @@ class Runner:
         known = None if self._analysis is None else self._analysis.run_id
         session_id = self._room.session_id
         outlet = _RunOutlet(self, self._room, run, task.incarnation)
-        analysis = Analysis(self._services, session_id, request, outlet, known, incarnation=task.incarnation)
+        analysis = Analysis(
+            self._services,
+            session_id,
+            request,
+            outlet,
+            known,
+            incarnation=task.incarnation,
+            ended=None if known is None else self._ending(known),
+        )
         self._analysis = analysis
         summary = (0, 0)
         try:
@@ -352,7 +378,7 @@ class Runner:
                 summary = await analysis.run()
                 self.slot.complete(run)
         except (AnalysisError, StoreError) as failure:
-            await self._stumble(run, failure)
+            await self._stumble(run, failure, task)
         finally:
             # What it computed on is of no use any more, and a connection may idle for long.
             analysis.inputs = None
@@ -364,7 +390,7 @@ class Runner:
             await self.asker.flushed(self._leaving[0])
             del self._leaving[0]
 
-    async def _stumble(self, run: Run, failure: AnalysisError | StoreError) -> None:
+    async def _stumble(self, run: Run, failure: AnalysisError | StoreError, task: _Task) -> None:
         """Turn what stopped a run into its end: a fence cancels it, anything else fails it."""
         if isinstance(failure, FellBack):
             try:
@@ -373,7 +399,8 @@ class Runner:
                 failure = instead
         for kind, reason in _FENCES:
             if isinstance(failure, kind):
-                self.decide(reason)
+                again = reason is EndReason.PORTFOLIO_CHANGED
+                self._give_way(run, _written(failure, reason), task, again=again)
                 return
         if run.may_send:
             error = self._services.explain(failure, request_id=run.request_id, ticker=run.ticker)
@@ -390,6 +417,18 @@ class Runner:
             # disconnect tries once more.
             return
 
+    def _give_way(self, run: Run, reason: EndReason, task: _Task, *, again: bool) -> None:
+        """The run is over in the document: so it is here, and for the same reason."""
+        if self.decide(reason) and not again:
+            # On new holdings it would start again, if nobody else had taken its place meanwhile.
+            task.reason = EndReason.SUPERSEDED
+            task.scope.cancel()
+            if reason is EndReason.DISCONNECTED and not self.asker.sees_events:
+                code, detail = _GIVEN_UP
+                self.asker.answer(
+                    Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id)
+                )
+
     def _tell_failure(self, run: Run, error: Error, *, alone: bool) -> None:
         failed = AnalysisFailed(
             ticker=run.ticker,
@@ -398,7 +437,8 @@ class Runner:
             detail=error.detail,
             retryable=error.retryable,
         )
-        self._told = failed
+        if run.run_id is not None:
+            self._told = failed
         if alone:
             self.asker.see(failed.echo(run.request_id).to_json())
         else:
@@ -422,7 +462,10 @@ class Runner:
         if run.run_id is not None:
             # Without its number it has sent nothing.
             self._leaving.append(run)
-        cancelled = AnalysisCancelled(
+            if self._analysis is not None:
+                # Also where all is recorded: the document is to say what is told.
+                self._analysis.run_id = run.run_id
+        told = AnalysisCancelled(
             ticker=run.ticker,
             run_id=run.run_id,
             reason=run.reason,
@@ -431,12 +474,13 @@ class Runner:
         if run.reason in _TOLD and not self.asker.sees_events:
             code, detail = _TOLD[run.reason]
             self.asker.answer(Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id))
-        self._told = cancelled
+        if run.run_id is not None:
+            self._told = told
         # Whoever cancels is answered with the end that came of it, and with no other: one that had been
         # decided before is news to it, too.
         answered = None if self._task is None else self._task.answered
-        self.announce(cancelled, run, but=answered if run.reason is EndReason.CANCELLED else None)
-        return cancelled
+        self.announce(told, run, but=answered if run.reason is EndReason.CANCELLED else None)
+        return told
 
     def _give_up(self, request: Analyze) -> None:
         self.asker.answer(
@@ -448,6 +492,14 @@ class Runner:
                 ticker=request.ticker,
             )
         )
+
+
+def _written(failure: AnalysisError | StoreError, otherwise: EndReason) -> EndReason:
+    """Why a run was refused, as the document has it, if it does."""
+    ended = failure.ended if isinstance(failure, RunSuperseded | RunNotCurrent) else None
+    if ended is None or ended.outcome != "cancelled" or ended.reason not in set(EndReason):
+        return otherwise
+    return EndReason(ended.reason)
 
 
 def _drift(inputs: AnalysisInputs, prices: Mapping[str, float]) -> float:

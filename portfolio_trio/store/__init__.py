@@ -32,6 +32,7 @@ from portfolio_trio.store.errors import (
 from portfolio_trio.store.models import (
     Beat,
     CurrentAnalysis,
+    Ending,
     Known,
     Portfolio,
     PriceLookup,
@@ -51,6 +52,7 @@ __all__ = [
     "TICKS",
     "Beat",
     "CurrentAnalysis",
+    "Ending",
     "FellBack",
     "Known",
     "MissingPrices",

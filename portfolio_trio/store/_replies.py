@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from portfolio_trio.store.errors import (
     MissingPrices,
@@ -18,7 +18,7 @@ from portfolio_trio.store.errors import (
     VersionConflict,
     WrongType,
 )
-from portfolio_trio.store.models import CurrentAnalysis, Portfolio, Revaluation, RunStart, Valued
+from portfolio_trio.store.models import CurrentAnalysis, Ending, Portfolio, Revaluation, RunStart, Valued
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 _HOLDINGS: Final = TypeAdapter(dict[str, float])
 _CURRENT: Final = TypeAdapter(CurrentAnalysis | None)
 _VALUED: Final = TypeAdapter(Valued)
+_ENDING: Final = TypeAdapter(Ending)
+_ENDINGS: Final = TypeAdapter(tuple[Ending, ...])
 
 _REFUSALS: Final[Mapping[bytes, Callable[[str, Sequence[bytes]], StoreError]]] = {
     b"missing": lambda session_id, _: SessionMissing(session_id),
     b"wrong_type": lambda session_id, _: WrongType(session_id),
-    b"superseded": lambda session_id, rest: RunSuperseded(session_id, int(rest[0])),
-    b"not_running": lambda session_id, _: RunNotCurrent(session_id),
+    b"superseded": lambda session_id, rest: RunSuperseded(session_id, int(rest[0]), ending(rest[1])),
+    b"not_running": lambda session_id, rest: RunNotCurrent(session_id, ending(rest[0])),
     b"portfolio_changed": lambda session_id, rest: PortfolioChanged(session_id, int(rest[0])),
     b"out_of_step": lambda session_id, rest: ResultsOutOfStep(session_id, int(rest[0])),
     b"version": lambda session_id, rest: VersionConflict(session_id, int(rest[0])),
@@ -69,6 +71,7 @@ def portfolio(
     attached: bool = True,
     counter: bytes = b"0",
     incarnation: str = "",
+    ends: bytes = b"",
 ) -> Portfolio:
     """Put a portfolio together from JSON texts.
 
@@ -87,9 +90,26 @@ def portfolio(
             attached=attached,
             run_counter=int(counter),
             incarnation=incarnation,
+            run_ends=_endings(ends),
         )
     except ValueError as error:  # pydantic's ValidationError is one
         raise WrongType(session_id) from error
+
+
+def ending(text: bytes) -> Ending | None:
+    """Read how a run ended; None where the document does not say, or says what the store never writes."""
+    try:
+        return _ENDING.validate_json(text) if text else None
+    except ValidationError:
+        return None
+
+
+def _endings(text: bytes) -> tuple[Ending, ...]:
+    try:
+        return _ENDINGS.validate_json(text) if text else ()
+    except ValidationError:
+        # Written by hand. The next end puts it right.
+        return ()
 
 
 def workers(names: Sequence[bytes]) -> tuple[str, ...]:

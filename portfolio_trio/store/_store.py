@@ -18,6 +18,7 @@ from portfolio_trio.store._texts import (
     checked_shares,
     checked_ticker,
     checked_time,
+    ending_text,
     holdings_text,
     new_document,
     total_value,
@@ -30,7 +31,7 @@ from portfolio_trio.store.errors import (
     StoreUnavailable,
     TooManyHoldings,
 )
-from portfolio_trio.store.models import NOTHING, Known, Portfolio, RunEnd, Valued
+from portfolio_trio.store.models import NOTHING, Ending, Known, Portfolio, RunEnd, Valued
 from portfolio_trio.store.scripts import script
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ class PortfolioStore:
         incarnation: str = "",
         token: str = "",
         known: Known = NOTHING,
+        ended: Ending | None = None,
     ) -> RunStart:
         """Make a new run the session's current one; whatever an older run still writes is refused.
 
@@ -206,14 +208,16 @@ class PortfolioStore:
             incarnation: Of the document that is meant.
             token: By which `finish_analysis` finds the run where this call's reply does not come.
             known: Of the document.
+            ended: How the caller's run before ended, if the document may not know.
 
         Raises:
             SessionMissing: There is no such session.
             FellBack: It has less than is known.
         """
         args = (checked_ticker(ticker), checked_time(started_at), tick_id, self._ttl, self.worker)
+        before = ("", "") if ended is None else (ended.run_id, ending_text(ended))
         # Sent twice it starts once, or without a token skips a number and does no other harm.
-        which = (incarnation, token, known.text)
+        which = (incarnation, token, known.text, *before)
         reply = await self._run("start_analysis", session_id, *args, *which, known=known, idempotent=True)
         return _replies.run_start(session_id, reply, started_at=started_at, tick_id=tick_id)
 
@@ -229,6 +233,7 @@ class PortfolioStore:
         recorded: int | None = None,
         incarnation: str = "",
         token: str = "",
+        errors: int = 0,
     ) -> tuple[str, ...]:
         """Append results of the current run and drop the oldest beyond the limit.
 
@@ -245,6 +250,7 @@ class PortfolioStore:
             incarnation: Of the document that is meant.
             token: Of the run's start; tells it from another one of the same number, after a document fell
                 back.
+            errors: With ``finish``: how many metrics of the run gave no result.
 
         Returns:
             The other workers that have sockets of the session.
@@ -260,7 +266,7 @@ class PortfolioStore:
         """
         before = "" if recorded is None else recorded
         limits = (self._max_results, self._max_results_bytes)
-        rest = (checked_time(at), self._ttl, *limits, int(finish), self.worker, incarnation, token)
+        rest = (checked_time(at), self._ttl, *limits, int(finish), self.worker, incarnation, token, errors)
         args = (run_id, version, before, *rest, *results)
         known = Known(incarnation, run_id, version)
         reply = await self._run(
@@ -271,25 +277,46 @@ class PortfolioStore:
         return _replies.workers(reply[1:])
 
     async def finish_analysis(
-        self, session_id: str, *, run_id: int | None = None, token: str = "", incarnation: str = ""
+        self,
+        session_id: str,
+        *,
+        run_id: int | None = None,
+        token: str = "",
+        incarnation: str = "",
+        ending: Ending | None = None,
+        own: bool = False,
     ) -> RunEnd:
         """Note that a run ended without its last result, if it still is the current one.
 
         Does not count as the client's activity. A run whose number is not known, because the reply to its
         start did not come, is found by the token of the start; with both it is the run that has both.
 
+        Args:
+            session_id: The session.
+            run_id: The run.
+            token: Of its start, where its number is not known.
+            incarnation: Of the document that is meant.
+            ending: How it ended; by default as ``disconnected``.
+            own: This worker ran it, and has told how it ended: that is what the document says from now on,
+                also where the run is not the current one any more.
+
         Raises:
             SessionMissing: There is no such session.
         """
-        args = ("" if run_id is None else run_id, self.worker, incarnation, token)
+        how = ending_text(ending or Ending(0, "cancelled", "disconnected"))
+        args = ("" if run_id is None else run_id, self.worker, incarnation, token, how, int(own))
         reply = await self._run("finish_analysis", session_id, *args, idempotent=True)
         if reply[0] in {b"superseded", b"not_running"}:
-            return RunEnd(cleared=False)
+            return RunEnd(cleared=False, ending=_replies.ending(reply[-1]))
         if reply[0] != b"ok":
             raise _replies.refusal(session_id, reply)
-        _, cleared, ticker, *others = reply
+        _, cleared, ticker, text, *others = reply
         return RunEnd(
-            cleared=True, others=_replies.workers(others), run_id=int(cleared), ticker=ticker.decode()
+            cleared=True,
+            others=_replies.workers(others),
+            run_id=int(cleared),
+            ticker=ticker.decode(),
+            ending=_replies.ending(text),
         )
 
     async def set_holdings(
@@ -502,7 +529,7 @@ class PortfolioStore:
             return None
         if reply[0] not in {b"opened", b"unattached"}:
             raise _replies.refusal(session_id, reply)
-        status, holdings, version, total, valued, current, counter, own, *others = reply
+        status, holdings, version, total, valued, current, counter, own, ends, *others = reply
         return _replies.portfolio(
             session_id,
             holdings=holdings,
@@ -514,6 +541,7 @@ class PortfolioStore:
             attached=status == b"opened",
             counter=counter,
             incarnation=own.decode(),
+            ends=ends,
         )
 
     async def _edit(

@@ -13,6 +13,10 @@ from portfolio_trio.tickers import is_ticker
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from portfolio_trio.store.models import Ending
+
+# The scripts cut texts at quotation marks and braces.
+_CODE: Final = re.compile(r"\w+", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 
 
@@ -91,6 +95,14 @@ def valued_text(tick_id: int, as_of: str) -> str:
     return f'{{"tick_id":{tick_id},"as_of":"{as_of}"}}'
 
 
+def ending_text(ending: Ending) -> str:
+    """Return the members of an end as JSON text, without its run_id."""
+    if ending.outcome == "completed":
+        return f'"outcome":"completed","results":{ending.results},"errors":{ending.errors}'
+    reason = ending.reason if _CODE.fullmatch(ending.reason) else "internal"
+    return f'"outcome":"{ending.outcome}","reason":"{reason}"'
+
+
 def new_document(
     session_id: str,
     *,
@@ -115,7 +127,7 @@ def new_document(
     return (
         f'{{"session_id":{json.dumps(session_id)},"holdings":{holdings},"version":1,'
         f'"total_value":{canonical_text(total)},"valued":{valued},'
-        f'"run_counter":0,"current_analysis":null,"analysis_results":[],"result_sizes":[],"results_bytes":0,'
+        f'"run_counter":0,"current_analysis":null,"run_ends":[],"analysis_results":[],"result_sizes":[],"results_bytes":0,'
         f'"last_activity":"{at}",'
         f'"attached":{json.dumps(attached)},"incarnation":"{incarnation}"}}'
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portfolio_trio.store.models import Known
+    from portfolio_trio.store.models import Ending, Known
 
 
 class StoreError(Exception):
@@ -108,24 +108,31 @@ class RunSuperseded(StoreError):
 
     Attributes:
         current: run_id of the newer run.
+        ended: How the older one ended, where the document says so.
     """
 
     for_clients = None
 
-    def __init__(self, session_id: str, current: int) -> None:
+    def __init__(self, session_id: str, current: int, ended: Ending | None = None) -> None:
         super().__init__(f"run {current} is the current one of session {session_id!r} now")
         self.session_id = session_id
         self.current = current
+        self.ended = ended
 
 
 class RunNotCurrent(StoreError):
-    """No run is current: this one has been finished or cancelled and may write no more."""
+    """No run is current: this one has been finished or cancelled and may write no more.
+
+    Attributes:
+        ended: How it ended, where the document says so.
+    """
 
     for_clients = None
 
-    def __init__(self, session_id: str) -> None:
+    def __init__(self, session_id: str, ended: Ending | None = None) -> None:
         super().__init__(f"no analysis is running for session {session_id!r}; start one")
         self.session_id = session_id
+        self.ended = ended
 
 
 class PortfolioChanged(StoreError):

@@ -73,6 +73,25 @@ class CurrentAnalysis:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        run_id: The run.
+        outcome: What became of it.
+        reason: Why it was cancelled, or the code with which it failed.
+        results: How many results it gave; only where it completed.
+        errors: How many metrics gave none; only where it completed.
+    """
+
+    run_id: Whole
+    outcome: Literal["completed", "cancelled", "failed"]
+    reason: str = ""
+    results: Whole = 0
+    errors: Whole = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Portfolio:
     """A session's state without its results.
 
@@ -88,6 +107,7 @@ class Portfolio:
         attached: False where a full server did not take the worker that asked to be attached.
         run_counter: The highest run_id that has been handed out; only where the document was read.
         incarnation: Which document it is: one that was made anew after the session expired has another.
+        run_ends: How the newest runs ended, newest last; only where the document was read.
     """
 
     session_id: str
@@ -101,6 +121,11 @@ class Portfolio:
     attached: bool = True
     run_counter: int = field(default=0, compare=False)
     incarnation: str = field(default="", compare=False)
+    run_ends: tuple[Ending, ...] = field(default=(), compare=False)
+
+    def end_of(self, run_id: int) -> Ending | None:
+        """How a run ended; None where the document does not say."""
+        return next((ending for ending in self.run_ends if ending.run_id == run_id), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +190,14 @@ class RunEnd:
         others: The other workers that have sockets of the session; only where it was cleared.
         run_id: Its number; only where it was cleared.
         ticker: What it analysed; only where it was cleared.
+        ending: How it ended, if the document says so: before, where an edit or something else was first.
     """
 
     cleared: bool
     others: tuple[str, ...] = ()
     run_id: int = 0
     ticker: str = ""
+    ending: Ending | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

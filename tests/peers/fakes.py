@@ -75,10 +75,13 @@ class FakeStore:
         session_id: str,
         *,
         run_id: int,
-        **_fences: str,
+        **_fences: object,
     ) -> RunEnd:
         await self._serve("finish", session_id)
         self.finished.append((session_id, run_id))
+        ending = self.documents[session_id].end_of(run_id)
+        if ending is not None:
+            return RunEnd(cleared=False, ending=ending)
         return RunEnd(cleared=True, others=self.documents[session_id].others, run_id=run_id, ticker="AAPL")
 
     def change(self, session_id: str, **fields: Any) -> Portfolio:

@@ -282,11 +282,20 @@ def play(steps: list[Step], delay: Delay | None, *, lossless: bool, falls: bool 
                 await story.play(steps)
                 if lossless:
                     assert_no_run_was_lost(story)
+                assert_ends_agree(story)
             except BaseException:
                 note("\n".join(["timeline:", *story.timeline]))
                 raise
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def assert_ends_agree(story: Story) -> None:
+    """Whatever was lost, nobody is told another end of a run than anybody else: the document decides."""
+    observer = Observer()
+    for viewer in story.viewers:
+        observer.compare(viewer.frames)
+    assert not observer.faults, observer.examples
 
 
 def assert_no_run_was_lost(story: Story) -> None:

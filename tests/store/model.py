@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from portfolio_trio.store import (
+    Ending,
     MissingPrices,
     PortfolioChanged,
     ResultsOutOfStep,
@@ -59,6 +60,7 @@ class Model:
                 "valued": {"tick_id": tick.tick_id, "as_of": tick.as_of},
                 "run_counter": 0,
                 "current_analysis": None,
+                "run_ends": [],
                 "analysis_results": [],
                 "result_sizes": [],
                 "results_bytes": 0,
@@ -72,6 +74,7 @@ class Model:
     def start(self, ticker: str, at: str, tick_id: int) -> int:
         document = self._touch(at)
         document["run_counter"] += 1
+        self._end(outcome="cancelled", reason="superseded")
         document["current_analysis"] = {
             "ticker": ticker,
             "started_at": at,
@@ -96,12 +99,13 @@ class Model:
     ) -> None:
         document = self.document()
         current = document["current_analysis"]
+        ended = next((Ending(**end) for end in document["run_ends"] if end["run_id"] == run_id), None)
+        if finish and recorded is not None and ended is not None and ended.outcome == "completed":
+            return
         if current is None:
-            if finish and texts and recorded is not None and self._ended_with(run_id, recorded + len(texts)):
-                return
-            raise RunNotCurrent("s")
+            raise RunNotCurrent("s", ended)
         if current["run_id"] != run_id:
-            raise RunSuperseded("s", current["run_id"])
+            raise RunSuperseded("s", current["run_id"], ended)
         if not finish and texts and recorded is not None and current["recorded"] == recorded + len(texts):
             return
         if document["version"] != version:
@@ -120,17 +124,22 @@ class Model:
         document["results_bytes"] = sum(sizes[first:])
         current["recorded"] += len(texts)
         if finish:
+            self._end(outcome="completed", results=current["recorded"], errors=0)
             document["current_analysis"] = None
 
-    def _ended_with(self, run_id: int, count: int) -> bool:
-        tail = self.document()["analysis_results"][-count:]
-        return len(tail) == count and all(found["run_id"] == run_id for found in tail)
+    def _end(self, **how: Any) -> None:
+        """Note how the current run ended, unless it had ended otherwise before."""
+        document = self.document()
+        current, ends = document["current_analysis"], document["run_ends"]
+        if current is not None and all(end["run_id"] != current["run_id"] for end in ends):
+            document["run_ends"] = [*ends, {"run_id": current["run_id"], **how}][-8:]
 
     def finish(self, run_id: int) -> bool:
         document = self.document()
         current = document["current_analysis"]
         if current is None or current["run_id"] != run_id:
             return False
+        self._end(outcome="cancelled", reason="disconnected")
         document["current_analysis"] = None
         return True
 
@@ -158,6 +167,7 @@ class Model:
 
     def _change(self, holdings: dict[str, float], total: float, tick: FakeTick, at: str) -> int:
         document = self._touch(at)
+        self._end(outcome="cancelled", reason="portfolio_changed")
         document["holdings"] = holdings
         document["version"] += 1
         document["total_value"] = total

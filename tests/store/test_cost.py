@@ -105,7 +105,8 @@ async def test_the_cost_does_not_grow_with_the_results_held(
             assert cost.commands == bare[name].commands, name
             assert abs(cost.sent - bare[name].sent) <= 12, name
             assert abs(cost.replied - bare[name].replied) <= 12, name
-            assert cost.replied < 300, name
+            # The newest ends of runs are what an answer may hold beside the portfolio.
+            assert cost.replied < 900, name
 
 
 async def test_the_hot_path_takes_few_commands(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +120,7 @@ async def test_the_hot_path_takes_few_commands(engine: Engine, monkeypatch: pyte
             "start_analysis": 3,
             "record_results": 5,
             "record_results, finish": 5,
-            "record_results, repeated": 3,
+            "record_results, repeated": 1,
             "get_results": 6,
             "finish_analysis": 2,
             "trade": 3,

@@ -81,10 +81,14 @@ async def test_finishing_with_no_result_is_fenced_too(engine: Engine) -> None:
         await it.store.record_results(
             "s", run_id=run_id, version=1, results=[], at=AT, finish=True, recorded=0
         )
+        ended = await it.store.get_document("s")
+        # Known to have completed: the call is a repetition. Who does not count is refused.
+        await it.store.record_results(
+            "s", run_id=run_id, version=1, results=[], at=AT, finish=True, recorded=0
+        )
         with pytest.raises(RunNotCurrent):
-            await it.store.record_results(
-                "s", run_id=run_id, version=1, results=[], at=AT, finish=True, recorded=0
-            )
+            await it.store.record_results("s", run_id=run_id, version=1, results=[], at=AT, finish=True)
+        assert await it.store.get_document("s") == ended
 
 
 async def refused(
@@ -176,11 +180,12 @@ async def test_the_end_of_a_run_that_stored_less_is_no_repetition(engine: Engine
             await it.store.record_results(
                 "s", run_id=run_id, version=1, results=texts[2:], at=AT, finish=True, recorded=2
             )
-        # The older run's own last batch: another run has started since, so nobody can tell any more.
-        with pytest.raises(RunNotCurrent):
-            await it.store.record_results(
-                "s", run_id=older, version=1, results=texts[2:], at=AT, finish=True, recorded=2
-            )
+        # The older run's own last batch: the document has kept that it completed.
+        before = await it.store.get_document("s")
+        await it.store.record_results(
+            "s", run_id=older, version=1, results=texts[2:], at=AT, finish=True, recorded=2
+        )
+        assert await it.store.get_document("s") == before
 
 
 async def test_a_result_that_is_no_json_stores_nothing(engine: Engine) -> None:
@@ -204,7 +209,12 @@ async def test_finishing_clears_only_the_run_it_names(engine: Engine) -> None:
         assert await it.store.get_document("s") == before
         assert (await it.store.finish_analysis("s", run_id=2)).cleared
         assert not (await it.store.finish_analysis("s", run_id=2)).cleared
-        assert await it.store.get_document("s") == {**before, "current_analysis": None}
+        ends = [
+            {"run_id": 1, "outcome": "cancelled", "reason": "superseded"},
+            {"run_id": 2, "outcome": "cancelled", "reason": "disconnected"},
+        ]
+        after = {**before, "current_analysis": None, "run_ends": ends}
+        assert await it.store.get_document("s") == after
         assert await it.client.ttl("portfolio:{s}") <= 50
 
 

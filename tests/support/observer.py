@@ -23,7 +23,7 @@ class Observer:
     def __init__(self) -> None:
         self.faults: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
-        self._ends: dict[int, tuple[str, str | None]] = {}
+        self._ends: dict[int, tuple[object, ...]] = {}
 
     def look(self, frames: Sequence[Frame], metrics: int) -> None:
         """Take all that one viewer has seen, from its greeting on."""
@@ -54,12 +54,19 @@ class Observer:
                 if run_id == current:
                     whole = ENDS[kind] != "completed" or late or outcomes == metrics
                     self._check("a completed run without all its results", whole, frame)
-                    self._end(run_id, (ENDS[kind], frame.get("reason")), frame)
+                    self._end(run_id, frame)
                     current = None
                 ended.add(run_id)
         self._check("a run without an end", current is None, {"run_id": current})
 
-    def _end(self, run_id: int, end: tuple[str, str | None], frame: Frame) -> None:
+    def compare(self, frames: Sequence[Frame]) -> None:
+        """Take the ends alone of what one viewer has seen, where starts and results may have been lost."""
+        for frame in frames:
+            if frame["type"] in ENDS and frame.get("run_id") is not None:
+                self._end(frame["run_id"], frame)
+
+    def _end(self, run_id: int, frame: Frame) -> None:
+        end = (ENDS[frame["type"]], *(frame.get(name) for name in ("reason", "code", "results", "errors")))
         known = self._ends.setdefault(run_id, end)
         self._check("ends that differ", known == end, {**frame, "elsewhere": known})
 

@@ -1,0 +1,89 @@
+"""Two servers in virtual time: whoever missed how a run ended tells what the document says, and no guess."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from portfolio_trio.peers.membership import LIFE_SECONDS
+from portfolio_trio.settings import Delay
+from tests.peers.test_two_servers import die, two_houses, viewer_of
+from tests.support.house import METRICS, Frame, House
+
+pytestmark = pytest.mark.trio
+
+SLOW = Delay(2, 5)
+QUIET: dict[str, Any] = {"metric_delay_seconds": SLOW, "market_update_interval_seconds": 10_000}
+
+
+def mute(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the letters of this server reach nobody, and it does not know."""
+    client = house.server._redis
+    execute = client.execute_command
+
+    async def swallow(*args: Any, **options: Any) -> Any:
+        if args[0] == "PUBLISH" and "inbox" in str(args[1]):
+            await trio.lowlevel.checkpoint()
+            return 1
+        return await execute(*args, **options)
+
+    monkeypatch.setattr(client, "execute_command", swallow)
+
+
+def end_of(frames: list[Frame], run_id: int) -> dict[str, Any]:
+    """How a run ended, but for how long that took."""
+    kinds = {"analysis_completed", "analysis_cancelled", "analysis_failed"}
+    (end,) = [f for f in frames if f["type"] in kinds and f["run_id"] == run_id]
+    return {name: value for name, value in end.items() if name not in {"cancelled_in_us", "id"}}
+
+
+@pytest.mark.parametrize(
+    "way", ["completes", "is switched", "is cancelled", "meets an edit", "is superseded"]
+)
+async def test_who_missed_the_letters_tells_the_same_end(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    async with two_houses(**QUIET) as (one, two):
+        here, there, other = await viewer_of(one), await viewer_of(two), await viewer_of(one)
+        await here.send("analyze", ticker="AAPL")
+        await there.until("analysis_started")
+        with monkeypatch.context() as deaf:
+            mute(one, deaf)
+            match way:
+                case "is switched":
+                    await here.send("analyze", ticker="MSFT")
+                case "is cancelled":
+                    await here.send("cancel")
+                case "meets an edit":
+                    await other.send("trade", ticker="AAPL", shares=1)
+                case "is superseded":
+                    await other.send("analyze", ticker="MSFT")
+            seen = await here.silence(20)
+        # The next letter shows that some are missing.
+        await other.send("trade", ticker="MSFT", shares=1)
+        missed = await there.silence(20)
+        assert end_of(missed, 1) == end_of(seen, 1)
+        if way == "completes":
+            assert end_of(missed, 1)["results"] == len(METRICS)
+
+
+@pytest.mark.parametrize("completes", [True, False])
+async def test_the_end_of_what_the_dead_ran_is_that_of_the_document(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    completes: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    async with two_houses(**QUIET) as (one, two):
+        here, there = await viewer_of(one), await viewer_of(two)
+        await here.send("analyze", ticker="AAPL")
+        await there.until("analysis_started")
+        mute(one, monkeypatch)
+        if completes:
+            await here.until("analysis_completed")
+        die(one, monkeypatch)
+        told = end_of(await there.silence(4 * LIFE_SECONDS), 1)
+        assert told["type"] == ("analysis_completed" if completes else "analysis_cancelled")
+        assert told.get("reason") == (None if completes else "disconnected")
