@@ -129,11 +129,12 @@ async def test_a_run_on_its_way_starts_again_by_itself(autojump_clock: MockClock
 
 
 @pytest.mark.parametrize("asked", ["trade", "get_portfolio"])
-async def test_a_run_on_another_server_starts_again_when_somebody_else_finds_out(
-    autojump_clock: MockClock, asked: str
+@pytest.mark.parametrize("runs_on", [0, 1])
+async def test_a_run_starts_again_when_somebody_else_finds_out(
+    autojump_clock: MockClock, asked: str, runs_on: int
 ) -> None:
     async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        client, runner = await greeted(one), await greeted(two)
+        client, runner = await greeted(one), await greeted((one, two)[runs_on])
         await client.ask("trade", ticker="AAPL", shares=1)
         lagging = await one.document()
         await runner.send("analyze", ticker="AAPL", id="mine")
