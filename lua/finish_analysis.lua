@@ -1,15 +1,15 @@
 -- finish_analysis: clears current_analysis of a run that ended (cancelled, failed, disconnected).
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    run_id ("" where only the token is known), worker (that asks), incarnation (of the document; "" for
---         any), token (of the run's start; may be "" where the run_id is known), how (it ended: members of an end, as JSON text),
---         own ("1" where the worker that ran it says so: its word stands, also where it is not current any more
---         and the document had another end of it, else "0")
+--         any), token (of the run's start; may be "" where the run_id is known), how (it ended: members of an
+--         end, as JSON text), own ("1" where the worker that ran it says so: its word stands, also where it is
+--         not current any more and the document had another end of it, else "0")
 -- reply   {"ok", run_id, ticker, end, other attached worker ...}
 --         {"superseded", current run_id, end}, {"not_running", end}: end is how this run ended, as JSON text, ""
 --         where the document does not say; {"wrong_type"}: nothing changed; {"missing"}: neither, or the document
 --         is another one
--- fence   current_analysis.run_id and its token, as far as given, and the incarnation; neither the time to live nor last_activity is touched: that a client
---         went away is no activity of its
+-- fence   current_analysis.run_id and its token, as far as given, and the incarnation; neither the time to live
+--         nor last_activity is touched: that a client went away is no activity of its
 -- include prelude.lua
 
 local key, run_id, worker = KEYS[1], tonumber(ARGV[1]), ARGV[2]

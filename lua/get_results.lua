@@ -1,9 +1,9 @@
 -- get_results: the newest results, of one ticker or of all, as many as are asked for and fit.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    ticker ("" for any), limit, max_bytes (of the results' texts; the newest one is given however long it is)
--- reply   {"ok", "1" if older ones were left out, else "0", receipt, found (JSON text, lists by path), path ...}, the
---         paths oldest first. receipt (JSON text, "" for none) is that of the run of the oldest result, where its
---         first result, which carries it, is not among those found
+-- reply   {"ok", "1" if older ones were left out, else "0", receipt, found (JSON text, lists by path), path
+--         ...}, the paths oldest first. receipt (JSON text, "" for none) is that of the run of the oldest
+--         result, where its first result, which carries it, is not among those found
 --         {"missing"}, {"wrong_type"}
 -- fence   none: nothing is written, so a full server answers, too
 -- include prelude.lua

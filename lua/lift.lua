@@ -3,8 +3,9 @@
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    known: "incarnation run_id version", the document and the highest numbers that the caller knows of it
 -- reply   {"ok"}: done, now or before; {"missing"}: or the document is another one; {"wrong_type"}
--- fence   the incarnation; and numbers never fall. A current run below the known one was over before; one that is not
---         stays, and its own fence refuses what it writes. Neither the time to live nor last_activity is touched
+-- fence   the incarnation; and numbers never fall. A current run below the known one was over before; one that
+--         is not stays, and its own fence refuses what it writes. Neither the time to live nor last_activity is
+--         touched
 -- include prelude.lua
 
 local key = KEYS[1]

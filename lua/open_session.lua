@@ -7,8 +7,8 @@
 --         {"missing"}: there is none, and none was given; or it is another one
 --         {"behind"}: it has less than is known, see lift; nothing changed
 --         {"opened", holdings, version, total_value, valued, current_analysis, run_counter, incarnation,
---         run_ends, other attached worker ...}, all but the incarnation and the workers as JSON text; run_ends is ""
---         where the document has none
+--         run_ends, other attached worker ...}, all but the incarnation and the workers as JSON text; run_ends
+--         is "" where the document has none
 --         {"unattached", ...}: as "opened", but the server is full and did not take the worker: a session can be
 --         read all the same
 --         {"wrong_type"}: the key holds something else, which stays as it is

@@ -1,12 +1,13 @@
 -- record_results: appends results of the current run and keeps the newest, at most max_results and max_bytes of
 -- them; the newest of all always stays.
 -- KEYS[1] portfolio:{<session_id>}
--- ARGV    run_id, version, recorded (results of this run stored before this call; "" where the caller does
---         not count), now (RFC 3339), ttl_seconds, max_results, max_bytes, finish ("1" clears
---         current_analysis, else "0"), worker, incarnation (of the document; "" for any), token (of the run's start;
---         "" for any), errors (metrics of the run that gave none; counts with finish only), result (JSON text) ...
+-- ARGV    run_id, version, recorded (results of this run stored before this call; "" where the caller does not
+--         count), now (RFC 3339), ttl_seconds, max_results, max_bytes, finish ("1" clears current_analysis, else
+--         "0"), worker, incarnation (of the document; "" for any), token (of the run's start; "" for any),
+--         errors (metrics of the run that gave none; counts with finish only), result (JSON text) ...
 -- reply   {"ok", other attached worker ...}
---         {"repeated", other attached worker ...}: these results were stored by an earlier sending of this call; nothing changed
+--         {"repeated", other attached worker ...}: these results were stored by an earlier sending of this call;
+--         nothing changed
 --         {"superseded", current run_id, end}, {"not_running", end}: end is how this run ended, as JSON text, ""
 --         where the document does not say; {"portfolio_changed", version},
 --         {"out_of_step", recorded}, {"missing"}, {"wrong_type"}: nothing changed

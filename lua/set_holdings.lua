@@ -1,12 +1,12 @@
 -- set_holdings: replaces the holdings, with the total that the caller computed at its prices.
 -- KEYS[1] portfolio:{<session_id>}
--- ARGV    expected version ("" for any), holdings (JSON text), total_value (JSON text), tick_id, as_of,
---         now (RFC 3339), ttl_seconds, worker (that asks), incarnation (of the document; "" for any), known (as for lift)
+-- ARGV    expected version ("" for any), holdings (JSON text), total_value (JSON text), tick_id, as_of, now (RFC
+--         3339), ttl_seconds, worker (that asks), incarnation (of the document; "" for any), known (as for lift)
 -- reply   {"ok", version, current_analysis, other attached worker ...}, the first two as JSON text
 --         {"version", version}: another version is held; {"missing"}: or the document is another one;
 --         {"behind"}: it has less than is known, see lift; {"wrong_type"}: nothing changed
--- fence   the incarnation, what is known, and the expected version, where one is given. A running analysis stays current: its own fence
---         refuses what it still writes, for the version is no longer its own
+-- fence   the incarnation, what is known, and the expected version, where one is given. A running analysis stays
+--         current: its own fence refuses what it still writes, for the version is no longer its own
 -- ends    of the run that is current: portfolio_changed, unless it had ended otherwise before
 -- include prelude.lua
 

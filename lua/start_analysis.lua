@@ -1,14 +1,15 @@
 -- start_analysis: hands out the next run_id and makes that run the current one.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    ticker, now (RFC 3339), tick_id (of the caller's prices), ttl_seconds, worker (that runs it),
---         incarnation (of the document; "" for any), token (of this start, made by the caller), known (as for lift),
---         ended (run_id of the caller's run before, if the document may not know how it ended; "" for none), how
---         (that was: members of an end, as JSON text)
+--         incarnation (of the document; "" for any), token (of this start, made by the caller), known (as for
+--         lift), ended (run_id of the caller's run before, if the document may not know how it ended; "" for
+--         none), how (that was: members of an end, as JSON text)
 -- reply   {"ok", run_id, holdings, version, total_value, replaced (run_id that was current; 0 for none),
 --         other attached worker ...}, the first five as JSON text
---         {"missing"}: or the document is another one; {"behind"}: it has less than is known, see lift; {"wrong_type"}
--- fence   the incarnation and what is known. The newest start wins, and with it every later write of an older run is refused. Sent
---         twice with one token, it starts once
+--         {"missing"}: or the document is another one; {"behind"}: it has less than is known, see lift;
+--         {"wrong_type"}
+-- fence   the incarnation and what is known. The newest start wins, and with it every later write of an older
+--         run is refused. Sent twice with one token, it starts once
 -- ends    of the run that was current: superseded, unless it had ended otherwise before
 -- include prelude.lua
 

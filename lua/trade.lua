@@ -1,16 +1,18 @@
 -- trade: adds signed shares to one line and values the result at the caller's prices.
 -- KEYS[1] portfolio:{<session_id>}
--- ARGV    ticker, shares (signed, at most nine decimals), max_holdings, prices (JSON text {"AAPL":190.5}), tick_id, as_of,
---         now (RFC 3339), ttl_seconds, worker (that asks), expected version ("" for any), incarnation (of the document;
---         "" for any), known (as for lift)
+-- ARGV    ticker, shares (signed, at most nine decimals), max_holdings, prices (JSON text {"AAPL":190.5}),
+--         tick_id, as_of, now (RFC 3339), ttl_seconds, worker (that asks), expected version ("" for any),
+--         incarnation (of the document; "" for any), known (as for lift)
 -- reply   {"ok", holdings, version, total_value, current_analysis, other attached worker ...}, the first four
 --         as JSON text
 --         {"version", version}: another version is held;
 --         {"missing_prices", ticker, ...}: held after the trade, but not among the prices; {"too_many_holdings"},
---         {"overflow"}, {"missing"}: or the document is another one; {"behind"}: it has less than is known, see lift;
+--         {"overflow"}, {"missing"}: or the document is another one; {"behind"}: it has less than is known, see
+--         lift;
 --         {"wrong_type"}: nothing changed
--- fence   the incarnation, what is known, and the expected version, where one is given; else trades add up in whatever order they come. A running analysis stays current, and its own
---         fence refuses what it still writes
+-- fence   the incarnation, what is known, and the expected version, where one is given; else trades add up in
+--         whatever order they come. A running analysis stays current, and its own fence refuses what it still
+--         writes
 -- ends    of the run that is current: portfolio_changed, unless it had ended otherwise before
 -- include prelude.lua
 

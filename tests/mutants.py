@@ -450,7 +450,10 @@ MUTANTS = (
         "        await trio.lowlevel.checkpoint()\n        return",
     ),
     Mutant(
-        "the cancellation itself", "portfolio_trio/session/runner.py", "        task.scope.cancel()\n", ""
+        "the cancellation itself",
+        "portfolio_trio/session/runner.py",
+        "        task.reason = reason\n        task.scope.cancel()\n",
+        "        task.reason = reason\n",
     ),
     Mutant(
         "the refusal to queue after the decision",
@@ -691,7 +694,7 @@ MUTANTS = (
     Mutant(
         "the fence of record_results on the run",
         "lua/record_results.lua",
-        "if tonumber(current) ~= run_id then",
+        "if tonumber(current) ~= run_id or is_namesake then",
         "if false then",
         STORE,
     ),
@@ -712,7 +715,7 @@ MUTANTS = (
     Mutant(
         "the fence of finish_analysis",
         "lua/finish_analysis.lua",
-        "if not is_meant then",
+        "if not (has_number and has_token) then",
         "if false then",
         STORE,
     ),
@@ -971,8 +974,8 @@ MUTANTS = (
     Mutant(
         "the restart after an edit on another worker",
         "portfolio_trio/peers/subscriber.py",
-        "        room.renew_runs(state.version, 0 if current is None else current.run_id)\n        room.see",
-        "        room.see",
+        "        room.renew_runs(state.version, None if note.has_fallen else standing)\n",
+        "",
         PEERS,
     ),
     Mutant(
