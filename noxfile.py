@@ -21,6 +21,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """The test suite once, and which lines and branches it does not reach."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "--cov", "--cov-report=term:skip-covered", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Ruff's rules and its formatting."""
     session.install("-e", ".[lint]")

@@ -1490,7 +1490,7 @@ def survives(mutant: Mutant) -> bool:
         if mutant.text not in whole:
             raise SystemExit(f"{mutant.file} has no {mutant.text!r} any more: bring the mutant up to date")
         target.write_text(whole.replace(mutant.text, mutant.instead))
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-cov", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
         ran = subprocess.run(
             [*command, *mutant.tests],
             cwd=copy,
