@@ -1119,6 +1119,13 @@ MUTANTS = (
         ENDS,
     ),
     Mutant(
+        "the wait of a run that began unseen for the end before it",
+        "portfolio_trio/hub/stage.py",
+        "if scene.adopts is not None and scene.adopts.run_id > run.run_id:",
+        "if False:",
+        ("tests/hub/test_stage.py",),
+    ),
+    Mutant(
         "the fence of the incarnation",
         "lua/prelude.lua",
         "  return incarnation ~= '' and ",

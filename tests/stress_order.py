@@ -1,6 +1,8 @@
 """Many sockets of few sessions on two processes, all at once, with an eye on what each of them is shown.
 
-    python -m tests.stress_order --seconds 60
+    python -m tests.stress_order --seconds 60 --faults
+
+With faults the Redis of both stands still, loses its connections, or dies and comes back, all the time.
 
 Versions that fall, ends that are missing, doubled or differ, and their like must all be 0. The exit status
 says so.
@@ -23,6 +25,7 @@ from tests.support.processes import Door, lasting_redis, serving_alone
 
 if TYPE_CHECKING:
     from tests.support.house import Client, Frame
+    from tests.support.processes import Shared
 
 SESSIONS = ("a", "b", "c")
 TICKERS = ("AAPL", "GOOGL", "MSFT")
@@ -54,7 +57,25 @@ async def meddle(client: Client, until: float, draw: random.Random) -> None:
         await trio.sleep(draw.choice((0, 0.005, 0.05, 0.2)))
 
 
-async def story(ports: list[int], seconds: float) -> tuple[Counter[str], dict[str, str], int]:
+async def trouble(shared: Shared, draw: random.Random) -> None:
+    """What happens to a Redis, one after the other, until cancelled."""
+    (node,) = shared.nodes
+    while True:
+        await trio.sleep(draw.uniform(1, 4))
+        kind = draw.choice(("cut", "cut", "still", "dead"))
+        if kind == "cut":
+            node.do("CLIENT KILL", "TYPE", draw.choice(("normal", "pubsub")))
+            continue
+        (node.pause if kind == "still" else node.kill)()
+        try:
+            await trio.sleep(draw.uniform(0.1, 1.5))
+        finally:
+            # Started by a blocking call, on purpose: nothing else is to happen meanwhile.
+            (node.resume if kind == "still" else node.start)()
+
+
+async def story(ports: list[int], seconds: float, troubled: Shared | None) -> dict[str, list[list[Frame]]]:
+    """Play it; what each viewer of each session was sent."""
     draw = random.Random(7)
     seen: dict[str, list[list[Frame]]] = {session: [] for session in SESSIONS}
     until = trio.current_time() + seconds
@@ -79,10 +100,19 @@ async def story(ports: list[int], seconds: float) -> tuple[Counter[str], dict[st
                     nursery.start_soon(read, viewer, seen[session][-1])
                 for _ in range(2):
                     nursery.start_soon(visit, door, session)
-        await trio.sleep(seconds + REST_SECONDS)
+        with trio.move_on_after(seconds):
+            if troubled is not None:
+                await trouble(troubled, draw)
+            await trio.sleep_forever()
+        await trio.sleep(REST_SECONDS)
         for door in doors:
             door.close()
         nursery.cancel_scope.cancel()
+    return seen
+
+
+def judged(seen: dict[str, list[list[Frame]]]) -> tuple[Counter[str], dict[str, str], int]:
+    """What is wrong with all that was seen: how often, the first of each kind, and among how many frames."""
     faults: Counter[str] = Counter()
     examples: dict[str, str] = {}
     for viewers in seen.values():
@@ -98,13 +128,15 @@ def main() -> int:
     """Play the story once."""
     options = argparse.ArgumentParser()
     options.add_argument("--seconds", type=float, default=60)
-    seconds: float = options.parse_args().seconds
+    options.add_argument("--faults", action="store_true", help="trouble the Redis meanwhile")
+    chosen = options.parse_args()
     with (
         lasting_redis() as shared,
         serving_alone(shared.url, *FLAGS) as one,
         serving_alone(shared.url, *FLAGS) as two,
     ):
-        faults, examples, frames = trio.run(story, [one.port, two.port], seconds)
+        seen = trio.run(story, [one.port, two.port], chosen.seconds, shared if chosen.faults else None)
+    faults, examples, frames = judged(seen)
     sys.stdout.write(f"{frames} frames\n")
     for fault, times in sorted(faults.items()):
         sys.stdout.write(f"{times:6}  {fault}: {examples[fault]}\n")

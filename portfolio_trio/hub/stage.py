@@ -222,6 +222,9 @@ class Stage:
             return False
         if scene.kind == "started":
             return scene.run_id is not None and scene.run_id > run.run_id
+        if scene.adopts is not None and scene.adopts.run_id > run.run_id:
+            # A run that began unseen, read in the document: the end of the one before it was unseen, too.
+            return True
         return scene.state is not None and scene.state.version > run.version
 
     def _show(self, scene: Scene) -> None:

@@ -179,6 +179,17 @@ def test_a_run_that_began_unseen_is_adopted_from_a_state() -> None:
     assert viewer.seen == ["v1 running 4", "result 4", "end 4"]
 
 
+def test_one_that_began_unseen_waits_for_the_end_of_the_one_before() -> None:
+    stage, one = Stage(), Watcher()
+    stage.greet(one, state(1))
+    stage.play(start(3))
+    stage.play(Scene("portfolio", state=state(1, 4), adopts=running(4), again=True))
+    assert (one.seen, stage.awaited) == (["v1", "start 3"], 3)
+    stage.play(result(4))
+    stage.close("superseded")
+    assert one.seen == ["v1", "start 3", "superseded 3", "v1 running 4", "result 4"]
+
+
 def test_who_cancelled_is_answered_and_not_told() -> None:
     stage = Stage()
     canceller, viewer = greeted(stage), greeted(stage)
