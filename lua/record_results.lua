@@ -38,7 +38,9 @@ end
 
 -- Why the results may not be stored, as a reply; nil where they may.
 local function refusal(held, current, recorded, is_namesake, ended)
-  if finish and expected and string.find(ended, '"completed"', 1, true) then return {'repeated'} end
+  -- Its token tells it from another run of this number, which a document that fell back may have had.
+  local completed = string.find(ended, '"completed"', 1, true) and string.find(ended, quoted(token), 1, true)
+  if finish and expected and completed then return {'repeated'} end
   if not current then
     if finish and count > 0 and expected and ended == '' and was_finished() then return {'repeated'} end
     return {'not_running', ended}
@@ -109,6 +111,7 @@ if count > 0 then
 end
 if finish then
   local how = '"outcome":"completed","results":' .. integer(recorded + count) .. ',"errors":' .. errors
+    .. ',"token":' .. quoted(token)
   redis.call('JSON.MSET',
     key, '$.current_analysis', 'null',
     key, '$.run_ends', with_end(ends, run_id, how, true),

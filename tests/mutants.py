@@ -1074,7 +1074,7 @@ MUTANTS = (
         "portfolio_trio/peers/subscriber.py",
         "orphan.ending or end.ending or cancelled(",
         "orphan.ending or cancelled(",
-        ENDS,
+        ("tests/peers/test_subscriber_reads.py",),
     ),
     Mutant(
         "the end by an edit in the document",
@@ -1114,8 +1114,8 @@ MUTANTS = (
     Mutant(
         "the last record that is known though the next run has begun",
         "lua/record_results.lua",
-        "  if finish and expected and string.find(ended,",
-        "  if false and string.find(ended,",
+        "  if finish and expected and completed then",
+        "  if false then",
         ENDS,
     ),
     Mutant(

@@ -11,6 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.stage import HOLD_SECONDS
 from portfolio_trio.peers.subscriber import MAX_RETRY_SECONDS, READS_AT_ONCE, RETRY_SECONDS
+from portfolio_trio.store import Ending
 from tests.peers.fakes import current, note, opened
 
 pytestmark = pytest.mark.trio
@@ -294,3 +295,14 @@ async def test_a_run_of_the_dead_that_cannot_be_cleared_is_left_to_the_sweep() -
         await wait_all_tasks_blocked()
         assert viewer.seen[1:] == ["analysis_cancelled 1 disconnected"]
         assert world.store.finished == [("s", 1)]
+
+
+async def test_the_end_of_what_the_dead_ran_is_told_at_once_as_the_document_has_it() -> None:
+    async with opened("s") as world, world.seat("s") as (_, viewer):
+        world.letter(note("claim", 1), note("analysis_started", 1))
+        await wait_all_tasks_blocked()
+        world.store.change("s", run_ends=(Ending(1, "cancelled", "switched"),))
+        world.relay.mourn(["two"])
+        await wait_all_tasks_blocked()
+        assert viewer.seen[1:] == ["analysis_cancelled 1 switched"]
+        assert world.post.told == []

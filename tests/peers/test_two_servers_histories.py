@@ -282,7 +282,9 @@ def play(steps: list[Step], delay: Delay | None, *, lossless: bool, falls: bool 
                 await story.play(steps)
                 if lossless:
                     assert_no_run_was_lost(story)
-                assert_ends_agree(story)
+                if not falls:
+                    # Nobody knows how a run ended that is lost with the document, and its number may return.
+                    assert_ends_agree(story)
             except BaseException:
                 note("\n".join(["timeline:", *story.timeline]))
                 raise

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 
+def _ending(end: Mapping[str, Any]) -> Ending:
+    return Ending(**{name: value for name, value in end.items() if name != "token"})
+
+
 class Model:
     """One session; each method is one call of the store, and raises as it does."""
 
@@ -99,7 +103,7 @@ class Model:
     ) -> None:
         document = self.document()
         current = document["current_analysis"]
-        ended = next((Ending(**end) for end in document["run_ends"] if end["run_id"] == run_id), None)
+        ended = next((_ending(end) for end in document["run_ends"] if end["run_id"] == run_id), None)
         if finish and recorded is not None and ended is not None and ended.outcome == "completed":
             return
         if current is None:
@@ -124,15 +128,22 @@ class Model:
         document["results_bytes"] = sum(sizes[first:])
         current["recorded"] += len(texts)
         if finish:
-            self._end(outcome="completed", results=current["recorded"], errors=0)
+            self._end(outcome="completed", results=current["recorded"], errors=0, token="")
             document["current_analysis"] = None
 
     def _end(self, **how: Any) -> None:
         """Note how the current run ended, unless it had ended otherwise before."""
         document = self.document()
         current, ends = document["current_analysis"], document["run_ends"]
-        if current is not None and all(end["run_id"] != current["run_id"] for end in ends):
-            document["run_ends"] = [*ends, {"run_id": current["run_id"], **how}][-8:]
+        if current is None:
+            return
+        run_id = current["run_id"]
+        if all(end["run_id"] != run_id for end in ends):
+            document["run_ends"] = [*ends, {"run_id": run_id, **how}][-8:]
+        elif how["outcome"] == "completed":
+            document["run_ends"] = [
+                {"run_id": run_id, **how} if end["run_id"] == run_id else end for end in ends
+            ]
 
     def finish(self, run_id: int) -> bool:
         document = self.document()

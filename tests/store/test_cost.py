@@ -100,11 +100,11 @@ async def test_the_cost_does_not_grow_with_the_results_held(
         assert read.commands == read_of_few.commands
         assert read.sent - read_of_few.sent <= 50
         assert read.replied < 1_000
-        # Positions of four digits instead of one are all the difference that a thousand results make.
+        # Positions and counts of four digits instead of one are all the difference of a thousand results.
         for name, cost in full.items():
             assert cost.commands == bare[name].commands, name
-            assert abs(cost.sent - bare[name].sent) <= 12, name
-            assert abs(cost.replied - bare[name].replied) <= 12, name
+            assert abs(cost.sent - bare[name].sent) <= 24, name
+            assert abs(cost.replied - bare[name].replied) <= 24, name
             # The newest ends of runs are what an answer may hold beside the portfolio.
             assert cost.replied < 900, name
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from portfolio_trio.store import Ending, RunNotCurrent, RunSuperseded
@@ -95,6 +97,24 @@ async def test_a_last_record_sent_again_is_known_though_the_next_run_has_begun(e
             )
             await start(it)
         assert len(await it.store.get_results("s")) == 1
+
+
+async def test_a_namesake_that_completed_is_no_repetition(engine: Engine) -> None:
+    async with engine.opened() as it:
+        await it.create()
+        await it.store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1, token="new")
+        last: dict[str, Any] = {
+            "run_id": 1,
+            "version": 1,
+            "results": ["{}"],
+            "at": AT,
+            "finish": True,
+            "recorded": 0,
+        }
+        await it.store.record_results("s", **last, token="new")
+        await it.store.record_results("s", **last, token="new")
+        with pytest.raises(RunNotCurrent):
+            await it.store.record_results("s", **last, token="lost")
 
 
 async def test_only_the_newest_ends_are_kept(engine: Engine) -> None:
