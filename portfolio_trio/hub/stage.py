@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SceneKind = Literal["portfolio", "portfolio_update", "started", "outcome", "end"]
 
-HOLD_SECONDS: Final = 1.0
+HOLD_SECONDS: Final = 2.0
 """How long the end of a run is waited for from the worker that ran it."""
 
 HELD_SCENES: Final = 1_000
