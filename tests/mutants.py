@@ -1119,6 +1119,13 @@ MUTANTS = (
         ENDS,
     ),
     Mutant(
+        "the look at all ends that are overdue",
+        "portfolio_trio/peers/subscriber.py",
+        "if room.stage.awaited in {None, awaited} or room.stage.released >= due:",
+        "if True:",
+        ("tests/peers/test_subscriber_reads.py",),
+    ),
+    Mutant(
         "the wait of a run that began unseen for the end before it",
         "portfolio_trio/hub/stage.py",
         "if scene.adopts is not None and scene.adopts.run_id > run.run_id:",

@@ -95,12 +95,14 @@ class Stage:
     Attributes:
         newest: The newest state that is known, as the document had it.
         open: The run whose start has been shown, and whose end has not.
+        released: How many scenes have waited and wait no more, since the beginning.
     """
 
     def __init__(self, alone: Callable[[Any], AbstractContextManager[object]] = nullcontext) -> None:
         self._alone = alone
         self.newest: Portfolio | None = None
         self.open: Running | None = None
+        self.released = 0
         self._last = 0
         self._asker: Spectator | None = None
         self._sights: dict[Spectator, _Sight] = {}
@@ -110,6 +112,11 @@ class Stage:
     def awaited(self) -> int | None:
         """The run whose end others wait for."""
         return self.open.run_id if self._held and self.open is not None else None
+
+    @property
+    def waiting(self) -> int:
+        """How many scenes wait for the end of a run."""
+        return len(self._held)
 
     @property
     def last(self) -> int:
@@ -192,6 +199,7 @@ class Stage:
             return
         self._show(scene)
         while self._held and not self._must_wait(self._held[0]):
+            self.released += 1
             self._show(self._held.popleft())
 
     def close(self, reason: EndReason | str, *, but: Spectator | None = None) -> None:

@@ -282,13 +282,23 @@ class Relay:
     async def _resolve(self, room: Room, run_id: int) -> None:
         """Find out how a run ended if nobody tells it in time."""
         while room.stage.open is not None and room.stage.open.run_id == run_id:
-            with trio.move_on_after(HOLD_SECONDS):
-                await room.over(run_id)
+            due = 0
+            for _ in range(2):
+                # What waits at half-time will have waited long enough, for whichever run.
+                due = room.stage.released + room.stage.waiting
+                with trio.move_on_after(HOLD_SECONDS / 2):
+                    await room.over(run_id)
+                    return
+            awaited: int | None = run_id
+            while self._hub.room(room.session_id) is room:
+                if not await self._quietly_read(room, again=False, late=True):
+                    break
+                if room.stage.awaited in {None, awaited} or room.stage.released >= due:
+                    break
+                awaited = room.stage.awaited
+            else:
                 return
-            if self._hub.room(room.session_id) is not room:
-                return
-            read = await self._quietly_read(room, again=False, late=True)
-            if read and room.stage.awaited != run_id:
+            if room.stage.awaited is None:
                 return
 
     async def _look_for_ever(self) -> None:

@@ -158,6 +158,19 @@ async def test_a_socket_that_has_not_been_greeted_is_left_to_its_greeting() -> N
         assert (world.store.calls, viewer.seen) == ([], [])
 
 
+async def test_many_ends_that_nobody_tells_are_waited_for_once(autojump_clock: MockClock) -> None:
+    async with opened("s") as world, world.seat("s") as (_, viewer):
+        for run_id in range(1, 6):
+            world.letter(note("claim", run_id), note("analysis_started", run_id))
+        await wait_all_tasks_blocked()
+        world.store.change("s", run_counter=5)
+        await trio.sleep(1.1 * HOLD_SECONDS)
+        told = [each for run_id in range(1, 5) for each in (run_id, run_id)]
+        assert [int("".join(filter(str.isdigit, each))) for each in viewer.seen[:-1]] == told
+        # The last one: nothing waits for its end, so it may well be on its way.
+        assert viewer.seen[-1] == "<analysis_started 5>"
+
+
 async def test_a_reading_shows_what_no_letter_has_told(autojump_clock: MockClock) -> None:
     async with opened("s") as world, world.seat("s") as (room, viewer):
         world.letter(note("claim", 1), note("analysis_started", 1))
