@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from portfolio_trio.cli.main import PROGRAM
 from portfolio_trio.escaping import LogFormatter
 from portfolio_trio.settings import SettingsError
 from portfolio_trio.supervisor.listeners import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-PROGRAM: Final = "portfolio-trio"
 
 
 def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from portfolio_trio.cli._entry import PROGRAM, guarded, log_to_stderr
+from portfolio_trio.cli._entry import guarded, log_to_stderr
+from portfolio_trio.cli.main import PROGRAM
 from portfolio_trio.server.serve import serve
 from portfolio_trio.settings import Settings
 from portfolio_trio.supervisor.listeners import shown_url

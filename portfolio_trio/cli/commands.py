@@ -1,0 +1,133 @@
+"""What each command does with its flags; the rooms it stands on are loaded when it is run."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from portfolio_trio.cli._entry import complain, guarded, leaves, log_to_stderr
+from portfolio_trio.cli.main import PROGRAM
+from portfolio_trio.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+UNUSABLE: Final = 2
+
+
+def run(command: str, words: Sequence[str]) -> int:
+    """Run one command with its flags; return the exit status."""
+    return guarded(_COMMANDS[command], words)
+
+
+def _serve(flags: Sequence[str]) -> int:
+    settings = Settings.read(flags, program=f"{PROGRAM} serve")
+    log_to_stderr()
+    # Imported here, so that --help and a wrong flag, and a supervisor, need no numpy and no Lua.
+    if settings.workers > 1:
+        from portfolio_trio.supervisor.supervisor import supervise  # noqa: PLC0415
+
+        return trio.run(supervise, settings, flags)
+    from portfolio_trio.cli.worker import serve_alone  # noqa: PLC0415
+
+    trio.run(serve_alone, settings)
+    return 0
+
+
+def _demo(flags: Sequence[str]) -> int:
+    from portfolio_trio.cli.demo import DemoError, demo  # noqa: PLC0415 - as above
+
+    parser = argparse.ArgumentParser(prog=f"{PROGRAM} demo", description=demo.__doc__)
+    parser.add_argument("--plain", action="store_true", help="plain lines, no live table")
+    plain = parser.parse_args(flags).plain
+    reasons: list[str] = []
+    try:
+        trio.run(demo, plain)
+    except* DemoError as group:
+        reasons.extend(str(error) for error in leaves(group))
+    return complain(reasons[0]) if reasons else 0
+
+
+def _watch(flags: Sequence[str]) -> int:
+    from portfolio_trio.cli.watch import watch  # noqa: PLC0415 - as above
+    from portfolio_trio.client import ClientError  # noqa: PLC0415 - as above
+
+    parser = argparse.ArgumentParser(prog=f"{PROGRAM} watch", description="Show a session, live.")
+    parser.add_argument("url", help="ws://127.0.0.1:8000/ws/my-session")
+    parser.add_argument("--ticker", help="ask for its analysis")
+    parser.add_argument("--token", help="opens the session, where the server asks for one")
+    parser.add_argument("--plain", action="store_true", help="plain lines, no live table")
+    arguments = parser.parse_args(flags)
+    show = partial(watch, arguments.url, arguments.ticker, arguments.plain, token=arguments.token)
+    try:
+        trio.run(show)
+    except (ClientError, ValueError) as error:
+        return complain(str(error))
+    return 0
+
+
+def _check(flags: Sequence[str]) -> int:
+    from portfolio_trio.cli.check import CheckError, check  # noqa: PLC0415 - as above
+
+    settings = Settings.read(flags, program=f"{PROGRAM} check")
+    try:
+        trio.run(check, settings.redis_url.get_secret_value())
+    except CheckError as error:
+        return complain(str(error))
+    return 0
+
+
+def _prices(flags: Sequence[str]) -> int:
+    from portfolio_trio.cli.prices import prices  # noqa: PLC0415 - as above
+    from portfolio_trio.market import MarketError  # noqa: PLC0415 - as above
+
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} prices",
+        description="Show what a price source holds, name by name. Exit status 0: nothing would be refused.",
+    )
+    parser.add_argument("source", help="csv:PATH, or what else --prices of serve takes")
+    parser.add_argument("--live-prices", help="with csv: the JSON file of live prices")
+    parser.add_argument(
+        "--cash", default="CASH", help="names of cash, with commas, as --cash of serve takes them"
+    )
+    arguments = parser.parse_args(flags)
+    cash = [name.strip().upper() for name in arguments.cash.split(",")]
+    # What would be logged is in the report.
+    logging.getLogger("portfolio_trio").addHandler(logging.NullHandler())
+    try:
+        return 0 if trio.run(prices, arguments.source, arguments.live_prices, cash) else 1
+    except MarketError as error:
+        return complain(str(error), status=UNUSABLE)
+
+
+def _replay(flags: Sequence[str]) -> int:
+    from portfolio_trio.cli.replay import ReplayError, replay  # noqa: PLC0415 - as above
+    from portfolio_trio.market import MarketError  # noqa: PLC0415 - as above
+
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} replay",
+        description="Compute recorded results again from their receipts. Exit status 0: all are equal; 3: "
+        "each number is, but the closes have been rescaled since; 1: something differs.",
+    )
+    parser.add_argument("results", type=Path, help="a file of messages as a client received them")
+    parser.add_argument("--prices", required=True, help="the closed bars: csv:PATH or simulated")
+    arguments = parser.parse_args(flags)
+    try:
+        return int(trio.run(replay, arguments.results, arguments.prices))
+    except (ReplayError, MarketError) as error:
+        return complain(str(error), status=UNUSABLE)
+
+
+_COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
+    "serve": _serve,
+    "demo": _demo,
+    "watch": _watch,
+    "check": _check,
+    "prices": _prices,
+    "replay": _replay,
+}
