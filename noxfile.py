@@ -44,9 +44,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Each example as a user runs it, and the demo."""
+    """Each example as a user runs it, and the demo; then what depends on timing fifty times."""
     session.install("-e", ".")
     session.run("python", "examples/run_examples.py")
+    session.run("python", "examples/repeat_examples.py", "50")
 
 
 @nox.session

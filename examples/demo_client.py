@@ -1,9 +1,12 @@
 """A client of the first protocol: analyse AAPL, switch to GOOGL after two results, print what arrives.
 
-Start a server, then this:
+Start a server whose metrics take their time, then this:
 
     portfolio-trio serve --metric-delay-seconds 0.5,2
     python examples/demo_client.py [ws://127.0.0.1:8000/ws/demo]
+
+Results that had left before the server read the switch still arrive. What holds, whatever the timing: after
+the first result of GOOGL there is none of AAPL.
 """
 
 from __future__ import annotations
@@ -14,20 +17,28 @@ import sys
 import trio
 from trio_websocket import HandshakeError, open_websocket_url
 
+METRICS = 5
+SWITCH_AFTER = 2
+
 
 async def main(url: str) -> None:
     """Ask, switch, print; end when all five results of GOOGL are there."""
     async with open_websocket_url(url) as socket:
         await socket.send_message(json.dumps({"action": "analyze", "ticker": "AAPL"}))
         seen = {"AAPL": 0, "GOOGL": 0}
-        while seen["GOOGL"] < 5:  # noqa: PLR2004 - there are five metrics
+        while seen["GOOGL"] < METRICS:
             message = json.loads(await socket.get_message())
             if message["type"] == "error":
                 sys.exit(f"the server answered: {message['detail']}")
-            seen[message["ticker"]] += 1
-            print(f"{message['ticker']:6} {message['metric']:17} {message['value']:10.6f}")
-            if message["ticker"] == "AAPL" and seen["AAPL"] == 2:  # noqa: PLR2004 - switch in the middle
-                print("       switching to GOOGL: nothing of AAPL arrives any more")
+            ticker = message["ticker"]
+            if ticker == "AAPL" and seen["GOOGL"]:
+                sys.exit("a result of AAPL arrived after one of GOOGL")
+            seen[ticker] += 1
+            late = ticker == "AAPL" and seen[ticker] > SWITCH_AFTER
+            note = "  (had left before the switch was read)" if late else ""
+            print(f"{ticker:6} {message['metric']:17} {message['value']:10.6f}{note}")
+            if ticker == "AAPL" and seen[ticker] == SWITCH_AFTER:
+                print("       switching to GOOGL: after its first result nothing of AAPL arrives")
                 await socket.send_message(json.dumps({"action": "analyze", "ticker": "GOOGL"}))
 
 
@@ -36,4 +47,7 @@ if __name__ == "__main__":
     try:
         trio.run(main, address)
     except* (OSError, HandshakeError):
-        sys.exit(f"no server answers at {address}: start one with `portfolio-trio serve`")
+        sys.exit(
+            f"no server answers at {address}: start one with "
+            "`portfolio-trio serve --metric-delay-seconds 0.5,2`"
+        )

@@ -11,6 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # What has no server of its own is run against one that is started for it.
 NEEDS_SERVER = {"demo_client.py"}
+NO_EXAMPLES = {"run_examples.py", "repeat_examples.py"}
 PATIENCE_SECONDS = 60
 
 
@@ -45,7 +46,7 @@ def main() -> None:
     for example in sorted(HERE.glob("*.py")):
         if example.name in NEEDS_SERVER:
             run_against_server(example)
-        elif example.name != Path(__file__).name:
+        elif example.name not in NO_EXAMPLES:
             run(str(example))
     run("-m", "portfolio_trio", "demo")
 

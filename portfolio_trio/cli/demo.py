@@ -28,6 +28,8 @@ FIRST: Final = "AAPL"
 SECOND: Final = "GOOGL"
 SWITCH_AFTER: Final = 2
 PATIENCE_SECONDS: Final = 30.0
+# Without it all five results are there before anybody could switch.
+SLOWED: Final = Delay(0.3, 1.6)
 
 
 class DemoError(Exception):
@@ -43,6 +45,7 @@ class _Board:
         self._start = trio.current_time()
         self._metrics: tuple[str, ...] = ()
         self._lines: list[Text] = []
+        self._asked = FIRST
         self.values: dict[str, dict[str, float]] = {}
         self.ended: dict[str, str] = {}
 
@@ -67,7 +70,8 @@ class _Board:
                 self.line(f"{ticker}: run {run_id} started, {len(metrics)} metrics compute at once")
             case {"type": "analysis_result", "ticker": ticker, "metric": metric, "value": value}:
                 self.values[ticker][metric] = value
-                self.line(f"{ticker}: {metric} = {value:.6f}", "green")
+                note = "" if ticker == self._asked else "  (had left before the switch was read)"
+                self.line(f"{ticker}: {metric} = {value:.6f}{note}", "green")
             case {"type": "analysis_cancelled", "ticker": ticker, "reason": reason, "cancelled_in_us": took}:
                 lost = len(self._metrics) - len(self.values[ticker])
                 self.ended[ticker] = f"cancelled, {reason}"
@@ -79,6 +83,18 @@ class _Board:
                 self.line(f"{message['type']}: {detail}", "red")
             case _:
                 self.line(str(message["type"]))
+
+    def switch(self) -> None:
+        """Say that the other ticker is asked for."""
+        self._asked = SECOND
+        self.line(f"switching to {SECOND} …", "bold")
+
+    def summary(self) -> str:
+        """What has been seen, in one sentence."""
+        got = len(self.values[SECOND])
+        over = "completed" if self.ended.get(FIRST) == "completed" else "cancelled"
+        after = f"{got} results of {SECOND}, none of {FIRST}"
+        return f"{FIRST} was {over} before {SECOND} started; after that: {after}."
 
     def refresh(self) -> None:
         """Draw the table anew, where there is one."""
@@ -125,7 +141,7 @@ async def demo(plain: bool = False) -> None:  # noqa: FBT001, FBT002 - trio.run 
         port=0,
         redis_url=SecretStr("embedded://"),
         prices="simulated",
-        metric_delay_seconds=Delay(0.3, 1.6),
+        metric_delay_seconds=SLOWED,
         default_holdings={"AAPL": 100, "GOOGL": 50, "MSFT": 75},
     )
     console = Console(highlight=False)
@@ -138,32 +154,35 @@ async def demo(plain: bool = False) -> None:  # noqa: FBT001, FBT002 - trio.run 
             host, port = await nursery.start(partial(listen, server, trio.CancelScope()))
             url = f"ws://{host}:{port}/ws/demo"
             board.line(f"serving {url} on the embedded engine, with simulated prices")
+            slowed = f"{SLOWED.shortest:g} to {SLOWED.longest:g} s"
+            board.line(f"each metric is slowed by {slowed}, so that there is something to switch")
             with trio.move_on_after(PATIENCE_SECONDS):
                 await _watch(url, board)
             nursery.cancel_scope.cancel()
-    got = len(board.values.get(SECOND, {}))
     if board.ended.get(SECOND) != "completed":
+        got = len(board.values.get(SECOND, {}))
         raise DemoError(f"{got} of {SECOND}'s results arrived within {PATIENCE_SECONDS:g} s, not all of them")
-    console.print(f"Switched from {FIRST} to {SECOND}: {got} results of {SECOND}, none of {FIRST} after it.")
+    console.print(board.summary(), soft_wrap=True)
 
 
 async def _watch(url: str, board: _Board) -> None:
     """The client: what a dashboard would do."""
     async with trio_websocket.open_websocket_url(url, subprotocols=[SUBPROTOCOL]) as socket:
         await socket.send_message(json.dumps({"action": "analyze", "ticker": FIRST}))
-        wanted = FIRST
+        switched = False
         while board.ended.get(SECOND) != "completed":
             message = json.loads(await socket.get_message())
-            if (
-                message["type"] == "analysis_result"
-                and message["ticker"] != wanted
-                and SECOND in board.values
-            ):
-                raise DemoError(f"a result of {message['ticker']} arrived after {wanted} had started")
+            _check(message, board)
             board.take(message)
-            if message["type"] in {"error", "analysis_failed"}:
-                raise DemoError(f"the server answered: {message['detail']}")
-            if wanted == FIRST and len(board.values.get(FIRST, {})) == SWITCH_AFTER:
-                board.line(f"switching to {SECOND} …", "bold")
+            if not switched and len(board.values.get(FIRST, {})) == SWITCH_AFTER:
+                switched = True
+                board.switch()
                 await socket.send_message(json.dumps({"action": "analyze", "ticker": SECOND}))
-                wanted = SECOND
+
+
+def _check(message: dict[str, Any], board: _Board) -> None:
+    """Hold a message against what the server promises: once the new run has started the old one is silent."""
+    if message["type"] in {"error", "analysis_failed"}:
+        raise DemoError(f"the server answered: {message['detail']}")
+    if message.get("ticker") == FIRST and SECOND in board.values:
+        raise DemoError(f"{message['type']} of {FIRST} arrived after {SECOND} had started")
