@@ -33,6 +33,7 @@ CONTAINED = ("tests/server/test_contained_faults.py",)
 DRAIN = ("tests/server/test_drain.py", "tests/session/test_histories.py")
 SLOW = ("tests/session/test_slow_sockets.py", "tests/session/test_connection.py")
 CALENDARS = ("tests/metrics/test_calendars.py",)
+KERNEL = ("tests/metrics/test_kernel.py",)
 SERVERS = ("tests/peers/test_two_servers.py",)
 UNPRICED = ("tests/server/test_unpriced.py",)
 FILES = ("tests/market/test_csv_source.py",)
@@ -1408,6 +1409,27 @@ MUTANTS = (
         "        for depth in (4 * NEAR, total):\n",
         "        for depth in ():\n",
         CALENDARS,
+    ),
+    Mutant(
+        "the others added up beside a holding of most of the risk",
+        "portfolio_trio/metrics/kernel.py",
+        "(sizes > 0.5) | (risks > 0.5 * float(np.add.reduce(risks)))",
+        "sizes > 0.5",
+        KERNEL,
+    ),
+    Mutant(
+        "the others added up beside a holding of most of the value",
+        "portfolio_trio/metrics/kernel.py",
+        "(sizes > 0.5) | (risks > 0.5 * float(np.add.reduce(risks)))",
+        "risks > 0.5 * float(np.add.reduce(risks))",
+        KERNEL,
+    ),
+    Mutant(
+        "one order of summation for one holding and for all",
+        "portfolio_trio/metrics/kernel.py",
+        "rest_covariances = np.add.reduce(table * rests, axis=1).tolist()",
+        "rest_covariances = np.einsum('ij,ij->i', table, rests).tolist()",
+        KERNEL,
     ),
     Mutant(
         "the longest gap that gives a return",

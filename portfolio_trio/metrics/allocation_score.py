@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from typing_extensions import override
 
-from portfolio_trio.metrics.history import ZERO_VARIANCE
+from portfolio_trio.metrics.kernel import ZERO_VARIANCE, require_moving
 from portfolio_trio.metrics.portfolio_risk import risk_share
 from portfolio_trio.metrics.registry import Detail, metric
 
 if TYPE_CHECKING:
     from portfolio_trio.metrics.inputs import AnalysisInputs
+    from portfolio_trio.metrics.kernel import Moments
 
 Side: TypeAlias = Literal["buy", "sell", "hold"]
 
@@ -43,7 +44,7 @@ class AllocationScoreDetail(Detail):
         if size is None:
             return cls(budget=budget, target_value=None, shares_to_trade=None, side=_side(sign * value))
         # The difference of values: a position on its target trades exactly nothing.
-        trade = (sign * size - float(inputs.values[inputs.index])) / float(inputs.prices[inputs.index])
+        trade = (sign * size - inputs.value) / inputs.price
         return cls(budget=budget, target_value=sign * size, shares_to_trade=trade, side=_side(trade))
 
 
@@ -59,9 +60,19 @@ def allocation_score(inputs: AnalysisInputs) -> float:
         MetricError: ``insufficient_history`` below 60 common returns; ``zero_portfolio_variance``
             where w'Sw is at most 1e-24; ``zero_variance`` where a is at most 1e-24.
     """
-    share = risk_share(inputs)
-    inputs.require_moving()
-    return inputs.budget - share
+    moments = inputs.moments
+    return budget_gap(inputs.ticker, moments, inputs.budget)
+
+
+def budget_gap(ticker: str, moments: Moments, budget: float) -> float:
+    """Risk budget less risk share, the value of `allocation_score`.
+
+    Raises:
+        MetricError: ``zero_portfolio_variance`` or ``zero_variance``, as `allocation_score` has them.
+    """
+    share = risk_share(moments)
+    require_moving(ticker, moments)
+    return budget - share
 
 
 def target_size(inputs: AnalysisInputs) -> float | None:
@@ -75,7 +86,7 @@ def target_size(inputs: AnalysisInputs) -> float | None:
     """
     budget = inputs.budget
     if inputs.rest_variance <= ZERO_VARIANCE:
-        return abs(float(inputs.values[inputs.index])) if budget == 1.0 else None
+        return abs(inputs.value) if budget == 1.0 else None
     # In units of the rest's gross value, where c and v have no tiny factors.
     square = (1.0 - budget) * inputs.variance
     linear = copysign(1.0, inputs.weight) * (1.0 - 2.0 * budget) * inputs.rest_covariance

@@ -9,13 +9,15 @@ import numpy as np
 from typing_extensions import override
 
 from portfolio_trio.metrics.errors import MetricError
-from portfolio_trio.metrics.history import WINDOW, ZERO_VARIANCE
+from portfolio_trio.metrics.history import WINDOW
+from portfolio_trio.metrics.kernel import ZERO_VARIANCE, require_moving
 from portfolio_trio.metrics.registry import Detail, metric
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from portfolio_trio.metrics.inputs import AnalysisInputs
+    from portfolio_trio.metrics.kernel import Moments
 
 MONTH, QUARTER = 21, 63
 # A product with ones is the quickest sum over rows this short.
@@ -74,15 +76,21 @@ def correlation(inputs: AnalysisInputs) -> float:
             single holding; ``zero_variance`` where a is at most 1e-24, or v at most 1e-24 times the
             squared gross value of the rest.
     """
-    own = inputs.variance
-    if inputs.count == 1:
-        raise MetricError("no_other_holdings", f"{inputs.ticker} is the only holding", (inputs.ticker,))
-    inputs.require_moving()
-    rest = inputs.rest_variance
-    if rest <= ZERO_VARIANCE:
-        raise MetricError("zero_variance", f"the value of the holdings beside {inputs.ticker} does not move")
-    value = inputs.rest_covariance / (sqrt(own) * sqrt(rest))
-    return _clip(value)
+    return rest_correlation(inputs.ticker, inputs.moments)
+
+
+def rest_correlation(ticker: str, moments: Moments) -> float:
+    """Correlation of a holding with the rest, the value of `correlation`: c / sqrt(a v).
+
+    Raises:
+        MetricError: ``no_other_holdings`` or ``zero_variance``, as `correlation` has them.
+    """
+    if moments.rest_gross == 0.0:
+        raise MetricError("no_other_holdings", f"{ticker} is the only holding", (ticker,))
+    require_moving(ticker, moments)
+    if moments.rest_variance <= ZERO_VARIANCE:
+        raise MetricError("zero_variance", f"the value of the holdings beside {ticker} does not move")
+    return _clip(moments.rest_covariance / (sqrt(moments.variance) * sqrt(moments.rest_variance)))
 
 
 def _clip(value: float) -> float:

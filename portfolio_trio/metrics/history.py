@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from portfolio_trio.metrics.kernel import ZERO_VARIANCE, Kernel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,8 +20,6 @@ MIN_ROWS = 60
 """Common returns below which nothing is estimated from history."""
 HALF_LIFE = 63.0
 """Rows after which an observation counts half: one quarter of a year of weekdays."""
-ZERO_VARIANCE = 1e-24
-"""A variance of returns up to this is none: it is the rounding of constant prices."""
 
 
 def decay_weights(rows: int) -> npt.NDArray[np.float64]:
@@ -61,11 +62,10 @@ class History:
     culprits: tuple[str, ...]
     digest: bytes
 
-    @cached_property
+    @property
     def variances(self) -> npt.NDArray[np.float64]:
         """EWMA variance of each name's returns (diagonal of S), shape ``(N,)``."""
-        variances: npt.NDArray[np.float64] = np.einsum("ij,ij->i", self.weighted, self.weighted)
-        return variances
+        return self.kernel.variances
 
     @cached_property
     def undo_weights(self) -> npt.NDArray[np.float64]:
@@ -85,21 +85,24 @@ class History:
         return np.flatnonzero(self.variances <= ZERO_VARIANCE)
 
     @cached_property
-    def equal_targets(self) -> npt.NDArray[np.float64]:
-        """Target weights: 1/N for each name, shape ``(N,)``, read-only."""
-        targets = np.full(len(self.tickers), 1.0 / len(self.tickers))
-        targets.setflags(write=False)
-        return targets
+    def equal_targets(self) -> array[float]:
+        """Target weights: 1/N for each name, shape ``(N,)``; not to be changed."""
+        return array("d", [1.0 / len(self.tickers)]) * len(self.tickers)
 
     @cached_property
-    def equal_budgets(self) -> npt.NDArray[np.float64]:
-        """Risk budgets: 1/N over the names that move and 0 for the others, shape ``(N,)``, read-only."""
+    def equal_budgets(self) -> array[float]:
+        """Risk budgets: 1/N over the names that move, else 0, shape ``(N,)``; not to be changed."""
         if not len(self.flat):
             return self.equal_targets
-        budgets = np.full(len(self.tickers), 1.0 / max(len(self.tickers) - len(self.flat), 1))
-        budgets[self.flat] = 0.0
-        budgets.setflags(write=False)
+        budgets = array("d", [1.0 / max(len(self.tickers) - len(self.flat), 1)]) * len(self.tickers)
+        for index in self.flat.tolist():
+            budgets[index] = 0.0
         return budgets
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The sums over these returns."""
+        return Kernel(self.weighted)
 
     @property
     def nbytes(self) -> int:

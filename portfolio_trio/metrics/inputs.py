@@ -5,63 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from portfolio_trio.metrics.errors import MetricError
-from portfolio_trio.metrics.history import MIN_ROWS, WINDOW, ZERO_VARIANCE, History
+from portfolio_trio.metrics.history import MIN_ROWS, WINDOW
+from portfolio_trio.metrics.kernel import ZERO_VARIANCE, require_moving
 from portfolio_trio.metrics.rows import LONGEST_GAP
-from portfolio_trio.metrics.snapshot import snapshot_hash
 from portfolio_trio.metrics.trend import CASH_TREND
 
 if TYPE_CHECKING:
+    from array import array
+
     import numpy.typing as npt
 
     from portfolio_trio.metrics.bars import Bars
+    from portfolio_trio.metrics.history import History
+    from portfolio_trio.metrics.kernel import Moments
+    from portfolio_trio.metrics.portfolio import PortfolioInputs
     from portfolio_trio.metrics.trend import Trend
-
-
-class Moments(NamedTuple):
-    """What history says about one ticker, the rest and the whole; see `AnalysisInputs` for each."""
-
-    own_returns: npt.NDArray[np.float64]
-    rest_returns: npt.NDArray[np.float64]
-    rest_gross: float
-    variance: float
-    rest_covariance: float
-    rest_variance: float
-    portfolio_covariance: float
-    portfolio_variance: float
-
-    @classmethod
-    def of(
-        cls, weighted: npt.NDArray[np.float64], index: int, values: npt.NDArray[np.float64], gross: float
-    ) -> Moments:
-        """From ``sqrt(k) * R`` of shape ``(N, L)`` and signed values of shape ``(N,)``.
-
-        The rest is multiplied out by itself, never by subtracting the ticker from the whole, which
-        would cancel where it is small. The variance of the whole is the square of the summed returns
-        and not ``m^2 a + 2 m c + v``: the three terms of a hedged portfolio cancel and leave rounding
-        where nothing should be left.
-        """
-        rest = values.copy()
-        rest[index] = 0.0
-        rest_gross = float(np.add.reduce(np.abs(rest)))
-        own = weighted[index]
-        others = (rest / (rest_gross or 1.0)).dot(weighted)
-        others.setflags(write=False)
-        portfolio = own * (float(values[index]) / gross) + others * (rest_gross / gross)
-        return cls(
-            own_returns=own,
-            rest_returns=others,
-            rest_gross=rest_gross,
-            variance=float(own.dot(own)),
-            rest_covariance=float(own.dot(others)),
-            rest_variance=float(others.dot(others)),
-            portfolio_covariance=float(own.dot(portfolio)),
-            portfolio_variance=float(portfolio.dot(portfolio)),
-        )
 
 
 @dataclass(frozen=True, slots=False, eq=False)
@@ -79,73 +42,102 @@ class AnalysisInputs:
     Attributes:
         ticker: The name analysed.
         index: Its place in `tickers`, i.
-        tickers: Names with non-zero shares, sorted, shape ``(N,)``.
-        shares: Signed share counts, shape ``(N,)``.
-        prices: Live prices in currency units, shape ``(N,)``.
-        targets: Target weight of each name, sum 1, shape ``(N,)``; 1/N each unless set.
-        set_budgets: Risk budget of each name where they are set, sum 1, shape ``(N,)``; else None.
-        values: m, signed value of each position in currency units, shape ``(N,)``.
-        gross: G, sum of abs(m), in currency units.
-        history: Weighted common returns of `tickers`.
-        bars: The closed bars themselves.
+        portfolio: What is held besides, and everything that does not depend on the ticker.
     """
 
     ticker: str
     index: int
-    tickers: tuple[str, ...]
-    shares: npt.NDArray[np.float64]
-    prices: npt.NDArray[np.float64]
-    targets: npt.NDArray[np.float64]
-    set_budgets: npt.NDArray[np.float64] | None
-    values: npt.NDArray[np.float64]
-    gross: float
-    history: History
-    bars: Bars
+    portfolio: PortfolioInputs
 
-    @cached_property
-    def snapshot(self) -> str:
-        """The hash of holdings, prices, targets, bars and method: see `snapshot_hash`."""
-        return snapshot_hash(self.history.digest, self.shares, self.prices, self.targets)
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """Names with non-zero shares, sorted, shape ``(N,)``."""
+        return self.portfolio.tickers
 
     @property
     def count(self) -> int:
         """N, the number of names with non-zero shares."""
-        return len(self.tickers)
+        return len(self.portfolio.tickers)
+
+    @property
+    def history(self) -> History:
+        """Weighted common returns of `tickers`."""
+        return self.portfolio.history
+
+    @property
+    def bars(self) -> Bars:
+        """The closed bars themselves."""
+        return self.portfolio.bars
+
+    @property
+    def snapshot(self) -> str:
+        """The hash of holdings, prices, targets, bars and method: see `snapshot_hash`."""
+        return self.portfolio.snapshot
+
+    @cached_property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """Signed share counts, shape ``(N,)``, read-only."""
+        return _view(self.portfolio.lines.shares)
+
+    @cached_property
+    def prices(self) -> npt.NDArray[np.float64]:
+        """Live prices in currency units, shape ``(N,)``, read-only."""
+        return _view(self.portfolio.lines.prices)
+
+    @cached_property
+    def values(self) -> npt.NDArray[np.float64]:
+        """m, signed value of each position in currency units, shape ``(N,)``, read-only."""
+        return _view(self.portfolio.lines.values)
+
+    @property
+    def value(self) -> float:
+        """m_i, signed value of the ticker's position in currency units."""
+        return self.portfolio.lines.values[self.index]
+
+    @property
+    def price(self) -> float:
+        """The ticker's live price in currency units."""
+        return self.portfolio.lines.prices[self.index]
+
+    @property
+    def gross(self) -> float:
+        """G, sum of abs(m), in currency units."""
+        return self.portfolio.lines.gross
 
     @property
     def last_bar(self) -> str | None:
         """ISO date of the newest close of anything that is held; None where there is none."""
         return self.history.last_bar
 
-    @cached_property
+    @property
     def weights(self) -> npt.NDArray[np.float64]:
-        """Signed weights w = m / G, sum of abs(w) = 1, shape ``(N,)``."""
-        weights: npt.NDArray[np.float64] = self.values / self.gross
-        weights.setflags(write=False)
-        return weights
+        """Signed weights w = m / G, sum of abs(w) = 1, shape ``(N,)``, read-only."""
+        return self.portfolio.weights
 
     @property
     def weight(self) -> float:
         """The ticker's signed weight, w_i."""
-        return float(self.values[self.index]) / self.gross
+        return self.value / self.gross
+
+    @cached_property
+    def targets(self) -> npt.NDArray[np.float64]:
+        """Target weight of each name, sum 1, shape ``(N,)``, read-only; 1/N each unless set."""
+        return _view(self.portfolio.targets)
 
     @property
     def target(self) -> float:
         """The ticker's target weight: 1/N unless set."""
-        return float(self.targets[self.index])
+        return self.portfolio.targets[self.index]
 
     @property
     def budgets(self) -> npt.NDArray[np.float64]:
         """Risk budgets, sum 1, shape ``(N,)``: 1/N over the names that move, 0 for others, unless set."""
-        if self.set_budgets is not None:
-            return self.set_budgets
-        self.require_rows()
-        return self.history.equal_budgets
+        return _view(self.portfolio.budgets)
 
     @property
     def budget(self) -> float:
         """The ticker's risk budget, b_i."""
-        return float(self.budgets[self.index])
+        return self.portfolio.budgets[self.index]
 
     @property
     def is_cash(self) -> bool:
@@ -164,14 +156,7 @@ class AnalysisInputs:
 
     def require_rows(self, rows: int = MIN_ROWS) -> None:
         """Raise `MetricError` ``insufficient_history`` below so many common returns, by default 60."""
-        if self.history.n_obs < rows:
-            culprits = self.history.culprits
-            raise MetricError(
-                "insufficient_history",
-                f"{rows} common returns are needed, {self.history.n_obs} exist; too short, with gaps, or with"
-                f" closes more than 14 days apart: {', '.join(culprits)}",
-                culprits,
-            )
+        self.portfolio.require_rows(rows)
 
     @property
     def weighted_returns(self) -> npt.NDArray[np.float64]:
@@ -182,18 +167,24 @@ class AnalysisInputs:
     @cached_property
     def moments(self) -> Moments:
         """Everything estimated from history about the ticker, the rest and the portfolio; cached."""
-        self.require_rows()
-        return Moments.of(self.history.weighted, self.index, self.values, self.gross)
+        return self.portfolio.moments(self.index)
 
     @property
     def own_returns(self) -> npt.NDArray[np.float64]:
-        """Weighted returns of the ticker, y_i, its column of Y, shape ``(L,)``."""
-        return self.moments.own_returns
+        """Weighted returns of the ticker, y_i, its column of Y, shape ``(L,)``, read-only."""
+        self.require_rows()
+        own: npt.NDArray[np.float64] = self.history.weighted[self.index]
+        return own
 
-    @property
+    @cached_property
     def rest_returns(self) -> npt.NDArray[np.float64]:
-        """Weighted returns of the rest on its own gross value, z / H, shape ``(L,)``."""
-        return self.moments.rest_returns
+        """Weighted returns of the rest on its own gross value, z / H, shape ``(L,)``, read-only."""
+        self.require_rows()
+        others = self.values.copy()
+        others[self.index] = 0.0
+        rest: npt.NDArray[np.float64] = (others / (self.rest_gross or 1.0)).dot(self.history.weighted)
+        rest.setflags(write=False)
+        return rest
 
     @property
     def rest_gross(self) -> float:
@@ -237,16 +228,7 @@ class AnalysisInputs:
 
     def require_moving(self) -> None:
         """Raise `MetricError` ``zero_variance`` where the ticker's own prices do not move."""
-        if self.is_flat:
-            raise MetricError("zero_variance", f"the price of {self.ticker} does not move", (self.ticker,))
-
-    def require_portfolio_variance(self) -> float:
-        """Return w'Sw; raise `MetricError` ``zero_portfolio_variance`` where there is none."""
-        if self.portfolio_variance <= ZERO_VARIANCE:
-            raise MetricError(
-                "zero_portfolio_variance", "the portfolio's value does not move: there is no risk to share"
-            )
-        return self.portfolio_variance
+        require_moving(self.ticker, self.moments)
 
     @cached_property
     def closes(self) -> npt.NDArray[np.float64]:
@@ -286,3 +268,9 @@ class AnalysisInputs:
                 (self.ticker,),
             )
         return trend.raw
+
+
+def _view(numbers: array[float]) -> npt.NDArray[np.float64]:
+    view: npt.NDArray[np.float64] = np.frombuffer(numbers)
+    view.setflags(write=False)
+    return view

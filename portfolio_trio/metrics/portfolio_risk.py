@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Self
 
 from typing_extensions import override
 
+from portfolio_trio.metrics.errors import MetricError
+from portfolio_trio.metrics.kernel import ZERO_VARIANCE
 from portfolio_trio.metrics.registry import Detail, metric
 
 if TYPE_CHECKING:
     from portfolio_trio.metrics.inputs import AnalysisInputs
+    from portfolio_trio.metrics.kernel import Moments
 
 
 class PortfolioRiskDetail(Detail):
@@ -42,7 +45,7 @@ class PortfolioRiskDetail(Detail):
     def of(cls, inputs: AnalysisInputs, value: float) -> Self:
         """Compute it beside a risk share."""
         volatility = sqrt(inputs.periods * inputs.portfolio_variance)
-        beta = 0.0 if inputs.is_flat else inputs.portfolio_covariance / inputs.portfolio_variance
+        beta = portfolio_beta(inputs.moments)
         return cls(
             marginal=beta * volatility,
             component=value * volatility,
@@ -54,13 +57,29 @@ class PortfolioRiskDetail(Detail):
         )
 
 
-def risk_share(inputs: AnalysisInputs) -> float:
-    """Compute the value of `portfolio_risk`; the same errors."""
-    variance = inputs.require_portfolio_variance()
-    if inputs.rest_variance == 0.0:
+def risk_share(moments: Moments) -> float:
+    """Share of portfolio variance: w_i (Sw)_i / w'Sw, the value of `portfolio_risk`.
+
+    Raises:
+        MetricError: ``zero_portfolio_variance`` where w'Sw is at most 1e-24.
+    """
+    if moments.portfolio_variance <= ZERO_VARIANCE:
+        raise MetricError(
+            "zero_portfolio_variance", "the portfolio's value does not move: there is no risk to share"
+        )
+    if moments.rest_variance == 0.0:
         # Nothing else moves: all of it, and not all but a last digit.
         return 1.0
-    return 0.0 if inputs.is_flat else inputs.weight * inputs.portfolio_covariance / variance
+    if moments.variance <= ZERO_VARIANCE:
+        return 0.0
+    return moments.weight * moments.portfolio_covariance / moments.portfolio_variance
+
+
+def portfolio_beta(moments: Moments) -> float:
+    """Beta of the stock to the portfolio: (Sw)_i / w'Sw; 0 for one that does not move."""
+    if moments.variance <= ZERO_VARIANCE:
+        return 0.0
+    return moments.portfolio_covariance / moments.portfolio_variance
 
 
 @metric("portfolio_risk", detail=PortfolioRiskDetail)
@@ -75,4 +94,4 @@ def portfolio_risk(inputs: AnalysisInputs) -> float:
         MetricError: ``insufficient_history`` below 60 common returns; ``zero_portfolio_variance``
             where w'Sw is at most 1e-24.
     """
-    return risk_share(inputs)
+    return risk_share(inputs.moments)

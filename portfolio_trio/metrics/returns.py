@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from math import inf, isfinite
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,6 +11,7 @@ from portfolio_trio.metrics.culprits import culprits
 from portfolio_trio.metrics.errors import AnalysisError
 from portfolio_trio.metrics.history import MIN_ROWS, WINDOW, History
 from portfolio_trio.metrics.inputs import AnalysisInputs
+from portfolio_trio.metrics.portfolio import Lines, PortfolioInputs, scaled_targets
 from portfolio_trio.metrics.rows import Calendars, Window
 from portfolio_trio.metrics.snapshot import history_digest
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from portfolio_trio.metrics.bars import Bars
 
-NAN = float("nan")
 _ONLY_CASH: Final = Window(np.empty((0, WINDOW)), periods=252, newest=-1)
 _NO_CASH: Final[frozenset[str]] = frozenset()
 
@@ -71,31 +70,31 @@ class ReturnsCache:
             AnalysisError: ``empty_portfolio``, ``not_held`` or ``bad_price``, checked in this order.
             ValueError: Shares are not finite, or targets are negative, not finite or all zero.
         """
-        held = tuple(sorted(name for name, count in holdings.items() if count))
-        if not held:
-            raise AnalysisError("empty_portfolio", "the portfolio holds nothing: add a holding first")
+        held = _held(holdings)
         if not holdings.get(ticker):
             raise AnalysisError("not_held", f"{ticker} is not in the portfolio", (ticker,))
-        shares = np.array([holdings[name] for name in held], dtype=np.float64)
-        live = np.array([prices.get(name, NAN) for name in held], dtype=np.float64)
-        values, gross = _values(held, shares, live)
-        history = self.history(held)
-        wanted = None if targets is None else _targets(held, targets)
-        for array in (shares, live, values):
-            array.setflags(write=False)
-        return AnalysisInputs(
-            ticker=ticker,
-            index=held.index(ticker),
-            tickers=held,
-            shares=shares,
-            prices=live,
-            targets=history.equal_targets if wanted is None else wanted,
-            set_budgets=wanted,
-            values=values,
-            gross=gross,
-            history=history,
-            bars=self.bars,
-        )
+        return AnalysisInputs(ticker, held.index(ticker), self._portfolio(held, holdings, prices, targets))
+
+    def portfolio(
+        self,
+        holdings: Mapping[str, float],
+        prices: Mapping[str, float],
+        *,
+        targets: Mapping[str, float] | None = None,
+    ) -> PortfolioInputs:
+        """Take one snapshot of all holdings; arguments and errors are those of `inputs`, without a ticker."""
+        return self._portfolio(_held(holdings), holdings, prices, targets)
+
+    def _portfolio(
+        self,
+        held: tuple[str, ...],
+        holdings: Mapping[str, float],
+        prices: Mapping[str, float],
+        targets: Mapping[str, float] | None,
+    ) -> PortfolioInputs:
+        lines = Lines.of(held, holdings, prices)
+        wanted = None if targets is None else scaled_targets(held, targets)
+        return PortfolioInputs(held, lines, wanted, self.history(held), self.bars)
 
     def history(self, tickers: tuple[str, ...]) -> History:
         """The weighted returns of a set of names, sorted; built once and kept within `max_bytes`."""
@@ -143,44 +142,8 @@ def _with_cash(
     return weighted
 
 
-def _values(
-    held: tuple[str, ...], shares: npt.NDArray[np.float64], live: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], float]:
-    """Signed values m and their gross sum G; raises `AnalysisError` ``bad_price``."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        values = shares * live
-        sizes = np.abs(values)
-        gross = float(np.add.reduce(sizes))
-    # A NaN fails every comparison, so what is not finite anywhere ends up in the slow branch.
-    if not (live.min() > 0.0 and sizes.min() > 0.0 and gross < inf and live.max() < inf):
-        raise _bad_value(held, shares, live, values)
-    return values, gross
-
-
-def _bad_value(
-    held: tuple[str, ...],
-    shares: npt.NDArray[np.float64],
-    live: npt.NDArray[np.float64],
-    values: npt.NDArray[np.float64],
-) -> AnalysisError | ValueError:
-    """Say what is wrong with the value of a position."""
-    if not np.isfinite(shares).all():
-        return ValueError("shares must be finite numbers")
-    names = _named(held, ~(np.isfinite(live) & (live > 0.0)))
-    if names:
-        return AnalysisError("bad_price", f"no usable live price for {', '.join(names)}", names)
-    names = _named(held, ~(np.isfinite(values) & (values != 0.0))) or held
-    return AnalysisError("bad_price", f"shares times price is out of range for {', '.join(names)}", names)
-
-
-def _named(tickers: tuple[str, ...], which: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-    return tuple(name for name, yes in zip(tickers, which.tolist(), strict=True) if yes)
-
-
-def _targets(held: tuple[str, ...], targets: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """The target share of each name held, scaled to sum 1."""
-    raw = np.array([targets.get(name, 0.0) for name in held], dtype=np.float64)
-    total = float(raw.sum())
-    if not (isfinite(total) and total > 0.0 and (raw >= 0.0).all()):
-        raise ValueError("targets must be finite, not negative, and more than 0 for something that is held")
-    return raw / total
+def _held(holdings: Mapping[str, float]) -> tuple[str, ...]:
+    held = tuple(sorted([name for name, count in holdings.items() if count]))
+    if not held:
+        raise AnalysisError("empty_portfolio", "the portfolio holds nothing: add a holding first")
+    return held

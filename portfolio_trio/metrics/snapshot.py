@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from array import array
 
     from portfolio_trio.metrics.bars import Bars
 
@@ -40,9 +39,9 @@ def history_digest(bars: Bars, tickers: tuple[str, ...], cash: frozenset[str]) -
 
 def snapshot_hash(
     history: bytes,
-    shares: npt.NDArray[np.float64],
-    prices: npt.NDArray[np.float64],
-    targets: npt.NDArray[np.float64],
+    shares: array[float],
+    prices: array[float],
+    targets: array[float],
 ) -> str:
     """Name one snapshot: 64 hexadecimal digits, the same on every machine.
 
@@ -50,5 +49,7 @@ def snapshot_hash(
     (each shape ``(N,)``, in the order of the sorted names) as big-endian IEEE-754 doubles. Lines with
     zero shares are no part of it, nor is the ticker asked for: one snapshot serves any of them.
     """
-    columns = np.concatenate((shares, prices, targets)).astype(">f8")
+    columns = shares + prices + targets
+    if sys.byteorder == "little":
+        columns.byteswap()
     return hashlib.sha256(history + columns.tobytes()).hexdigest()

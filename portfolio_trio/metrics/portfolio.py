@@ -1,0 +1,195 @@
+"""One portfolio at one moment, whichever of its tickers is looked at."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from functools import cached_property
+from math import fsum, inf, isfinite
+from operator import mul
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from portfolio_trio.metrics.errors import AnalysisError, MetricError
+from portfolio_trio.metrics.history import MIN_ROWS, History
+from portfolio_trio.metrics.snapshot import snapshot_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from portfolio_trio.metrics.bars import Bars
+    from portfolio_trio.metrics.kernel import Moments
+
+_NAN: Final = float("nan")
+
+
+@dataclass(frozen=True, slots=False, eq=False)
+class PortfolioInputs:
+    """Holdings, live prices and closed bars of one moment; immutable.
+
+    Made by `ReturnsCache.portfolio`. Parts cost nothing until read and are computed once.
+
+    Attributes:
+        tickers: Names with non-zero shares, sorted, shape ``(N,)``.
+        lines: What is held of them.
+        set_targets: Target weight and risk budget of each name where they are set, sum 1; else None.
+        history: Weighted common returns of `tickers`.
+        bars: The closed bars themselves.
+    """
+
+    tickers: tuple[str, ...]
+    lines: Lines
+    set_targets: array[float] | None
+    history: History
+    bars: Bars
+
+    @property
+    def count(self) -> int:
+        """N, the number of names with non-zero shares."""
+        return len(self.tickers)
+
+    @property
+    def gross(self) -> float:
+        """G, sum of abs(m), in currency units."""
+        return self.lines.gross
+
+    @cached_property
+    def place(self) -> Mapping[str, int]:
+        """The place of each name in `tickers`."""
+        return {ticker: index for index, ticker in enumerate(self.tickers)}
+
+    @cached_property
+    def snapshot(self) -> str:
+        """The hash of holdings, prices, targets, bars and method: see `snapshot_hash`."""
+        lines = self.lines
+        return snapshot_hash(self.history.digest, lines.shares, lines.prices, self.targets)
+
+    @property
+    def targets(self) -> array[float]:
+        """Target weights, sum 1, shape ``(N,)``: 1/N each unless set."""
+        return self.history.equal_targets if self.set_targets is None else self.set_targets
+
+    @property
+    def budgets(self) -> array[float]:
+        """Risk budgets, sum 1, shape ``(N,)``: 1/N over the names that move, 0 for others, unless set.
+
+        Raises:
+            MetricError: ``insufficient_history``: without returns nobody knows which names move.
+        """
+        if self.set_targets is not None:
+            return self.set_targets
+        self.require_rows()
+        return self.history.equal_budgets
+
+    @cached_property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """Signed weights w = m / G, sum of abs(w) = 1, shape ``(N,)``."""
+        weights: npt.NDArray[np.float64] = np.array(self.lines.values) / self.gross
+        weights.setflags(write=False)
+        return weights
+
+    def require_rows(self, rows: int = MIN_ROWS) -> None:
+        """Raise `MetricError` ``insufficient_history`` below so many common returns, by default 60."""
+        if self.history.n_obs < rows:
+            culprits = self.history.culprits
+            raise MetricError(
+                "insufficient_history",
+                f"{rows} common returns are needed, {self.history.n_obs} exist; too short, with gaps, or with"
+                f" closes more than 14 days apart: {', '.join(culprits)}",
+                culprits,
+            )
+
+    def moments(self, index: int) -> Moments:
+        """What history says about the holding at a place; computed at each call.
+
+        Raises:
+            MetricError: ``insufficient_history`` below 60 common returns.
+        """
+        self.require_rows()
+        return self.history.kernel.one(self.lines.values, self.gross, index)
+
+    def all_moments(self) -> list[Moments]:
+        """The same of every holding, in the order of `tickers`, to the last digit; O(L N).
+
+        Raises:
+            MetricError: ``insufficient_history`` below 60 common returns.
+        """
+        self.require_rows()
+        return self.history.kernel.every(self.lines.values, self.gross)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines:
+    """What is held of N names, in their order; made by `Lines.of`, which checks it.
+
+    Attributes:
+        shares: Signed share counts, shape ``(N,)``, none of them 0.
+        prices: Live prices in currency units, shape ``(N,)``, all above 0.
+        values: m, signed value of each position in currency units, shape ``(N,)``.
+        gross: G, sum of abs(m), in currency units.
+    """
+
+    shares: array[float]
+    prices: array[float]
+    values: array[float]
+    gross: float
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], holdings: Mapping[str, float], prices: Mapping[str, float]) -> Lines:
+        """Value the names.
+
+        Raises:
+            AnalysisError: ``bad_price``, naming those without a usable price or value.
+            ValueError: Shares are not finite.
+        """
+        shares = array("d", map(holdings.__getitem__, names))
+        try:
+            live = array("d", map(prices.__getitem__, names))
+        except KeyError:
+            live = array("d", [prices.get(name, _NAN) for name in names])
+        values = array("d", map(mul, shares, live))
+        sizes = list(map(abs, values))
+        # In order of magnitude: every size is at most this sum, so below the limit no sum overflows.
+        gross = _sum(sizes)
+        # A NaN among them is one in the sum; so is an infinity.
+        if not (gross < inf and min(live) > 0.0 and min(sizes) > 0.0):
+            raise _bad_value(names, shares, live, values)
+        return cls(shares, live, values, gross)
+
+
+def _sum(sizes: list[float]) -> float:
+    """The sum, exact but for its last digit: the same in whatever order, on every machine."""
+    try:
+        return fsum(sizes)
+    except OverflowError:
+        return inf
+
+
+def _bad_value(
+    names: tuple[str, ...], shares: array[float], live: array[float], values: array[float]
+) -> AnalysisError | ValueError:
+    """Say what is wrong with the value of a position."""
+    if not all(map(isfinite, shares)):
+        return ValueError("shares must be finite numbers")
+    wrong = tuple(n for n, price in zip(names, live, strict=True) if not (isfinite(price) and price > 0.0))
+    if wrong:
+        return AnalysisError("bad_price", f"no usable live price for {', '.join(wrong)}", wrong)
+    wrong = tuple(n for n, value in zip(names, values, strict=True) if not isfinite(value) or value == 0.0)
+    wrong = wrong or names
+    return AnalysisError("bad_price", f"shares times price is out of range for {', '.join(wrong)}", wrong)
+
+
+def scaled_targets(names: tuple[str, ...], targets: Mapping[str, float]) -> array[float]:
+    """The target share of each name, scaled to sum 1.
+
+    Raises:
+        ValueError: One is negative or not finite, or all are zero.
+    """
+    raw = [targets.get(name, 0.0) for name in names]
+    total = _sum(raw) if all(map(isfinite, raw)) else inf
+    if not (total < inf and total > 0.0 and min(raw) >= 0.0):
+        raise ValueError("targets must be finite, not negative, and more than 0 for something that is held")
+    return array("d", [each / total for each in raw])

@@ -1,0 +1,115 @@
+"""The sums that every metric is made of: the same digits for one holding as for all of them."""
+
+from __future__ import annotations
+
+from math import copysign, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portfolio_trio.canonical import canonical
+from portfolio_trio.metrics import MetricError, ReturnsCache
+from portfolio_trio.metrics.allocation_score import budget_gap
+from portfolio_trio.metrics.correlation import rest_correlation
+from portfolio_trio.metrics.portfolio_risk import risk_share
+from tests.metrics.support import LAW, Portfolio, make_bars, make_portfolio, outcomes, portfolios, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portfolio_trio.metrics.portfolio import PortfolioInputs
+
+
+def whole(portfolio: Portfolio) -> PortfolioInputs:
+    return ReturnsCache(portfolio.bars, cash=("CASH",)).portfolio(portfolio.holdings, portfolio.prices)
+
+
+@LAW
+@given(portfolios(most=16), st.booleans())
+def test_one_holding_has_the_moments_it_has_among_all(portfolio: Portfolio, cash: bool) -> None:  # noqa: FBT001
+    if cash:
+        portfolio = portfolio._replace(
+            holdings=portfolio.holdings | {"CASH": 1e4}, prices=portfolio.prices | {"CASH": 1.0}
+        )
+    inputs = whole(portfolio)
+    everyone = inputs.all_moments()
+    # By the bits: -0.0 is not 0.0.
+    assert [list(map(float.hex, each)) for each in everyone] == [
+        list(map(float.hex, portfolio.inputs(ticker).moments)) for ticker in inputs.tickers
+    ]
+
+
+@pytest.mark.parametrize("count", [12, 13, 40, 64, 65, 300, 500])
+def test_so_it_is_in_large_portfolios(count: int) -> None:
+    names = {f"N{index:03d}": (1.0 + index % 7) * (-1.0 if index % 5 == 0 else 1.0) for index in range(count)}
+    names["N001"] = 1e6
+    inputs = whole(make_portfolio(names, seed=count))
+    everyone = inputs.all_moments()
+    for index in (0, 1, 2, count // 2, count - 1):
+        assert inputs.moments(index) == everyone[index]
+
+
+@settings(LAW, max_examples=30)
+@given(portfolios(most=6))
+def test_rows_of_all_moments_are_the_metrics(portfolio: Portfolio) -> None:
+    inputs = whole(portfolio)
+
+    def said(compute: Callable[[], float]) -> float | str:
+        try:
+            return canonical(compute())
+        except MetricError as error:
+            return error.code
+
+    for index, (ticker, moments) in enumerate(zip(inputs.tickers, inputs.all_moments(), strict=True)):
+        found = outcomes(portfolio.inputs(ticker))
+        budget = inputs.budgets[index]
+        assert said(lambda m=moments: risk_share(m)) == found["portfolio_risk"]  # type: ignore[misc]
+        assert said(lambda m=moments, t=ticker: rest_correlation(t, m)) == found["correlation"]  # type: ignore[misc]
+        assert (
+            said(lambda m=moments, t=ticker, b=budget: budget_gap(t, m, b))  # type: ignore[misc]
+            == found["allocation_score"]
+        )
+
+
+@settings(LAW, max_examples=30)
+@given(st.floats(-9.0, 0.0), st.integers(0, 2**16), st.integers(2, 20))
+def test_the_rest_is_right_beside_a_stock_that_moves_a_billion_times_more(
+    exponent: float, seed: int, count: int
+) -> None:
+    # In value it is a small part, in risk next to all: what subtracting it leaves would be noise.
+    names = [f"N{index:02d}" for index in range(count)]
+    closes = walk(names, seed=seed)
+    closes[:, 1:] = 100.0 * (closes[:, 1:] / 100.0) ** (10.0**exponent)
+    prices = dict(zip(names, closes[-1].tolist(), strict=True))
+    portfolio = Portfolio(make_bars(names, closes), dict.fromkeys(names, 1.0), prices)
+    inputs = portfolio.inputs("N00")
+    rest = inputs.values.copy()
+    rest[0] = 0.0
+    z = (rest / np.abs(rest).sum()) @ inputs.history.weighted
+    own = inputs.history.weighted[0]
+    expected = float(own @ z) / sqrt(float(own @ own) * float(z @ z))
+    assert rest_correlation("N00", inputs.moments) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert inputs.moments.rest_variance == pytest.approx(float(z @ z), rel=1e-9)
+
+
+def test_signs_of_a_hedge_survive() -> None:
+    inputs = whole(make_portfolio({"A": 3.0, "B": -2.0, "C": 1.0}))
+    weights = [each.weight for each in inputs.all_moments()]
+    assert [copysign(1.0, weight) for weight in weights] == [1.0, -1.0, 1.0]
+    assert sum(map(abs, weights)) == pytest.approx(1.0, rel=1e-15)
+
+
+def test_what_is_beside_a_mountain_of_cash_has_its_value() -> None:
+    portfolio = make_portfolio({"A": 1.0, "B": -2.0})
+    beside = portfolio._replace(
+        holdings=portfolio.holdings | {"CASH": 1e15}, prices=portfolio.prices | {"CASH": 1.0}
+    )
+    expected = portfolio.prices["A"] + 2.0 * portfolio.prices["B"]
+    inputs = whole(beside)
+    assert inputs.moments(inputs.place["CASH"]).rest_gross == pytest.approx(expected, rel=1e-15)
+    assert beside.inputs("CASH").moments.rest_variance == pytest.approx(
+        whole(portfolio).moments(0).portfolio_variance, rel=1e-12
+    )
