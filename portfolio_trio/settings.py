@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import math
-from pathlib import Path  # noqa: TC003 - pydantic reads the annotation
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -19,10 +20,10 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, CliImplicitFlag, NoDecode, SettingsConfigDict
-from pydantic_settings import SettingsError as PydanticSettingsError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
+from portfolio_trio.settings_flags import PREFIX, read_flags, unknown_names
 from portfolio_trio.tickers import is_ticker
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 
 EMBEDDED: Final = "embedded://"
+ABOUT: Final = (
+    "Serve WebSockets until SIGTERM or Ctrl-C. Each setting is a flag, an environment variable "
+    "(--redis-url is PORTFOLIO_REDIS_URL) and a line of .env; the flag wins over the variable, the variable "
+    "over the file."
+)
 
 
 class SettingsError(Exception):
@@ -85,6 +91,19 @@ def _check_redis_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _parse_holdings(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        found: object = json.loads(value)
+    except ValueError:
+        found = None
+    numbers = isinstance(found, dict) and all(type(each) in {int, float} for each in found.values())
+    if not numbers:
+        raise ValueError('write a JSON object of shares by ticker, such as {"AAPL": 100, "MSFT": 7.5}')
+    return found
+
+
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -119,19 +138,16 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="PORTFOLIO_",
+        env_prefix=PREFIX,
         env_file=".env",
         extra="ignore",
         frozen=True,
-        cli_kebab_case=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
         hide_input_in_errors=True,
     )
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
-    insecure: CliImplicitFlag[bool] = Field(
+    insecure: bool = Field(
         default=False, description="serve an address that is not loopback without authentication"
     )
     workers: PositiveInt = Field(
@@ -141,8 +157,10 @@ class Settings(BaseSettings):
     )
     auth_secret: Annotated[SecretStr | None, AfterValidator(_check_secret)] = Field(
         None,
-        description="signs session tokens; 32 bytes or more; of several, with commas, the first signs",
+        description="signs session tokens; 32 bytes or more; of several, with commas, the first signs; flags "
+        "show in the list of processes: set PORTFOLIO_AUTH_SECRET, or name a file",
     )
+    auth_secret_file: Path | None = Field(None, description="a file that holds the secret, and nothing else")
     token_ttl_seconds: PositiveInt = Field(604_800, description="seconds for which a token opens its session")
     auth_seconds: PositiveFloat = Field(
         5.0, allow_inf_nan=False, description="seconds a client has to send its token as the first message"
@@ -161,8 +179,9 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="PEM file: the certificate's private key")
     redis_url: Annotated[SecretStr, AfterValidator(_check_redis_url)] = Field(
         SecretStr(EMBEDDED),
-        description="embedded:// (memory; the default), local:DIRECTORY (a Redis of its own, which keeps "
-        "its data there), redis://, rediss://, unix:// or redis+cluster://",
+        description="embedded:// (in memory), local:DIRECTORY (a Redis of its own, which keeps "
+        "its data there), redis://, rediss://, unix:// or redis+cluster://; set one with a password as "
+        "PORTFOLIO_REDIS_URL: flags show in the list of processes",
     )
     redis_timeout_seconds: PositiveFloat = Field(
         5.0, allow_inf_nan=False, description="seconds Redis has to answer before it counts as away"
@@ -188,9 +207,10 @@ class Settings(BaseSettings):
     metric_delay_seconds: Annotated[
         Delay | None, NoDecode, BeforeValidator(_parse_delay), AfterValidator(_check_delay)
     ] = Field(None, description="LOW,HIGH: each metric first waits a random time in this range")
-    default_holdings: Holdings = Field(
+    default_holdings: Annotated[Holdings, NoDecode, BeforeValidator(_parse_holdings)] = Field(
         default_factory=lambda: {"AAPL": 100.0, "GOOGL": 50.0, "MSFT": 75.0},
-        description="JSON object of shares by ticker that a new session holds",
+        description="JSON object of shares by ticker that a new session holds; unless set, those of the "
+        "usual three that the prices have, else their first three names",
     )
     freshness_tolerance: NonNegativeFloat = Field(
         0.01,
@@ -255,13 +275,28 @@ class Settings(BaseSettings):
         10.0, allow_inf_nan=False, description="seconds a client has to take what is sent before it is closed"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret(cls, values: dict[str, Any]) -> dict[str, Any]:
+        file = values.get("auth_secret_file")
+        if file is None:
+            return values
+        if values.get("auth_secret") is not None:
+            raise ValueError("give one of PORTFOLIO_AUTH_SECRET and PORTFOLIO_AUTH_SECRET_FILE, not both")
+        try:
+            secret = Path(file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ValueError(f"PORTFOLIO_AUTH_SECRET_FILE: {file} cannot be read: {reason}") from None
+        return {**values, "auth_secret": secret}
+
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:
         if not (self.insecure or self.auth_secret or self.listens_on_loopback):
             raise ValueError(
                 f"host {self.host} is reachable from other machines and there is no authentication: set "
-                "PORTFOLIO_AUTH_SECRET, listen on 127.0.0.1, or say --insecure if the network in front keeps "
-                "strangers out"
+                "PORTFOLIO_AUTH_SECRET or --auth-secret-file, listen on 127.0.0.1, or say --insecure if the "
+                "network in front keeps strangers out"
             )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("--tls-certificate and --tls-key go together")
@@ -278,22 +313,39 @@ class Settings(BaseSettings):
         return self.redis_url.get_secret_value() == EMBEDDED
 
     @classmethod
-    def read(cls, flags: Sequence[str] = (), *, program: str = "portfolio-trio serve") -> Settings:
+    def read(
+        cls,
+        flags: Sequence[str] = (),
+        *,
+        program: str = "portfolio-trio serve",
+        description: str = ABOUT,
+        shown: Sequence[str] | None = None,
+    ) -> Settings:
         """Read flags, environment and ``.env``.
+
+        Args:
+            flags: The words after the command.
+            program: What the command is called, for its help.
+            description: What it does.
+            shown: The settings that its help names; by default all.
 
         Raises:
             SettingsError: A value is wrong; the text is one line that names the setting.
             SystemExit: The flags asked for help, or one of them does not exist.
         """
+        told = read_flags(flags, cls.model_fields, program=program, description=description, shown=shown)
         try:
-            return cls(_cli_parse_args=list(flags), _cli_prog_name=program)
+            return cls(**told)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = str(first["loc"][0]) if first["loc"] else ""
-            setting = f"PORTFOLIO_{name.upper()} (--{name.replace('_', '-')}): " if name else ""
+            setting = f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}): " if name else ""
             raise SettingsError(setting + first["msg"].removeprefix("Value error, ")) from None
-        except PydanticSettingsError as error:
-            raise SettingsError(" ".join(str(error).split())) from None
+
+    @classmethod
+    def ignored(cls) -> list[str]:
+        """What looks like a setting in the environment or in ``.env``, and is none; one sentence each."""
+        return unknown_names(cls.model_fields)
 
 
 def _is_loopback(host: str) -> bool:

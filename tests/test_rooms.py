@@ -28,6 +28,7 @@ FLOORS: Final = (
         "redis",
         "restart_policy",
         "log_throttle",
+        "settings_flags",
         "escaping",
         "tickers",
         "times",

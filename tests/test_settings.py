@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,7 +74,14 @@ def test_cash_is_a_list_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--market-update-interval-seconds", "inf"], "PORTFOLIO_MARKET_UPDATE_INTERVAL_SECONDS"),
         (["--cash", "CASH,A B"], "A B cannot name a holding"),
         (["--default-holdings", '{"A B": 1}'], "'A B' is not a ticker"),
-        (["--default-holdings", '{"A"'], "default_holdings"),
+        *(
+            (
+                ["--default-holdings", text],
+                "PORTFOLIO_DEFAULT_HOLDINGS (--default-holdings): write a JSON object",
+            )
+            for text in ('{"A"', "AAPL=3", "[]", '{"AAPL": "3"}', '{"AAPL": true}', "3")
+        ),
+        (["--auth-secret-file", "none"], "PORTFOLIO_AUTH_SECRET_FILE: none cannot be read: No such file"),
         *(
             (["--redis-url", url], "PORTFOLIO_REDIS_URL (--redis-url): write embedded://, local:DIRECTORY")
             for url in ("", "local", "LOCAL:data", "localhost:6379", "./portfolio-data")
@@ -102,3 +110,67 @@ def test_loopback_needs_no_permission(host: str) -> None:
 
 def test_another_address_is_served_when_it_is_said_so() -> None:
     assert Settings.read(["--host", "0.0.0.0", "--insecure"]).insecure  # noqa: S104 - as above
+
+
+def test_a_secret_is_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "s3cret-" * 8
+    (tmp_path / "secret").write_text(f"{secret}\n")
+    flags = ["--host", "0.0.0.0", "--auth-secret-file", "secret"]  # noqa: S104 - a secret permits it
+    read = Settings.read(flags).auth_secret
+    assert read is not None
+    assert read.get_secret_value() == secret
+    (tmp_path / "secret").write_text("short")
+    with pytest.raises(SettingsError, match="32 bytes"):
+        Settings.read(flags)
+    monkeypatch.setenv("PORTFOLIO_AUTH_SECRET", secret)
+    with pytest.raises(SettingsError, match="give one of"):
+        Settings.read(flags)
+
+
+def test_a_misspelt_name_is_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("PORTFOLIO_")]:
+        monkeypatch.delenv(name)
+    assert Settings.ignored() == []
+    (tmp_path / ".env").write_text(
+        "# PORTFOLIO_X=1\nPORTFOLIO_PORT=1\nexport PORTFOLIO_PRICE=csv:x\nOTHER=1\n"
+    )
+    monkeypatch.setenv("PORTFOLIO_REDS_URL", "redis://user:hunter2@x")
+    # Kubernetes sets such for a service of that name.
+    monkeypatch.setenv("PORTFOLIO_SERVICE_HOST", "10.0.0.1")
+    first, second = Settings.ignored()
+    assert first.startswith("PORTFOLIO_REDS_URL in the environment is no setting, and is ignored")
+    assert first.endswith("is PORTFOLIO_REDIS_URL meant?")
+    assert "hunter2" not in first
+    assert second.startswith("PORTFOLIO_PRICE in .env is no setting")
+
+
+def test_help_speaks_to_people(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        Settings.read(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    words = " ".join(text.split())
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in text
+    for python in ("SecretStr", "tuple", "dict[", "<lambda>", "****", "None", "Settings.", "PositiveInt"):
+        assert python not in text
+    assert "(default: embedded://)" in words
+    assert '(default: {"AAPL": 100, "GOOGL": 50, "MSFT": 75})' in words
+    for group in ("where it listens, and for whom:", "prices:", "limits:"):
+        assert f"\n{group}\n" in text
+
+
+def test_the_help_of_a_command_names_its_own_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        Settings.read(["-h"], program="check", description="Looks at a Redis.", shown=("redis_url",))
+    text = capsys.readouterr().out
+    assert "Looks at a Redis." in text
+    assert "--redis-url URL" in text
+    assert "--port" not in text
+    assert Settings.read(["--port", "3"], program="check", shown=("redis_url",)).port == 3
+
+
+def test_an_unknown_flag_is_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        Settings.read(["--no-such"])
+    assert len(capsys.readouterr().err.splitlines()) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,8 @@ from portfolio_trio.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+log: Final = logging.getLogger(PROGRAM)
+
 UNUSABLE: Final = 2
 
 
@@ -28,6 +31,8 @@ def run(command: str, words: Sequence[str]) -> int:
 def _serve(flags: Sequence[str]) -> int:
     settings = Settings.read(flags, program=f"{PROGRAM} serve")
     log_to_stderr()
+    for sentence in Settings.ignored():
+        log.warning("%s", sentence)
     # Imported here, so that --help and a wrong flag, and a supervisor, need no numpy and no Lua.
     if settings.workers > 1:
         from portfolio_trio.supervisor.supervisor import supervise  # noqa: PLC0415
@@ -42,7 +47,12 @@ def _serve(flags: Sequence[str]) -> int:
 def _demo(flags: Sequence[str]) -> int:
     from portfolio_trio.cli.demo import DemoError, demo  # noqa: PLC0415 - as above
 
-    parser = argparse.ArgumentParser(prog=f"{PROGRAM} demo", description=demo.__doc__)
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} demo",
+        description="Start a server on a free port, analyse AAPL, switch to GOOGL after two results, and "
+        "show what arrives. Each metric is slowed down, so that there is something to switch. Needs no "
+        "Redis and no network, and keeps nothing.",
+    )
     parser.add_argument("--plain", action="store_true", help="plain lines, no live table")
     plain = parser.parse_args(flags).plain
     reasons: list[str] = []
@@ -57,10 +67,18 @@ def _watch(flags: Sequence[str]) -> int:
     from portfolio_trio.cli.watch import watch  # noqa: PLC0415 - as above
     from portfolio_trio.client import ClientError  # noqa: PLC0415 - as above
 
-    parser = argparse.ArgumentParser(prog=f"{PROGRAM} watch", description="Show a session, live.")
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} watch",
+        description="Show a session of a running server until Ctrl-C: its portfolio, its runs, its results.",
+    )
     parser.add_argument("url", help="ws://127.0.0.1:8000/ws/my-session")
     parser.add_argument("--ticker", help="ask for its analysis")
-    parser.add_argument("--token", help="opens the session, where the server asks for one")
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("PORTFOLIO_TOKEN"),
+        help="opens the session, where the server asks for one; better set as "
+        "PORTFOLIO_TOKEN, as flags show in the list of processes",
+    )
     parser.add_argument("--plain", action="store_true", help="plain lines, no live table")
     arguments = parser.parse_args(flags)
     show = partial(watch, arguments.url, arguments.ticker, arguments.plain, token=arguments.token)
@@ -74,7 +92,14 @@ def _watch(flags: Sequence[str]) -> int:
 def _check(flags: Sequence[str]) -> int:
     from portfolio_trio.cli.check import CheckError, check  # noqa: PLC0415 - as above
 
-    settings = Settings.read(flags, program=f"{PROGRAM} check")
+    settings = Settings.read(
+        flags,
+        program=f"{PROGRAM} check",
+        description="Connect to a Redis, try everything that serve needs of it, say what was found and how "
+        "fast it is. What is written is removed again. Exit status 0: serve would work. Other flags of serve "
+        "are accepted, and do not count.",
+        shown=("redis_url",),
+    )
     try:
         trio.run(check, settings.redis_url.get_secret_value())
     except CheckError as error:

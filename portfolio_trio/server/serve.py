@@ -18,6 +18,7 @@ from portfolio_trio.access import TlsError, counted_as, ssl_context
 from portfolio_trio.http import Pending, peer_of, serve_listeners
 from portfolio_trio.server.engine import announce
 from portfolio_trio.server.server import open_server
+from portfolio_trio.server.startup import shown_holdings
 from portfolio_trio.supervisor.listeners import StartError, address_of, open_listeners, stoppable
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ async def serve(
             address = await nursery.start(partial(listen, server, accepting, listeners=listeners))
             if announcing:
                 announce(server.engine)
+                held = shown_holdings(server.services.settings.default_holdings)
+                log.info("prices: %s; a new session holds %s", settings.prices, held)
             await serves()
             task_status.started(address)
             await _first_of(partial(anext, signals), dismissed)

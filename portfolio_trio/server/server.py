@@ -35,7 +35,7 @@ from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.server.asyncapi_route import AsyncApiRoute
 from portfolio_trio.server.entrance import open_gate
 from portfolio_trio.server.session_route import SessionRoute, allow_cross_origin
-from portfolio_trio.server.startup import not_fresh, open_book, open_metrics, open_store
+from portfolio_trio.server.startup import not_fresh, open_book, open_metrics, open_store, settle_holdings
 from portfolio_trio.server.write_probe import WriteProbe
 from portfolio_trio.session.connection import Session
 from portfolio_trio.session.services import Services
@@ -297,6 +297,7 @@ async def open_server(
     worker = secrets.token_hex(6)
     async with open_store(settings, worker, now, embedded) as (engine, redis, store):
         book = await open_book(settings, source, now)
+        settings = settle_holdings(settings, book)
         lease = lease_seconds(settings.market_update_interval_seconds)
         workers = Workers(redis, worker, source=book.market_name, ttl=LIFE_SECONDS, lease=lease)
         faults = Faults()

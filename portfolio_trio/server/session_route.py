@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from portfolio_trio.access import Gate
     from portfolio_trio.http import Request
     from portfolio_trio.session.services import Services
+
+
+BODY: Final = 'send a JSON object such as {"holdings": {"AAPL": 100}}, or no body'
 
 
 class NewSession(BaseModel):
@@ -72,7 +75,8 @@ class SessionRoute:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            return Response.error(400, "invalid_message", f"{echo(place)}: {first['msg']}", headers=headers)
+            said = f"{echo(place)}: {first['msg']}" if place else f"{first['msg']}; {BODY}"
+            return Response.error(400, "invalid_message", said, headers=headers)
         except MissingPrices as failure:
             told = refusal(self._services.book, failure.tickers)
             return Response.error(422, told.code, told.detail, headers=headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from portfolio_trio.settings import Settings
 
 log: Final = logging.getLogger(__name__)
+
+# What a new session holds where the prices have none of the usual names.
+FIRST_NAMES: Final = 3
+FIRST_SHARES: Final = 100.0
+# The start names so many lines of holdings.
+SHOWN_LINES: Final = 8
 
 
 def open_metrics() -> MetricRegistry:
@@ -89,12 +96,12 @@ async def open_book(settings: Settings, source: PriceSource | None, now: Callabl
     """The prices, with a first tick.
 
     Args:
-        settings: Say where they come from, and what has to have a price.
+        settings: Say where they come from.
         source: Takes the place of the settings' source.
         now: Wall clock, seconds since the epoch.
 
     Raises:
-        StartError: There are no prices, or not for the default holdings.
+        StartError: There are no prices.
     """
     try:
         source = source or open_price_source(settings.prices, live_prices=settings.live_prices, now=now)
@@ -102,18 +109,43 @@ async def open_book(settings: Settings, source: PriceSource | None, now: Callabl
         await book.open()
     except MarketError as error:
         raise StartError(f"there are no prices: {error}") from error
-    priced = book.prices_for(settings.default_holdings)
-    book.keep(settings.default_holdings)
-    unpriced = [ticker for ticker in settings.default_holdings if ticker not in priced]
-    strangers = [ticker for ticker in unpriced if ticker not in book.bars.column]
-    if strangers:
+    return book
+
+
+def settle_holdings(settings: Settings, book: PriceBook) -> Settings:
+    """The settings, with default holdings that there are prices for; those names stay in the book.
+
+    Holdings that are set stay as they are. Else they are what the source has of the usual ones, or
+    ``FIRST_SHARES`` each of its first ``FIRST_NAMES`` names.
+
+    Raises:
+        StartError: A name that is set is none of the source's, or the source has not one price.
+    """
+    wanted = settings.default_holdings
+    priced = book.prices_for(wanted)
+    strangers = [ticker for ticker in wanted if ticker not in priced and ticker not in book.bars.column]
+    if strangers and "default_holdings" in settings.model_fields_set:
         raise StartError(
             f"PORTFOLIO_DEFAULT_HOLDINGS: {', '.join(strangers)} has no price in {settings.prices}; "
             "choose names that the price source has"
         )
-    for reason in not_fresh(book, settings.default_holdings):
+    held = {ticker: shares for ticker, shares in wanted.items() if ticker not in strangers}
+    if wanted and not held:
+        quoted = (ticker for ticker in book.bars.tickers if ticker in book.current.prices)
+        held = dict.fromkeys(islice(quoted, FIRST_NAMES), FIRST_SHARES)
+        if not held:
+            raise StartError(f"there are no prices: not one name of {settings.prices} has one")
+    book.keep(held)
+    for reason in not_fresh(book, held):
         log.warning("not ready: %s", reason)
-    return book
+    return settings.model_copy(update={"default_holdings": held})
+
+
+def shown_holdings(holdings: Mapping[str, float]) -> str:
+    """What a new session holds, as the start says it."""
+    lines = [f"{shares:g} {ticker}" for ticker, shares in islice(holdings.items(), SHOWN_LINES)]
+    more = len(holdings) - len(lines)
+    return ", ".join([*lines, *([f"and {more} more names"] if more else [])]) or "nothing"
 
 
 def not_fresh(book: PriceBook, default_holdings: Mapping[str, float]) -> tuple[str, ...]:

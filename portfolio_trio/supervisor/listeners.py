@@ -5,6 +5,8 @@ Nothing heavy is loaded here, so that a supervisor can use it.
 
 from __future__ import annotations
 
+import errno
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -62,9 +64,16 @@ async def open_listeners(settings: Settings) -> list[trio.SocketListener]:
         return await trio.open_tcp_listeners(settings.port, host=settings.host)
     except OSError as error:
         raise StartError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; "
-            "choose another with --port"
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; {_advice(error)}"
         ) from error
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+        return "--host wants an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 may need rights; choose another with --port"
+    return "choose another with --port"
 
 
 def address_of(listeners: Sequence[trio.SocketListener]) -> tuple[str, int]:

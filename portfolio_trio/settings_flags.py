@@ -1,0 +1,151 @@
+"""The flags of ``serve``, and their help in words for people; which names of the environment mean nothing.
+
+Knows fields by what they say of themselves, imports nothing of this package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import SecretStr
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydantic.fields import FieldInfo
+
+PREFIX: Final = "PORTFOLIO_"
+# What the tests read, and what others set who know of a service called `portfolio`.
+_FOREIGN: Final = ("TEST_", "SERVICE_", "PORT_", "TRIO_", "TOKEN")
+
+# Where each group begins, in the order of the fields.
+_GROUPS: Final = {
+    "host": "where it listens, and for whom",
+    "redis_url": "Redis and sessions",
+    "market_update_interval_seconds": "prices",
+    "metric_delay_seconds": "analyses and portfolios",
+    "drain_seconds": "the end",
+    "max_results": "limits",
+}
+_METAVARS: Final = {
+    "host": "ADDRESS",
+    "port": "PORT",
+    "auth_secret": "SECRET",
+    "auth_secret_file": "FILE",
+    "allowed_origins": "ORIGIN,...",
+    "allowed_hosts": "NAME,...",
+    "tls_certificate": "FILE",
+    "tls_key": "FILE",
+    "redis_url": "URL",
+    "prices": "SOURCE",
+    "live_prices": "FILE",
+    "cash": "NAME,...",
+    "metric_delay_seconds": "LOW,HIGH",
+    "default_holdings": "JSON",
+    "freshness_tolerance": "PART",
+}
+_UNITS: Final = ("seconds", "days", "bytes")
+
+
+def read_flags(
+    flags: Sequence[str],
+    fields: Mapping[str, FieldInfo],
+    *,
+    program: str,
+    description: str,
+    shown: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """The values that the flags give, by field, as text (or a bool); fields that are not named are left out.
+
+    Args:
+        flags: The words after the command.
+        fields: All settings.
+        program: What the command is called.
+        description: What it does.
+        shown: The fields that its help names; by default all.
+
+    Raises:
+        SystemExit: The flags asked for help, or one of them does not exist.
+    """
+    parser = argparse.ArgumentParser(
+        prog=program,
+        usage=f"{program} [--flag VALUE ...]",
+        description=textwrap.fill(description, 88),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    group: argparse._ArgumentGroup | argparse.ArgumentParser = parser
+    for name, field in fields.items():
+        if name in _GROUPS and shown is None:
+            group = parser.add_argument_group(_GROUPS[name])
+        help_ = _help(field) if shown is None or name in shown else argparse.SUPPRESS
+        flag = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=help_)
+        else:
+            group.add_argument(flag, metavar=_metavar(name), help=help_)
+    return vars(parser.parse_args(flags))
+
+
+def unknown_names(fields: Mapping[str, FieldInfo], env_file: Path = Path(".env")) -> list[str]:
+    """What begins as a setting in the environment or in ``.env`` and is none: one sentence each."""
+    known = {f"{PREFIX}{name.upper()}" for name in fields}
+    foreign = tuple(f"{PREFIX}{name}" for name in _FOREIGN)
+    sentences = []
+    for place, names in (("the environment", os.environ), (str(env_file), _names_of(env_file))):
+        for name in sorted(names):
+            upper = name.upper()
+            if not upper.startswith(PREFIX) or upper.startswith(foreign) or upper in known:
+                continue
+            near = difflib.get_close_matches(upper, known, n=1)
+            meant = f": is {near[0]} meant?" if near else "; `serve --help` lists all"
+            sentences.append(f"{name} in {place} is no setting, and is ignored{meant}")
+    return sentences
+
+
+def _names_of(env_file: Path) -> list[str]:
+    try:
+        lines = env_file.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line.partition("=")[0].removeprefix("export ").strip() for line in lines if "=" in line]
+
+
+def _metavar(name: str) -> str:
+    unit = name.rpartition("_")[2]
+    return _METAVARS.get(name) or (unit.upper() if unit in _UNITS else "N")
+
+
+def _help(field: FieldInfo) -> str:
+    """What a setting is, and its default where it has one that is worth showing."""
+    default = (
+        ""
+        if field.annotation is bool
+        else _shown(field.get_default(call_default_factory=True, validated_data={}))
+    )
+    # In argparse a % stands for something.
+    text = (field.description or "").replace("%", "%%")
+    return f"{text} (default: {default})" if default else text
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            # A default is in the documentation, whatever its type.
+            return value.get_secret_value()
+        case tuple():
+            return ",".join(map(str, value))
+        case dict():
+            return json.dumps({key: int(each) if each == int(each) else each for key, each in value.items()})
+        case float():
+            return f"{value:.12g}"
+        case _:
+            return str(value)
