@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
@@ -35,6 +34,7 @@ from portfolio_trio.protocol.messages import (
     PortfolioUpdate,
     Results,
 )
+from portfolio_trio.supervisor.listeners import stop_signals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -87,7 +87,7 @@ async def watch(
     """
     console = console or Console(highlight=False)
     failure = None
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ExitStack() as stack:
+    with trio.open_signal_receiver(*stop_signals()) as signals, ExitStack() as stack:
         live = None
         if console.is_terminal and not plain:
             live = stack.enter_context(Live(console=console, auto_refresh=False))

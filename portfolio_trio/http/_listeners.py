@@ -17,7 +17,8 @@ Handler = Callable[[trio.abc.Stream, Visit], Awaitable[None]]
 
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _PEER_GAVE_UP = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH})
-_PEER_GAVE_UP |= {errno.EHOSTUNREACH, errno.EOPNOTSUPP}
+# The last one is what Windows says of a client that left before it was accepted.
+_PEER_GAVE_UP |= {errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ECONNRESET}
 _PAUSE_SECONDS = 0.1
 _TURN_AWAY_AT_ONCE = 64
 _TURN_AWAY_SECONDS = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -114,6 +115,8 @@ def _parse_one(url: str) -> Endpoint:
         # Behind a colon and without an @ it may be the end of a password.
         said = f": {name}" if "@" in split.netloc or ":" not in split.netloc else f". {_PERCENT_ENCODE}"
         raise ValueError(f"the Redis URL has an option that is not known here{said}")
+    if kind is UnixDomainSocketConnection and not hasattr(socket, "AF_UNIX"):
+        raise ValueError("this system has no Unix sockets for Python: use redis://HOST:PORT")
     if kind is UnixDomainSocketConnection and not parts.get("path"):
         raise ValueError("a unix:// URL names a socket, as in unix:///run/redis.sock")
     return Endpoint(

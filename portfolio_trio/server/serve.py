@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +18,13 @@ from portfolio_trio.http import Pending, peer_of, serve_listeners
 from portfolio_trio.server.engine import announce
 from portfolio_trio.server.server import open_server
 from portfolio_trio.server.startup import shown_holdings
-from portfolio_trio.supervisor.listeners import StartError, address_of, open_listeners, stoppable
+from portfolio_trio.supervisor.listeners import (
+    StartError,
+    address_of,
+    open_listeners,
+    stop_signals,
+    stoppable,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -55,7 +60,7 @@ async def serve(
     Raises:
         StartError: It cannot start.
     """
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         async with (
             stoppable(signals) as serves,
             open_server(settings) as server,

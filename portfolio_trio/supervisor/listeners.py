@@ -6,6 +6,7 @@ Nothing heavy is loaded here, so that a supervisor can use it.
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 class StartError(Exception):
     """The server cannot start; the message is one line that says what to do."""
+
+
+def stop_signals() -> list[signal.Signals]:
+    """What tells a server to drain: SIGTERM and SIGINT, and SIGBREAK where there is one.
+
+    Windows sends nobody a SIGTERM; a console that closes, or Ctrl-Break, is SIGBREAK there.
+    """
+    names = ("SIGTERM", "SIGINT", "SIGBREAK")
+    return [signal.Signals(getattr(signal, name)) for name in names if hasattr(signal, name)]
 
 
 @asynccontextmanager

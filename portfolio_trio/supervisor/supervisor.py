@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import signal
+import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
@@ -20,7 +21,14 @@ import trio
 from portfolio_trio.local_redis import LocalRedisError, at_hand
 from portfolio_trio.restart_policy import GiveUp, Restarts, ending
 from portfolio_trio.supervisor.child_process import launch_worker
-from portfolio_trio.supervisor.listeners import StartError, address_of, open_listeners, shown_url, stoppable
+from portfolio_trio.supervisor.listeners import (
+    StartError,
+    address_of,
+    open_listeners,
+    shown_url,
+    stop_signals,
+    stoppable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -165,12 +173,18 @@ async def supervise(settings: Settings, flags: Sequence[str]) -> int:
     Raises:
         StartError: It cannot start.
     """
+    if sys.platform == "win32":
+        # No descriptor can be handed to a child there.
+        raise StartError(
+            "--workers is not supported on Windows: start several servers, each with a --port of its own and "
+            "the same --redis-url"
+        )
     if settings.embedded:
         raise StartError(
             f"{settings.workers} workers need a Redis they share, and the embedded engine lives in one "
             "process: set PORTFOLIO_REDIS_URL (--redis-url), or serve with --workers 1"
         )
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         async with stoppable(signals) as serves, _shared_redis(settings) as shared:
             await serves()
             listeners = await open_listeners(settings)

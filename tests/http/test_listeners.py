@@ -100,7 +100,7 @@ async def test_a_long_shortage_is_a_line_a_second(
     assert "more like it" in caplog.records[-1].getMessage()
 
 
-@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO])
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.ECONNRESET])
 async def test_a_client_that_gave_up_is_no_matter(nursery: trio.Nursery, number: int) -> None:
     listener = FakeListener()
     listener.fail(number)

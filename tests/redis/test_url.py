@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 
 import pytest
@@ -25,6 +26,13 @@ from portfolio_trio.redis._url import Endpoint, is_cluster, parse_endpoints
 )
 def test_one_server(url: str, endpoint: Endpoint) -> None:
     assert parse_endpoints(url) == (endpoint,)
+
+
+def test_a_system_without_unix_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with pytest.raises(ValueError, match="no Unix sockets"):
+        parse_endpoints("unix:///run/redis.sock")
+    assert parse_endpoints("redis://h") == (Endpoint("h"),)
 
 
 def test_a_cluster_names_several() -> None:
