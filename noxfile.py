@@ -1,4 +1,4 @@
-"""Sessions of nox: tests on each Python present, lint, types, examples, fuzz, bench."""
+"""Sessions of nox: what tests, checks, builds and measures the project, each in its own environment."""
 
 from __future__ import annotations
 
@@ -48,6 +48,13 @@ def examples(session: nox.Session) -> None:
     session.install("-e", ".")
     session.run("python", "examples/run_examples.py")
     session.run("python", "examples/repeat_examples.py", "50")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Wheel and sdist: built, looked into, installed and used outside the repository."""
+    session.install("build", "twine", "check-wheel-contents")
+    session.run("python", "-m", "tests.package")
 
 
 @nox.session

@@ -1,3 +1,3 @@
 """Real-time stock-portfolio analysis over WebSockets, on structured concurrency."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
