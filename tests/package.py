@@ -2,8 +2,8 @@
 
     python -m tests.package
 
-Wants `build`, `twine` and `check-wheel-contents`; `nox -s package` brings them. The exit status is 0 if what a
-user installs works and brings nothing that only tests need.
+Wants `build`, `twine` and `check-wheel-contents`; `nox -s package` brings them. The exit status is 0 if what
+a user installs works and brings nothing that only tests need.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ from portfolio_trio import __version__
 
 ROOT: Final = Path(__file__).parents[1]
 # What tests, linters and docs need, and a user does not.
-UNWANTED: Final = {
-    "pytest",
-    "hypothesis",
-    "ruff",
-    "mypy",
-    "scipy",
-    "pandas",
-    "sphinx",
-    "nox",
-    "coverage",
-    "trustme",
-}
+UNWANTED: Final = frozenset(
+    [
+        "pytest",
+        "hypothesis",
+        "ruff",
+        "mypy",
+        "scipy",
+        "pandas",
+        "sphinx",
+        "nox",
+        "coverage",
+        "trustme",
+        "websockets",
+    ]
+)
 IMPORT_ALL: Final = """
 import importlib, pkgutil
 import portfolio_trio
