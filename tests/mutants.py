@@ -647,7 +647,7 @@ MUTANTS = (
     Mutant(
         "the boundary round a letter",
         "portfolio_trio/peers/publisher.py",
-        'with self._faults.contained("a letter"):',
+        'with self._faults.contained("a letter", instead=box.forget):',
         "if True:",
         PEERS,
     ),
@@ -940,7 +940,21 @@ MUTANTS = (
     Mutant(
         "the letter that shows a loss",
         "portfolio_trio/peers/publisher.py",
-        "                box.owed = True\n",
+        "bool(self._notes) or self._previous != letter.number",
+        "bool(self._notes)",
+        PEERS,
+    ),
+    Mutant(
+        "the letter that is sent again",
+        "portfolio_trio/peers/publisher.py",
+        "        if not heard and self._unheard < UNHEARD_TRIES:\n            return False\n",
+        "",
+        PEERS,
+    ),
+    Mutant(
+        "the number by which a letter that is sent again is known",
+        "portfolio_trio/peers/subscriber.py",
+        "        if self._arrivals.has(letter):\n            return None\n",
         "",
         PEERS,
     ),

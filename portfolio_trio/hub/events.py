@@ -80,6 +80,10 @@ class Arrivals:
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
 
+    def has(self, letter: Letter) -> bool:
+        """Whether a letter has arrived before: its sender could not know that."""
+        return letter.number <= self._last.get(letter.sender, 0)
+
     def follows(self, letter: Letter) -> bool:
         """Take a letter; False where one before it is missing."""
         last = self._last.get(letter.sender, 0)

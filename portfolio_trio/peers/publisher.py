@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 0.25
+# Tries of a letter that nobody hears: its worker connects anew, or has gone without a word.
+UNHEARD_TRIES: Final = 12
 # What a note counts beside its message, as most claims and looks have none.
 NOTE_CHARACTERS: Final = 200
 
@@ -29,17 +31,19 @@ class _Box:
     """What waits for one worker.
 
     Attributes:
-        owed: There are notes, or the worker has yet to see that one letter is missing.
+        owed: There are notes or a letter, or the worker has yet to see that one letter is missing.
         sending: A task sees to it.
     """
 
-    __slots__ = ("_notes", "_numbers", "_previous", "_size", "owed", "sending")
+    __slots__ = ("_letter", "_notes", "_numbers", "_previous", "_size", "_unheard", "owed", "sending")
 
     def __init__(self, numbers: Iterator[int]) -> None:
         self._numbers = numbers
         self._previous = 0
         self._notes: list[Note] = []
         self._size = 0
+        self._letter: Letter | None = None
+        self._unheard = 0
         self.owed = False
         self.sending = False
 
@@ -55,14 +59,33 @@ class _Box:
         self._previous = next(self._numbers)
         self._clear()
 
+    def forget(self) -> None:
+        """Drop all, the letter that may be on its way, too."""
+        self.lose()
+        self._letter, self._unheard = None, 0
+
     def take(self, sender: str) -> Letter:
-        """All that waits, as the next letter."""
-        number = next(self._numbers)
-        letter = Letter(sender=sender, number=number, previous=self._previous, notes=tuple(self._notes))
-        self._previous = number
-        self.owed = False
-        self._clear()
-        return letter
+        """The letter that has not arrived yet, as far as is known, or all that waits as the next one."""
+        if self._letter is None:
+            number = next(self._numbers)
+            notes = tuple(self._notes)
+            self._letter = Letter(sender=sender, number=number, previous=self._previous, notes=notes)
+            self._previous = number
+            self._clear()
+        return self._letter
+
+    def settle(self, letter: Letter, *, heard: bool) -> bool:
+        """A letter was sent; whether that was the last time."""
+        if letter is not self._letter:
+            # Forgotten meanwhile: what comes next shows it.
+            return True
+        self._unheard = 0 if heard else self._unheard + 1
+        if not heard and self._unheard < UNHEARD_TRIES:
+            return False
+        self._letter, self._unheard = None, 0
+        # What was lost meanwhile has a number, too.
+        self.owed = bool(self._notes) or self._previous != letter.number
+        return True
 
     def _clear(self) -> None:
         self._notes, self._size = [], 0
@@ -71,9 +94,10 @@ class _Box:
 class Post:
     """Sends what happens here to the workers that want to hear of it.
 
-    Telling never waits. What has gathered for a worker leaves as one letter. Where a letter is lost, or too
-    much had gathered, the next one shows it by its number, and the receiver reads the documents anew. Each
-    worker has a task while something waits for it, so that one that cannot be reached holds up no other.
+    Telling never waits. What has gathered for a worker leaves as one letter. One that may not have arrived is
+    sent again, under its number, by which the receiver knows a repetition. Where one is lost all the same,
+    or too much had gathered, the next one shows it by its number, and the receiver reads the documents anew.
+    Each worker has a task while something waits for it, so that one that cannot be reached holds up no other.
 
     Args:
         workers: The way to the other workers.
@@ -113,7 +137,7 @@ class Post:
         box = self._boxes.get(worker)
         if box is not None and box.sending:
             # It may live after all, and then sees that something is missing.
-            box.lose()
+            box.forget()
         elif box is not None:
             del self._boxes[worker]
 
@@ -130,20 +154,19 @@ class Post:
     async def _deliver(self, worker: str, box: _Box) -> None:
         """Send letters to one worker, one at a time, until nothing waits for it."""
         while box.owed:
-            sent = False
+            arrived = False
             # The boundary between one letter and the next, whomever they are for.
-            with self._faults.contained("a letter"):
-                sent = await self._send(worker, box)
-            if not sent:
-                # Empty or not, the next one shows by its number that this one is missing.
-                box.owed = True
+            with self._faults.contained("a letter", instead=box.forget):
+                arrived = await self._send(worker, box)
+            if not arrived:
                 await trio.sleep(RETRY_SECONDS)
         box.sending = False
 
     async def _send(self, worker: str, box: _Box) -> bool:
+        letter = box.take(self._workers.me)
         try:
-            await self._workers.post(worker, box.take(self._workers.me).model_dump_json())
+            heard = await self._workers.post(worker, letter.model_dump_json())
         except StoreError as error:
-            log.info("a letter to worker %s may be lost: %s", worker, error)
+            log.info("a letter to worker %s is sent once more: %s", worker, error)
             return False
-        return True
+        return box.settle(letter, heard=heard)

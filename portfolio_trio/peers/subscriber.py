@@ -98,6 +98,8 @@ class Relay:
         except ValidationError as error:
             log.warning("a letter of another worker cannot be read: %s", error)
             return self.miss()
+        if self._arrivals.has(letter):
+            return None
         if not self._arrivals.follows(letter):
             log.info("a letter of worker %s is missing: reading the documents anew", letter.sender)
             self._look.set()

@@ -111,12 +111,17 @@ class Workers:
         """Strike this worker off, at its end."""
         await self._run("retire", [_WORKERS], self.me)
 
-    async def post(self, worker: str, letter: str) -> None:
-        """Send a letter to the inbox of another worker. It arrives at most once, or never."""
+    async def post(self, worker: str, letter: str) -> bool:
+        """Send a letter to the inbox of another worker. It arrives at most once, or never.
+
+        Returns:
+            False where nobody listens; on a cluster, where no node knows who listens to the others, True.
+        """
         channel = _INBOX + worker
         with translated():
             # Always over the same node of a cluster, so that letters keep their order.
-            await self._client.execute_command("PUBLISH", channel, letter, keys=[channel])
+            heard = await self._client.execute_command("PUBLISH", channel, letter, keys=[channel])
+        return heard > 0 or not self._client.many_keys
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[Subscription]:

@@ -22,9 +22,9 @@ def hold_letters(house: House, monkeypatch: pytest.MonkeyPatch) -> trio.Event:
     workers: Any = house.server.membership._workers
     send = workers.post
 
-    async def late(worker: str, letter: str) -> None:
+    async def late(worker: str, letter: str) -> bool:
         await release.wait()
-        await send(worker, letter)
+        return bool(await send(worker, letter))
 
     monkeypatch.setattr(workers, "post", late)
     return release

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.faults import Faults
 from portfolio_trio.hub.events import Arrivals, Letter, Note
-from portfolio_trio.peers.publisher import NOTE_CHARACTERS, RETRY_SECONDS, Post
+from portfolio_trio.peers.publisher import NOTE_CHARACTERS, RETRY_SECONDS, UNHEARD_TRIES, Post
 from portfolio_trio.store import StoreUnavailable
 
 pytestmark = pytest.mark.trio
@@ -26,9 +26,10 @@ class Wire:
     sent: list[tuple[str, Letter]] = field(default_factory=list)
     gates: dict[str, trio.Event] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    unheard: dict[str, int] = field(default_factory=dict)
     attempts: list[tuple[float, str]] = field(default_factory=list)
 
-    async def post(self, worker: str, letter: str) -> None:
+    async def post(self, worker: str, letter: str) -> bool:
         self.attempts.append((trio.current_time(), worker))
         await trio.lowlevel.checkpoint()
         if worker in self.gates:
@@ -36,7 +37,11 @@ class Wire:
         if self.failures.get(worker, 0) > 0:
             self.failures[worker] -= 1
             raise StoreUnavailable("gone", sent=True)
+        if self.unheard.get(worker, 0) > 0:
+            self.unheard[worker] -= 1
+            return False
         self.sent.append((worker, Letter.model_validate_json(letter)))
+        return True
 
     def to(self, worker: str) -> list[Letter]:
         return [letter for name, letter in self.sent if name == worker]
@@ -112,24 +117,7 @@ async def test_one_that_takes_nothing_holds_up_nobody_else(
         await trio.sleep(0.1)
 
 
-async def test_a_letter_that_fails_is_tried_no_more_and_shows_in_the_next_one(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
-    wire = Wire(failures={"two": 1})
-    post = open_post(wire)
-    nursery.start_soon(post.run)
-    post.tell(["two"], note("a"))
-    await trio.sleep(10)
-    assert wire.follows("two") == [False]
-    assert wire.frames("two") == [[]]
-    assert [moment for moment, _ in wire.attempts] == [0.0, RETRY_SECONDS]
-    post.tell(["two"], note("b"))
-    await wait_all_tasks_blocked()
-    assert wire.frames("two") == [[], ["b"]]
-    assert wire.follows("two") == [False, True]
-
-
-async def test_what_is_told_after_a_failure_comes_with_the_gap(
+async def test_a_letter_that_fails_is_sent_again_under_its_number(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     wire = Wire(failures={"two": 3})
@@ -139,9 +127,35 @@ async def test_what_is_told_after_a_failure_comes_with_the_gap(
     await trio.sleep(2.5 * RETRY_SECONDS)
     post.tell(["two"], note("b"))
     await trio.sleep(10)
-    assert wire.follows("two") == [False]
-    assert wire.frames("two") == [["b"]]
-    assert [moment for moment, _ in wire.attempts] == [RETRY_SECONDS * k for k in range(4)]
+    assert wire.follows("two") == [True, True]
+    assert wire.frames("two") == [["a"], ["b"]]
+    moments = [RETRY_SECONDS * k for k in range(4)]
+    assert [moment for moment, _ in wire.attempts] == [*moments, moments[-1]]
+
+
+async def test_a_letter_waits_for_one_who_does_not_listen_yet(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    wire = Wire(unheard={"two": UNHEARD_TRIES - 1})
+    post = open_post(wire)
+    nursery.start_soon(post.run)
+    post.tell(["two"], note("a"))
+    await trio.sleep(10)
+    assert (wire.follows("two"), wire.frames("two")) == ([True], [["a"]])
+
+
+async def test_a_letter_that_nobody_hears_is_given_up_and_shows_in_the_next_one(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    wire = Wire(unheard={"two": UNHEARD_TRIES})
+    post = open_post(wire)
+    nursery.start_soon(post.run)
+    post.tell(["two"], note("a"))
+    await trio.sleep(10)
+    assert len(wire.attempts) == UNHEARD_TRIES
+    post.tell(["two"], note("b"))
+    await wait_all_tasks_blocked()
+    assert (wire.follows("two"), wire.frames("two")) == ([False], [["b"]])
 
 
 async def test_too_much_is_dropped_and_shows(nursery: trio.Nursery) -> None:
@@ -210,20 +224,17 @@ async def test_the_dead_are_forgotten(nursery: trio.Nursery) -> None:
     assert (wire.follows("two"), wire.follows("three")) == ([True, False], [True, True])
 
 
-async def test_a_box_that_was_forgotten_repeats_no_number(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_a_box_that_was_forgotten_repeats_no_number(nursery: trio.Nursery) -> None:
     wire = Wire()
     post = open_post(wire)
     nursery.start_soon(post.run)
     post.tell(["two"], note("a"))
     await wait_all_tasks_blocked()
     post.forget("two")
-    # It lives after all, and the first letter that it is sent again is lost.
-    wire.failures["two"] = 1
+    # It lives after all.
     post.tell(["two"], note("b"))
-    await trio.sleep(10)
-    assert wire.frames("two") == [["a"], []]
+    await wait_all_tasks_blocked()
+    assert wire.frames("two") == [["a"], ["b"]]
     assert wire.follows("two") == [True, False]
 
 

@@ -58,7 +58,7 @@ def steps_of(*names: str) -> st.SearchStrategy[Step]:
 
 
 STEPS = steps_of("analyze", "analyze", "analyze", "wait", "wait", "settle", "cancel", "edit", "leave", "tick")
-LOSSES = steps_of("letter fails", "letter may be lost", "messages are missed")
+LOSSES = steps_of("letter fails", "letter may be lost", "letter vanishes", "messages are missed")
 FALLS = steps_of("document falls back")
 
 
@@ -149,7 +149,7 @@ class Story:
             case "document falls back":
                 await self.fall_back()
             case loss:
-                lose_a_letter(self.houses[step.house], delivered=loss == "letter may be lost")
+                lose_a_letter(self.houses[step.house], loss)
 
     async def look_back(self) -> None:
         """Keep the document as a replica may have it that stops here."""
@@ -214,15 +214,17 @@ class Story:
         assert attached == {house.store.worker for house in staying}
 
 
-def lose_a_letter(house: House, *, delivered: bool) -> None:
-    """The next letter of this server fails to be sent, and reaches the other one or not."""
+def lose_a_letter(house: House, loss: str) -> None:
+    """The next letter of this server fails to be sent, and reaches the other one or not; or it vanishes."""
     client = house.server._redis
     execute = client.execute_command
 
     async def fail_once(*args: Any, **options: Any) -> Any:
         if args[0] == "PUBLISH" and "inbox" in str(args[1]):
             client.execute_command = execute  # type: ignore[method-assign]
-            if delivered:
+            if loss == "letter vanishes":
+                return 1
+            if loss == "letter may be lost":
                 await execute(*args, **options)
             raise Unavailable("the connection was lost", sent=True)
         return await execute(*args, **options)
