@@ -1,4 +1,4 @@
-"""Where frames begin in what a client sends, so that no client has many of them parsed at a stretch."""
+"""Where frames end in what a client sends."""
 
 _MASKED = 0x80
 _SHORT = 0x7F
@@ -10,7 +10,7 @@ _WHOLE_MESSAGES = frozenset({0x81, 0x82})
 
 
 class FrameCutter:
-    """Cuts a stream of bytes into pieces of few frames (RFC 6455, section 5.2).
+    """Cuts a stream of bytes into frames (RFC 6455, section 5.2).
 
     It follows the frames' lengths and checks nothing: whether a frame may be as it is, its parser says.
     """
@@ -21,27 +21,26 @@ class FrameCutter:
         self._head = b""
         self._payload = 0
 
-    def cut(self, data: bytes, *, most: int) -> tuple[int, int]:
-        """Find a piece in which at most ``most`` frames begin.
+    @property
+    def between_frames(self) -> bool:
+        """Whether all frames that have begun are whole."""
+        return not self._head and not self._payload
+
+    def cut(self, data: bytes, at: int) -> tuple[int, bool]:
+        """Follow the frame that goes on or begins at `at`, which is before the end.
 
         Returns:
-            How many bytes it has, and how many of those frames are no message by themselves: control frames,
-            and fragments.
+            Where it ends, or the data does, and whether a frame begins that is no message by itself: a
+            control frame, or a fragment.
         """
-        at = frames = extra = 0
-        while at < len(data):
-            if self._payload:
-                taken = min(self._payload, len(data) - at)
-                self._payload -= taken
-                at += taken
-                continue
-            if not self._head:
-                if frames == most:
-                    break
-                frames += 1
-                extra += data[at] not in _WHOLE_MESSAGES
+        extra = self.between_frames and data[at] not in _WHOLE_MESSAGES
+        while not self._payload:
             at += self._read_head(data, at)
-        return at, extra
+            if at == len(data) or self.between_frames:
+                return at, extra
+        taken = min(self._payload, len(data) - at)
+        self._payload -= taken
+        return at + taken, extra
 
     def _read_head(self, data: bytes, at: int) -> int:
         """Take what there is of a head; how many bytes those are."""

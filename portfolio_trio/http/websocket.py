@@ -1,37 +1,36 @@
 """One accepted WebSocket as the session uses it.
 
-trio-websocket parses and answers the peer's frames in a task of its own. Whatever that task raises ends here:
-the peer gets a close code, the session gets `Disconnected`. Text frames are written by this package itself,
-many in one send; that needs no shared state, since no extension (compression) is ever negotiated.
+A task of its own reads frames, answers pings and the peer's close, and queues messages. Whatever it meets
+ends here: the peer gets a close code, the session gets `Disconnected`. Text frames are written many in one
+send; that needs no shared state, since no extension (compression) is ever negotiated.
 """
 
 import logging
+import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
+from typing import Final, NamedTuple
 
 import trio
-import trio_websocket
-from wsproto.utilities import ProtocolError
+from wsproto.events import CloseConnection, Ping, Pong
 
-from portfolio_trio.http._frame_stream import FrameStream, text_frame
-from portfolio_trio.http._library import fragments_of, open_library, reader_of
+from portfolio_trio.http._frame_reader import FrameError, FrameReader
+from portfolio_trio.http._frame_sender import FrameSender, ping_frame, pong_frame, text_frame
 from portfolio_trio.http._upgrade import Upgrade
 
-logger = logging.getLogger(__name__)
+log: Final = logging.getLogger(__name__)
 
-NORMAL = 1000
-PROTOCOL_ERROR = 1002
-ABNORMAL = 1006
-NOT_UTF8 = 1007
-POLICY = 1008
-TOO_BIG = 1009
-INTERNAL_ERROR = 1011
+NORMAL: Final = 1000
+ABNORMAL: Final = 1006
+INTERNAL_ERROR: Final = 1011
 
 # Small reads bound what one peer can make the event loop parse at a stretch; requests are small.
-_READ_BYTES = 8_192
-_ACCEPT_SECONDS = 10.0
-_REPLY_SECONDS = 30.0
+_READ_BYTES: Final = 8_192
+# A peer's next ones wait until the others have had their turn.
+_FRAMES_AT_ONCE: Final = 8
+_ACCEPT_SECONDS: Final = 10.0
+_REPLY_SECONDS: Final = 30.0
+_PING_BYTES: Final = 4
 
 
 class Disconnected(Exception):  # noqa: N818  (the usual end of a connection, not a fault)
@@ -47,12 +46,11 @@ class Disconnected(Exception):  # noqa: N818  (the usual end of a connection, no
         self.reason = reason
 
 
-class _TooManyFragments(Exception):  # noqa: N818  (never leaves this module)
-    """A message came in more fragments than it may have bytes."""
+class _End(NamedTuple):
+    """How a WebSocket ended."""
 
-
-class _TooManyFrames(Exception):  # noqa: N818  (never leaves this module)
-    """Control frames and fragments came faster than they may."""
+    code: int
+    reason: str = ""
 
 
 @asynccontextmanager
@@ -83,18 +81,15 @@ async def accept_websocket(
     Raises `Disconnected` when the client is gone before it could be accepted.
     """
     answer = upgrade.acceptance(subprotocol)
-    stream = FrameStream(upgrade.stream, reply_seconds=_REPLY_SECONDS, behind=upgrade.take())
-    library = open_library(
-        stream,
-        behind=b"",
+    frames = FrameReader(max_bytes=max_message_bytes, grant_frame=grant_frame)
+    frames.feed(upgrade.take())
+    transport = WebSocketTransport(
+        upgrade.stream,
+        frames,
+        subprotocol=subprotocol,
         queue_messages=queue_messages,
-        # Characters are never fewer than a quarter of the bytes. receive() counts bytes.
-        max_characters=max_message_bytes,
-        read_bytes=_READ_BYTES,
+        close_seconds=close_seconds,
     )
-    if grant_frame is not None:
-        stream.on_frames = partial(_count_frames, grant_frame)
-    transport = WebSocketTransport(stream, library, subprotocol, max_message_bytes, close_seconds)
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -106,14 +101,15 @@ async def accept_websocket(
                 failure = error
                 if not isinstance(error, Disconnected):
                     await transport.leave(INTERNAL_ERROR, "The server failed.")
-            transport.stop()
-        await stream.linger(upgrade.linger_seconds)
+            # What the reader still owes the peer is shielded.
+            nursery.cancel_scope.cancel()
+        await transport.sender.linger(upgrade.linger_seconds)
     except* trio.Cancelled:
         # A failure must not get lost in the cancellation that overtook it.
         if failure is None:
             raise
     finally:
-        await stream.close()
+        await transport.sender.close()
     if failure is not None:
         raise failure
 
@@ -124,45 +120,53 @@ class WebSocketTransport:
     Policy for messages that nobody receives: up to `queue_messages` of them wait; then the socket is not
     read until one is received, which slows down this peer alone. The peer's pings and closes are noticed as
     long as the queue is not full, so a session should always be receiving.
+
+    How it ended is one value, `_end`, and the first word counts: that of the peer, of a broken frame, of
+    `close`, `leave` or `abort`. Everything that waits for the reader waits for `_changed` and looks again.
     """
 
     __slots__ = (
+        "_changed",
         "_close_seconds",
-        "_library",
-        "_max_bytes",
-        "_over",
-        "_pinging",
+        "_end",
+        "_frames",
+        "_messages",
+        "_most_messages",
+        "_pinged",
         "_reading",
         "_stream",
-        "_verdict",
+        "sender",
         "subprotocol",
     )
 
     def __init__(
         self,
-        stream: FrameStream,
-        library: trio_websocket.WebSocketConnection,
+        stream: trio.abc.Stream,
+        frames: FrameReader,
+        *,
         subprotocol: str | None,
-        max_bytes: int,
+        queue_messages: int,
         close_seconds: float,
     ) -> None:
         self.subprotocol = subprotocol
         """What was accepted; None where the client speaks none."""
+        self.sender = FrameSender(stream)
         self._stream = stream
-        self._library = library
-        self._max_bytes = max_bytes
+        self._frames = frames
+        self._most_messages = queue_messages
         self._close_seconds = close_seconds
-        self._reading = trio.CancelScope()
-        self._pinging: trio.CancelScope | None = None
-        self._over = trio.Event()
-        self._verdict: tuple[int, str] | None = None
-        stream.before_read = self._check_fragments
+        # A list and not a deque: it is short, and an empty one costs a tenth.
+        self._messages: list[str | bytes] = []
+        self._pinged: bytes | None = None
+        self._end: _End | None = None
+        self._reading = True
+        self._changed = trio.lowlevel.ParkingLot()
 
     async def open(self, nursery: trio.Nursery, answer: bytes) -> None:
         """Send the accepting answer and start to read; called by `accept_websocket`."""
         try:
             with trio.fail_after(_ACCEPT_SECONDS):
-                await self._stream.send_frames(answer)
+                await self.sender.send(answer)
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             raise Disconnected(ABNORMAL, "The client left during the handshake.") from None
         nursery.start_soon(self._read)
@@ -173,12 +177,16 @@ class WebSocketTransport:
         Raises `Disconnected` when the peer has closed or is gone, and after `close` or `abort`. A message
         above the limit in bytes is answered with close code 1009.
         """
-        message = await self._next_message()
-        if self._verdict is not None:
-            raise self._disconnected()
-        if _byte_length(message) > self._max_bytes:
-            await self.leave(TOO_BIG, f"A message is limited to {self._max_bytes} bytes.")
-            raise self._disconnected()
+        if self._messages:
+            # The others have their turn even while messages keep coming.
+            await trio.lowlevel.checkpoint()
+        while not self._messages:
+            if self._end is not None:
+                raise self._disconnected()
+            await self._changed.park()
+        message = self._messages.pop(0)
+        if len(self._messages) == self._most_messages - 1:
+            self._changed.unpark_all()
         return message
 
     async def send(self, messages: Sequence[str]) -> None:
@@ -190,30 +198,40 @@ class WebSocketTransport:
 
         Raises `Disconnected` when the peer has closed or is gone.
         """
-        frames = b"".join(map(text_frame, messages))
+        if self._end is not None:
+            raise self._disconnected()
         try:
-            await self._stream.send_frames(frames)
+            await self.sender.send(b"".join(map(text_frame, messages)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise self._disconnected() from None
 
+    def send_now(self, messages: Sequence[str]) -> bool:
+        """Send text messages as far as the socket takes them without waiting; return whether all have left.
+
+        Where it says no, `send` has to be called, with the next messages or with none: it sends the rest
+        first, or says that the peer is gone. For one task at a time, together with `send`.
+        """
+        return self._end is None and self.sender.send_now(b"".join(map(text_frame, messages)))
+
     async def ping(self, timeout: float) -> None:  # noqa: ASYNC109  (its expiry ends the connection, too)
-        """Ping the peer and wait for the pong.
+        """Ping the peer and wait for the pong. Not for two tasks at once.
 
         Raises `Disconnected` when none comes within `timeout` seconds; the connection is aborted then.
         """
-        if self._over.is_set() or self._verdict is not None:
-            raise self._disconnected()
-        with trio.move_on_after(timeout) as self._pinging:
+        payload = secrets.token_bytes(_PING_BYTES)
+        with trio.move_on_after(timeout) as scope:
             try:
-                await self._library.ping()
-            except (trio_websocket.ConnectionClosed, ProtocolError):
+                if self._end is None:
+                    self._pinged = payload
+                    await self.sender.send(ping_frame(payload))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 raise self._disconnected() from None
-            else:
-                return
-        if not self._over.is_set():
-            self._judge(ABNORMAL, f"No pong within {timeout:g} s.")
-            self.abort()
-        raise self._disconnected()
+            while self._end is None and self._pinged is payload:
+                await self._changed.park()
+        if self._end is None and scope.cancelled_caught:
+            self._abort(_End(ABNORMAL, f"No pong within {timeout:g} s."))
+        if self._end is not None:
+            raise self._disconnected()
 
     async def close(
         self,
@@ -227,27 +245,19 @@ class WebSocketTransport:
         Shielded from cancellation for that long. Messages that were not received yet are dropped. A peer that
         does not answer in time is aborted. Closing twice is fine.
         """
-        with trio.move_on_after(timeout, shield=True) as scope, suppress(Disconnected):
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._say_close(code, reason)
-            while True:
-                await self._next_message()
+        with trio.move_on_after(timeout, shield=True) as scope:
+            if await self._say_close(_End(code, reason)):
+                while self._reading:
+                    await self._changed.park()
         if scope.cancelled_caught:
             self.abort()
 
     async def leave(self, code: int, reason: str = "") -> None:
         """Send a close frame without waiting for the peer's. Bounded by `close_seconds`."""
-        with (
-            trio.move_on_after(self._close_seconds, shield=True) as scope,
-            suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-        ):
-            await self._say_close(code, reason)
+        with trio.move_on_after(self._close_seconds, shield=True) as scope:
+            await self._say_close(_End(code, reason))
         if scope.cancelled_caught:
             self.abort()
-
-    def stop(self) -> None:
-        """Stop reading; what the peer is owed is still sent. Called by `accept_websocket`."""
-        self._reading.cancel()
 
     def abort(self) -> None:
         """End the connection at once, without a close frame.
@@ -255,95 +265,98 @@ class WebSocketTransport:
         A send, receive or ping under way raises `Disconnected`. The socket is closed on leaving the block of
         `accept_websocket`.
         """
-        self._judge(ABNORMAL, "The connection was aborted.")
-        self._stream.abort()
-        self.stop()
+        self._abort(_End(ABNORMAL, "The connection was aborted."))
 
-    async def _next_message(self) -> str | bytes:
-        try:
-            return await self._library.get_message()
-        except trio_websocket.ConnectionClosed:
-            if self._verdict is None:
-                # The reader is on its way out; what it has to say to the peer goes first.
-                await self._over.wait()
-            raise self._disconnected() from None
+    def _abort(self, end: _End) -> None:
+        self._end_here(end)
+        self.sender.abort()
 
-    async def _say_close(self, code: int, reason: str) -> None:
-        if not self._stream.close_sent:
-            # A broken frame may have come meanwhile, and its code goes before any other.
-            code, reason = self._library_verdict() or (code, reason)
-            self._judge(code, reason)
-            await self._stream.send_close(code, reason)
+    def _end_here(self, end: _End) -> None:
+        """We end it: what was not received yet is dropped, and what comes is."""
+        self._messages.clear()
+        self._remember(end)
 
-    def _judge(self, code: int, reason: str) -> None:
-        """Remember how the connection ended; the first word counts."""
-        if self._verdict is None and self._library.closed is None:
-            self._verdict = code, reason
+    def _remember(self, end: _End) -> None:
+        if self._end is None:
+            self._end = end
+        self._changed.unpark_all()
 
     def _disconnected(self) -> Disconnected:
-        if self._verdict is not None:
-            return Disconnected(*self._verdict)
-        closed = self._library.closed
-        return (
-            Disconnected(ABNORMAL) if closed is None else Disconnected(int(closed.code), closed.reason or "")
-        )
+        return Disconnected(*(self._end or _End(ABNORMAL)))
+
+    async def _say_close(self, end: _End) -> bool:
+        """Send a close frame, whose code is that of the end; whether it has left, now or before."""
+        self._end_here(end)
+        try:
+            await self.sender.send_close(*(self._end or end))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        return True
+
+    # --- the reader ---
 
     async def _read(self) -> None:
-        """Run the library's reader: nothing it raises gets out, and the peer gets the code it is owed."""
-        owed: tuple[int, str] | None = None
+        """Read until the WebSocket is over: nothing gets out, and the peer gets the code it is owed."""
         try:
-            with self._reading:
-                await reader_of(self._library)()
+            end = await self._read_to_end()
         except Exception as error:  # noqa: BLE001  (whatever one peer provokes ends that peer only)
-            owed = _blame(error)
-            self._judge(*owed)
+            end = _end_after(error)
         finally:
-            self._over.set()
-            if self._pinging is not None:
-                self._pinging.cancel()
-        await self._say_goodbye(owed or self._library_verdict())
-
-    def _library_verdict(self) -> tuple[int, str] | None:
-        """Return the close code for a broken frame: the library only drops the connection then."""
-        closed = self._library.closed
-        if closed is None or closed.code not in {PROTOCOL_ERROR, NOT_UTF8}:
-            return None
-        reason = "Text must be UTF-8." if closed.code == NOT_UTF8 else closed.reason
-        return int(closed.code), reason or ""
-
-    async def _say_goodbye(self, owed: tuple[int, str] | None) -> None:
+            self._reading = False
+            self._changed.unpark_all()
+        self._remember(end)
         with (
             trio.move_on_after(self._close_seconds, shield=True),
             suppress(trio.BrokenResourceError, trio.ClosedResourceError),
         ):
-            if owed is not None:
-                await self._say_close(*owed)
-            await self._stream.half_close()
+            if end.code != ABNORMAL:
+                await self.sender.send_close(*(self._end or end))
+            await self.sender.half_close()
 
-    def _check_fragments(self) -> None:
-        # The library counts characters only, so empty fragments would gather without end.
-        if fragments_of(self._library) > self._max_bytes:
-            raise _TooManyFragments
+    async def _read_to_end(self) -> _End:
+        while True:
+            taken = 0
+            while self._frames.unread:
+                if taken == _FRAMES_AT_ONCE:
+                    taken = 0
+                    await trio.lowlevel.checkpoint()
+                taken += 1
+                text = self._frames.take_text()
+                if text is not None:
+                    await self._queue(text)
+                    continue
+                for event in self._frames.take_frame():
+                    if isinstance(event, CloseConnection):
+                        return _End(int(event.code), event.reason or "")
+                    await self._handle(event)
+            data = await self._stream.receive_some(_READ_BYTES)
+            if not data:
+                return _End(ABNORMAL)
+            self._frames.feed(bytes(data))
+
+    async def _handle(self, event: str | bytes | Ping | Pong) -> None:
+        if isinstance(event, Ping):
+            await self.sender.send_reply(pong_frame(event.payload), seconds=_REPLY_SECONDS)
+        elif isinstance(event, Pong):
+            if event.payload == self._pinged:
+                self._pinged = None
+                self._changed.unpark_all()
+        else:
+            await self._queue(event)
+
+    async def _queue(self, message: str | bytes) -> None:
+        while len(self._messages) >= self._most_messages and self._end is None:
+            await self._changed.park()
+        if self._end is None:
+            self._messages.append(message)
+            self._changed.unpark_all()
 
 
-def _count_frames(grant: Callable[[], bool], count: int) -> None:
-    if not all(grant() for _ in range(count)):
-        raise _TooManyFrames
-
-
-def _byte_length(message: str | bytes) -> int:
-    if isinstance(message, bytes) or message.isascii():
-        return len(message)
-    return len(message.encode())
-
-
-def _blame(error: Exception) -> tuple[int, str]:
-    """Return the close code for what the library's reader raised."""
-    if isinstance(error, _TooManyFragments):
-        return TOO_BIG, "The message has too many fragments."
-    if isinstance(error, _TooManyFrames):
-        return POLICY, "rate_limited: too many control frames and fragments"
-    if isinstance(error, ProtocolError | trio_websocket.ConnectionClosed):
-        return PROTOCOL_ERROR, "A frame came that does not belong there."
-    logger.error("Reading a WebSocket failed.", exc_info=error)
-    return INTERNAL_ERROR, "The server failed."
+def _end_after(error: Exception) -> _End:
+    """Return the end that reading comes to by an error."""
+    if isinstance(error, FrameError):
+        return _End(error.code, error.reason)
+    if isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError):
+        return _End(ABNORMAL)
+    log.error("Reading a WebSocket failed.", exc_info=error)
+    return _End(INTERNAL_ERROR, "The server failed.")

@@ -45,7 +45,7 @@ async def send_back(transport: WebSocketTransport, message: str | bytes) -> None
         await transport.send([message])
         return
     try:
-        await transport._stream.send_frames(binary_frame(message))
+        await transport.sender.send(binary_frame(message))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         raise Disconnected(1006) from None
 

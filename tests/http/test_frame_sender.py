@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
-from portfolio_trio.http._frame_stream import close_frame, text_frame
+from portfolio_trio.http._frame_sender import close_frame, text_frame
 from tests.http.frames import read_frames
 
 sizes = st.sampled_from([0, 1, 124, 125, 126, 127, 65_534, 65_535, 65_536, 70_000])

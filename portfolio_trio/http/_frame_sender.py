@@ -1,0 +1,170 @@
+"""What goes out on a WebSocket: whole frames, one behind the other, and none behind a close frame."""
+
+import os
+import struct
+from enum import Enum, auto
+
+import trio
+
+from portfolio_trio.http._response import half_close, linger
+from portfolio_trio.locks import Holding
+
+_TEXT = 0x81
+_CLOSE = 0x88
+_PING = 0x89
+_PONG = 0x8A
+_MAX_SHORT_PAYLOAD = 125
+_MAX_MEDIUM_PAYLOAD = 0xFFFF
+_MAX_CLOSE_REASON = _MAX_SHORT_PAYLOAD - 2
+# RFC 6455, section 7.4.1: stands for a close frame without a code, and is never sent.
+NO_CODE = 1005
+# A forceful close does not wait; this bounds the shield all the same.
+_CLOSE_SECONDS = 1.0
+# Elsewhere the number of a socket is not that of a file.
+_CAN_WRITE_SOCKETS = os.name == "posix"
+
+
+def text_frame(message: str) -> bytes:
+    """Return a whole text message as a server's frame (RFC 6455, section 5.2: final, not masked)."""
+    payload = message.encode()
+    size = len(payload)
+    if size <= _MAX_SHORT_PAYLOAD:
+        return struct.pack("!BB", _TEXT, size) + payload
+    if size <= _MAX_MEDIUM_PAYLOAD:
+        return struct.pack("!BBH", _TEXT, 126, size) + payload
+    return struct.pack("!BBQ", _TEXT, 127, size) + payload
+
+
+def ping_frame(payload: bytes) -> bytes:
+    """Return a ping of at most 125 bytes."""
+    return struct.pack("!BB", _PING, len(payload)) + payload
+
+
+def pong_frame(payload: bytes | bytearray) -> bytes:
+    """Return the answer to a ping."""
+    return struct.pack("!BB", _PONG, len(payload)) + payload
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    """Return a close frame; a reason beyond 123 bytes of UTF-8 is cut at a character."""
+    if code == NO_CODE:
+        return struct.pack("!BB", _CLOSE, 0)
+    text = reason.encode()[:_MAX_CLOSE_REASON].decode(errors="ignore").encode()
+    return struct.pack("!BBH", _CLOSE, 2 + len(text), code) + text
+
+
+class Wire(Enum):
+    """What may still be sent."""
+
+    OPEN = auto()
+    CLOSED = auto()
+    """Nothing: a close frame was the last."""
+    TORN = auto()
+    """Nothing: a frame is half on the wire, or the connection was aborted."""
+
+
+class FrameSender:
+    """Sends frames; any task may call it.
+
+    Sends take turns. One that does not finish leaves a torn frame behind, after which nothing more is sent.
+    """
+
+    __slots__ = ("_rest", "_sending", "_stream", "_turn", "_wire")
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._wire = Wire.OPEN
+        # What `send_now` could not send: it goes in front of whatever is sent next.
+        self._rest = b""
+        self._turn = trio.Lock()
+        self._sending: trio.CancelScope | None = None
+
+    def send_now(self, frames: bytes) -> bool:
+        """Send frames without waiting; return whether all of them have left.
+
+        What has not leaves with the next `send`, of nothing if need be, in front of what that sends. Only
+        sockets without TLS take frames in this way.
+        """
+        if self._wire is not Wire.OPEN:
+            return False
+        frames = self._rest + frames
+        taken = 0 if self._turn.locked() else _write(self._stream, frames)
+        self._rest = frames[taken:]
+        return not self._rest
+
+    async def send(self, frames: bytes) -> None:
+        """Send frames in one piece.
+
+        Raises ClosedResourceError after a close frame, BrokenResourceError when nothing can be sent any more.
+        """
+        async with Holding(self._turn):
+            if self._wire is Wire.CLOSED:
+                raise trio.ClosedResourceError
+            await self._send(frames, then=Wire.OPEN)
+
+    async def send_reply(self, frame: bytes, *, seconds: float) -> None:
+        """Send a frame that answers the peer's, unless a close frame was sent.
+
+        Raises BrokenResourceError when the peer does not take it within `seconds`: it is given up then.
+        """
+        with trio.move_on_after(seconds) as scope:
+            async with self._turn:
+                if self._wire is not Wire.CLOSED:
+                    await self._send(frame, then=Wire.OPEN)
+        if scope.cancelled_caught:
+            self.abort()
+            raise trio.BrokenResourceError("The peer does not read.")
+
+    async def send_close(self, code: int, reason: str) -> None:
+        """Send a close frame, unless one was sent."""
+        async with self._turn:
+            if self._wire is not Wire.CLOSED:
+                await self._send(close_frame(code, reason), then=Wire.CLOSED)
+
+    async def _send(self, frames: bytes, *, then: Wire) -> None:
+        if self._wire is Wire.OPEN:
+            frames, self._rest = self._rest + frames, b""
+            self._wire = Wire.TORN
+            with trio.CancelScope() as self._sending:
+                await self._stream.send_all(frames)
+            if not self._sending.cancel_called:
+                self._wire = then
+            self._sending = None
+        if self._wire is Wire.TORN:
+            raise trio.BrokenResourceError("The connection was aborted.")
+
+    def abort(self) -> None:
+        """Give the connection up: a send under way fails, and nothing more is sent."""
+        self._wire = Wire.TORN
+        self._rest = b""
+        if self._sending is not None:
+            self._sending.cancel()
+
+    async def half_close(self) -> None:
+        """Tell the peer that nothing more comes, after what is being sent."""
+        async with self._turn:
+            if self._wire is not Wire.TORN:
+                self._wire = Wire.CLOSED
+                await half_close(self._stream)
+
+    async def linger(self, seconds: float) -> None:
+        """Wait at most `seconds` for the peer to close, unless a frame is torn."""
+        if self._wire is not Wire.TORN:
+            await linger(self._stream, seconds=seconds)
+
+    async def close(self) -> None:
+        """Close the socket at once."""
+        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await trio.aclose_forcefully(self._stream)
+
+
+def _write(stream: trio.abc.Stream, data: bytes) -> int:
+    """Return how many bytes the stream's socket has taken at once; 0 where there is none."""
+    if not (_CAN_WRITE_SOCKETS and isinstance(stream, trio.SocketStream)):
+        return 0
+    try:
+        # Trio's sockets do not block, and all that Trio's own send does besides is to wait.
+        return os.write(stream.socket.fileno(), data)
+    except OSError:
+        # It is full or broken: the send that may wait finds out which.
+        return 0
