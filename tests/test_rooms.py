@@ -20,7 +20,7 @@ FLOORS: Final = (
     {"peers", "supervisor"},
     {"hub", "settings"},
     {"access", "client", "market"},
-    {"http", "local_redis", "metrics", "protocol", "store"},
+    {"http", "local_redis", "metrics", "protocol", "store", "web"},
     {
         "canonical",
         "faults",

@@ -97,6 +97,11 @@ class OriginPolicy:
             return (vary,)
         return (vary, ("Access-Control-Allow-Origin", origin))
 
+    def is_own(self, host: str) -> bool:
+        """Whether the header Host is a name of the server's own, whose pages can connect."""
+        match = _HOST.fullmatch(host.lower())
+        return match is not None and host.isascii() and self._believes(match["host"])
+
     def _is_own(self, page: _Origin, host: str) -> bool:
         match = _HOST.fullmatch(host.lower())
         default = _DEFAULT_PORTS.get(page.scheme)

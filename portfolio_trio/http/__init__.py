@@ -16,7 +16,7 @@ Imports no room but the ground floor: it knows nothing of portfolios.
 """
 
 from portfolio_trio.http._head import Head
-from portfolio_trio.http._http_server import HttpServer, Request
+from portfolio_trio.http._http_server import HttpServer, Request, Route
 from portfolio_trio.http._listeners import serve_listeners
 from portfolio_trio.http._pending import Pending, Visit
 from portfolio_trio.http._response import Response
@@ -30,6 +30,7 @@ __all__ = [
     "Pending",
     "Request",
     "Response",
+    "Route",
     "Upgrade",
     "Visit",
     "WebSocketTransport",

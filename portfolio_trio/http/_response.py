@@ -73,10 +73,11 @@ class Response:
     def _header_lines(self) -> list[tuple[str, str]]:
         # RFC 9110, 7.8: who sends Upgrade also names it in Connection.
         upgrades = any(name.lower() == "upgrade" for name, _ in self.headers)
+        # RFC 9110, 8.6 and 15.4.5: a 304 tells nothing of a content that it does not have.
+        content = [("Content-Type", self.content_type), ("Content-Length", str(len(self.body)))]
         return [
             ("Date", formatdate(usegmt=True)),
-            ("Content-Type", self.content_type),
-            ("Content-Length", str(len(self.body))),
+            *(() if self.status == HTTPStatus.NOT_MODIFIED else content),
             ("Connection", "upgrade, close" if upgrades else "close"),
             *self.headers,
         ]

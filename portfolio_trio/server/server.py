@@ -34,6 +34,7 @@ from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.server.asyncapi_route import AsyncApiRoute
 from portfolio_trio.server.entrance import open_gate
+from portfolio_trio.server.page_route import page_routes
 from portfolio_trio.server.session_route import SessionRoute, allow_cross_origin
 from portfolio_trio.server.startup import not_fresh, open_book, open_metrics, open_store, settle_holdings
 from portfolio_trio.server.write_probe import WriteProbe
@@ -41,6 +42,7 @@ from portfolio_trio.session.connection import Session
 from portfolio_trio.session.services import Services
 from portfolio_trio.store import StoreError, Workers
 from portfolio_trio.supervisor.listeners import StartError
+from portfolio_trio.web import open_page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -105,6 +107,7 @@ class Server:
                 ("GET", "/asyncapi.json"): AsyncApiRoute(services),
                 ("POST", "/session"): SessionRoute(services, self.gate),
                 ("OPTIONS", "/session"): partial(allow_cross_origin, gate=self.gate),
+                **(page_routes(open_page(), self.gate.origins) if services.settings.dashboard else {}),
             },
             websocket=self._welcome,
             header_seconds=services.settings.header_seconds,

@@ -89,7 +89,10 @@ def read_answer(data: bytes, *, head_only: bool = False) -> Answer:
     version, status, _ = line.split(" ", 2)
     assert version == "HTTP/1.1"
     headers = {name.lower(): value.strip() for name, value in (item.split(":", 1) for item in header_lines)}
-    if status != "101":
+    if status == "304":
+        assert not body
+        assert "content-length" not in headers
+    elif status != "101":
         assert len(body) == (0 if head_only else int(headers["content-length"]))
     return Answer(int(status), headers, body)
 

@@ -1,0 +1,63 @@
+// What the page should ask next, given what it knows: one question of a kind at a time, each once. Pure.
+
+/** @typedef {{what: string, key: string, request: Record<string, any>}} Ask */
+
+/** The newest tick that the page has been told of. @param {import("./state.js").State} state @returns {number} */
+export function newestTick(state) {
+  return Math.max(state.update?.tick_id ?? 0, state.portfolio?.valued.tick_id ?? 0);
+}
+
+/** Questions that are due now. @param {import("./state.js").State} state @returns {Ask[]} */
+export function due(state) {
+  if (state.socket.phase !== "open") return [];
+  return wanted(state).filter(({ what, key }) => {
+    const asked = state.asked[what];
+    return !state.unknown[what] && !asked?.open && asked?.key !== key && (state.later[what] ?? 0) <= state.now;
+  });
+}
+
+/** @param {import("./state.js").State} state @returns {Ask[]} */
+function wanted(state) {
+  const { portfolio, open } = state;
+  const bars = portfolio ? `${portfolio.session_id}:${portfolio.version}:${portfolio.last_bar ?? ""}` : "";
+  const tick = portfolio ? `${portfolio.session_id}:${portfolio.version}:${newestTick(state)}` : "";
+  /** @type {Ask[]} */
+  const asks = [
+    { what: "risk", key: tick, request: { action: "get_risk" } },
+    { what: "results", key: "missed", request: { action: "get_results", limit: 10 } },
+  ];
+  if (!portfolio || Object.keys(portfolio.holdings).length === 0) return asks;
+  if (state.selected && (state.draft !== 0 || open.work === "what_if")) asks.push(whatIf(state.selected, state.draft, tick));
+  if (open.side === "value") asks.push({ what: "history", key: bars, request: { action: "get_history", bars: 252 } });
+  if (open.side === "correlations") {
+    asks.push({ what: "correlations", key: bars, request: { action: "get_risk", correlations: true } });
+  }
+  if (open.work === "plan") asks.push(plan(state, tick));
+  return asks;
+}
+
+/** @param {string} ticker @param {number} shares @param {string} tick @returns {Ask} */
+function whatIf(ticker, shares, tick) {
+  return {
+    what: "what_if",
+    key: `${tick}:${ticker}:${shares}`,
+    request: { action: "what_if", trades: { [ticker]: shares } },
+  };
+}
+
+/** @param {import("./state.js").State} state @param {string} tick @returns {Ask} */
+function plan(state, tick) {
+  const { to, cash, only_buy, whole_shares } = /** @type {any} */ (state.plan);
+  const request = { action: "plan", to, cash, only_buy: to === "weights" && only_buy, whole_shares };
+  return { what: "plan", key: `${tick}:${JSON.stringify(request)}`, request };
+}
+
+/** The key under which the trade at hand is asked for; an answer to another one is not shown. @param {import("./state.js").State} state @returns {string | null} */
+export function draftKey(state) {
+  return wanted(state).find(({ what }) => what === "what_if")?.key ?? null;
+}
+
+/** Whether the socket should be tried: too long a silence, or a clock that jumped. @param {number} silence @param {number} jump @returns {boolean} */
+export function suspicious(silence, jump) {
+  return silence > 45_000 || jump > 10_000;
+}

@@ -1,0 +1,65 @@
+// The answers about trades, plans and the past, as the panels want them; null unless they are of the holdings
+// and of the question on screen. Pure.
+
+import { draftKey } from "./asks.js";
+
+/** @typedef {import("./state.js").State} State */
+/** @typedef {{value: number | null, gross: number | null, volatility: number | null, risk: number | null, effective_holdings: number | null, n_obs: number}} Totals */
+/** @typedef {{shares: number, value: number | null, weight: number | null, risk: number | null}} Side */
+
+/** The answer to the trade at hand. @param {State} state */
+export function whatIfOf(state) {
+  const answer = state.answers.what_if;
+  const key = draftKey(state);
+  return answer && key !== null && answer.key === key && answer.version === state.portfolio?.version ? answer : null;
+}
+
+/** One name before and after. @param {Record<string, any>} answer @param {string} ticker @returns {{before: Side, after: Side} | null} */
+export function sidesOf(answer, ticker) {
+  return answer.holdings.find((/** @type {any} */ row) => row.ticker === ticker) ?? null;
+}
+
+/** What weight and risk of each name would be; empty while no trade is at hand. @param {State} state @returns {Map<string, {weight: number | null, risk: number | null}>} */
+export function whatIfRows(state) {
+  const answer = state.draft === 0 ? null : whatIfOf(state);
+  return new Map((answer?.holdings ?? []).map((/** @type {any} */ row) => [row.ticker, row.after]));
+}
+
+/** How many shares to trade to make the selected name the best hedge it can be. @param {State} state */
+export function hedgeTrade(state) {
+  const hedge = whatIfOf(state)?.best_hedge;
+  const { selected, portfolio } = state;
+  if (!hedge || !selected || !portfolio) return null;
+  return hedge.shares - (portfolio.holdings[selected] ?? 0);
+}
+
+/** How many shares to trade to put the selected name on its budget; known once its score has been computed. @param {State} state */
+export function budgetTrade(state) {
+  const { run } = state.runs;
+  if (!run || run.ticker !== state.selected || run.version !== state.portfolio?.version) return null;
+  return /** @type {number | null} */ (run.tiles.allocation_score?.message.detail?.shares_to_trade ?? null);
+}
+
+/** The plan for what is chosen. @param {State} state */
+export function planOf(state) {
+  const answer = state.answers.plan;
+  return answer && answer.key === state.asked.plan?.key && answer.version === state.portfolio?.version ? answer : null;
+}
+
+/** How today's holdings would have fared. @param {State} state */
+export function historyOf(state) {
+  const answer = state.answers.history;
+  return answer && answer.version === state.portfolio?.version ? answer : null;
+}
+
+/** Correlations of what is held. @param {State} state */
+export function correlationsOf(state) {
+  const answer = state.answers.correlations;
+  return answer?.matrix && answer.version === state.portfolio?.version ? answer : null;
+}
+
+/** Why a question has no answer, or an empty text. @param {State} state @param {string} what */
+export function whyNot(state, what) {
+  if (state.unknown[what]) return "This server is older and does not answer that.";
+  return state.failures[what]?.detail ?? "";
+}

@@ -1,0 +1,80 @@
+// Small helpers round the document. Text goes in as text; nothing here makes markup of it.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** @typedef {Node | string | null | undefined | false} Child */
+/** @typedef {Record<string, string | number | boolean | null | undefined | ((event: any) => void)>} Attributes */
+
+/** @param {Element} node @param {Attributes} attributes */
+export function set(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") node.addEventListener(name, /** @type {EventListener} */ (value));
+    else if (value === null || value === undefined || value === false) {
+      if (node.hasAttribute(name)) node.removeAttribute(name);
+    } else {
+      const text = value === true ? "" : String(value);
+      if (node.getAttribute(name) !== text) node.setAttribute(name, text);
+    }
+  }
+  return node;
+}
+
+/** @template {keyof HTMLElementTagNameMap} T @param {T} tag @param {Attributes} [attributes] @param {Child[]} children @returns {HTMLElementTagNameMap[T]} */
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  set(node, attributes);
+  for (const child of children) if (child) node.append(child);
+  return node;
+}
+
+/** @template {keyof SVGElementTagNameMap} T @param {T} tag @param {Attributes} [attributes] @param {Child[]} children @returns {SVGElementTagNameMap[T]} */
+export function draw(tag, attributes = {}, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  set(node, attributes);
+  for (const child of children) if (child) node.append(child);
+  return node;
+}
+
+/** Set a text, where it is another one: an unchanged screen costs nothing. @param {Node} node @param {string} text */
+export function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** @param {Element} node @param {string} name @param {boolean} on */
+export function mark(node, name, on) {
+  if (node.classList.contains(name) !== on) node.classList.toggle(name, on);
+}
+
+/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
+export function byId(id, kind) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new Error(`the page has no ${id}`);
+  return found;
+}
+
+/** Put children in this order, moving as few as need be; what has the focus keeps it. @param {Element} parent @param {Element[]} children */
+export function arrange(parent, children) {
+  const focused = document.activeElement;
+  children.forEach((child, index) => {
+    if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index] ?? null);
+  });
+  while (parent.children.length > children.length) parent.lastElementChild?.remove();
+  if (focused instanceof HTMLElement && focused !== document.activeElement && parent.contains(focused)) focused.focus();
+}
+
+/** Copy a text; false where the browser lets nothing be copied. @param {string} text @returns {Promise<boolean>} */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Off localhost and without TLS browsers have no clipboard but this one.
+    const area = el("textarea", { class: "hidden", "aria-hidden": "true", readonly: true });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}

@@ -1,0 +1,241 @@
+// The page: one state, one socket, eight views. Messages and clicks become events; events become the next state;
+// the screen is drawn from it once a frame, and questions that are due are asked.
+
+import { due, suspicious } from "./asks.js";
+import { budgetTrade, hedgeTrade } from "./decisions.js";
+import { byId, el, say } from "./dom.js";
+import { mountEditor } from "./editor.js";
+import { shares } from "./format.js";
+import { mountHoldings } from "./holdings.js";
+import { mountLog } from "./log.js";
+import { mountMatrix } from "./matrix.js";
+import { mountPlan } from "./plan.js";
+import { Refusal, keepToken, lastSession, openSession, remember, sessionIn, tokenOf } from "./session.js";
+import { Link, backoff } from "./socket.js";
+import { initial, reduce } from "./state.js";
+import { mountStrip } from "./strip.js";
+import { mountTabs } from "./tabs.js";
+import { mountTiles } from "./tiles.js";
+import { mountValue } from "./value.js";
+import { mountWhatIf } from "./whatif.js";
+
+/** @typedef {ReturnType<typeof makeActions>} Actions */
+/** @typedef {import("./state.js").State} State */
+/** @typedef {import("./state.js").Event} Event */
+
+const SECOND = 1_000;
+const NOTICE = 8_000;
+
+let state = initial(Date.now());
+/** @type {Link | null} */
+let link = null;
+let drawing = false;
+let changes = 0;
+let starts = 0;
+
+/** @param {Event} event */
+function dispatch(event) {
+  state = reduce(state, event);
+  ask();
+  if (!drawing) {
+    drawing = true;
+    requestAnimationFrame(draw);
+  }
+}
+
+/** Send what is due. A page that nobody looks at asks for nothing. */
+function ask() {
+  if (document.hidden) return;
+  for (const { what, key, request } of due(state)) {
+    if (!link?.send({ ...request, id: what })) return;
+    state = reduce(state, { kind: "asked", what, key, at: Date.now() });
+  }
+}
+
+/** Send a change; its answer ends it. @param {string} kind @param {string} what @param {Record<string, unknown>} request */
+function change(kind, what, request) {
+  const id = `${kind}:${++changes}`;
+  if (!link?.send({ ...request, id })) {
+    dispatch({ kind: "notice", level: "bad", text: `${what}: not sent, there is no connection.`, at: Date.now() });
+    return false;
+  }
+  dispatch({ kind: "change", id, what, at: Date.now() });
+  return true;
+}
+
+function makeActions() {
+  const act = (/** @type {string} */ kind, /** @type {Record<string, unknown>} */ more) => dispatch({ kind, at: Date.now(), ...more });
+  const actions = {
+    /** @param {string} ticker */
+    analyze(ticker) {
+      act("select", { ticker });
+      const follow = state.follow && !state.unknown.follow ? { follow: true } : {};
+      if (link?.send({ action: "analyze", ticker, receipt: true, id: "analyze", ...follow })) act("analyze", { ticker });
+    },
+    again() {
+      if (state.runs.run) actions.analyze(state.runs.run.ticker);
+    },
+    cancel() {
+      link?.send({ action: "cancel", id: "cancel" });
+    },
+    /** @param {boolean} on */
+    follow(on) {
+      act("follow", { on });
+      const { run } = state.runs;
+      if (on && run) actions.analyze(run.ticker);
+      if (!on && run?.following) actions.cancel();
+    },
+    /** @param {string} ticker */
+    select: (ticker) => act("select", { ticker }),
+    /** @param {number} amount */
+    draft: (amount) => act("draft", { shares: Number(amount.toFixed(9)) }),
+    /** @param {"budget" | "hedge"} goal */
+    draftTo(goal) {
+      const trade = goal === "budget" ? budgetTrade(state) : hedgeTrade(state);
+      if (trade !== null) actions.draft(trade);
+    },
+    applyDraft() {
+      const { selected: ticker, draft, portfolio } = state;
+      if (!ticker || !portfolio || draft === 0) return;
+      const what = `${draft < 0 ? "Sell" : "Buy"} ${shares(Math.abs(draft))} ${ticker}`;
+      change("trade", what, { action: "trade", ticker, shares: draft, version: portfolio.version });
+    },
+    /** @param {Record<string, number>} holdings @param {number} version */
+    setHoldings: (holdings, version) => change("holdings", "Save holdings", { action: "set_holdings", holdings, version }),
+    /** @param {Record<string, unknown>} targets @param {number} version */
+    setTargets: (targets, version) => change("targets", "Save targets", { action: "set_targets", ...targets, version }),
+    /** @param {Record<string, unknown>} set */
+    plan: (set) => act("plan", { set }),
+    /** @param {string} place @param {string} tab */
+    tab: (place, tab) => act("tab", { place, tab }),
+    wake: () => act("clock", {}),
+    dismiss: () => act("notice", { text: "" }),
+    retry() {
+      if (state.socket.phase === "ended") void start(state.session || null);
+      else link?.hurry();
+    },
+    startOver: () => void start(null),
+    /** @param {string} token */
+    useToken(token) {
+      keepToken(state.session, token);
+      void start(state.session);
+    },
+  };
+  return actions;
+}
+
+/** @param {Actions} actions @returns {((state: State) => void)[]} */
+function mount(actions) {
+  const [whatIf, plan, editor] = [mountWhatIf(actions), mountPlan(actions), mountEditor(actions)];
+  const [value, matrix, log] = [mountValue(), mountMatrix(), mountLog()];
+  const showWork = mountTabs(byId("work", HTMLElement), "Trade and plan", [
+    { id: "what_if", name: "What if", panel: whatIf.panel }, { id: "plan", name: "Plan", panel: plan.panel },
+    { id: "edit", name: "Holdings", panel: editor.panel },
+  ], (tab) => actions.tab("work", tab));
+  const showSide = mountTabs(byId("side", HTMLElement), "History and events", [
+    { id: "value", name: "Value", panel: value.panel }, { id: "correlations", name: "Correlations", panel: matrix.panel },
+    { id: "log", name: "Events", panel: log.panel },
+  ], (tab) => actions.tab("side", tab));
+  return [
+    mountStrip(actions), mountHoldings(actions), mountTiles(actions),
+    (now) => showWork(now.open.work ?? ""), (now) => showSide(now.open.side ?? ""),
+    whatIf.show, plan.show, editor.show, value.show, matrix.show, log.show, mountNotice(actions), announce(),
+  ];
+}
+
+/** @param {Actions} actions */
+function mountNotice(actions) {
+  const text = el("span");
+  const root = byId("notice", HTMLElement);
+  root.append(text, el("button", { type: "button", class: "quiet", click: () => actions.dismiss() }, "Dismiss"));
+  return (/** @type {State} */ { notice, now }) => {
+    // What went well goes by itself; what did not stays until it has been read.
+    root.hidden = !notice || (notice.level === "info" && now - notice.at > NOTICE);
+    root.dataset.level = notice?.level ?? "";
+    say(text, notice?.text ?? "");
+  };
+}
+
+/** What those hear who do not see the page: how runs end, and what becomes of the connection. */
+function announce() {
+  const live = byId("live", HTMLElement);
+  /** @type {import("./story.js").Entry | undefined} */
+  let last;
+  return (/** @type {State} */ { log }) => {
+    const fresh = log.slice(last ? log.indexOf(last) + 1 : log.length);
+    last = log.at(-1);
+    for (const entry of fresh) {
+      const spoken = entry.kind === "socket" || entry.kind === "fault" || /completed|cancelled/.test(entry.text);
+      if (spoken) live.append(el("p", {}, entry.text));
+    }
+    while (live.childElementCount > 5) live.firstElementChild?.remove();
+  };
+}
+
+const views = mount(makeActions());
+
+function draw() {
+  drawing = false;
+  for (const show of views) show(state);
+}
+
+/** Open a session and stay with it. @param {string | null} wanted */
+async function start(wanted) {
+  const mine = ++starts;
+  link?.stop();
+  let session = wanted;
+  /** @type {string[] | undefined} */
+  let metrics;
+  for (let attempt = 0; session === null || tokenOf(session) !== null; attempt++) {
+    try {
+      const opened = await openSession(session);
+      if (mine !== starts) return;
+      session = opened.session_id;
+      metrics = opened.metrics;
+      if (opened.token) keepToken(session, opened.token);
+      break;
+    } catch (failure) {
+      if (mine !== starts) return;
+      if (!(failure instanceof Refusal)) throw failure;
+      // With a session in hand its socket says better what is wrong.
+      if (session !== null) break;
+      const pause = failure.wait && Math.max(failure.wait, backoff(attempt, Math.random));
+      const phase = pause ? "waiting" : "ended";
+      dispatch({ kind: "socket", phase, why: failure.message, until: Date.now() + pause, at: Date.now() });
+      if (!pause) return;
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      if (mine !== starts) return;
+    }
+  }
+  const opened = String(session);
+  remember(opened);
+  dispatch({ kind: "session", session: opened, metrics, at: Date.now() });
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  link = new Link(`${scheme}://${location.host}/ws/${opened}`, () => tokenOf(opened), dispatch);
+  await link.run();
+}
+
+/** Once a second: ages, pauses, and whether the connection is still one. */
+let last = Date.now();
+setInterval(() => {
+  const now = Date.now();
+  const jump = now - last - SECOND;
+  last = now;
+  if (link && suspicious(link.silence, jump)) link.probe();
+  if (!document.hidden) dispatch({ kind: "clock", at: now });
+}, SECOND);
+
+for (const [target, name] of /** @type {[EventTarget, string][]} */ ([[document, "visibilitychange"], [window, "online"]])) {
+  target.addEventListener(name, () => {
+    if (document.hidden) return;
+    link?.hurry();
+    link?.probe();
+    dispatch({ kind: "clock", at: Date.now() });
+  });
+}
+window.addEventListener("hashchange", () => {
+  const session = sessionIn(location.hash);
+  if (session && session !== state.session) void start(session);
+});
+
+void start(sessionIn(location.hash) ?? lastSession());

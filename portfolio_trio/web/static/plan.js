@@ -1,0 +1,86 @@
+// The one joint list of trades that reaches the targets, and the targets themselves.
+
+import { copy, el, say, set } from "./dom.js";
+import { csv } from "./csv.js";
+import { planOf, whyNot } from "./decisions.js";
+import { clock, money, percent, shares, signed } from "./format.js";
+import { mountTargets } from "./targets.js";
+
+/** @typedef {import("./state.js").State} State */
+
+/** @param {import("./main.js").Actions} actions @returns {{panel: HTMLElement, show: (state: State) => void}} */
+export function mountPlan(actions) {
+  const to = el("select", { "aria-label": "Aim for", change: () => actions.plan({ to: to.value }) },
+    el("option", { value: "budgets" }, "Risk budgets"), el("option", { value: "weights" }, "Target weights"));
+  const cash = el("input", { type: "number", step: "any", placeholder: "0", "aria-label": "Cash to add, negative to withdraw", change: () => actions.plan({ cash: cash.valueAsNumber || 0 }) });
+  const whole = check("Whole shares", (on) => actions.plan({ whole_shares: on }));
+  const buy = check("Only buy", (on) => actions.plan({ only_buy: on }));
+  const targets = mountTargets(actions);
+  const edit = el("button", { type: "button", "aria-expanded": "false", click: () => {
+    targets.panel.hidden = !targets.panel.hidden;
+    lines.hidden = !targets.panel.hidden;
+    set(edit, { "aria-expanded": String(!targets.panel.hidden) });
+    actions.wake();
+  } }, "Targets");
+  const copied = el("button", { type: "button", click: async () => {
+    say(copied, shown && await copy(asCsv(shown)) ? "Copied" : "Not copied");
+    setTimeout(() => say(copied, "Copy CSV"), 1_500);
+  } }, "Copy CSV");
+  const body = el("tbody");
+  const words = el("p", { class: "words" });
+  const lines = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Trades" }, el("table", { class: "lines" },
+    el("thead", {}, el("tr", {}, ...["Trade", "Shares", "Value", "Weight", "after", "Risk", "after"].map((name) => el("th", { scope: "col" }, name)))), body));
+  const panel = el("div", { class: "plan" },
+    el("div", { class: "bar" }, el("label", {}, "To ", to), el("label", {}, "with cash ", cash), whole.root, buy.root, edit, copied), words, lines, targets.panel);
+  /** @type {Record<string, any> | null} */
+  let shown = null;
+  let key = "";
+
+  return { panel, show(state) {
+    if (panel.hidden) return;
+    const { plan } = state;
+    if (to.value !== plan.to) to.value = String(plan.to);
+    whole.box.checked = Boolean(plan.whole_shares);
+    buy.box.checked = Boolean(plan.only_buy);
+    buy.root.hidden = plan.to !== "weights";
+    targets.show(state);
+    shown = planOf(state);
+    copied.disabled = !shown;
+    say(words, wordsOf(state, shown));
+    const now = shown ? `${shown.key}` : "none";
+    if (now === key) return;
+    key = now;
+    body.replaceChildren(...(shown?.lines ?? []).map(lineRow));
+  } };
+}
+
+/** @param {string} name @param {(on: boolean) => void} choose */
+function check(name, choose) {
+  const box = el("input", { type: "checkbox", change: () => choose(box.checked) });
+  return { box, root: el("label", { class: "check" }, box, name) };
+}
+
+/** @param {Record<string, any>} line */
+function lineRow(line) {
+  const cells = [
+    signed(line.shares, (value) => shares(Number(Number(value).toFixed(4)))), signed(line.value, money),
+    percent(line.weight_before), percent(line.weight_after), percent(line.risk_before), percent(line.risk_after),
+  ];
+  return el("tr", {}, el("th", { scope: "row" }, `${line.shares < 0 ? "Sell" : "Buy"} ${line.ticker}`), ...cells.map((text) => el("td", {}, text)));
+}
+
+/** @param {State} state @param {Record<string, any> | null} plan */
+function wordsOf(state, plan) {
+  if (!plan) return whyNot(state, "plan") || (state.portfolio ? "Computing the trades." : "");
+  if (!plan.lines.length) return `Nothing to trade: the portfolio is where it should be, at prices of ${clock(plan.as_of)}.`;
+  const after = plan.totals.after?.volatility;
+  const left = plan.cash_left ? `, ${money(plan.cash_left)} left over` : "";
+  return `Turnover ${percent(plan.turnover, 0)} of gross value${left}; volatility ${percent(plan.totals.before?.volatility)} to ${percent(after)}. Prices of ${clock(plan.as_of)}; nothing is traded here.`;
+}
+
+/** @param {Record<string, any>} plan */
+export function asCsv(plan) {
+  const columns = ["ticker", "shares", "value", "weight_before", "weight_after", "risk_before", "risk_after"];
+  return csv([columns, ...plan.lines.map((/** @type {Record<string, any>} */ line) => columns.map((name) => line[name] ?? null))]);
+}
+

@@ -1,0 +1,125 @@
+// What is known of the newest run and of the one before it. Pure: an event in, a state out.
+
+/**
+ * @typedef {{value: number | null, error: {code: string, detail: string} | null, message: Record<string, any>}} Tile
+ * @typedef {{
+ *   run_id: number, ticker: string, phase: "running" | "completed" | "cancelled" | "failed" | "recorded" | "lost",
+ *   metrics: string[], tiles: Record<string, Tile>, version: number | null, tick_id: number, as_of: string | null,
+ *   reason: string | null, took: number | null, late: number, following: boolean,
+ *   failure: {code: string, detail: string} | null,
+ * }} Run
+ * @typedef {{run: Run | null, ghost: Run | null}} Runs
+ */
+
+/** @type {Runs} */
+export const NO_RUNS = { run: null, ghost: null };
+
+/** @param {Record<string, any>} message @param {string[]} metrics @returns {Run} */
+function begin(message, metrics) {
+  return {
+    run_id: message.run_id,
+    ticker: message.ticker,
+    phase: "running",
+    metrics,
+    tiles: {},
+    version: message.version ?? null,
+    tick_id: message.tick_id,
+    as_of: message.as_of ?? null,
+    reason: null,
+    took: null,
+    late: 0,
+    following: false,
+    failure: null,
+  };
+}
+
+/** What one message of the server does. @param {Runs} runs @param {Record<string, any>} message @param {string[]} metrics @returns {Runs} */
+export function onRunMessage(runs, message, metrics) {
+  switch (message.type) {
+    case "portfolio":
+      return adopt(runs, message.current_analysis, metrics);
+    case "analysis_started":
+      return { run: begin(message, message.metrics), ghost: fade(runs, message) };
+    case "analysis_result":
+      return land(runs, message, { value: message.value, error: null, message });
+    case "metric_error":
+      return land(runs, message, { value: null, error: { code: message.code, detail: message.detail }, message });
+    case "analysis_completed":
+      return end(runs, message, { phase: "completed", following: Boolean(message.following) });
+    case "analysis_cancelled":
+      return end(runs, message, {
+        phase: "cancelled", reason: message.reason, took: message.cancelled_in_us ?? null, following: false,
+      });
+    case "analysis_failed":
+      return end(runs, message, {
+        phase: "failed", failure: { code: message.code, detail: message.detail }, following: false,
+      });
+    default:
+      return runs;
+  }
+}
+
+/** A run that was under way when this socket came: its start was told by the state, not by an event. @param {Runs} runs @param {Record<string, any> | null | undefined} current @param {string[]} metrics @returns {Runs} */
+function adopt(runs, current, metrics) {
+  if (!current) return runs;
+  if (runs.run?.run_id === current.run_id) {
+    return runs.run.phase === "lost" ? { ...runs, run: { ...runs.run, phase: "running" } } : runs;
+  }
+  return { run: begin(current, metrics), ghost: null };
+}
+
+/** The run before stays in sight where it did not get to its end. @param {Runs} runs @param {Record<string, any>} message */
+function fade({ run }, message) {
+  return run && run.phase === "cancelled" && run.run_id !== message.run_id ? run : null;
+}
+
+/** A number gets on screen only while the run it belongs to is the one that runs. @param {Runs} runs @param {Record<string, any>} message @param {Tile} tile @returns {Runs} */
+function land({ run, ghost }, message, tile) {
+  if (run?.run_id === message.run_id) {
+    if (run.phase !== "running") return { run: { ...run, late: run.late + 1 }, ghost };
+    return { run: { ...run, as_of: run.as_of ?? message.as_of, tiles: { ...run.tiles, [message.metric]: tile } }, ghost };
+  }
+  if (ghost?.run_id === message.run_id) return { run, ghost: { ...ghost, late: ghost.late + 1 } };
+  return { run, ghost };
+}
+
+/** @param {Runs} runs @param {Record<string, any>} message @param {Partial<Run>} how @returns {Runs} */
+function end({ run, ghost }, message, how) {
+  if (message.run_id === undefined || run?.run_id !== message.run_id) {
+    // A run that failed before it had a snapshot never started.
+    if (message.type !== "analysis_failed") return { run, ghost };
+    return { run: { ...begin({ run_id: 0, tick_id: 0, ...message }, []), ...how }, ghost: null };
+  }
+  return { run: { ...run, ...how }, ghost };
+}
+
+/** The tiles of what was recorded before this page came; of the newest run alone. @param {Runs} runs @param {Record<string, any>[]} results @param {string[]} metrics @returns {Runs} */
+export function recall(runs, results, metrics) {
+  const newest = results.at(-1);
+  if (!newest) return runs;
+  const { run } = runs;
+  if (run && run.run_id > newest.run_id) return runs;
+  /** @type {Record<string, Tile>} */
+  const tiles = {};
+  for (const message of results) {
+    if (message.run_id === newest.run_id) tiles[message.metric] = { value: message.value, error: null, message };
+  }
+  if (run?.run_id === newest.run_id) {
+    const all = { ...tiles, ...run.tiles };
+    const whole = run.phase === "lost" && run.metrics.every((metric) => all[metric]);
+    return { ...runs, run: { ...run, tiles: all, phase: whole ? "recorded" : run.phase } };
+  }
+  const names = [...new Set([...metrics, ...Object.keys(tiles)])].filter((metric) => tiles[metric]);
+  return { run: { ...begin(newest, names), phase: "recorded", tiles }, ghost: null };
+}
+
+/** The socket is lost, and with it the end of what ran. @param {Runs} runs @returns {Runs} */
+export function lose({ run, ghost }) {
+  if (run?.phase !== "running") return { run: run ? { ...run, following: false } : null, ghost };
+  return { run: { ...run, phase: "lost", following: false }, ghost };
+}
+
+/** How many of a run have arrived. @param {Run} run */
+export function arrived(run) {
+  return Object.keys(run.tiles).length;
+}

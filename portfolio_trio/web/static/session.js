@@ -1,0 +1,71 @@
+// Which session this tab has, and the token that opens it. Tokens stay in this tab's storage, never in an address.
+
+const LAST = "portfolio-trio:session";
+const TOKEN = "portfolio-trio:token:";
+const ID = /^[A-Za-z0-9._~-]{1,128}$/;
+
+/** The session that the address names, or null. @param {string} hash */
+export function sessionIn(hash) {
+  const found = /^#session=(.+)$/.exec(hash);
+  if (!found?.[1]) return null;
+  const id = decode(found[1]);
+  return ID.test(id) ? id : null;
+}
+
+/** @param {string} text */
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
+}
+
+/** @param {string} session @returns {string | null} */
+export function tokenOf(session) {
+  return sessionStorage.getItem(TOKEN + session);
+}
+
+/** @param {string} session @param {string} token */
+export function keepToken(session, token) {
+  sessionStorage.setItem(TOKEN + session, token);
+}
+
+/** @returns {string | null} */
+export function lastSession() {
+  return sessionStorage.getItem(LAST);
+}
+
+/** Name the session in the address, so that a reload and another tab find it. @param {string} session */
+export function remember(session) {
+  sessionStorage.setItem(LAST, session);
+  const hash = `#session=${session}`;
+  if (location.hash !== hash) history.replaceState(null, "", hash);
+}
+
+export class Refusal extends Error {
+  /** @param {string} message @param {number} wait milliseconds after which it may work; 0: it will not */
+  constructor(message, wait) {
+    super(message);
+    this.wait = wait;
+  }
+}
+
+/** Make a session, or take a fresh token for one with the token that there is. @param {string | null} session @returns {Promise<{session_id: string, token?: string, metrics: string[]}>} */
+export async function openSession(session) {
+  const token = session ? tokenOf(session) : null;
+  let answer;
+  try {
+    answer = await fetch("/session", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(session ? { session_id: session, token } : {}),
+    });
+  } catch {
+    throw new Refusal("The server cannot be reached.", 1_000);
+  }
+  const body = await answer.json().catch(() => ({}));
+  if (answer.ok) return body;
+  const wait = Number(answer.headers.get("retry-after") ?? 0) * 1000;
+  throw new Refusal(body.detail ?? `The server answered ${answer.status}.`, wait || (answer.status >= 500 ? 2_000 : 0));
+}

@@ -1,0 +1,231 @@
+// All that the page knows. Pure: `reduce` takes a state and an event, and gives the next state.
+
+import { entriesOf } from "./story.js";
+import { fault } from "./words.js";
+import { NO_RUNS, lose, onRunMessage, recall } from "./runs.js";
+
+/**
+ * @typedef {Record<string, any>} Message
+ * @typedef {{phase: "connecting" | "open" | "waiting" | "ended", why: string, until: number, since: number, token: boolean}} Socket
+ * @typedef {{total: number, tick_id: number, as_of: string, version: number}} Base
+ * @typedef {{key: string, open: boolean, at: number}} Asked
+ * @typedef {{level: "info" | "bad", text: string, at: number}} Notice
+ * @typedef {{
+ *   now: number, session: string, metrics: string[], socket: Socket,
+ *   portfolio: Message | null, update: Message | null, base: Base | null, lag: number | null, gap: number,
+ *   risk: Message | null, answers: Record<string, Message>, failures: Record<string, Message>,
+ *   asked: Record<string, Asked>, later: Record<string, number>, unknown: Record<string, boolean>, ticks: Base[],
+ *   runs: import("./runs.js").Runs, pending: {ticker: string, at: number} | null, selected: string | null,
+ *   draft: number, open: Record<string, string>, plan: Record<string, unknown>, changes: Record<string, string>,
+ *   follow: boolean, notice: Notice | null, log: import("./story.js").Entry[],
+ * }} State
+ * @typedef {{kind: string, at: number} & Record<string, any>} Event
+ */
+
+const KEPT_ENTRIES = 400;
+const KEPT_TICKS = 240;
+// What an error that may pass is given before the page asks again, in milliseconds.
+const PAUSE = 2_000;
+const FIRST_GAP = 30_000;
+
+/** @param {number} now @returns {State} */
+export function initial(now) {
+  return {
+    now,
+    session: "",
+    metrics: ["portfolio_risk", "concentration", "correlation", "momentum", "allocation_score"],
+    socket: { phase: "connecting", why: "", until: 0, since: now, token: false },
+    portfolio: null,
+    update: null,
+    base: null,
+    lag: null,
+    gap: FIRST_GAP,
+    risk: null,
+    answers: {},
+    failures: {},
+    asked: {},
+    later: {},
+    unknown: {},
+    ticks: [],
+    runs: NO_RUNS,
+    pending: null,
+    selected: null,
+    draft: 0,
+    open: { work: "what_if", side: "value" },
+    plan: { to: "budgets", cash: 0, only_buy: false, whole_shares: true },
+    changes: {},
+    follow: false,
+    notice: null,
+    log: [],
+  };
+}
+
+/** @param {State} state @param {Event} event @returns {State} */
+export function reduce(state, event) {
+  const next = step({ ...state, now: Math.max(state.now, event.at) }, event);
+  const entries = entriesOf(state, event);
+  return entries.length ? { ...next, log: [...next.log, ...entries].slice(-KEPT_ENTRIES) } : next;
+}
+
+/** @param {State} state @param {Event} event @returns {State} */
+function step(state, event) {
+  switch (event.kind) {
+    case "message":
+      return onMessage(state, event.message, event.at);
+    case "asked":
+      return { ...state, asked: { ...state.asked, [event.what]: { key: event.key, open: true, at: event.at } } };
+    case "change":
+      return { ...state, changes: { ...state.changes, [event.id]: event.what } };
+    case "analyze":
+      return { ...state, pending: { ticker: event.ticker, at: event.at } };
+    case "select":
+      return { ...state, selected: event.ticker, draft: event.ticker === state.selected ? state.draft : 0 };
+    case "draft":
+      return { ...state, draft: event.shares };
+    case "tab":
+      return { ...state, open: { ...state.open, [event.place]: event.tab } };
+    case "plan":
+      return { ...state, plan: { ...state.plan, ...event.set } };
+    case "follow":
+      return { ...state, follow: event.on };
+    case "session":
+      return { ...initial(event.at), session: event.session, metrics: event.metrics ?? state.metrics, open: state.open, log: state.log };
+    case "socket":
+      return onSocket(state, event);
+    case "notice":
+      return { ...state, notice: event.text ? { level: event.level, text: event.text, at: event.at } : null };
+    default:
+      return state;
+  }
+}
+
+/** @param {State} state @param {Event} event @returns {State} */
+function onSocket(state, event) {
+  const socket = {
+    phase: event.phase, why: event.why ?? "", until: event.until ?? 0, token: Boolean(event.token),
+    since: event.phase === state.socket.phase ? state.socket.since : event.at,
+  };
+  if (event.phase === "open") {
+    // Another process may answer now, of another release, with other things to say.
+    return { ...state, socket, asked: {}, later: {}, unknown: {}, failures: {}, pending: null };
+  }
+  const lost = Object.values(state.changes);
+  const notice = lost.length
+    ? { level: /** @type {const} */ ("bad"), at: event.at, text: `The connection was lost while this was on its way: ${lost.join(", ")}. Look whether it was done.` }
+    : state.notice;
+  return { ...state, socket, asked: {}, pending: null, changes: {}, notice, runs: lose(state.runs) };
+}
+
+/** @param {State} state @param {Message} message @param {number} at @returns {State} */
+function onMessage(state, message, at) {
+  const settled = settle(state, message, at);
+  const runs = onRunMessage(settled.runs, message, settled.metrics);
+  const next = runs === settled.runs ? settled : { ...settled, runs };
+  switch (message.type) {
+    case "portfolio":
+      return onPortfolio(next, message);
+    case "portfolio_update":
+      return onUpdate(next, message, at);
+    case "risk":
+      return message.id === "correlations" ? next : { ...next, risk: message };
+    case "results":
+      return message.id === "results" ? { ...next, runs: recall(next.runs, message.results, next.metrics) } : next;
+    case "analysis_started":
+    case "analysis_failed":
+      return { ...next, pending: null };
+    case "error":
+      return onError(next, message, at);
+    default:
+      return next;
+  }
+}
+
+/** What concerns the session as a whole. @param {State} state @param {Message} message @param {number} at @returns {State} */
+function onError(state, message, at) {
+  if (message.code === "session_expired") {
+    // Versions and run ids begin again: nothing that is known says anything about the new one.
+    return {
+      ...state, portfolio: null, update: null, base: null, ticks: [], risk: null, answers: {}, asked: {},
+      runs: NO_RUNS, pending: null, selected: null, draft: 0,
+      notice: { level: "bad", text: fault(/** @type {any} */ (message)), at },
+    };
+  }
+  if (message.id !== undefined) return state;
+  return { ...state, notice: { level: "bad", text: fault(/** @type {any} */ (message)), at } };
+}
+
+/** What an answer ends: the question with its id is open no more. @param {State} state @param {Message} message @param {number} at @returns {State} */
+function settle(state, message, at) {
+  const id = message.id;
+  if (typeof id !== "string") return state;
+  if (id in state.changes) return settleChange(state, message, id, at);
+  const asked = state.asked[id];
+  if (id === "analyze" && message.type === "error") {
+    return { ...state, pending: null, notice: { level: "bad", text: message.detail, at } };
+  }
+  if (!asked) return state;
+  const closed = { ...state, asked: { ...state.asked, [id]: { ...asked, open: false } } };
+  if (message.type !== "error") {
+    const { [id]: _old, ...failures } = state.failures;
+    return { ...closed, failures, answers: { ...state.answers, [id]: { ...message, key: asked.key } } };
+  }
+  const failures = { ...state.failures, [id]: { ...message, key: asked.key } };
+  if (message.code === "unknown_action") return { ...closed, failures, unknown: { ...state.unknown, [id]: true } };
+  if (!message.retryable) return { ...closed, failures };
+  return {
+    ...closed, failures, later: { ...state.later, [id]: at + PAUSE },
+    asked: { ...state.asked, [id]: { key: "", open: false, at } },
+  };
+}
+
+/** @param {State} state @param {Message} message @param {string} id @param {number} at @returns {State} */
+function settleChange(state, message, id, at) {
+  const { [id]: what, ...changes } = state.changes;
+  const failed = message.type === "error";
+  /** @type {Notice} */
+  const notice = failed
+    ? { level: "bad", text: conflict(message, state), at }
+    : { level: "info", text: `${what}: done.`, at };
+  // A draft that was carried out is none any more.
+  const draft = !failed && id.startsWith("trade") ? 0 : state.draft;
+  return { ...state, changes, draft, notice };
+}
+
+/** @param {Message} message @param {State} state */
+function conflict(message, state) {
+  if (message.code !== "version_conflict") return fault(/** @type {any} */ (message));
+  return `The holdings changed while you looked at version ${state.portfolio?.version}; nothing was done. Look at them and decide again.`;
+}
+
+/** The server's order is the order: the newest state is the state, even where versions began again. @param {State} state @param {Message} message @returns {State} */
+function onPortfolio(state, message) {
+  const same = state.portfolio?.version === message.version && state.portfolio.session_id === message.session_id;
+  const kept = same ? state : { ...state, update: null, base: null, ticks: [] };
+  const base = kept.base ?? baseOf(message.total_value, message.valued, message.version);
+  const risk = same || state.risk?.version === message.version ? state.risk : null;
+  const { selected } = state;
+  const gone = selected !== null && selected in (state.portfolio?.holdings ?? {}) && !(selected in message.holdings);
+  return { ...kept, portfolio: message, base, risk, selected: gone ? null : selected, draft: gone ? 0 : kept.draft };
+}
+
+/** @param {number} total @param {{tick_id: number, as_of: string}} valued @param {number} version @returns {Base} */
+function baseOf(total, valued, version) {
+  return { total, tick_id: valued.tick_id, as_of: valued.as_of, version };
+}
+
+/** @param {State} state @param {Message} message @param {number} at @returns {State} */
+function onUpdate(state, message, at) {
+  const { portfolio, update, ticks } = state;
+  if (!portfolio || (update && message.tick_id <= update.tick_id)) return { ...state, update: update ?? message };
+  const before = update ? baseOf(update.total_value, /** @type {any} */ (update), portfolio.version) : state.base;
+  const lag = at - Date.parse(message.as_of);
+  const tick = baseOf(message.total_value, /** @type {any} */ (message), portfolio.version);
+  return {
+    ...state,
+    update: { ...message, received: at },
+    base: before && before.tick_id < message.tick_id ? before : null,
+    gap: update?.received ? Math.max(1_000, at - update.received) : state.gap,
+    lag: state.lag === null ? lag : Math.min(lag, state.lag),
+    ticks: [...ticks, tick].slice(-KEPT_TICKS),
+  };
+}

@@ -1,0 +1,88 @@
+// The strip on top: four numbers of the whole portfolio, three chips, and what is wrong with the connection.
+
+import { byId, el, mark, say, set } from "./dom.js";
+import { age, clock, fixed, isNumber, money, percent, signed } from "./format.js";
+import { pricesChip, riskIsOld, riskOf, runChip, socketChip, tickAge, value } from "./view.js";
+
+/** @typedef {import("./state.js").State} State */
+
+/** @param {string} name @param {string} hint */
+function figure(name, hint) {
+  const number = el("span", { class: "number" });
+  const beside = el("span", { class: "beside" });
+  const root = el("div", { class: "total" }, el("dt", { title: hint }, name), el("dd", {}, number, beside));
+  return { root, number, beside };
+}
+
+/** @param {string} name */
+function chip(name) {
+  const text = el("span");
+  const root = el("span", { class: "chip" }, el("i", { "aria-hidden": "true" }), el("span", { class: "unseen" }, `${name}: `), text);
+  return { root, text, show(/** @type {import("./view.js").Chip} */ { text: words, level, hint }) {
+    say(text, words);
+    set(root, { "data-level": level, title: hint });
+  } };
+}
+
+/** @param {import("./main.js").Actions} actions @returns {(state: State) => void} */
+export function mountStrip(actions) {
+  const net = figure("Net value", "Sum of shares times price");
+  const volatility = figure("Volatility", "Annual, as a fraction of gross value");
+  const risk = figure("Risk a year", "Annual volatility in currency units");
+  const effective = figure("Effective holdings", "How many equal positions would be as concentrated");
+  byId("totals", HTMLElement).append(net.root, volatility.root, risk.root, effective.root);
+  const chips = { socket: chip("Connection"), prices: chip("Prices"), run: chip("Analysis") };
+  byId("chips", HTMLElement).append(chips.socket.root, chips.prices.root, chips.run.root);
+  const showBanner = mountBanner(actions);
+
+  return (state) => {
+    const now = value(state);
+    const totals = riskOf(state)?.totals;
+    say(net.number, now ? money(now.total) : "–");
+    const change = now && isNumber(now.change)
+      ? `${signed(now.change, money)} (${signed(now.fraction, (part) => percent(part, 2))})`
+      : "";
+    say(net.beside, change);
+    set(net.beside, { title: now?.since ? `since the tick at ${clock(now.since)}` : null });
+    say(volatility.number, percent(totals?.volatility));
+    say(risk.number, money(isNumber(totals?.risk) ? Math.round(totals.risk) : null).replace(/\.00$/, ""));
+    say(effective.number, fixed(totals?.effective_holdings, 1));
+    say(effective.beside, state.portfolio ? `of ${Object.keys(state.portfolio.holdings).length}` : "");
+    for (const each of [volatility, risk, effective]) mark(each.root, "stale", riskIsOld(state));
+    chips.socket.show(socketChip(state));
+    chips.prices.show(pricesChip(state));
+    chips.run.show(runChip(state));
+    mark(document.body, "offline", state.socket.phase !== "open" && state.portfolio !== null);
+    showBanner(state);
+  };
+}
+
+/** What a person needs to know of a connection that is not there, and can do about it. @param {import("./main.js").Actions} actions */
+function mountBanner(actions) {
+  const banner = byId("banner", HTMLElement);
+  const text = el("span");
+  const retry = el("button", { type: "button", click: () => actions.retry() }, "Try now");
+  const fresh = el("button", { type: "button", click: () => actions.startOver() }, "Start a new session");
+  const token = el("input", { type: "password", autocomplete: "off", "aria-label": "Token of this session", placeholder: "Token" });
+  const form = el("form", { class: "inline", submit: (/** @type {Event} */ event) => {
+    event.preventDefault();
+    if (token.value.trim()) actions.useToken(token.value.trim());
+    token.value = "";
+  } }, token, el("button", { type: "submit" }, "Use token"));
+  banner.append(text, retry, form, fresh);
+
+  return (/** @type {State} */ state) => {
+    const { socket, portfolio } = state;
+    const troubled = socket.phase === "waiting" || socket.phase === "ended";
+    // A blink of a connection is no reason to move the page.
+    const show = socket.phase === "ended" || (troubled && state.now - socket.since > 400) || (socket.phase === "connecting" && !banner.hidden);
+    if (banner.hidden === show) banner.hidden = !show;
+    if (!troubled) return;
+    const seconds = tickAge(state);
+    const frozen = portfolio && seconds !== null ? ` The numbers below are of ${clock(value(state)?.as_of)}, ${age(seconds)} ago.` : "";
+    say(text, `${socket.why}${frozen}`);
+    retry.hidden = socket.token;
+    form.hidden = !socket.token;
+    fresh.hidden = socket.phase !== "ended";
+  };
+}

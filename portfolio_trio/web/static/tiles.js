@@ -1,0 +1,146 @@
+// Five tiles that fill one by one, and what became of the run before.
+
+import { byId, copy, el, mark, say, set } from "./dom.js";
+import { clock, count, fixed, isNumber, took } from "./format.js";
+import { arrived } from "./runs.js";
+import { runAge } from "./view.js";
+import { ended, fault, meaning, shown, title } from "./words.js";
+
+/** @typedef {import("./state.js").State} State */
+/** @typedef {import("./runs.js").Run} Run */
+/** @typedef {import("./runs.js").Tile} Tile */
+
+/** @param {import("./main.js").Actions} actions @returns {(state: State) => void} */
+export function mountTiles(actions) {
+  const root = byId("analysis", HTMLElement);
+  const name = el("h2", { id: "analysis-title" }, "Analysis");
+  const note = el("p", { class: "note" });
+  const cancel = el("button", { type: "button", click: () => actions.cancel() }, "Cancel");
+  const again = el("button", { type: "button", click: () => actions.again() }, "Run again");
+  const follow = el("input", { type: "checkbox", change: () => actions.follow(follow.checked) });
+  const followed = el("label", { class: "check", title: "Run again after every tick and edit" }, follow, "Follow");
+  const ghost = makeGhost();
+  const list = el("ol", { class: "tiles" });
+  const empty = el("p", { class: "empty" }, "Choose a holding to see what it does to the portfolio: five numbers from one snapshot, each as it is ready.");
+  root.append(
+    el("header", {}, name, note, el("span", { class: "tools" }, followed, again, cancel)),
+    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Results" }, ghost.root, list, empty));
+  /** @type {Map<string, ReturnType<typeof makeTile>>} */
+  let tiles = new Map();
+  let shownRun = "";
+
+  return (state) => {
+    const { runs: { run, ghost: before }, pending } = state;
+    const ticker = pending?.ticker ?? run?.ticker;
+    say(name, ticker ? `Analysis of ${ticker}` : "Analysis");
+    say(note, noteOf(state));
+    const running = Boolean(pending) || run?.phase === "running" || Boolean(run?.following);
+    cancel.hidden = !running;
+    again.hidden = running || !run || state.socket.phase !== "open";
+    followed.hidden = Boolean(state.unknown.follow);
+    if (follow.checked !== state.follow) follow.checked = state.follow;
+    ghost.show(before ?? (run?.phase === "cancelled" && !pending ? run : null));
+    const metrics = run && !pending ? run.metrics : [];
+    const key = run && !pending ? `${run.ticker}/${metrics.join()}` : "";
+    if (key !== shownRun) {
+      // Another ticker gets other tiles: nothing of the one before can be left on them.
+      shownRun = key;
+      tiles = new Map(metrics.map((metric) => [metric, makeTile(metric)]));
+      list.replaceChildren(...[...tiles.values()].map((tile) => tile.root));
+    }
+    empty.hidden = Boolean(run || pending);
+    mark(root, "old", runAge(state) !== "");
+    if (run) for (const [metric, tile] of tiles) tile.show(run, run.tiles[metric]);
+  };
+}
+
+/** @param {State} state */
+function noteOf(state) {
+  const { runs: { run }, pending } = state;
+  if (pending) return "starting";
+  if (!run) return "";
+  if (run.phase === "failed" && run.failure) return fault(run.failure);
+  const old = runAge(state);
+  if (old) return old;
+  const of = `run ${run.run_id}, as of ${clock(run.as_of)}`;
+  if (run.phase === "running") return `${of}: ${arrived(run)} of ${run.metrics.length}`;
+  if (run.phase === "lost") return `${of}: the connection was lost before its end`;
+  return run.following ? `${of}; following` : of;
+}
+
+/** A run that was cancelled: what it had, what it had not, and that it is over. */
+function makeGhost() {
+  const cells = el("span", { class: "cells" });
+  const text = el("p");
+  const root = el("div", { class: "ghostrun", hidden: true }, text, cells);
+  return {
+    root,
+    show(/** @type {Run | null} */ run) {
+      root.hidden = !run;
+      if (!run) return;
+      const fast = run.took === null ? "" : ` in ${took(run.took)}`;
+      const late = run.late
+        ? `${count(run.late, "result")} of it came afterwards and ${run.late === 1 ? "was" : "were"} dropped`
+        : "nothing of it arrived afterwards";
+      say(text, `${run.ticker} cancelled after ${arrived(run)} of ${run.metrics.length}${fast}; ${late}.`);
+      set(text, { title: `Run ${run.run_id}: ${ended(run.reason ?? "")}` });
+      const names = run.metrics.map((metric) => el("span", { class: run.tiles[metric] ? "had" : "lost" }, title(metric)));
+      if (cells.childElementCount !== names.length || cells.textContent !== names.map((each) => each.textContent).join("")
+        || names.some((each, at) => cells.children[at]?.className !== each.className)) cells.replaceChildren(...names);
+    },
+  };
+}
+
+/** @param {string} metric */
+function makeTile(metric) {
+  const number = el("span", { class: "number" });
+  const words = el("p", { class: "words" });
+  const facts = el("dl", { class: "facts" });
+  const done = el("span", { class: "unseen", role: "status" });
+  /** @type {Record<string, any> | null} */
+  let message = null;
+  const receipt = el("button", { type: "button", class: "quiet", click: async () => {
+    const fine = message !== null && await copy(JSON.stringify(message));
+    say(receipt, fine ? "Copied" : "Not copied");
+    say(done, receipt.textContent ?? "");
+    setTimeout(() => say(receipt, "Copy receipt"), 1_500);
+  }, title: "The result with the holdings and prices it was computed from, for portfolio-trio replay" }, "Copy receipt");
+  const more = el("details", {}, el("summary", {}, el("span", { class: "unseen" }, `${title(metric)}: `), "Detail"), facts, receipt, done);
+  const root = el("li", { class: "tile" }, el("h3", {}, title(metric)), number, words, more);
+
+  return { root, show(/** @type {Run} */ run, /** @type {Tile | undefined} */ tile) {
+    const running = run.phase === "running";
+    set(root, { "data-state": tile ? (tile.error ? "error" : "done") : running ? "waiting" : "none", "aria-busy": !tile && running ? "true" : null });
+    more.hidden = !tile || tile.error !== null;
+    if (message === (tile?.message ?? null) && tile) return;
+    message = tile?.message ?? null;
+    if (!tile) {
+      say(number, running ? "…" : "–");
+      say(words, running ? "computing" : run.phase === "cancelled" ? "stopped before it had a number" : "no number");
+    } else if (tile.error) {
+      say(number, "–");
+      say(words, fault(tile.error));
+    } else {
+      say(number, shown(metric, Number(tile.value)));
+      say(words, meaning(metric, { ticker: run.ticker, value: Number(tile.value), detail: tile.message.detail }));
+      facts.replaceChildren(...factsOf(tile.message));
+    }
+  } };
+}
+
+/** @param {Record<string, any>} message */
+function* factsOf(message) {
+  yield* fact("Value", message.value);
+  for (const [name, value] of Object.entries(message.detail ?? {})) yield* fact(name.replaceAll("_", " "), value);
+  yield* fact("Last close", message.last_bar);
+  yield* fact("Run", String(message.run_id));
+  yield* fact("Tick", String(message.tick_id));
+  yield* fact("Snapshot", message.snapshot);
+}
+
+/** @param {string} name @param {unknown} value */
+function* fact(name, value) {
+  const text = isNumber(value) ? fixed(value, Number.isInteger(value) ? 0 : 4) : value === true ? "yes" : value === false ? "no" : String(value ?? "–");
+  yield el("dt", {}, name);
+  yield el("dd", { title: isNumber(value) ? String(value) : text }, text);
+}

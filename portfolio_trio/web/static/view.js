@@ -1,0 +1,136 @@
+// What the screen shows of the state: rows, totals, chips. Pure. No number gets out of here but with the
+// version and the tick that the page says it has.
+
+import { newestTick } from "./asks.js";
+import { age, clock, count } from "./format.js";
+
+/**
+ * @typedef {import("./state.js").State} State
+ * @typedef {{
+ *   ticker: string, shares: number, value: number | null, weight: number | null, risk: number | null,
+ *   budget: number | null, target: number | null, drift: number | null, unpriced: string | null | undefined,
+ * }} Row
+ * @typedef {{rows: Row[], riskIsOld: boolean, hasRisk: boolean}} Table
+ */
+
+/** The risk answer, if it is of the holdings on screen. @param {State} state */
+export function riskOf(state) {
+  const { risk, portfolio } = state;
+  return risk && portfolio && risk.version === portfolio.version ? risk : null;
+}
+
+/** Whether the risk answer is of an older tick than the values. @param {State} state */
+export function riskIsOld(state) {
+  const risk = riskOf(state);
+  return risk !== null && state.update !== null && risk.tick_id < state.update.tick_id;
+}
+
+/** @param {State} state @returns {Table} */
+export function table(state) {
+  const { portfolio, update } = state;
+  if (!portfolio) return { rows: [], riskIsOld: false, hasRisk: false };
+  const risk = riskOf(state);
+  const old = riskIsOld(state);
+  const known = new Map((risk?.holdings ?? []).map((/** @type {any} */ row) => [row.ticker, row]));
+  const values = risk && !old ? null : update?.values ?? null;
+  const gross = values ? Object.values(values).reduce((sum, value) => sum + Math.abs(value), 0) : 0;
+  const outside = update?.outside ?? portfolio.outside ?? {};
+  const unpriced = update?.unpriced ?? portfolio.unpriced ?? {};
+  const rows = Object.entries(portfolio.holdings).map(([ticker, shares]) => {
+    const row = known.get(ticker);
+    const value = values ? values[ticker] ?? null : row?.value ?? null;
+    return {
+      ticker,
+      shares,
+      value,
+      weight: values ? (gross && value !== null ? value / gross : null) : row?.weight ?? null,
+      risk: row?.risk ?? null,
+      budget: row?.budget ?? null,
+      target: row?.target_weight ?? null,
+      drift: outside[ticker] ?? null,
+      unpriced: ticker in unpriced ? unpriced[ticker] : undefined,
+    };
+  });
+  return { rows: rows.sort(byRisk), riskIsOld: old, hasRisk: risk !== null };
+}
+
+/** Most risk first; where there is none, by size; what has neither comes last. @param {Row} a @param {Row} b */
+function byRisk(a, b) {
+  const rank = (/** @type {Row} */ row) => row.risk ?? (row.weight === null ? -Infinity : Math.abs(row.weight));
+  return rank(b) - rank(a) || a.ticker.localeCompare(b.ticker);
+}
+
+/** The value now and before. @param {State} state */
+export function value(state) {
+  const { portfolio, update, base } = state;
+  if (!portfolio) return null;
+  const total = update?.total_value ?? portfolio.total_value;
+  const change = update && base && base.version === portfolio.version ? total - base.total : null;
+  return {
+    total,
+    as_of: update?.as_of ?? portfolio.valued.as_of,
+    change,
+    fraction: change !== null && base && base.total !== 0 ? change / Math.abs(base.total) : null,
+    since: change !== null && base ? base.as_of : null,
+  };
+}
+
+/** @typedef {{text: string, level: "good" | "warn" | "bad" | "idle", hint: string}} Chip */
+
+/** @param {State} state @returns {Chip} */
+export function socketChip({ socket, now }) {
+  if (socket.phase === "open") return { text: "Connected", level: "good", hint: "The page gets each event as it happens." };
+  if (socket.phase === "waiting") {
+    const left = Math.max(0, Math.ceil((socket.until - now) / 1000));
+    return { text: `Reconnecting in ${left} s`, level: "warn", hint: socket.why };
+  }
+  if (socket.phase === "ended") return { text: "Disconnected", level: "bad", hint: socket.why };
+  return { text: "Connecting", level: "warn", hint: socket.why };
+}
+
+/** Seconds since the newest tick, by the server's clock as far as it is known. @param {State} state */
+export function tickAge(state) {
+  const shown = value(state);
+  if (!shown) return null;
+  return Math.max(0, (state.now - Date.parse(shown.as_of) - (state.lag ?? 0)) / 1000);
+}
+
+/** @param {State} state @returns {Chip} */
+export function pricesChip(state) {
+  const { portfolio, update, socket } = state;
+  const seconds = tickAge(state);
+  if (!portfolio || seconds === null) return { text: "No prices yet", level: "idle", hint: "" };
+  const hint = `Tick ${newestTick(state)}, as of ${clock(value(state)?.as_of)}`;
+  const old = `Prices ${age(seconds)} old`;
+  if (socket.phase !== "open") return { text: old, level: "warn", hint: `${hint}; not live` };
+  const unpriced = Object.keys(update?.unpriced ?? portfolio.unpriced ?? {});
+  if (unpriced.length) {
+    return { text: `${count(unpriced.length, "name")} without a price`, level: "warn", hint: `${unpriced.join(", ")} at the last known price` };
+  }
+  if (update?.stale ?? portfolio.stale) {
+    return { text: `Stale prices`, level: "warn", hint: `${hint}. Prices or closes are older than they should be; last close ${portfolio.last_bar ?? "unknown"}` };
+  }
+  if (seconds * 1000 > 3 * state.gap + 10_000) return { text: `No tick for ${age(seconds)}`, level: "warn", hint };
+  return { text: old, level: "good", hint };
+}
+
+/** @param {State} state @returns {Chip} */
+export function runChip({ runs: { run }, pending, socket }) {
+  if (pending) return { text: `${pending.ticker} starting`, level: "good", hint: "" };
+  if (!run || socket.phase !== "open") return { text: "Idle", level: "idle", hint: "No analysis runs." };
+  const hint = `${run.ticker}, run ${run.run_id}`;
+  if (run.phase === "running") {
+    return { text: `Running ${Object.keys(run.tiles).length}/${run.metrics.length}`, level: "good", hint };
+  }
+  if (run.following) return { text: `Following ${run.ticker}`, level: "good", hint: `${hint}; again with the next tick or edit` };
+  return { text: "Idle", level: "idle", hint: `Last: ${hint}, ${run.phase}` };
+}
+
+/** Whether what a run says still holds; a sentence where not. @param {State} state */
+export function runAge({ runs: { run }, portfolio, update }) {
+  if (!run || run.phase === "running" || run.phase === "failed") return "";
+  if (run.phase === "recorded" && run.version === null) return `Recorded at ${clock(run.as_of)}, before this page was opened`;
+  if (portfolio && run.version !== null && run.version !== portfolio.version) return "Of holdings that have changed since";
+  if (update && run.tick_id < update.tick_id) return `Of the tick at ${clock(run.as_of)}; prices are newer`;
+  return "";
+}

@@ -1,0 +1,130 @@
+// What a trade would do, before it is made: a slider, a number, and both sides of it.
+
+import { el, mark, say, set } from "./dom.js";
+import { budgetTrade, hedgeTrade, sidesOf, whatIfOf, whyNot } from "./decisions.js";
+import { clock, fixed, isNumber, money, percent, plain, shares, signed } from "./format.js";
+import { TICKER } from "./paste.js";
+
+/** @typedef {import("./state.js").State} State */
+
+/** @type {[string, (value: unknown) => string, (totals: any) => unknown][]} */
+const ROWS = [
+  ["Volatility", (value) => percent(value, 2), (totals) => totals.volatility],
+  ["Risk a year", money, (totals) => totals.risk],
+  ["Effective holdings", (value) => fixed(value, 2), (totals) => totals.effective_holdings],
+  ["Gross value", money, (totals) => totals.gross],
+];
+
+/** @param {import("./main.js").Actions} actions @returns {{panel: HTMLElement, show: (state: State) => void}} */
+export function mountWhatIf(actions) {
+  const names = el("datalist", { id: "names" });
+  const ticker = el("input", { list: "names", "aria-label": "Ticker", class: "tickerfield", maxlength: 32, autocomplete: "off", spellcheck: "false", change: () => {
+    const name = ticker.value.trim().toUpperCase();
+    if (TICKER.test(name)) actions.select(name);
+  } });
+  const slider = el("input", { type: "range", "aria-label": "Shares to trade", input: () => actions.draft(Number(slider.value)) });
+  const number = el("input", { type: "number", step: "any", "aria-label": "Shares to trade", input: () => {
+    if (number.value !== "" && Number.isFinite(number.valueAsNumber)) actions.draft(number.valueAsNumber);
+  } });
+  const budget = el("button", { type: "button", click: () => actions.draftTo("budget") }, "To budget");
+  const hedge = el("button", { type: "button", click: () => actions.draftTo("hedge") }, "Best hedge");
+  const reset = el("button", { type: "button", click: () => actions.draft(0) }, "Reset");
+  const apply = el("button", { type: "button", class: "primary", click: () => actions.applyDraft() }, "Apply");
+  const words = el("p", { class: "words" });
+  const table = makeTable();
+  const panel = el("div", { class: "whatif" },
+    el("div", { class: "controls" },
+      el("div", { class: "bar" }, ticker, number, el("span", { class: "unit" }, "shares"), reset),
+      slider, el("div", { class: "bar" }, budget, hedge, apply), words, names),
+    table.root);
+
+  return { panel, show(state) {
+    if (panel.hidden) return;
+    const { portfolio, selected, draft } = state;
+    const held = selected && portfolio ? portfolio.holdings[selected] ?? 0 : 0;
+    if (document.activeElement !== ticker && ticker.value !== (selected ?? "")) ticker.value = selected ?? "";
+    offer(names, Object.keys(portfolio?.holdings ?? {}));
+    const reach = Math.max(Math.abs(held) * 2, Math.abs(draft), held ? 0 : 100);
+    set(slider, { min: -reach, max: reach, step: stepOf(reach), "aria-valuetext": sentence(draft, selected ?? "") });
+    if (document.activeElement !== slider || Number(slider.value) !== draft) slider.value = String(draft);
+    if (document.activeElement !== number) number.value = draft === 0 ? "" : plain(draft);
+    const live = state.socket.phase === "open" && Boolean(selected && portfolio);
+    for (const each of [slider, number]) each.disabled = !selected;
+    reset.disabled = draft === 0;
+    enable(budget, live ? budgetTrade(state) : null, "Analyse this holding first: its score says how many shares");
+    enable(hedge, live ? hedgeTrade(state) : null, "Not known for this holding");
+    const answer = selected ? whatIfOf(state) : null;
+    apply.disabled = !live || draft === 0 || (!answer && !state.unknown.what_if) || Object.keys(state.changes).length > 0;
+    say(words, wordsOf(state, answer));
+    table.show(answer, selected, draft !== 0);
+  } };
+}
+
+/** @param {HTMLButtonElement} button @param {number | null} trade @param {string} why */
+function enable(button, trade, why) {
+  button.disabled = trade === null;
+  set(button, { title: trade === null ? why : sentence(Number(trade.toFixed(2)), "") });
+}
+
+/** @param {HTMLElement} list @param {string[]} names */
+function offer(list, names) {
+  const key = names.join();
+  if (list.dataset.names === key) return;
+  list.dataset.names = key;
+  list.replaceChildren(...names.map((name) => el("option", { value: name })));
+}
+
+/** A step that people would choose: a hundredth of the way, rounded. @param {number} reach */
+function stepOf(reach) {
+  const rough = reach / 200;
+  return rough >= 1 ? Math.round(rough) : 10 ** Math.floor(Math.log10(rough || 1));
+}
+
+/** @param {number} trade @param {string} ticker */
+function sentence(trade, ticker) {
+  if (trade === 0) return "no trade";
+  return `${trade < 0 ? "sell" : "buy"} ${shares(Math.abs(trade))} ${ticker}`.trim();
+}
+
+/** @param {State} state @param {Record<string, any> | null} answer */
+function wordsOf(state, answer) {
+  const { selected, draft, portfolio } = state;
+  if (!selected) return "Choose a holding, or type a ticker that is not held yet.";
+  const why = answer ? "" : whyNot(state, "what_if");
+  if (why) return why;
+  const held = `You hold ${shares(portfolio?.holdings[selected] ?? 0)} ${selected}.`;
+  if (draft === 0 || !answer) return `${held} Move the slider to see what a trade would do; nothing is recorded.`;
+  const cash = answer.cash < 0 ? `takes ${money(-answer.cash)} of cash` : `brings ${money(answer.cash)} of cash`;
+  return `To ${sentence(draft, selected)} ${cash}. Prices of ${clock(answer.as_of)}, ${answer.before.n_obs} days of returns.`;
+}
+
+function makeTable() {
+  const body = el("tbody");
+  const root = el("table", { class: "sides" }, el("thead", {}, el("tr", {},
+    el("th", { scope: "col" }, "The whole portfolio"), el("th", { scope: "col" }, "Before"), el("th", { scope: "col" }, "After"), el("th", { scope: "col" }, "Change"))), body);
+  const lines = [...ROWS.map(([name]) => name), "", ""].map((name) => {
+    const cells = [el("td"), el("td"), el("td")];
+    const head = el("th", { scope: "row" }, name);
+    body.append(el("tr", {}, head, ...cells));
+    return { head, cells };
+  });
+
+  /** @param {number} at @param {string} name @param {(value: unknown) => string} format @param {unknown} before @param {unknown} after @param {boolean} moved */
+  function fill(at, name, format, before, after, moved) {
+    const { head, cells } = /** @type {typeof lines[0]} */ (lines[at]);
+    const change = isNumber(before) && isNumber(after) ? after - before : null;
+    say(head, name);
+    say(/** @type {HTMLElement} */ (cells[0]), format(before));
+    say(/** @type {HTMLElement} */ (cells[1]), moved ? format(after) : "–");
+    say(/** @type {HTMLElement} */ (cells[2]), moved ? signed(change, format) : "–");
+  }
+
+  return { root, show(/** @type {Record<string, any> | null} */ answer, /** @type {string | null} */ ticker, /** @type {boolean} */ moved) {
+    ROWS.forEach(([name, format, get], at) => fill(at, name, format, answer && get(answer.before), answer && get(answer.after), moved));
+    const sides = answer && ticker ? sidesOf(answer, ticker) : null;
+    const part = (/** @type {unknown} */ value) => percent(value);
+    fill(ROWS.length, `${ticker ?? "Holding"}, weight`, part, sides?.before?.weight ?? null, sides?.after?.weight ?? null, moved);
+    fill(ROWS.length + 1, `${ticker ?? "Holding"}, risk`, part, sides?.before?.risk ?? null, sides?.after?.risk ?? null, moved);
+    mark(root, "faint", !answer);
+  } };
+}

@@ -1,0 +1,138 @@
+// What a number or a fault means, as a sentence.
+
+import { count, fixed, isNumber, money, percent, shares, signed } from "./format.js";
+
+/** @typedef {Record<string, any>} Detail */
+/** @typedef {{ticker: string, value: number, detail?: Detail}} Result */
+
+/** @type {Record<string, string>} */
+const TITLES = {
+  portfolio_risk: "Share of risk",
+  concentration: "Weight",
+  correlation: "Correlation",
+  momentum: "Momentum",
+  allocation_score: "Score",
+};
+
+/** @param {string} metric */
+export function title(metric) {
+  const words = metric.replaceAll("_", " ");
+  return TITLES[metric] ?? words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** The value as it is read. @param {string} metric @param {number} value */
+export function shown(metric, value) {
+  if (metric === "portfolio_risk" || metric === "concentration") return percent(value);
+  if (metric === "allocation_score") return signed(value, (score) => `${fixed(Number(score) * 100, 1)} pp`);
+  if (metric === "correlation" || metric === "momentum") return signed(value, fixed);
+  return fixed(value, 4);
+}
+
+/** @type {Record<string, (result: Result) => string>} */
+const MEANINGS = {
+  portfolio_risk({ ticker, value, detail }) {
+    if (value < 0) return `${ticker} is a hedge: it takes ${percent(-value, 0)} off this portfolio's variance.`;
+    const times = detail?.share_per_weight;
+    const beside = isNumber(times) ? `, ${fixed(times, 1)} times its weight` : "";
+    return `${percent(value, 0)} of this portfolio's variance comes from ${ticker}${beside}.`;
+  },
+  concentration({ ticker, value, detail }) {
+    const rank = detail?.rank === 1 ? "the largest position" : `position ${detail?.rank} by size`;
+    const as = isNumber(detail?.effective_holdings)
+      ? `; the whole is as concentrated as ${fixed(detail.effective_holdings, 1)} equal holdings`
+      : "";
+    return `${ticker} is ${percent(value, 0)} of gross value, ${detail?.rank ? rank : "held"}${as}.`;
+  },
+  correlation({ ticker, value, detail }) {
+    const size = Math.abs(value);
+    const how = size < 0.2 ? "hardly moves with" : `moves ${size < 0.5 ? "somewhat" : "closely"} ${value < 0 ? "against" : "with"}`;
+    const closest = detail?.closest ? `; closest to ${detail.closest}` : "";
+    return `${ticker} ${how} the rest of the portfolio${closest}.`;
+  },
+  momentum({ ticker, detail }) {
+    if (!isNumber(detail?.raw_12_1)) return `Weight times the risk-adjusted return of ${ticker} over a year.`;
+    const way = detail.raw_12_1 < 0 ? "fell" : "rose";
+    return `${ticker} ${way} ${percent(Math.abs(detail.raw_12_1), 0)} in the year up to last month.`;
+  },
+  allocation_score({ ticker, value, detail }) {
+    const budget = percent(detail?.budget, 0);
+    if (!isNumber(detail?.shares_to_trade)) return `No size of ${ticker} alone carries its budget of ${budget}.`;
+    const trade = detail.shares_to_trade;
+    if (trade === 0 || detail.side === "hold") return `${ticker} carries its budget of ${budget}.`;
+    const few = shares(Number(Math.abs(trade).toFixed(2)));
+    const more = value > 0 ? "below" : "above";
+    return `${ticker} is ${more} its budget of ${budget}; ${trade < 0 ? "sell" : "buy"} ${few} shares to meet it.`;
+  },
+};
+
+/** What a result means, in one sentence. @param {string} metric @param {Result} result */
+export function meaning(metric, result) {
+  return MEANINGS[metric]?.(result) ?? `${title(metric)} of ${result.ticker}.`;
+}
+
+/** @type {Record<string, string>} */
+const ENDS = {
+  switched: "another ticker was asked for",
+  superseded: "another tab asked for one",
+  cancelled: "on request",
+  portfolio_changed: "holdings or prices moved; it starts again by itself",
+  disconnected: "who had asked is gone",
+  draining: "the server is going away",
+};
+
+/** Why a run was cancelled. @param {string} reason */
+export function ended(reason) {
+  return ENDS[reason] ?? reason.replaceAll("_", " ");
+}
+
+/** @type {Record<string, string>} */
+const FAULTS = {
+  unknown_action: "This server does not answer that yet.",
+  version_conflict: "The holdings changed in the meantime, so nothing was done. Look at them and try again.",
+  rate_limited: "Too many requests at once; the page slows down.",
+  unavailable: "The server cannot reach its store at the moment. The page goes on when it can.",
+  outcome_unknown: "The reply was lost on the way: the change may have been made. The holdings below are read again.",
+  session_expired: "The session had expired; a new one with the default holdings took its place.",
+  draining: "The server is going away; the page connects again by itself.",
+  store_full: "The server's store is full; nothing was changed.",
+};
+
+/** What an error of the wire says to a person. @param {{code: string, detail?: string}} error */
+export function fault(error) {
+  return FAULTS[error.code] ?? error.detail ?? error.code.replaceAll("_", " ");
+}
+
+/** @type {Record<string, string>} */
+const CLOSES = {
+  token_missing: "This session wants its token.",
+  token_malformed: "That is no token of this server.",
+  token_bad_signature: "The token was not signed by this server; its secret may have changed.",
+  token_expired: "The token of this session has expired.",
+  token_other_session: "The token belongs to another session.",
+  session_full: "Too many tabs have this session open.",
+  rate_limited: "The server closed the connection: too many requests.",
+};
+
+/** Why a socket was closed, and whether only a person can help. @param {number} code @param {string} reason */
+export function closed(code, reason) {
+  const word = reason.split(":")[0] ?? "";
+  const words = CLOSES[word];
+  const token = word.startsWith("token_");
+  if (words) return { why: words, token };
+  if (code === 1001) return { why: "The server is going away.", token };
+  if (code === 1009) return { why: "The server refused a message that was too large.", token };
+  if (code === 1011) return { why: "The server failed; its log has the cause.", token };
+  if (code === 1013) return { why: "The server has too much to do.", token };
+  if (code === 1008) return { why: reason || "The server does not let this page in.", token };
+  return { why: "The connection was lost.", token };
+}
+
+/** Whether connecting again can help, as the server's table of close codes says it. @param {number} code */
+export function worthReconnecting(code) {
+  return ![1000, 1002, 1003, 1005, 1007, 1008, 1009, 1010].includes(code);
+}
+
+/** A line for the log about the value. @param {number} total @param {number} holdings */
+export function worth(total, holdings) {
+  return `${count(holdings, "holding")}, worth ${money(total)}`;
+}
