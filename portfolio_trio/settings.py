@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     )
     tls_certificate: Path | None = Field(None, description="PEM file: serve TLS with this certificate")
     tls_key: Path | None = Field(None, description="PEM file: the certificate's private key")
-    dashboard: CliImplicitFlag[bool] = Field(default=True, description="serve the page at /")
+    dashboard: bool = Field(default=True, description="serve the page at /")
     redis_url: Annotated[SecretStr, AfterValidator(_check_redis_url)] = Field(
         SecretStr(EMBEDDED),
         description="embedded:// (in memory), local:DIRECTORY (a Redis of its own, which keeps "
