@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import nox
 
@@ -55,6 +56,24 @@ def package(session: nox.Session) -> None:
     """Wheel and sdist: built, looked into, installed and used outside the repository."""
     session.install("build", "twine", "check-wheel-contents")
     session.run("python", "-m", "tests.package")
+
+
+@nox.session
+def typescript(session: nox.Session) -> None:
+    """Types made of the AsyncAPI document, by two generators and by ourselves, compile and fit."""
+    if shutil.which("npm") is None:
+        session.skip("there is no npm")
+    session.install("-e", ".")
+    folder = Path(session.create_tmp())
+    for source in Path("tests/support/typescript").iterdir():
+        shutil.copy(source, folder)
+    session.run("python", "-m", "tests.support.typescript.write", str(folder))
+    with session.chdir(folder):
+        install = ["npm", "install", "--no-audit", "--no-fund", "--silent"]
+        session.run(*install, external=True)
+        session.run("node", "generate.mjs", "document.json", ".", external=True)
+        made = ["ours.ts", "uses.ts", "from_schema.ts", "from_asyncapi.ts"]
+        session.run("npx", "tsc", "--strict", "--noEmit", "--skipLibCheck", *made, external=True)
 
 
 @nox.session

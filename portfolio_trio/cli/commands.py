@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -148,6 +149,22 @@ def _replay(flags: Sequence[str]) -> int:
         return complain(str(error), status=UNUSABLE)
 
 
+def _types(flags: Sequence[str]) -> int:
+    from portfolio_trio.metrics import PluginError  # noqa: PLC0415 - as above
+    from portfolio_trio.protocol.typescript import types  # noqa: PLC0415 - as above
+    from portfolio_trio.server.asyncapi_route import installed_document  # noqa: PLC0415 - as above
+
+    argparse.ArgumentParser(
+        prog=f"{PROGRAM} types",
+        description="Print the messages of the protocol as TypeScript types, installed metrics included.",
+    ).parse_args(flags)
+    try:
+        sys.stdout.write(types(installed_document()))
+    except PluginError as error:
+        return complain(str(error))
+    return 0
+
+
 _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "serve": _serve,
     "demo": _demo,
@@ -155,4 +172,5 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "check": _check,
     "prices": _prices,
     "replay": _replay,
+    "types": _types,
 }

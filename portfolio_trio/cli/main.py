@@ -1,4 +1,4 @@
-"""The command line: ``portfolio-trio serve | demo | watch | check | prices | replay``.
+"""The command line: ``portfolio-trio serve | demo | watch | check | prices | replay | types``.
 
 Nothing but the standard library is loaded until a command is known, so that --help and a mistyped word are
 answered at once.
@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "check": "say whether serve would work with a Redis, and how fast it is",
     "prices": "show what a file of prices holds, and what serve would refuse of it",
     "replay": "compute recorded results again from their receipts",
+    "types": "print the messages of the protocol as TypeScript types",
 }
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Final
-
-from pydantic.json_schema import models_json_schema
+from typing import TYPE_CHECKING, Final
 
 from portfolio_trio import __version__
 from portfolio_trio.protocol.closes import CLOSES
@@ -32,6 +29,7 @@ from portfolio_trio.protocol.messages import (
     SetHoldings,
     Trade,
 )
+from portfolio_trio.protocol.schemas import REF, frame_of, schema_name, schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,9 +37,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from portfolio_trio.protocol.messages import Request
-
-# JSON, which has no shape of its own.
-Json = dict[str, Any]
+    from portfolio_trio.protocol.schemas import Json
 
 # What answers a request, besides an error.
 ANSWERS: Final[Mapping[type[Request], tuple[type[Message], ...]]] = {
@@ -74,7 +70,6 @@ EVENTS: Final[tuple[type[Message], ...]] = (
     Error,
 )
 
-_SCHEMAS: Final = "#/components/schemas"
 _CHANNEL: Final = "#/channels/session"
 
 _DESCRIPTION: Final = f"""\
@@ -90,6 +85,7 @@ def document(
     host: str = "127.0.0.1:8000",
     secure: bool = False,
     details: Mapping[str, type[BaseModel] | None] | None = None,
+    more_codes: bool = False,
 ) -> Json:
     """The AsyncAPI 3.0 document of ``/ws/{session_id}``, seen from the server: it receives and sends.
 
@@ -97,6 +93,7 @@ def document(
         host: Where the server is, with its port.
         secure: Whether it speaks TLS.
         details: The model of each metric's ``detail``, by metric, to describe them too.
+        more_codes: Whether metrics may have error codes of their own, as those of plug-ins may.
     """
     return {
         "asyncapi": "3.0.0",
@@ -110,7 +107,7 @@ def document(
         "servers": {"server": {"host": host, "protocol": "wss" if secure else "ws"}},
         "channels": {"session": _channel()},
         "operations": _operations(),
-        "components": {"messages": _messages(), "schemas": _schemas(details or {})},
+        "components": {"messages": _messages(), "schemas": schemas(details or {}, more_codes=more_codes)},
         "x-subprotocol": SUBPROTOCOL,
         "x-error-codes": [{"code": code.value, **meaning._asdict()} for code, meaning in ERRORS.items()],
         "x-close-codes": [{"code": code.value, **meaning._asdict()} for code, meaning in CLOSES.items()],
@@ -188,100 +185,12 @@ def _messages() -> Json:
                 "location": "$message.payload#/id",
                 "description": "an answer echoes the id of its request",
             },
-            "payload": {"$ref": f"{_SCHEMAS}/{type(example).__name__}"},
+            "payload": {"$ref": f"{REF}/{schema_name(type(example))}"},
             "examples": [{"payload": frame_of(example)}],
         }
         for example in (*REQUESTS, *MESSAGES)
     }
 
 
-def frame_of(message: Request | Message) -> Json:
-    """What is on the wire, as JSON."""
-    text = message.to_json() if isinstance(message, Message) else message.model_dump_json(exclude_none=True)
-    frame: Json = json.loads(text)
-    return frame
-
-
 def _summary(kind: type[BaseModel]) -> str:
     return (kind.__doc__ or "").strip().partition("\n")[0]
-
-
-# --- schemas -------------------------------------------------------------------------------------------
-
-
-def _schemas(details: Mapping[str, type[BaseModel] | None]) -> Json:
-    """Schemas of what may be sent to the server, and of what it sends."""
-    known = {metric: kind for metric, kind in details.items() if kind is not None}
-    template = f"{_SCHEMAS}/{{model}}"
-    _, read = models_json_schema([(type(each), "validation") for each in REQUESTS], ref_template=template)
-    kinds = [*map(type, MESSAGES), *known.values()]
-    _, written = models_json_schema([(kind, "serialization") for kind in kinds], ref_template=template)
-    sent = {name: _without_nulls(schema) for name, schema in written["$defs"].items()}
-    # The base of every detail says nothing about any of them.
-    sent.pop("BaseModel")
-    for message in MESSAGES:
-        _require(sent[type(message).__name__], message)
-    _describe_details(sent[AnalysisResult.__name__], known)
-    schemas: Json = _without_titles({**read["$defs"], **sent})
-    return dict(sorted(schemas.items()))
-
-
-def _without_nulls(schema: Json) -> Json:
-    """The schema of a model whose empty fields are left out: what could be null need not be there."""
-    properties = schema.get("properties", {})
-    required = [name for name in schema.get("required", ()) if not _nullable(properties[name])]
-    kept = {name: _without_null(each) if _nullable(each) else each for name, each in properties.items()}
-    return {**schema, "properties": kept, "required": required}
-
-
-def _nullable(schema: Json) -> bool:
-    return {"type": "null"} in schema.get("anyOf", ())
-
-
-def _without_null(schema: Json) -> Json:
-    rest = [each for each in schema["anyOf"] if each != {"type": "null"}]
-    more = {key: value for key, value in schema.items() if key not in {"anyOf", "default"}}
-    return {**rest[0], **more} if len(rest) == 1 else {**more, "anyOf": rest}
-
-
-def _require(schema: Json, example: Message) -> None:
-    """Let the schema require what even the sparsest frame of its type has; null only where that has null."""
-    optional = {name: None for name, field in type(example).model_fields.items() if field.default is None}
-    sparsest = frame_of(example.model_copy(update=optional))
-    schema["required"] = list(sparsest)
-    for name, value in sparsest.items():
-        property_ = schema["properties"][name]
-        property_.pop("default", None)
-        if value is None:
-            schema["properties"][name] = {"anyOf": [property_, {"type": "null"}]}
-
-
-def _describe_details(schema: Json, details: Mapping[str, type[BaseModel]]) -> None:
-    schema["properties"]["detail"] = {
-        "type": "object",
-        "description": "what stands beside the value; its fields are the metric's",
-    }
-    cases = [
-        {
-            "if": {"properties": {"metric": {"const": metric}}},
-            "then": {"properties": {"detail": {"$ref": f"{_SCHEMAS}/{kind.__name__}"}}},
-        }
-        for metric, kind in details.items()
-    ]
-    if cases:
-        schema["allOf"] = cases
-
-
-def _without_titles(schema: Any) -> Any:  # noqa: ANN401 - JSON of any shape
-    """The schema without the titles that only repeat the names of fields."""
-    match schema:
-        case dict():
-            return {
-                key: _without_titles(value)
-                for key, value in schema.items()
-                if not (key == "title" and isinstance(value, str))
-            }
-        case list():
-            return [_without_titles(value) for value in schema]
-        case _:
-            return schema

@@ -15,7 +15,7 @@ from portfolio_trio.protocol.asyncapi import document
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portfolio_trio.protocol.asyncapi import Json
+    from portfolio_trio.protocol.schemas import Json
 
 _INTRODUCTION: Final = """\
 # The protocol
@@ -106,7 +106,10 @@ def _section(content: Json, name: str) -> Iterator[str]:
 def _part(content: Json, name: str) -> Iterator[str]:
     schema = content["components"]["schemas"][name]
     yield from (f"### {name}", "", schema.get("description", "").partition("\n")[0], "")
-    yield from _fields(schema)
+    if "properties" in schema:
+        yield from _fields(schema)
+    else:
+        yield from (f"{_type(schema)}", "")
 
 
 def _fields(schema: Json) -> Iterator[str]:
@@ -126,10 +129,12 @@ def _description(field: Json) -> str:
     return next((each["description"] for each in branches if "description" in each), "")
 
 
-def _type(schema: Json) -> str:
+def _type(schema: Json) -> str:  # noqa: PLR0911 - a line for each shape
     match schema:
         case {"$ref": _}:
             return f"[{_last(schema)}](#{_last(schema).lower()})"
+        case {"enum": values}:
+            return ", ".join(f"`{value}`" for value in values)
         case {"const": value}:
             return f"`{json.dumps(value)}`"
         case {"anyOf": choices}:

@@ -12,8 +12,9 @@ import trio
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import ValidationError
 
+from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.metrics import BUILT_IN
-from portfolio_trio.protocol import asyncapi, messages, reference
+from portfolio_trio.protocol import asyncapi, messages, reference, schemas, typescript
 from portfolio_trio.protocol.closes import CLOSES, worth_reconnecting
 from portfolio_trio.protocol.codes import ERRORS, CloseCode, ErrorCode
 from portfolio_trio.protocol.events import parse_message
@@ -24,17 +25,17 @@ from tests.support.house import METRICS, open_house
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from portfolio_trio.protocol.asyncapi import Json
+    from portfolio_trio.protocol.schemas import Json
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "support" / "asyncapi" / "3.0.0.json").read_text())
 DOCUMENT = asyncapi.document(details={name: metric.detail for name, metric in BUILT_IN.items()})
 KINDS = {name: each for name, each in vars(messages).items() if isinstance(each, type)}
 
 
-def check(name: str, frame: Json) -> None:
+def check(name: str, frame: Json, document: Json = DOCUMENT) -> None:
     """Validate a frame as the message of this name."""
-    payload = DOCUMENT["components"]["messages"][name]["payload"]
-    Draft7Validator({**payload, "components": DOCUMENT["components"]}).validate(frame)
+    payload = document["components"]["messages"][name]["payload"]
+    Draft7Validator({**payload, "components": document["components"]}).validate(frame)
 
 
 def refuses(name: str, frame: Json) -> bool:
@@ -102,8 +103,10 @@ def test_examples_fit_their_schemas_and_their_models(example: Message | Request)
 
 @pytest.mark.parametrize("example", MESSAGES, ids=asyncapi.name_of)
 def test_the_schema_requires_what_is_always_there(example: Message) -> None:
-    name, frame = asyncapi.name_of(example), asyncapi.frame_of(example)
-    schema = DOCUMENT["components"]["schemas"][type(example).__name__]
+    name, frame = asyncapi.name_of(example), schemas.frame_of(example)
+    schema = DOCUMENT["components"]["schemas"][schemas.schema_name(type(example))]
+    if isinstance(example, messages.AnalysisResult):
+        schema = DOCUMENT["components"]["schemas"]["ConcentrationResult"]
     for field in schema["properties"]:
         rest = {key: value for key, value in frame.items() if key != field}
         if field in schema["required"]:
@@ -159,9 +162,53 @@ async def test_what_the_real_server_sends_fits_the_document(autojump_clock: Mock
 
 
 def test_a_detail_is_that_of_its_metric() -> None:
-    frame = asyncapi.frame_of(next(e for e in MESSAGES if isinstance(e, messages.AnalysisResult)))
+    frame = schemas.frame_of(next(e for e in MESSAGES if isinstance(e, messages.AnalysisResult)))
     assert refuses("analysis_result", {**frame, "metric": "correlation"})
-    check("analysis_result", {**frame, "metric": "one_of_a_plug_in"})
+    # A document lists the metrics that are installed where it is made, and no others.
+    assert refuses("analysis_result", {**frame, "metric": "one_of_a_plug_in"})
+    plugged = asyncapi.document(details={"one_of_a_plug_in": None}, more_codes=True)
+    bare = {**frame, "metric": "one_of_a_plug_in"}
+    del bare["detail"]
+    check("analysis_result", bare, plugged)
+    failure = {"type": "metric_error", "ticker": "A", "metric": "one_of_a_plug_in", "detail": "", "run_id": 1}
+    check("metric_error", {**failure, "code": "code_of_its_own"}, plugged)
+    assert refuses("metric_error", {**failure, "metric": "momentum", "code": "code_of_its_own"})
+
+
+def test_the_words_of_the_protocol_are_enums() -> None:
+    parts = DOCUMENT["components"]["schemas"]
+    assert parts["CancelReason"]["enum"] == list(EndReason)
+    assert parts["ErrorCode"]["enum"] == list(ErrorCode)
+    assert parts["MetricName"]["enum"] == list(BUILT_IN)
+
+
+def test_what_is_recorded_is_typed_by_its_metric() -> None:
+    results = asyncapi.name_of(messages.Results)
+    frame = schemas.frame_of(next(e for e in MESSAGES if isinstance(e, messages.Results)))
+    check(results, frame)
+    (record,) = frame["results"]
+    assert refuses(results, {**frame, "results": [{**record, "metric": "momentum"}]})
+    assert refuses(results, {**frame, "results": [{**record, "value": None}]})
+
+
+def test_typescript_has_a_type_for_every_schema() -> None:
+    text = typescript.types(DOCUMENT)
+    declared = re.findall(r"^export (?:interface|type) (\w+)", text, re.MULTILINE)
+    assert set(declared) == {*DOCUMENT["components"]["schemas"], "ClientMessage", "ServerMessage"}
+    assert len(declared) == len(set(declared))
+    assert not re.search(r": .*\bunknown\b", text)
+    for line in (
+        'export type CancelReason = "switched" | "cancelled" |',
+        "  detail: ConcentrationDetail;",
+        '  metric: "concentration";',
+        "  results: Array<RecordedResult>;",
+        "  id?: RequestId;",
+        "  | ErrorMessage",
+        "  holdings: Record<string, number>;",
+    ):
+        assert line in text
+    # A server with other metrics has types of them, too.
+    assert 'metric: "custom";' in typescript.types(asyncapi.document(details={"custom": None}))
 
 
 def test_the_tables_are_complete() -> None:
