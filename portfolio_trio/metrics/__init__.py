@@ -13,6 +13,7 @@ from portfolio_trio.metrics.receipt import Comparison, Receipt, Replay, recomput
 from portfolio_trio.metrics.registry import Detail, Metric, MetricRegistry, Result, compute, metric
 from portfolio_trio.metrics.returns import ReturnsCache
 from portfolio_trio.metrics.snapshot import METHOD_VERSION
+from portfolio_trio.metrics.targets import Targets
 
 __all__ = [
     "BUILT_IN",
@@ -32,6 +33,7 @@ __all__ = [
     "Replay",
     "Result",
     "ReturnsCache",
+    "Targets",
     "compute",
     "installed_metrics",
     "metric",

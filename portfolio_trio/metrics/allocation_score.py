@@ -53,8 +53,9 @@ def allocation_score(inputs: AnalysisInputs) -> float:
     """Risk budget less risk share: b_i - w_i (Sw)_i / w'Sw.
 
     Above 0 the position should grow, below 0 shrink; it is its size that is meant, so for a short one
-    growing is selling more. The scores sum to 0 over the holdings. It is minus the gradient of the
-    risk-budgeting objective (Spinu 2013), up to the positive factor of w'Sw and the weight.
+    growing is selling more. The scores sum to 0 over the holdings and what else has a budget. It is minus
+    the gradient of the risk-budgeting objective (Spinu 2013), up to the positive factor of w'Sw and the
+    weight.
 
     Raises:
         MetricError: ``insufficient_history`` below 60 common returns; ``zero_portfolio_variance``

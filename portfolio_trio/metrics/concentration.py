@@ -19,7 +19,7 @@ class ConcentrationDetail(Detail):
     Attributes:
         weight: w_i = m_i / G, signed: negative for a short position.
         active_weight: The value less the target weight, 1/N over all holdings unless set; sums to 0
-            over the holdings.
+            over the holdings and what else is wanted.
         overweight: Whether the active weight is above 0.
         hhi: Herfindahl-Hirschman index, sum of w^2: 1/N to 1.
         effective_holdings: 1 / HHI, the number of equal positions as concentrated as these: 1 to N.

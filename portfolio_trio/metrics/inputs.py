@@ -121,7 +121,7 @@ class AnalysisInputs:
 
     @cached_property
     def targets(self) -> npt.NDArray[np.float64]:
-        """Target weight of each name, sum 1, shape ``(N,)``, read-only; 1/N each unless set."""
+        """Target weight of each name, shape ``(N,)``, read-only; 1/N each unless set."""
         return _view(self.portfolio.targets)
 
     @property
@@ -131,7 +131,7 @@ class AnalysisInputs:
 
     @property
     def budgets(self) -> npt.NDArray[np.float64]:
-        """Risk budgets, sum 1, shape ``(N,)``: 1/N over the names that move, 0 for others, unless set."""
+        """Risk budgets, shape ``(N,)``: 1/N over the names that move, 0 for others, unless set."""
         return _view(self.portfolio.budgets)
 
     @property

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.metrics.bars import Bars
     from portfolio_trio.metrics.kernel import Moments
+    from portfolio_trio.metrics.targets import Targets
 
 _NAN: Final = float("nan")
 
@@ -35,14 +36,14 @@ class PortfolioInputs:
     Attributes:
         tickers: Names with non-zero shares, sorted, shape ``(N,)``.
         lines: What is held of them.
-        set_targets: Target weight and risk budget of each name where they are set, sum 1; else None.
+        wanted: Target weights and risk budgets as they were set.
         history: Weighted common returns of `tickers`.
         bars: The closed bars themselves.
     """
 
     tickers: tuple[str, ...]
     lines: Lines
-    set_targets: array[float] | None
+    wanted: Targets
     history: History
     bars: Bars
 
@@ -64,23 +65,29 @@ class PortfolioInputs:
     @cached_property
     def snapshot(self) -> str:
         """The hash of holdings, prices, targets, bars and method: see `snapshot_hash`."""
-        lines = self.lines
-        return snapshot_hash(self.history.digest, lines.shares, lines.prices, self.targets)
+        lines, budgets = self.lines, self.wanted.budgets_of(self.tickers)
+        return snapshot_hash(self.history.digest, lines.shares, lines.prices, self.targets, budgets)
 
-    @property
+    @cached_property
     def targets(self) -> array[float]:
-        """Target weights, sum 1, shape ``(N,)``: 1/N each unless set."""
-        return self.history.equal_targets if self.set_targets is None else self.set_targets
+        """Target weights, shape ``(N,)``: 1/N each unless set.
 
-    @property
+        They sum to 1 with those of names that are wanted and not held.
+        """
+        return self.wanted.weights_of(self.tickers) or self.history.equal_targets
+
+    @cached_property
     def budgets(self) -> array[float]:
-        """Risk budgets, sum 1, shape ``(N,)``: 1/N over the names that move, 0 for others, unless set.
+        """Risk budgets, shape ``(N,)``: 1/N over the names that move, 0 for others, unless set.
+
+        They sum to 1 with those of names that are wanted and not held.
 
         Raises:
             MetricError: ``insufficient_history``: without returns nobody knows which names move.
         """
-        if self.set_targets is not None:
-            return self.set_targets
+        budgets = self.wanted.budgets_of(self.tickers)
+        if budgets is not None:
+            return budgets
         self.require_rows()
         return self.history.equal_budgets
 
@@ -180,16 +187,3 @@ def _bad_value(
     wrong = tuple(n for n, value in zip(names, values, strict=True) if not isfinite(value) or value == 0.0)
     wrong = wrong or names
     return AnalysisError("bad_price", f"shares times price is out of range for {', '.join(wrong)}", wrong)
-
-
-def scaled_targets(names: tuple[str, ...], targets: Mapping[str, float]) -> array[float]:
-    """The target share of each name, scaled to sum 1.
-
-    Raises:
-        ValueError: One is negative or not finite, or all are zero.
-    """
-    raw = [targets.get(name, 0.0) for name in names]
-    total = _sum(raw) if all(map(isfinite, raw)) else inf
-    if not (total < inf and total > 0.0 and min(raw) >= 0.0):
-        raise ValueError("targets must be finite, not negative, and more than 0 for something that is held")
-    return array("d", [each / total for each in raw])

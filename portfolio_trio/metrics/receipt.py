@@ -12,6 +12,7 @@ from portfolio_trio.metrics.errors import MetricError
 from portfolio_trio.metrics.registry import MetricRegistry, compute
 from portfolio_trio.metrics.returns import ReturnsCache
 from portfolio_trio.metrics.snapshot import METHOD_VERSION
+from portfolio_trio.metrics.targets import NO_TARGETS, Targets
 
 if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
@@ -28,7 +29,7 @@ class Receipt(BaseModel):
         ticker: The name analysed.
         holdings: Signed shares of each name.
         prices: Live prices of the snapshot, in currency units.
-        targets: Risk budgets and target weights, as they were set; None for 1/N each.
+        targets: Target weights and risk budgets, as they were set.
         snapshot: The hash of holdings, prices, targets, bars and method: 64 hexadecimal digits.
         method: `METHOD_VERSION` of the run.
         tick_id: The market tick of the prices.
@@ -44,7 +45,7 @@ class Receipt(BaseModel):
     ticker: str
     holdings: dict[str, float]
     prices: dict[str, float]
-    targets: dict[str, float] | None = None
+    targets: Targets = NO_TARGETS
     snapshot: str = Field(pattern=r"^[0-9a-f]{64}$")
     method: str
     tick_id: int

@@ -11,9 +11,10 @@ from portfolio_trio.metrics.culprits import culprits
 from portfolio_trio.metrics.errors import AnalysisError
 from portfolio_trio.metrics.history import MIN_ROWS, WINDOW, History
 from portfolio_trio.metrics.inputs import AnalysisInputs
-from portfolio_trio.metrics.portfolio import Lines, PortfolioInputs, scaled_targets
+from portfolio_trio.metrics.portfolio import Lines, PortfolioInputs
 from portfolio_trio.metrics.rows import Calendars, Window
 from portfolio_trio.metrics.snapshot import history_digest
+from portfolio_trio.metrics.targets import NO_TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from portfolio_trio.metrics.bars import Bars
+    from portfolio_trio.metrics.targets import Targets
 
 _ONLY_CASH: Final = Window(np.empty((0, WINDOW)), periods=252, newest=-1)
 _NO_CASH: Final[frozenset[str]] = frozenset()
@@ -54,7 +56,7 @@ class ReturnsCache:
         holdings: Mapping[str, float],
         prices: Mapping[str, float],
         *,
-        targets: Mapping[str, float] | None = None,
+        targets: Targets = NO_TARGETS,
     ) -> AnalysisInputs:
         """Take one snapshot: what every metric of a run reads.
 
@@ -62,13 +64,11 @@ class ReturnsCache:
             ticker: The name to analyse.
             holdings: Signed shares of each name; zero is a line that is not held.
             prices: Live prices in currency units, at least of every name held.
-            targets: Risk budget and target weight of each name, at least 0, scaled to sum 1 over what
-                is held; a name left out has 0. None means target weights of 1/N, and risk budgets of 1/N
-                over the names that move.
+            targets: Target weights and risk budgets. Unset they are 1/N, the budgets over what moves.
 
         Raises:
             AnalysisError: ``empty_portfolio``, ``not_held`` or ``bad_price``, checked in this order.
-            ValueError: Shares are not finite, or targets are negative, not finite or all zero.
+            ValueError: Shares are not finite.
         """
         held = _held(holdings)
         if not holdings.get(ticker):
@@ -80,7 +80,7 @@ class ReturnsCache:
         holdings: Mapping[str, float],
         prices: Mapping[str, float],
         *,
-        targets: Mapping[str, float] | None = None,
+        targets: Targets = NO_TARGETS,
     ) -> PortfolioInputs:
         """Take one snapshot of all holdings; arguments and errors are those of `inputs`, without a ticker."""
         return self._portfolio(_held(holdings), holdings, prices, targets)
@@ -90,11 +90,10 @@ class ReturnsCache:
         held: tuple[str, ...],
         holdings: Mapping[str, float],
         prices: Mapping[str, float],
-        targets: Mapping[str, float] | None,
+        targets: Targets,
     ) -> PortfolioInputs:
         lines = Lines.of(held, holdings, prices)
-        wanted = None if targets is None else scaled_targets(held, targets)
-        return PortfolioInputs(held, lines, wanted, self.history(held), self.bars)
+        return PortfolioInputs(held, lines, targets, self.history(held), self.bars)
 
     def history(self, tickers: tuple[str, ...]) -> History:
         """The weighted returns of a set of names, sorted; built once and kept within `max_bytes`."""

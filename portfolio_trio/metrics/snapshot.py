@@ -42,14 +42,18 @@ def snapshot_hash(
     shares: array[float],
     prices: array[float],
     targets: array[float],
+    budgets: array[float] | None = None,
 ) -> str:
     """Name one snapshot: 64 hexadecimal digits, the same on every machine.
 
-    SHA-256 over the 32 bytes of `history_digest`, then the shares, the live prices and the targets
-    (each shape ``(N,)``, in the order of the sorted names) as big-endian IEEE-754 doubles. Lines with
+    SHA-256 over the 32 bytes of `history_digest`, then the shares, the live prices, the target weights
+    and, where they are set, the risk budgets (each shape ``(N,)``, in the order of the sorted names) as
+    big-endian IEEE-754 doubles. Lines with
     zero shares are no part of it, nor is the ticker asked for: one snapshot serves any of them.
     """
     columns = shares + prices + targets
+    if budgets is not None:
+        columns += budgets
     if sys.byteorder == "little":
         columns.byteswap()
     return hashlib.sha256(history + columns.tobytes()).hexdigest()

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from portfolio_trio.metrics import BUILT_IN, AnalysisInputs, Bars, MetricError, ReturnsCache, compute
+from portfolio_trio.metrics import BUILT_IN, AnalysisInputs, Bars, MetricError, ReturnsCache, Targets, compute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,8 +30,9 @@ class Portfolio(NamedTuple):
     prices: dict[str, float]
 
     def inputs(self, ticker: str, targets: Mapping[str, float] | None = None) -> AnalysisInputs:
+        """What an analysis reads; the targets are both weights and budgets."""
         return ReturnsCache(self.bars, cash=("CASH", "USD")).inputs(
-            ticker, self.holdings, self.prices, targets=targets
+            ticker, self.holdings, self.prices, targets=Targets(targets, targets)
         )
 
 

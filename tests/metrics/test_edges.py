@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portfolio_trio.canonical import canonical
-from portfolio_trio.metrics import BUILT_IN, AnalysisError, Bars, MetricError, compute
+from portfolio_trio.metrics import BUILT_IN, AnalysisError, Bars, MetricError, ReturnsCache, Targets, compute
 from portfolio_trio.metrics.allocation_score import AllocationScoreDetail
 from portfolio_trio.metrics.correlation import CorrelationDetail, _extremes
 from portfolio_trio.metrics.momentum import MomentumDetail
@@ -356,19 +356,32 @@ def test_shorts_keep_everything_defined(shares: dict[str, float]) -> None:
 
 
 class TestTargets:
-    def test_they_are_scaled_to_what_is_held(self) -> None:
+    def test_they_are_shares_of_all_that_is_wanted_and_not_only_of_what_is_held(self) -> None:
         portfolio = make_portfolio({"A": 1.0, "B": 1.0})
         inputs = portfolio.inputs("A", {"A": 30.0, "B": 10.0, "ELSEWHERE": 60.0})
-        assert inputs.targets.tolist() == [0.75, 0.25]
-        score = 0.75 - value("portfolio_risk", inputs)
+        assert inputs.targets.tolist() == [0.3, 0.1]
+        score = 0.3 - value("portfolio_risk", inputs)
         assert value("allocation_score", inputs) == pytest.approx(score, rel=0.0, abs=1e-15)
-        assert portfolio.inputs("A", {"A": 1.0, "B": 1.0}).snapshot == portfolio.inputs("A").snapshot
-        assert inputs.snapshot != portfolio.inputs("A").snapshot
+
+    def test_they_are_part_of_the_snapshot(self) -> None:
+        portfolio = make_portfolio({"A": 1.0, "B": 1.0})
+        cache = ReturnsCache(portfolio.bars)
+
+        def snapshot(targets: Targets) -> str:
+            return cache.inputs("A", portfolio.holdings, portfolio.prices, targets=targets).snapshot
+
+        unset = portfolio.inputs("A").snapshot
+        assert snapshot(Targets(weights={"A": 1.0, "B": 1.0}, band=0.1)) == unset
+        wanted = {"A": 3.0, "B": 1.0}
+        others = {snapshot(Targets(weights=wanted)), snapshot(Targets(budgets=wanted))}
+        assert len(others - {unset}) == 2
 
     @pytest.mark.parametrize("targets", [{}, {"A": 0.0}, {"A": -1.0, "B": 2.0}, {"A": nan}, {"A": inf}])
     def test_bad_ones_are_refused(self, targets: dict[str, float]) -> None:
         with pytest.raises(ValueError, match="targets"):
-            make_portfolio({"A": 1.0, "B": 1.0}).inputs("A", targets)
+            Targets(weights=targets)
+        with pytest.raises(ValueError, match="targets"):
+            Targets(budgets=targets)
 
     def test_a_budget_of_everything_is_out_of_reach_unless_the_rest_hedges(self) -> None:
         inputs = make_portfolio({"A": 1.0, "B": 1.0}).inputs("A", {"A": 1.0})

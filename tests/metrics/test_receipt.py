@@ -19,6 +19,7 @@ from portfolio_trio.metrics import (
     Metric,
     Receipt,
     ReturnsCache,
+    Targets,
     recompute,
 )
 from tests.metrics.support import LAW, Portfolio, make_bars, make_portfolio, outcomes, portfolios
@@ -32,7 +33,7 @@ def issue(portfolio: Portfolio, ticker: str, targets: dict[str, float] | None = 
         ticker=ticker,
         holdings=portfolio.holdings,
         prices=portfolio.prices,
-        targets=targets,
+        targets=Targets(targets, targets),
         snapshot=inputs.snapshot,
         method=METHOD_VERSION,
         tick_id=7,
@@ -119,7 +120,7 @@ def test_errors_are_part_of_a_receipt() -> None:
 def test_targets_are_part_of_a_receipt() -> None:
     receipt = issue(PORTFOLIO, "A", {"A": 1.0, "B": 2.0})
     assert recompute(receipt, PORTFOLIO.bars, BUILT_IN).equal
-    without = receipt.model_copy(update={"targets": None})
+    without = receipt.model_copy(update={"targets": Targets()})
     assert not recompute(without, PORTFOLIO.bars, BUILT_IN).equal
 
 

@@ -1,0 +1,174 @@
+"""Names, shares and live prices at one moment, and the common returns of all: what decisions see."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf, sqrt
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from portfolio_trio.metrics.errors import AnalysisError, MetricError
+from portfolio_trio.metrics.history import MIN_ROWS
+from portfolio_trio.metrics.kernel import ZERO_VARIANCE
+from portfolio_trio.metrics.snapshot import snapshot_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy.typing as npt
+
+    from portfolio_trio.metrics.history import History
+    from portfolio_trio.metrics.returns import ReturnsCache
+    from portfolio_trio.metrics.targets import Targets
+
+
+class Totals(NamedTuple):
+    """A whole portfolio in six numbers; None where `errors` has the code.
+
+    Attributes:
+        value: Net value, sum m, in currency units.
+        gross: G, sum of abs(m), in currency units.
+        volatility: sqrt(A w'Sw), annual, a fraction of gross value.
+        risk: sqrt(A m'Sm), the same in currency units.
+        effective_holdings: 1 / sum w^2, 1 to N.
+        n_obs: Common returns used, L.
+        errors: Code of each number that cannot be computed.
+    """
+
+    value: float
+    gross: float
+    volatility: float | None
+    risk: float | None
+    effective_holdings: float | None
+    n_obs: int
+    errors: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=False, eq=False)
+class Positions:
+    """Signed shares of N names, some of which may be none, and the returns that all N have in common.
+
+    Attributes:
+        tickers: The names, sorted, shape ``(N,)``.
+        shares: Signed share counts, shape ``(N,)``; 0 for a name that is only considered.
+        prices: Live prices in currency units, shape ``(N,)``.
+        history: Weighted common returns of all N.
+        targets: Where the owner wants to be.
+    """
+
+    tickers: tuple[str, ...]
+    shares: npt.NDArray[np.float64]
+    prices: npt.NDArray[np.float64]
+    history: History
+    targets: Targets
+
+    @classmethod
+    def take(
+        cls,
+        cache: ReturnsCache,
+        holdings: Mapping[str, float],
+        prices: Mapping[str, float],
+        targets: Targets,
+        *,
+        also: Iterable[str] = (),
+    ) -> Positions:
+        """Of what is held, and of the names ``also``, at prices of all of them.
+
+        Raises:
+            AnalysisError: ``empty_portfolio`` without any name, or ``bad_price``.
+        """
+        names = tuple(sorted({name for name, count in holdings.items() if count}.union(also)))
+        if not names:
+            raise AnalysisError("empty_portfolio", "the portfolio holds nothing: add a holding first")
+        live = [prices.get(name, 0.0) for name in names]
+        bad = tuple(name for name, price in zip(names, live, strict=True) if not 0.0 < price < inf)
+        if bad:
+            raise AnalysisError("bad_price", f"no usable live price for {', '.join(bad)}", bad)
+        shares = np.array([holdings.get(name, 0.0) for name in names], dtype=np.float64)
+        return cls(names, shares, np.array(live), cache.history(names), targets)
+
+    def with_shares(self, shares: npt.NDArray[np.float64]) -> Positions:
+        """The same names in other numbers."""
+        return Positions(self.tickers, shares, self.prices, self.history, self.targets)
+
+    @cached_property
+    def values(self) -> npt.NDArray[np.float64]:
+        """m, signed value of each position in currency units, shape ``(N,)``."""
+        with np.errstate(over="ignore"):
+            values: npt.NDArray[np.float64] = self.shares * self.prices
+        if not np.isfinite(values).all():
+            raise AnalysisError("bad_price", "shares times price is out of range", self.tickers)
+        return values
+
+    @cached_property
+    def gross(self) -> float:
+        """G, sum of abs(m), in currency units; 0 where nothing is held."""
+        return float(np.abs(self.values).sum())
+
+    @cached_property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """W = m / G, shape ``(N,)``; zeros where nothing is held."""
+        return self.values / (self.gross or 1.0)
+
+    @cached_property
+    def snapshot(self) -> str:
+        """The hash of shares, prices, targets, bars and method; where all are held, that of an analysis."""
+        shares, prices = array("d", self.shares.tolist()), array("d", self.prices.tolist())
+        weights, budgets = self.targets.weights_of(self.tickers), self.targets.budgets_of(self.tickers)
+        weights = weights or self.history.equal_targets
+        return snapshot_hash(self.history.digest, shares, prices, weights, budgets)
+
+    def require_rows(self) -> None:
+        """Raise `MetricError` ``insufficient_history`` below 60 common returns."""
+        history = self.history
+        if history.n_obs < MIN_ROWS:
+            raise MetricError(
+                "insufficient_history",
+                f"{MIN_ROWS} common returns are needed, {history.n_obs} exist; too short, with gaps, or with"
+                f" closes more than 14 days apart: {', '.join(history.culprits)}",
+                history.culprits,
+            )
+
+    @cached_property
+    def _returns(self) -> npt.NDArray[np.float64]:
+        """Weighted returns of the whole on its gross value, shape ``(L,)``."""
+        returns: npt.NDArray[np.float64] = self.weights.dot(self.history.weighted)
+        return returns
+
+    @cached_property
+    def variance(self) -> float:
+        """W'Sw."""
+        return float(self._returns.dot(self._returns))
+
+    def risk_shares(self) -> npt.NDArray[np.float64]:
+        """Share of portfolio variance of each name, w_i (Sw)_i / w'Sw, shape ``(N,)``.
+
+        Raises:
+            MetricError: ``insufficient_history``, or ``zero_portfolio_variance`` where w'Sw is at most 1e-24.
+        """
+        self.require_rows()
+        if self.variance <= ZERO_VARIANCE:
+            raise MetricError(
+                "zero_portfolio_variance", "the portfolio's value does not move: there is no risk to share"
+            )
+        shares: npt.NDArray[np.float64] = (
+            self.weights * self.history.weighted.dot(self._returns) / self.variance
+        )
+        return shares
+
+    def totals(self) -> Totals:
+        """The whole in six numbers."""
+        history, gross = self.history, self.gross
+        effective = 1.0 / float(self.weights.dot(self.weights)) if gross else None
+        errors = {} if gross else {"volatility": "empty_portfolio", "effective_holdings": "empty_portfolio"}
+        volatility: float | None = None
+        if history.n_obs < MIN_ROWS:
+            errors.update(volatility="insufficient_history", risk="insufficient_history")
+            risk = None
+        else:
+            risk = sqrt(history.periods * self.variance) * gross
+            volatility = sqrt(history.periods * self.variance) if gross else None
+        return Totals(float(self.values.sum()), gross, volatility, risk, effective, history.n_obs, errors)

@@ -1,0 +1,67 @@
+"""The sizes at which each position carries its budget of risk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from portfolio_trio.metrics.errors import MetricError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+TOLERANCE: Final = 1e-10
+"""How far from its budget a share of risk may end."""
+_MAX_STEPS: Final = 100
+# Relative steps up to here are taken whole: Newton converges quadratically from there on.
+_WHOLE_STEP: Final = 0.3
+# Start from no more than a thousand times too much where positions hedge each other out.
+_LEAST_VARIANCE: Final = 1e-6
+
+
+def budgeted_sizes(
+    returns: npt.NDArray[np.float64], budgets: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Positive sizes y, sum 1, with y_i (Sy)_i = b_i y'Sy for S = R R'.
+
+    The minimum of y'Sy / 2 - sum b_i ln y_i (Spinu 2013), which is convex, by damped Newton from the
+    inverse-volatility start. Names are measured in units of their volatility: S has ones on its diagonal.
+
+    Args:
+        returns: R, weighted returns of each name times the sign of its position, each of which moves,
+            shape ``(N, L)``.
+        budgets: b, above 0, sum 1, shape ``(N,)``.
+
+    Raises:
+        MetricError: ``no_plan`` where there is no minimum: positions of these signs hedge each other out.
+    """
+    volatilities = np.sqrt(np.einsum("ij,ij->i", returns, returns))
+    scaled = returns / volatilities[:, None]
+    correlations = scaled.dot(scaled.T)
+    # Where nothing is correlated that is the solution; y'Sy is 1 at every minimum.
+    sizes = np.sqrt(budgets)
+    sizes /= np.sqrt(max(float(sizes.dot(correlations).dot(sizes)), _LEAST_VARIANCE))
+    for _ in range(_MAX_STEPS):
+        pull = correlations.dot(sizes)
+        shares = sizes * pull
+        variance = float(shares.sum())
+        if variance > 0.0 and np.abs(shares / variance - budgets).max() <= TOLERANCE:
+            found: npt.NDArray[np.float64] = sizes / volatilities
+            found /= found.sum()
+            return found
+        # Newton's step relative to the size, x = dy / y: (diag(y) C diag(y) + diag(b)) x = b - y * Cy.
+        curvature = correlations * np.outer(sizes, sizes)
+        curvature.flat[:: len(sizes) + 1] += budgets
+        try:
+            step = np.linalg.solve(curvature, budgets - shares)
+        except np.linalg.LinAlgError:
+            break
+        largest = float(np.abs(step).max())
+        if not largest < np.inf:
+            break
+        sizes = sizes * (1.0 + step / (1.0 + largest if largest > _WHOLE_STEP else 1.0))
+    raise MetricError(
+        "no_plan",
+        "no sizes of these positions carry these budgets: long and short positions hedge each other out",
+    )

@@ -1,0 +1,141 @@
+"""The portfolio before and after trades, from the same rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from portfolio_trio.canonical import canonical_shares
+from portfolio_trio.metrics.errors import MetricError
+from portfolio_trio.metrics.history import MIN_ROWS
+from portfolio_trio.metrics.kernel import ZERO_VARIANCE
+from portfolio_trio.metrics.positions import Positions, Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from portfolio_trio.metrics.returns import ReturnsCache
+    from portfolio_trio.metrics.targets import Targets
+
+
+class Hedge(NamedTuple):
+    """The size of one position at which the portfolio's variance is least, all others unchanged.
+
+    Attributes:
+        ticker: The position.
+        value: m* = -c/a, signed, in currency units.
+        shares: The same in shares, at the live price.
+    """
+
+    ticker: str
+    value: float
+    shares: float
+
+
+class Change(NamedTuple):
+    """Totals after less totals before; None where either is."""
+
+    value: float
+    gross: float
+    volatility: float | None
+    risk: float | None
+    effective_holdings: float | None
+
+
+class WhatIf(NamedTuple):
+    """What trades would do.
+
+    Attributes:
+        before: The positions as they are, and every traded name.
+        after: The same names after the trades.
+        totals_before: The whole before.
+        totals_after: The whole after.
+        change: The difference.
+        risks_before: Share of variance of each name; the code of the error where there is none.
+        risks_after: The same after.
+        cash: What the trades bring: minus the sum of shares times price traded.
+        best_hedge: Of the traded name, where it is one and it moves.
+    """
+
+    before: Positions
+    after: Positions
+    totals_before: Totals
+    totals_after: Totals
+    change: Change
+    risks_before: npt.NDArray[np.float64] | str
+    risks_after: npt.NDArray[np.float64] | str
+    cash: float
+    best_hedge: Hedge | None
+
+
+def what_if(
+    cache: ReturnsCache,
+    holdings: Mapping[str, float],
+    prices: Mapping[str, float],
+    trades: Mapping[str, float],
+    targets: Targets,
+) -> WhatIf:
+    """Compute both sides from the rows in which every name of either has a close at both ends.
+
+    So the change is that of the trades and of nothing else, and it is the full difference, not a first-order
+    guess.
+
+    Args:
+        cache: The returns.
+        holdings: Signed shares of each name.
+        prices: Live prices in currency units, of every name held or traded.
+        trades: Signed shares to add, by name.
+        targets: Enter the snapshot only.
+
+    Raises:
+        AnalysisError: ``empty_portfolio`` where nothing is held or traded; ``bad_price``.
+    """
+    before = Positions.take(cache, holdings, prices, targets, also=trades)
+    shares = before.shares.copy()
+    for name, traded in trades.items():
+        place = before.tickers.index(name)
+        # As a trade adds up, so that what rounding leaves behind is no position.
+        held = float(shares[place])
+        shares[place] = canonical_shares(held + traded, held, traded)
+    after = before.with_shares(shares)
+    old, new = before.totals(), after.totals()
+    change = Change(
+        new.value - old.value,
+        new.gross - old.gross,
+        _difference(new.volatility, old.volatility),
+        _difference(new.risk, old.risk),
+        _difference(new.effective_holdings, old.effective_holdings),
+    )
+    cash = -sum(traded * prices[name] for name, traded in trades.items())
+    return WhatIf(
+        before, after, old, new, change, risks(before), risks(after), cash, best_hedge(before, [*trades])
+    )
+
+
+def risks(positions: Positions) -> npt.NDArray[np.float64] | str:
+    """Risk shares, or the code of why there are none."""
+    try:
+        return positions.risk_shares() if positions.gross else "empty_portfolio"
+    except MetricError as error:
+        return error.code
+
+
+def best_hedge(positions: Positions, traded: list[str]) -> Hedge | None:
+    """The size of the one traded name that minimises m'Sm; None for several, or one that does not move."""
+    if len(traded) != 1 or positions.history.n_obs < MIN_ROWS:
+        return None
+    place = positions.tickers.index(traded[0])
+    own = positions.history.weighted[place]
+    variance = float(own.dot(own))
+    if variance <= ZERO_VARIANCE:
+        return None
+    rest = positions.values.copy()
+    rest[place] = 0.0
+    value = -float(own.dot(rest.dot(positions.history.weighted))) / variance
+    return Hedge(traded[0], value + 0.0, value / float(positions.prices[place]) + 0.0)
+
+
+def _difference(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before
