@@ -106,6 +106,6 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Random heads and frames against the front door."""
+    """Random heads and frames against the HTTP server."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.http.fuzz", *(session.posargs or ["--cases", "100000"]))

@@ -28,8 +28,8 @@ async def main() -> None:
         open_server(settings, embedded=shared) as two,
         trio.open_nursery() as nursery,
     ):
-        doors = [await nursery.start(partial(listen, each, trio.CancelScope())) for each in (one, two)]
-        first, second = (f"ws://{host}:{port}/ws/example" for host, port in doors)
+        addresses = [await nursery.start(partial(listen, each, trio.CancelScope())) for each in (one, two)]
+        first, second = (f"ws://{host}:{port}/ws/example" for host, port in addresses)
         async with (
             open_websocket_url(first, subprotocols=[SUBPROTOCOL]) as here,
             open_websocket_url(second, subprotocols=[SUBPROTOCOL]) as there,

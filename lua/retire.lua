@@ -1,5 +1,5 @@
 -- retire: a worker ends; its lease is free at once, and what it may have left behind is cleaned up as of a
--- worker that died.
+-- lost worker.
 -- KEYS[1] portfolio-workers:{market}
 -- ARGV    worker
 -- reply   {"ok"}

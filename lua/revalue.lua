@@ -1,6 +1,6 @@
--- revalue: brings total_value to the prices of a tick, and forgets workers that have died.
+-- revalue: brings total_value to the prices of a tick, and forgets lost workers.
 -- KEYS    portfolio:{<session_id>}, one or more (exactly one on a cluster)
--- ARGV    tick_id, as_of (RFC 3339), prices (JSON text {"AAPL":190.5}), dead worker ...
+-- ARGV    tick_id, as_of (RFC 3339), prices (JSON text {"AAPL":190.5}), lost worker ...
 -- reply   one list per key, in the order of KEYS:
 --         {"ok", old total_value, new total_value} as JSON text
 --         {"stale", tick_id}: valued at this tick or a newer one already
@@ -13,30 +13,30 @@
 local tick_id, as_of, prices = tonumber(ARGV[1]), ARGV[2], prices_by_ticker(ARGV[3])
 local valuation = valued(ARGV[1], as_of)
 
-local dead = {}
-for index = 4, #ARGV do dead[ARGV[index]] = true end
+local lost = {}
+for index = 4, #ARGV do lost[ARGV[index]] = true end
 
--- A run of a dead worker is over, though nobody could say so; and nobody there wants to hear of the session.
-local function bury(key)
+-- A run of a lost worker is over, though nobody could say so; and nobody there wants to hear of the session.
+local function clear_lost(key)
   local reply = read(
     key, '$.current_analysis.worker', '$.current_analysis.run_id', '$.attached', '$.run_ends')
   if not reply then return end
   local worker = string.match(field(reply, '$.current_analysis.worker') or '', '"([^"]+)"')
   local run_id = whole(reply, '$.current_analysis.run_id')
-  if worker and dead[worker] and run_id then
+  if worker and lost[worker] and run_id then
     redis.call('JSON.MSET',
       key, '$.current_analysis', 'null',
       key, '$.run_ends', with_end(field(reply, '$.run_ends'), run_id, cancelled('disconnected'), false))
   end
   local all, living = with_others({}, reply, ''), {}
   for _, name in ipairs(all) do
-    if not dead[name] then living[#living + 1] = name end
+    if not lost[name] then living[#living + 1] = name end
   end
   if #living < #all then redis.call('JSON.SET', key, '$.attached', names(living)) end
 end
 
 local function revalue(key)
-  if #ARGV > 3 then bury(key) end
+  if #ARGV > 3 then clear_lost(key) end
   local reply, status = read(key, '$.holdings', '$.total_value', '$.valued.tick_id')
   if status then return {status} end
   local holdings, old = field(reply, '$.holdings'), number(reply, '$.total_value')

@@ -17,7 +17,7 @@ class Faults:
     """Contains and counts what nobody expects: programming errors of this program and of plug-ins.
 
     What can be expected, as a store that is away, is handled where it comes up and never gets here. A
-    boundary stands round the work of one for many: one socket of a room, one note, one tick, one beat.
+    boundary stands round the work of one for many: one socket of a room, one event, one tick, one heartbeat.
 
     Attributes:
         counts: How many faults came to each boundary since the start.

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio_websocket import ConnectionClosed
 
-from tests.support.house import METRICS
+from tests.support.app import METRICS
 from tests.support.observer import Observer
-from tests.support.processes import Door, lasting_redis, serving_alone
+from tests.support.processes import Dialer, lasting_redis, serving_alone
 
 if TYPE_CHECKING:
-    from tests.support.house import Client, Frame
+    from tests.support.app import Client, Frame
     from tests.support.processes import Shared
 
 SESSIONS = ("a", "b", "c")
@@ -75,17 +75,17 @@ async def trouble(shared: Shared, draw: random.Random) -> None:
 
 
 async def story(ports: list[int], seconds: float, troubled: Shared | None) -> dict[str, list[list[Frame]]]:
-    """Play it; what each viewer of each session was sent."""
+    """Play it; what each subscriber of each session was sent."""
     draw = random.Random(7)
     seen: dict[str, list[list[Frame]]] = {session: [] for session in SESSIONS}
     until = trio.current_time() + seconds
     async with trio.open_nursery() as nursery:
-        doors = [Door(port, nursery) for port in ports]
+        dialers = [Dialer(port, nursery) for port in ports]
 
-        async def visit(door: Door, session: str) -> None:
+        async def visit(dialer: Dialer, session: str) -> None:
             """Come, meddle for a while, and go: late joiners see it all, too."""
             while trio.current_time() < until:
-                client = await door.connect(session, events=True)
+                client = await dialer.connect(session, events=True)
                 frames: list[Frame] = []
                 async with trio.open_nursery() as visit:
                     visit.start_soon(read, client, frames)
@@ -93,20 +93,20 @@ async def story(ports: list[int], seconds: float, troubled: Shared | None) -> di
                     await client.socket.aclose()
 
         for session in SESSIONS:
-            for door in doors:
+            for dialer in dialers:
                 for _ in range(2):
-                    viewer = await door.connect(session, events=True)
+                    subscriber = await dialer.connect(session, events=True)
                     seen[session].append([])
-                    nursery.start_soon(read, viewer, seen[session][-1])
+                    nursery.start_soon(read, subscriber, seen[session][-1])
                 for _ in range(2):
-                    nursery.start_soon(visit, door, session)
+                    nursery.start_soon(visit, dialer, session)
         with trio.move_on_after(seconds):
             if troubled is not None:
                 await trouble(troubled, draw)
             await trio.sleep_forever()
         await trio.sleep(REST_SECONDS)
-        for door in doors:
-            door.close()
+        for dialer in dialers:
+            dialer.close()
         nursery.cancel_scope.cancel()
     return seen
 
@@ -115,13 +115,13 @@ def judged(seen: dict[str, list[list[Frame]]]) -> tuple[Counter[str], dict[str, 
     """What is wrong with all that was seen: how often, the first of each kind, and among how many frames."""
     faults: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    for viewers in seen.values():
+    for subscribers in seen.values():
         observer = Observer()
-        for frames in viewers:
+        for frames in subscribers:
             observer.look(frames, len(METRICS))
         faults += observer.faults
         examples |= observer.examples
-    return faults, examples, sum(len(frames) for viewers in seen.values() for frames in viewers)
+    return faults, examples, sum(len(frames) for subscribers in seen.values() for frames in subscribers)
 
 
 def main() -> int:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from portfolio_trio.cli._entry import log_to_stderr
 from portfolio_trio.escaping import LogFormatter, echo, escaped
 from portfolio_trio.log_throttle import Seldom
-from tests.http.door import VIRTUAL_TIME, Client
 from tests.http.frames import TEXT, frame, head, plain_head
-from tests.support.house import open_house
+from tests.http.memory_server import VIRTUAL_TIME, Client
+from tests.support.app import open_app
 from tests.support.streams import stream_pair
 
 if TYPE_CHECKING:
@@ -123,10 +123,10 @@ def body(value: object) -> bytes:
 @VIRTUAL_TIME
 async def test_no_answer_over_http_repeats_what_was_sent() -> None:
     with log_lines() as lines:
-        async with open_house() as house:
+        async with open_app() as app:
             for request in knocks():
                 ours, theirs = stream_pair()
-                house.server.connections.start_soon(house.server.http_server.serve, theirs)
+                app.server.connections.start_soon(app.server.http_server.serve, theirs)
                 answer = await Client(ours).ask(request)
                 if answer.status != 200:
                     detail = json.loads(answer.body)["detail"]
@@ -159,9 +159,9 @@ async def test_no_answer_on_a_socket_repeats_what_was_sent() -> None:
     said = [json.dumps(request, ensure_ascii=False) for request in requests()]
     said += [NASTY, '{"' + NASTY, '{"action":"analyze","action":"' + "x" * 50_000 + '","x":1}']
     with log_lines() as lines:
-        async with open_house() as house:
+        async with open_app() as app:
             ours, theirs = stream_pair()
-            house.server.connections.start_soon(house.server.http_server.serve, theirs)
+            app.server.connections.start_soon(app.server.http_server.serve, theirs)
             client = Client(ours)
             await client.upgrade(head(b"/ws/s"))
             for text in said:
@@ -196,10 +196,10 @@ async def test_the_asyncapi_document_is_made_once(monkeypatch: pytest.MonkeyPatc
         return make(**arguments)
 
     monkeypatch.setattr(asyncapi, "document", counted)
-    async with open_house() as house:
+    async with open_app() as app:
         for host in (b"one.example:8000", b"two.example", b"[::1]:1", b"a b", b"x" * 400, b'"'):
             ours, theirs = stream_pair()
-            house.server.connections.start_soon(house.server.http_server.serve, theirs)
+            app.server.connections.start_soon(app.server.http_server.serve, theirs)
             asked = plain_head(b"/asyncapi.json").replace(b"Host: localhost", b"Host: " + host)
             told = json.loads((await Client(ours).ask(asked)).body)["servers"]["server"]["host"]
             assert told == (host.decode() if host[:1] in b"ot[" else "localhost")

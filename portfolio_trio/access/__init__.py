@@ -20,7 +20,7 @@ from portfolio_trio.access._gate import Gate
 from portfolio_trio.access._keep_alive import KeepAlive
 from portfolio_trio.access._new_sessions import NewSessionLimit, TooManySessions
 from portfolio_trio.access._origins import OriginError, OriginPolicy, OriginRefused, parse_origin
-from portfolio_trio.access._rate import RateLimit, Throttle, Verdict
+from portfolio_trio.access._rate import Decision, RateLimit, Throttle
 from portfolio_trio.access._refused import Refused
 from portfolio_trio.access._session_ids import new_session_id
 from portfolio_trio.access._tls import TlsError, ssl_context
@@ -37,6 +37,7 @@ from portfolio_trio.access._tokens import (
 __all__ = [
     "MIN_SECRET_BYTES",
     "ConnectionLimits",
+    "Decision",
     "Gate",
     "KeepAlive",
     "Limit",
@@ -55,7 +56,6 @@ __all__ = [
     "TokenFault",
     "TokenRefused",
     "TooManySessions",
-    "Verdict",
     "address_group",
     "check_secret",
     "counted_as",

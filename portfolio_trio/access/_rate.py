@@ -51,7 +51,7 @@ class RateLimit:
         self._filled_at = now
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """What becomes of one request."""
 
     SERVE = auto()
@@ -80,11 +80,11 @@ class Throttle:
         self._requests = RateLimit(rate, burst, clock)
         self._refusals = RateLimit(rate, patience, clock)
 
-    def decide(self) -> Verdict:
+    def decide(self) -> Decision:
         """Count one request."""
         if self._requests.grant():
-            return Verdict.SERVE
-        return Verdict.REFUSE if self._refusals.grant() else Verdict.DISCONNECT
+            return Decision.SERVE
+        return Decision.REFUSE if self._refusals.grant() else Decision.DISCONNECT
 
     @property
     def wait_seconds(self) -> float:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from portfolio_trio.redis import RedisClient
 
 ROUND_TRIPS: Final = 500
-LETTER_SECONDS: Final = 5.0
+BATCH_SECONDS: Final = 5.0
 
 # What the self-test leaves of its session.
 _LEFT: Final = {
@@ -70,8 +70,8 @@ async def check(url: str, say: Callable[[str], None] = print) -> None:
             say("JSON, Lua    every command of the scripts answers as it should")
             await _self_test(client)
             say("scripts      a session was opened, analysed, fenced, edited, revalued and removed")
-            await _try_letters(client)
-            say("pub/sub      a letter from one worker to another arrived")
+            await _try_batches(client)
+            say("pub/sub      a batch from one worker to another arrived")
             p50, p99 = await _round_trips(client)
             say(f"round trip   p50 {p50:.0f} us, p99 {p99:.0f} us ({ROUND_TRIPS} pings, one after another)")
     except (LocalRedisError, RedisError, StoreError, ScriptsNotFound, ValueError) as error:
@@ -123,13 +123,13 @@ async def _self_test(client: RedisClient) -> None:
         await client.delete(key_of(session))
 
 
-async def _try_letters(client: RedisClient) -> None:
-    """A letter to itself, as workers write to each other."""
+async def _try_batches(client: RedisClient) -> None:
+    """A batch to itself, as workers write to each other."""
     me = f"check-{secrets.token_hex(16)}"
-    workers = Workers(client, me, source="check", ttl=LETTER_SECONDS, lease=LETTER_SECONDS)
-    with trio.move_on_after(LETTER_SECONDS):
+    workers = Workers(client, me, source="check", ttl=BATCH_SECONDS, lease=BATCH_SECONDS)
+    with trio.move_on_after(BATCH_SECONDS):
         async with workers.listen() as heard:
-            await workers.post(me, "hello")
+            await workers.send_batch(me, "hello")
             async for message in heard:
                 # A market that is open meanwhile is heard, too.
                 if isinstance(message, Message) and message.data == b"hello":

@@ -1,4 +1,4 @@
-"""How a run ended: between the message that says it to viewers and what the document keeps of it."""
+"""How a run ended: between the message that says it to subscribers and what the document keeps of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ending_of(run_id: int, told: AnalysisCancelled | AnalysisFailed) -> Ending:
 
 
 def message_of(ending: Ending, ticker: str) -> AnalysisCompleted | AnalysisCancelled | AnalysisFailed:
-    """The message for viewers, as the worker that ran it would tell it; how long it took is not known."""
+    """The message for subscribers, as the worker that ran it would tell it; how long it took is not known."""
     run_id = ending.run_id
     if ending.outcome == "completed":
         return AnalysisCompleted(ticker=ticker, run_id=run_id, results=ending.results, errors=ending.errors)

@@ -1,4 +1,4 @@
-"""From the typed errors of the rooms below to what a client is told."""
+"""From the typed errors of the layers below to what a client is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers write to each other, and how a lost letter shows."""
+"""What workers write to each other, and how a lost batch shows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from portfolio_trio.protocol.messages import Running  # noqa: TC001 - pydantic needs it
 
 Kind = Literal[
-    # Messages that the viewers of a session get, whichever worker they are on.
+    # Messages that the subscribers of a session get, whichever worker they are on.
     "portfolio",
     "analysis_started",
     "analysis_result",
@@ -26,7 +26,7 @@ Kind = Literal[
 RUN_ENDS: frozenset[Kind] = frozenset({"analysis_completed", "analysis_cancelled", "analysis_failed"})
 
 
-class Note(BaseModel):
+class PeerEvent(BaseModel):
     """One thing that happened in a session.
 
     Attributes:
@@ -39,7 +39,7 @@ class Note(BaseModel):
         running: With a start: the run.
         incarnation: The document of the session that it is about.
         has_fallen: With a portfolio: the document had fallen back, and runs on older holdings with it.
-        frame: The message, as it goes to viewers; empty where there is none.
+        frame: The message, as it goes to subscribers; empty where there is none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,14 +56,14 @@ class Note(BaseModel):
     frame: str = ""
 
 
-class Letter(BaseModel):
-    """Notes from one worker to another, in the order in which things happened.
+class Batch(BaseModel):
+    """Events from one worker to another, in the order in which things happened.
 
     Attributes:
         sender: The worker that wrote it.
-        number: Higher than that of every letter which the sender has written before, to whomever.
-        previous: The number of its last letter to the same worker; 0 where it knows of none.
-        notes: May be none: then only the numbers matter.
+        number: Higher than that of every batch which the sender has written before, to whomever.
+        previous: The number of its last batch to the same worker; 0 where it knows of none.
+        events: May be none: then only the numbers matter.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -71,25 +71,25 @@ class Letter(BaseModel):
     sender: str
     number: int
     previous: int
-    notes: tuple[Note, ...] = ()
+    events: tuple[PeerEvent, ...] = ()
 
 
-class Arrivals:
-    """Which letter was the last one, of whom."""
+class SequenceTracker:
+    """Which batch was the last one, of whom."""
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
 
-    def has(self, letter: Letter) -> bool:
-        """Whether a letter has arrived before: its sender could not know that."""
-        return letter.number <= self._last.get(letter.sender, 0)
+    def has(self, batch: Batch) -> bool:
+        """Whether a batch has arrived before: its sender could not know that."""
+        return batch.number <= self._last.get(batch.sender, 0)
 
-    def follows(self, letter: Letter) -> bool:
-        """Take a letter; False where one before it is missing."""
-        last = self._last.get(letter.sender, 0)
-        self._last[letter.sender] = letter.number
-        return letter.previous == last
+    def follows(self, batch: Batch) -> bool:
+        """Take a batch; False where one before it is missing."""
+        last = self._last.get(batch.sender, 0)
+        self._last[batch.sender] = batch.number
+        return batch.previous == last
 
     def forget(self, sender: str) -> None:
-        """A worker has died."""
+        """A worker is lost."""
         self._last.pop(sender, None)

@@ -1,4 +1,4 @@
-"""The sockets of this process, by session: who sees whose events, and whose turn it is to start a run."""
+"""The sockets of this process, by session: who sees whose events, and who may start a run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import trio
 
 from portfolio_trio.hub.endings import message_of
 from portfolio_trio.hub.error_messages import explain
-from portfolio_trio.hub.events import Note
-from portfolio_trio.hub.remote_run import Abroad
+from portfolio_trio.hub.events import PeerEvent
+from portfolio_trio.hub.remote_run import RemoteState
 from portfolio_trio.hub.run_state import EndReason, Run
-from portfolio_trio.hub.stage import Scene, Stage
+from portfolio_trio.hub.sequencer import EventSequencer, OrderedEvent
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
     AnalysisCompleted,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.faults import Faults
     from portfolio_trio.hub.events import Kind
-    from portfolio_trio.hub.stage import SceneKind
+    from portfolio_trio.hub.sequencer import OrderedEventKind
     from portfolio_trio.protocol.messages import Message, PortfolioUpdate
     from portfolio_trio.store import Ending
     from portfolio_trio.store import Portfolio as State
@@ -46,9 +46,9 @@ SessionEvent = (
     | AnalysisCancelled
     | AnalysisFailed
 )
-"""What every viewer of a session gets, whichever socket caused it."""
+"""What every subscriber of a session gets, whichever socket caused it."""
 
-_SCENES: Mapping[Kind, SceneKind] = {
+_EVENT_KINDS: Mapping[Kind, OrderedEventKind] = {
     "analysis_started": "started",
     "analysis_result": "outcome",
     "metric_error": "outcome",
@@ -58,23 +58,23 @@ _SCENES: Mapping[Kind, SceneKind] = {
 }
 
 
-class Viewer(Protocol):
+class SessionSubscriber(Protocol):
     """One socket, as the other sockets of its session know it."""
 
     def fail(self) -> None:
         """End the socket with 1011; cannot fail itself."""
 
-    def see(self, event: str, run: Run | None = None) -> None:
+    def enqueue(self, event: str, run: Run | None = None) -> None:
         """Queue an event of the session; a socket without the subprotocol ignores it."""
 
-    def see_latest(self, event: str) -> None:
+    def enqueue_latest(self, event: str) -> None:
         """Queue an event in place of the latest one that still waits."""
 
     def answer(self, message: Message, run: Run | None = None) -> None:
         """Queue what the socket gets whether or not it speaks the subprotocol."""
 
     @property
-    def sees_events(self) -> bool:
+    def receives_events(self) -> bool:
         """Whether the socket speaks the subprotocol."""
 
     @property
@@ -91,7 +91,7 @@ class Viewer(Protocol):
         """End the socket's run as ``portfolio_changed`` and start it again, if it has one."""
 
     async def stop_run(
-        self, reason: EndReason, *, answered: Viewer | None = None
+        self, reason: EndReason, *, answered: SessionSubscriber | None = None
     ) -> AnalysisCancelled | None:
         """End the socket's run and wait until its task has ended; return its last event, if it was open.
 
@@ -108,31 +108,31 @@ class Viewer(Protocol):
         """End the socket's run, if this is or was its number; as `stop_run`."""
 
     def renew_run(self, version: int, standing: int | None = None) -> None:
-        """Start the socket's run again, if it works on an older version; ``standing`` as for a room's."""
+        """Start the socket's run again, if it works on an older version; ``standing`` as for a group's."""
 
 
-class Teller(Protocol):
+class PeerSender(Protocol):
     """The way to the other workers."""
 
     @property
     def me(self) -> str:
         """The name of this worker."""
 
-    def tell(self, others: Iterable[str], note: Note) -> None:
-        """Queue a note for some workers; never waits."""
+    def send(self, others: Iterable[str], peer_event: PeerEvent) -> None:
+        """Queue an event for some workers; never waits."""
 
     def forget(self, worker: str) -> None:
-        """A worker has died: nothing waits for it any more."""
+        """A worker is lost: nothing waits for it any more."""
 
 
-class Room:
+class SessionGroup:
     """The sockets of one session.
 
     Attributes:
         session_id: The session.
-        turn: Held while one socket ends the runs of the others and starts its own.
-        abroad: What is known of the session's life on other workers.
-        stage: What the sockets have been shown, and what may follow.
+        start_lock: Held while one socket ends the runs of the others and starts its own.
+        remote: What is known of the session's life on other workers.
+        sequencer: What the sockets have been shown, and what may follow.
         attached: The document names this worker among those that have sockets of the session.
         incarnation: Which document of the session is known; empty before the first.
     """
@@ -140,175 +140,187 @@ class Room:
     def __init__(
         self,
         session_id: str,
-        teller: Teller,
-        shown: trio.lowlevel.ParkingLot,
+        peers: PeerSender,
+        changed: trio.lowlevel.ParkingLot,
         faults: Faults,
-        on_hold: Callable[[Room], None],
+        on_hold: Callable[[SessionGroup], None],
     ) -> None:
         self.session_id = session_id
-        self.turn = trio.StrictFIFOLock()
-        self.abroad = Abroad()
-        self.stage = Stage(self._alone)
+        self.start_lock = trio.StrictFIFOLock()
+        self.remote = RemoteState()
+        self.sequencer = EventSequencer(self._alone)
         self.attached = False
         self.incarnation = ""
-        self._teller = teller
-        self._shown = shown
+        self._peers = peers
+        self._changed = changed
         self._faults = faults
         self._on_hold = on_hold
-        self._cancelling: dict[int, Viewer] = {}
-        # Stands for the newest run abroad, so that what of it waits can be dropped.
-        self._run_abroad: Run | None = None
+        self._cancelling: dict[int, SessionSubscriber] = {}
+        # Stands for the newest remote run, so that what of it waits can be dropped.
+        self._remote_run: Run | None = None
         # In the order in which they came, so that events leave in the same order each time.
-        self._viewers: dict[Viewer, None] = {}
+        self._subscribers: dict[SessionSubscriber, None] = {}
 
     @property
-    def viewers(self) -> tuple[Viewer, ...]:
+    def subscribers(self) -> tuple[SessionSubscriber, ...]:
         """Every socket of the session."""
-        return tuple(self._viewers)
+        return tuple(self._subscribers)
 
     def fail(self) -> None:
         """End every socket of the session here with 1011: what they know is in doubt."""
-        for viewer in self.viewers:
-            viewer.fail()
+        for subscriber in self.subscribers:
+            subscriber.fail()
 
-    def _alone(self, viewer: Viewer) -> AbstractContextManager[None]:
+    def _alone(self, subscriber: SessionSubscriber) -> AbstractContextManager[None]:
         """The boundary between one socket and whoever speaks to all: a fault ends that socket only."""
-        return self._faults.contained("a viewer", instead=viewer.fail)
+        return self._faults.contained("a subscriber", instead=subscriber.fail)
 
     # --- what the sockets are shown ---
 
-    def answer(self, viewer: Viewer, state: Portfolio, request_id: str | int | None = None) -> None:
+    def answer(
+        self, subscriber: SessionSubscriber, state: Portfolio, request_id: str | int | None = None
+    ) -> None:
         """Show a socket the state, or a newer one if that is known; if it gets events, they follow."""
-        if self.stage.is_greeted(viewer):
-            self._play(Scene("portfolio", state=state, asker=viewer, request_id=request_id))
-        elif viewer.sees_events:
-            self.stage.greet(viewer, state, request_id)
+        if self.sequencer.is_subscribed(subscriber):
+            self._publish(OrderedEvent("portfolio", state=state, requester=subscriber, request_id=request_id))
+        elif subscriber.receives_events:
+            self.sequencer.subscribe(subscriber, state, request_id)
         else:
-            viewer.answer(self.stage.answer(state, request_id))
+            subscriber.answer(self.sequencer.answer(state, request_id))
 
     def lift(self, state: Portfolio) -> None:
         """A document that had fallen back has new numbers: let all see it, here and on the other workers."""
-        self.show_state(state)
-        self._tell("portfolio", state, state.to_json(), has_fallen=True)
+        self.broadcast_state(state)
+        self._send_to_peers("portfolio", state, state.to_json(), has_fallen=True)
 
-    def change(self, viewer: Viewer, state: Portfolio, request_id: str | int | None) -> None:
+    def change(self, subscriber: SessionSubscriber, state: Portfolio, request_id: str | int | None) -> None:
         """A socket has changed the holdings: let all see it, here and on the other workers."""
-        self.answer(viewer, state, request_id)
-        self.show_state(state)
-        self._tell("portfolio", state, state.to_json())
+        self.answer(subscriber, state, request_id)
+        self.broadcast_state(state)
+        self._send_to_peers("portfolio", state, state.to_json())
 
-    def show_state(self, state: Portfolio, *, adopts: Running | None = None, again: bool = False) -> None:
+    def broadcast_state(
+        self, state: Portfolio, *, adopts: Running | None = None, again: bool = False
+    ) -> None:
         """Let every socket of this worker see a state, unless it has seen it (or ``again``) or a newer one.
 
         ``adopts`` is a run of another worker that began unseen.
         """
-        self._play(Scene("portfolio", state=state, adopts=adopts, again=again))
+        self._publish(OrderedEvent("portfolio", state=state, adopts=adopts, again=again))
 
     def publish(
         self,
         event: SessionEvent,
         *,
-        asker: Viewer | None = None,
+        requester: SessionSubscriber | None = None,
         request_id: str | int | None = None,
         run: Run | None = None,
         running: Running | None = None,
-        but: Viewer | None = None,
+        exclude: SessionSubscriber | None = None,
         incarnation: str = "",
     ) -> None:
         """Let every socket see an event of a run of this worker, here and on the other workers.
 
         Args:
             event: What happened.
-            asker: The socket that had asked for the run.
+            requester: The socket that had asked for the run.
             request_id: What its frame echoes.
             run: The run with which the frames can be dropped while they wait.
             running: With a start: the run.
-            but: The socket that is answered with the event, and sees it no second time.
+            exclude: The socket that is answered with the event, and sees it no second time.
             incarnation: Of the document that the run belongs to.
         """
         if isinstance(event, Portfolio):
-            raise TypeError("states are shown by `change` and `show_state`")
-        own = "" if asker is None or not asker.sees_events else event.echo(request_id).to_json()
+            raise TypeError("states are shown by `change` and `broadcast_state`")
+        own = "" if requester is None or not requester.receives_events else event.echo(request_id).to_json()
         if incarnation != self.incarnation:
             # Its number means another run now; but who had asked waits for its end.
-            if asker is not None and own and asker is not but:
-                asker.see(own)
+            if requester is not None and own and requester is not exclude:
+                requester.enqueue(own)
             return
-        others = bool(self.abroad.others)
-        text = event.to_json() if others or self.is_viewed else ""
-        self._play(
-            Scene(
-                _SCENES[event.type],
+        others = bool(self.remote.others)
+        text = event.to_json() if others or self.has_subscribers else ""
+        self._publish(
+            OrderedEvent(
+                _EVENT_KINDS[event.type],
                 text,
                 event.run_id,
                 run=run,
                 running=running,
-                asker=asker,
+                requester=requester,
                 own=own,
-                but=but,
+                exclude=exclude,
             )
         )
         if others:
-            self._tell(event.type, event, text, running)
+            self._send_to_peers(event.type, event, text, running)
 
-    def show_note(self, note: Note) -> None:
+    def broadcast_peer_event(self, peer_event: PeerEvent) -> None:
         """Let every socket of this worker see what happened to a run of another one."""
-        if self._run_abroad is None or self._run_abroad.run_id != note.run_id:
-            self._run_abroad = Run("", run_id=note.run_id)
-        run = self._run_abroad
-        if note.kind == "analysis_cancelled":
+        if self._remote_run is None or self._remote_run.run_id != peer_event.run_id:
+            self._remote_run = Run("", run_id=peer_event.run_id)
+        run = self._remote_run
+        if peer_event.kind == "analysis_cancelled":
             self.drop(run)
-        scene = Scene(_SCENES[note.kind], note.frame, note.run_id, run=run, running=note.running)
-        if scene.kind == "end":
-            scene = replace(scene, but=self._cancelling.get(note.run_id or 0))
-        self._play(scene)
+        event = OrderedEvent(
+            _EVENT_KINDS[peer_event.kind],
+            peer_event.frame,
+            peer_event.run_id,
+            run=run,
+            running=peer_event.running,
+        )
+        if event.kind == "end":
+            event = replace(event, exclude=self._cancelling.get(peer_event.run_id or 0))
+        self._publish(event)
 
     def update(self, update: PortfolioUpdate, version: int) -> None:
         """Let every socket see the value at a tick of the holdings of a version."""
-        if self.is_viewed:
+        if self.has_subscribers:
             tick_id = update.tick_id
-            self._play(Scene("portfolio_update", update.to_json(), version=version, tick_id=tick_id))
+            self._publish(
+                OrderedEvent("portfolio_update", update.to_json(), version=version, tick_id=tick_id)
+            )
 
-    def _play(self, scene: Scene) -> None:
-        waits = self.stage.awaited
-        self.stage.play(scene)
-        if self.stage.awaited not in {None, waits}:
+    def _publish(self, event: OrderedEvent) -> None:
+        waits = self.sequencer.awaited
+        self.sequencer.publish(event)
+        if self.sequencer.awaited not in {None, waits}:
             self._on_hold(self)
-        self._shown.unpark_all()
+        self._changed.unpark_all()
 
-    async def calm(self) -> None:
+    async def wait_remote_idle(self) -> None:
         """Wait until no run is open on another worker, as far as is known."""
-        while self.abroad.run is not None:
-            await self._shown.park()
+        while self.remote.run is not None:
+            await self._changed.park()
 
-    async def over(self, run_id: int) -> None:
+    async def wait_ended(self, run_id: int) -> None:
         """Wait until the sockets have seen the end of a run, if they have seen its start."""
-        while self.stage.open is not None and self.stage.open.run_id == run_id:
-            await self._shown.park()
+        while self.sequencer.open is not None and self.sequencer.open.run_id == run_id:
+            await self._changed.park()
 
     @property
-    def is_viewed(self) -> bool:
+    def has_subscribers(self) -> bool:
         """Whether any socket of the session gets events."""
-        return any(viewer.sees_events for viewer in self._viewers)
+        return any(subscriber.receives_events for subscriber in self._subscribers)
 
     def reprice(self, prices: Mapping[str, float]) -> None:
         """Start again what runs on prices that are too far from these."""
-        for viewer in self.viewers:
-            with self._alone(viewer):
-                viewer.reprice(prices)
+        for subscriber in self.subscribers:
+            with self._alone(subscriber):
+                subscriber.reprice(prices)
 
     def drop(self, run: Run) -> None:
         """Forget what of ``run`` still waits, on every socket."""
-        self.stage.drop(run)
-        for viewer in self._viewers:
-            with self._alone(viewer):
-                viewer.drop(run)
+        self.sequencer.drop(run)
+        for subscriber in self._subscribers:
+            with self._alone(subscriber):
+                subscriber.drop(run)
 
     def restart_runs(self) -> None:
         """Start what runs again on the new holdings."""
-        for viewer in self.viewers:
-            with self._alone(viewer):
-                viewer.restart_run()
+        for subscriber in self.subscribers:
+            with self._alone(subscriber):
+                subscriber.restart_run()
 
     def renew_runs(self, version: int, standing: int | None = None) -> None:
         """Start what runs on older holdings again.
@@ -318,48 +330,52 @@ class Room:
             standing: The run that was current when they came; 0 for none, None where nobody knows. Another
                 one had ended in the document before, and its last results are on their way.
         """
-        for viewer in self.viewers:
-            with self._alone(viewer):
-                viewer.renew_run(version, standing)
+        for subscriber in self.subscribers:
+            with self._alone(subscriber):
+                subscriber.renew_run(version, standing)
 
     async def supersede_runs(self, run_id: int, standing: int | None = None) -> None:
         """End the runs whose numbers are below this one, and wait until their tasks have ended.
 
         ``standing`` as for `renew_runs`: the run whose place it took.
         """
-        for viewer in self.viewers:
-            with self._alone(viewer):
-                await viewer.supersede_run(run_id, standing)
+        for subscriber in self.subscribers:
+            with self._alone(subscriber):
+                await subscriber.supersede_run(run_id, standing)
 
     async def cancel_run(self, run_id: int) -> AnalysisCancelled | None:
         """End the run with this number; return its last event, if it was open here."""
         stopped = None
-        for viewer in self.viewers:
-            with self._alone(viewer):
-                stopped = await viewer.cancel_run(run_id) or stopped
+        for subscriber in self.subscribers:
+            with self._alone(subscriber):
+                stopped = await subscriber.cancel_run(run_id) or stopped
         return stopped
 
     async def stop_runs(
-        self, reason: EndReason, *, but: Viewer | None = None, answered: Viewer | None = None
+        self,
+        reason: EndReason,
+        *,
+        exclude: SessionSubscriber | None = None,
+        answered: SessionSubscriber | None = None,
     ) -> AnalysisCancelled | None:
         """End the runs of every socket but one; return the last event of the one that was open, if any."""
         stopped = None
-        for viewer in self.viewers:
-            if viewer is not but:
-                with self._alone(viewer):
-                    stopped = await viewer.stop_run(reason, answered=answered) or stopped
+        for subscriber in self.subscribers:
+            if subscriber is not exclude:
+                with self._alone(subscriber):
+                    stopped = await subscriber.stop_run(reason, answered=answered) or stopped
         return stopped
 
     @property
     def running(self) -> int | None:
         """The run that is known to be open, here or on another worker, if it has its number."""
-        here = (viewer.running for viewer in self._viewers)
-        abroad = None if self.abroad.run is None else self.abroad.run.run_id
-        return next((run_id for run_id in here if run_id is not None), abroad)
+        here = (subscriber.running for subscriber in self._subscribers)
+        remote = None if self.remote.run is None else self.remote.run.run_id
+        return next((run_id for run_id in here if run_id is not None), remote)
 
     @property
     def _runs_here(self) -> bool:
-        return any(viewer.running is not None for viewer in self._viewers)
+        return any(subscriber.running is not None for subscriber in self._subscribers)
 
     # --- the other workers ---
 
@@ -380,18 +396,18 @@ class Room:
             # Asked for when the other one was known, so it took the place of that.
             self._begin_anew(state)
         first, self.attached = not self.attached, True
-        self.abroad.others = state.others
-        self.abroad.counter = max(self.abroad.counter, state.run_counter)
-        self.see_version(state.version)
+        self.remote.others = state.others
+        self.remote.counter = max(self.remote.counter, state.run_counter)
+        self.update_version(state.version)
         current = state.current_analysis
-        if current is None or current.worker == self._teller.me or self._runs_here:
-            # A run of this worker is not over before its task has ended, which its worker's note sees to.
+        if current is None or current.worker == self._peers.me or self._runs_here:
+            # A run of this worker is not over before its task has ended, which its worker's event sees to.
             return True
         # What is not open here any more, though it stands there, is about to be cleared by its worker.
-        self.abroad.follow(current.run_id, current.ticker, current.version, current.worker)
+        self.remote.follow(current.run_id, current.ticker, current.version, current.worker)
         if first and current.version >= state.version:
-            # Nobody here has seen it start: who is greeted from now on knows it from the greeting.
-            self.stage.adopt(Running.model_validate(current, from_attributes=True))
+            # Nobody here has seen it start: who subscribes from now on knows it from its first state.
+            self.sequencer.adopt(Running.model_validate(current, from_attributes=True))
         return True
 
     def _begin_anew(self, state: State) -> None:
@@ -401,54 +417,54 @@ class Room:
             return
         self.attached = False
         # Whom the new document does not name will not hear of it otherwise.
-        unnamed = [worker for worker in self.abroad.others if worker not in state.others]
-        self._teller.tell(unnamed, Note(session_id=self.session_id, kind="look"))
-        self.abroad = Abroad()
+        unnamed = [worker for worker in self.remote.others if worker not in state.others]
+        self._peers.send(unnamed, PeerEvent(session_id=self.session_id, kind="look"))
+        self.remote = RemoteState()
         self._cancelling.clear()
-        self.stage.begin_anew(explain(SessionMissing(self.session_id)).to_json())
+        self.sequencer.begin_anew(explain(SessionMissing(self.session_id)).to_json())
 
     @property
     def known(self) -> Known:
         """The highest numbers that any socket here may have been shown."""
-        abroad, stage = self.abroad, self.stage
-        version = 0 if stage.newest is None else stage.newest.version
-        run_id = max(abroad.newest, abroad.counter, stage.last)
-        return Known(self.incarnation, run_id, max(abroad.version, version))
+        remote, sequencer = self.remote, self.sequencer
+        version = 0 if sequencer.newest is None else sequencer.newest.version
+        run_id = max(remote.newest, remote.counter, sequencer.last)
+        return Known(self.incarnation, run_id, max(remote.version, version))
 
     def contradicts(self, version: int, holdings: Mapping[str, float]) -> bool:
         """Whether other holdings of this version have been shown: the document fell back, and went on."""
-        shown = self.stage.newest
-        return shown is not None and shown.version == version and shown.holdings != holdings
+        newest = self.sequencer.newest
+        return newest is not None and newest.version == version and newest.holdings != holdings
 
-    def see_version(self, version: int) -> None:
-        """The holdings have this version; a run abroad that works on an older one is over."""
-        self.abroad.outdate(version)
+    def update_version(self, version: int) -> None:
+        """The holdings have this version; a remote run that works on an older one is over."""
+        self.remote.outdate(version)
 
-    def learn(self, others: tuple[str, ...]) -> None:
+    def set_peers(self, others: tuple[str, ...]) -> None:
         """Take from the store which other workers have sockets of the session."""
-        self.abroad.others = others
+        self.remote.others = others
 
-    def learn_late(
+    def set_peers_late(
         self, others: tuple[str, ...], told: AnalysisCancelled | AnalysisFailed | None = None
     ) -> None:
         """The same, where a worker that is new may have missed the end of a run, ``told`` just before."""
-        strangers = [worker for worker in others if worker not in self.abroad.others]
-        self.abroad.others = others
-        note = Note(session_id=self.session_id, kind="look")
+        strangers = [worker for worker in others if worker not in self.remote.others]
+        self.remote.others = others
+        peer_event = PeerEvent(session_id=self.session_id, kind="look")
         if told is not None:
-            note = Note(
+            peer_event = PeerEvent(
                 session_id=self.session_id,
                 kind=told.type,
                 run_id=told.run_id,
                 incarnation=self.incarnation,
                 frame=told.to_json(),
             )
-        self._teller.tell(strangers, note)
+        self._peers.send(strangers, peer_event)
 
-    def meet(self, worker: str) -> None:
+    def add_peer(self, worker: str) -> None:
         """Another worker speaks of the session: it wants to hear of it, too."""
-        if worker not in self.abroad.others:
-            self.abroad.others = (*self.abroad.others, worker)
+        if worker not in self.remote.others:
+            self.remote.others = (*self.remote.others, worker)
 
     def claim(self, running: Running, replaced: int, incarnation: str) -> None:
         """A run of a socket has its number and its holdings; what runs on other workers is over by that.
@@ -458,15 +474,15 @@ class Room:
             RunSuperseded: A run with a higher number is known.
             PortfolioChanged: Newer holdings are known.
         """
-        abroad, run_id, version = self.abroad, running.run_id, running.version
+        remote, run_id, version = self.remote, running.run_id, running.version
         if incarnation != self.incarnation:
             raise SessionMissing(self.session_id)
-        if run_id < abroad.newest:
-            raise RunSuperseded(self.session_id, abroad.newest)
+        if run_id < remote.newest:
+            raise RunSuperseded(self.session_id, remote.newest)
         # How it ends is told by the worker that ran it; what comes next waits for that.
-        abroad.claim(run_id)
-        if abroad.others:
-            note = Note(
+        remote.claim(run_id)
+        if remote.others:
+            peer_event = PeerEvent(
                 session_id=self.session_id,
                 kind="claim",
                 run_id=run_id,
@@ -475,40 +491,42 @@ class Room:
                 replaced=replaced,
                 incarnation=self.incarnation,
             )
-            self._teller.tell(abroad.others, note)
-        if version < abroad.version:
-            raise PortfolioChanged(self.session_id, abroad.version)
+            self._peers.send(remote.others, peer_event)
+        if version < remote.version:
+            raise PortfolioChanged(self.session_id, remote.version)
 
-    def close(self, ending: Ending, *, but: Viewer | None = None) -> None:
+    def close(self, ending: Ending, *, exclude: SessionSubscriber | None = None) -> None:
         """Let the sockets see that a run is over, if it is open and nobody has told so in time.
 
         But one that is answered with it.
         """
-        run = self.stage.open
+        run = self.sequencer.open
         if run is None or run.run_id != ending.run_id:
             return
-        abroad = self._run_abroad
-        if ending.outcome == "cancelled" and abroad is not None and abroad.run_id == run.run_id:
-            self.drop(abroad)
+        remote = self._remote_run
+        if ending.outcome == "cancelled" and remote is not None and remote.run_id == run.run_id:
+            self.drop(remote)
         ended = message_of(ending, run.ticker)
-        but = but or self._cancelling.get(run.run_id)
-        self._play(Scene("end", ended.to_json(), run.run_id, but=but))
+        exclude = exclude or self._cancelling.get(run.run_id)
+        self._publish(OrderedEvent("end", ended.to_json(), run.run_id, exclude=exclude))
 
     @contextmanager
-    def cancelling(self, run_id: int, viewer: Viewer) -> Iterator[None]:
+    def cancelling(self, run_id: int, subscriber: SessionSubscriber) -> Iterator[None]:
         """A socket cancels a run of another worker: that worker is told, and its word is the answer."""
-        self._cancelling[run_id] = viewer
-        self._tell_cancel(run_id)
+        self._cancelling[run_id] = subscriber
+        self._send_cancel(run_id)
         try:
             yield
         finally:
             self._cancelling.pop(run_id, None)
 
-    def _tell_cancel(self, run_id: int) -> None:
-        note = Note(session_id=self.session_id, kind="cancel", run_id=run_id, incarnation=self.incarnation)
-        self._teller.tell(self.abroad.others, note)
+    def _send_cancel(self, run_id: int) -> None:
+        peer_event = PeerEvent(
+            session_id=self.session_id, kind="cancel", run_id=run_id, incarnation=self.incarnation
+        )
+        self._peers.send(self.remote.others, peer_event)
 
-    def _tell(
+    def _send_to_peers(
         self,
         kind: Kind,
         event: SessionEvent,
@@ -517,8 +535,8 @@ class Room:
         *,
         has_fallen: bool = False,
     ) -> None:
-        if self.abroad.others:
-            note = Note(
+        if self.remote.others:
+            peer_event = PeerEvent(
                 session_id=self.session_id,
                 kind=kind,
                 run_id=None if isinstance(event, Portfolio) else event.run_id,
@@ -528,50 +546,50 @@ class Room:
                 has_fallen=has_fallen,
                 incarnation=self.incarnation,
             )
-            self._teller.tell(self.abroad.others, note)
+            self._peers.send(self.remote.others, peer_event)
 
 
 class Hub:
-    """The rooms of one process; a room exists while somebody is in it."""
+    """The groups of one process; a group exists while somebody is in it."""
 
-    def __init__(self, teller: Teller, faults: Faults) -> None:
-        self._teller = teller
+    def __init__(self, peers: PeerSender, faults: Faults) -> None:
+        self._peers = peers
         self._faults = faults
-        self._rooms: dict[str, Room] = {}
-        # One for all rooms: only who drains or cancels waits here.
-        self._shown = trio.lowlevel.ParkingLot()
-        self.on_hold: Callable[[Room], None] = lambda _: None
+        self._groups: dict[str, SessionGroup] = {}
+        # One for all groups: only who drains or cancels waits here.
+        self._changed = trio.lowlevel.ParkingLot()
+        self.on_hold: Callable[[SessionGroup], None] = lambda _: None
         """Called when something begins to wait for the end of a run."""
 
-    def _hold(self, room: Room) -> None:
-        self.on_hold(room)
+    def _hold(self, group: SessionGroup) -> None:
+        self.on_hold(group)
 
     @contextmanager
-    def join(self, session_id: str, viewer: Viewer) -> Iterator[Room]:
-        """Put a socket into its session's room for as long as the context lasts."""
-        room = self._rooms.get(session_id)
-        if room is None:
-            room = self._rooms[session_id] = Room(
-                session_id, self._teller, self._shown, self._faults, self._hold
+    def join(self, session_id: str, subscriber: SessionSubscriber) -> Iterator[SessionGroup]:
+        """Put a socket into its session's group for as long as the context lasts."""
+        group = self._groups.get(session_id)
+        if group is None:
+            group = self._groups[session_id] = SessionGroup(
+                session_id, self._peers, self._changed, self._faults, self._hold
             )
-        room._viewers[viewer] = None  # noqa: SLF001 - only the hub lets sockets in and out
+        group._subscribers[subscriber] = None  # noqa: SLF001 - only the hub lets sockets in and out
         try:
-            yield room
+            yield group
         finally:
-            del room._viewers[viewer]  # noqa: SLF001 - as above
-            room.stage.leave(viewer)
-            if not room.viewers:
-                del self._rooms[session_id]
+            del group._subscribers[subscriber]  # noqa: SLF001 - as above
+            group.sequencer.leave(subscriber)
+            if not group.subscribers:
+                del self._groups[session_id]
 
-    def room(self, session_id: str) -> Room | None:
-        """The room of a session; None where it has no open socket."""
-        return self._rooms.get(session_id)
+    def group(self, session_id: str) -> SessionGroup | None:
+        """The group of a session; None where it has no open socket."""
+        return self._groups.get(session_id)
 
     def forget(self, worker: str) -> None:
-        """Another worker has died: it is told nothing any more."""
-        self._teller.forget(worker)
+        """Another worker is lost: it is told nothing any more."""
+        self._peers.forget(worker)
 
     @property
-    def rooms(self) -> tuple[Room, ...]:
+    def groups(self) -> tuple[SessionGroup, ...]:
         """Every session with an open socket."""
-        return tuple(self._rooms.values())
+        return tuple(self._groups.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from portfolio_trio.hub.run_state import Run
 
 
-class Abroad:
+class RemoteState:
     """What one worker knows of a session's life on the others.
 
     Attributes:
@@ -33,7 +33,7 @@ class Abroad:
         self.owner = ""
 
     def claim(self, run_id: int) -> Run | None:
-        """A run of this worker has its number; return the run abroad that is over by that."""
+        """A run of this worker has its number; return the remote run that is over by that."""
         self.newest = max(self.newest, run_id)
         return self.end()
 

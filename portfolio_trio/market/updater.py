@@ -41,7 +41,7 @@ class Ledger(Protocol):
         tick: Tick,
         *,
         price_lookup: Callable[[Iterable[str]], Mapping[str, float]],
-        dead: Sequence[str],
+        lost: Sequence[str],
     ) -> Report:
         """Bring every session to the prices of a tick, and clear what dead processes have left there."""
 
@@ -50,14 +50,14 @@ class Exchange(Protocol):
     """The other processes of the market."""
 
     @property
-    def dead(self) -> Sequence[str]:
+    def lost(self) -> Sequence[str]:
         """Processes that have died and may have left something behind."""
 
     async def publish(self, tick: Tick) -> None:
         """Give a tick to all; what it raises keeps the tick from becoming the current one."""
 
-    async def swept(self, tick: Tick, dead: Sequence[str]) -> None:
-        """Every session has been valued at the tick, and what the dead have left is gone."""
+    async def swept(self, tick: Tick, lost: Sequence[str]) -> None:
+        """Every session has been valued at the tick, and what lost workers have left is gone."""
 
 
 class Audience(Protocol):
@@ -138,15 +138,15 @@ class MarketUpdater:
         self.last_sweep_failed = not done
 
     async def _advance(self) -> None:
-        dead = self._exchange.dead
+        lost = self._exchange.lost
         tick = await self._book.advance(self._exchange.publish)
         # The boundary between who listens and the sessions, which have to be valued at the tick.
         with self._faults.contained("a tick"):
             self._audience.ticked(tick)
-        report = await self._ledger.revalue_all(tick, price_lookup=self._book.values_for, dead=dead)
+        report = await self._ledger.revalue_all(tick, price_lookup=self._book.values_for, lost=lost)
         if report.held is not None:
             self._book.release(report.held)
-        await self._exchange.swept(tick, dead)
+        await self._exchange.swept(tick, lost)
         await self._audience.swept(tick)
         if report.errors:
             log.warning("sweep of tick %d: %s", tick.tick_id, report)

@@ -1,10 +1,10 @@
 """One worker among others: it says that it lives, and leads the market while it holds the lease.
 
 | Membership.run
-| ├─ beat       says that this worker lives; holds or takes the lease
+| ├─ heartbeat  says that this worker lives; holds or takes the lease
 | ├─ lead       the market updater, in a scope whose deadline is the end of the lease
 | ├─ follow     takes each tick that another worker has published
-| └─ listen     hears of ticks, sweeps and letters
+| └─ listen     hears of ticks, sweeps and batches
 """
 
 from __future__ import annotations
@@ -34,41 +34,41 @@ if TYPE_CHECKING:
     from portfolio_trio.market.updater import Audience, MarketUpdater
     from portfolio_trio.peers.tick_exchange import Exchange
     from portfolio_trio.redis import Message
-    from portfolio_trio.store import Beat, Workers
+    from portfolio_trio.store import Heartbeat, Workers
 
 log: Final = logging.getLogger(__name__)
 
-LIFE_SECONDS: Final = 10.0
+WORKER_TTL_SECONDS: Final = 10.0
 """How long a worker that says nothing any more counts as alive."""
 
 RETIRE_SECONDS: Final = 2.0
-# A lease or a life is this many beats long.
-BEATS_PER_TTL: Final = 4
+# A lease or a worker's time to live is this many heartbeats long.
+HEARTBEATS_PER_TTL: Final = 4
 # The part of a lease that is left unused, for clocks that run differently.
 MARGIN: Final = 0.1
 SHORTEST_LEASE: Final = 1.0
 
 
 def lease_seconds(interval: float) -> float:
-    """How long a lease lasts without a beat, where a tick is due every ``interval`` seconds.
+    """How long a lease lasts without a heartbeat, where a tick is due every ``interval`` seconds.
 
     Half of the interval, so that another worker takes over before the next tick but one would be missed;
-    within bounds that beats can keep.
+    within bounds that heartbeats can keep.
     """
-    return min(LIFE_SECONDS, max(interval / 2, SHORTEST_LEASE))
+    return min(WORKER_TTL_SECONDS, max(interval / 2, SHORTEST_LEASE))
 
 
 class Listener(Protocol):
     """Who hears of the other workers."""
 
     def receive(self, text: bytes) -> None:
-        """A letter has come."""
+        """A batch has come."""
 
     def miss(self) -> None:
-        """Letters may have been lost, or this worker may have been given up."""
+        """Batches may have been lost, or this worker may have been given up."""
 
-    def mourn(self, dead: Iterable[str]) -> None:
-        """Workers have died."""
+    def on_workers_lost(self, lost: Iterable[str]) -> None:
+        """Workers are lost."""
 
 
 class Membership:
@@ -78,11 +78,11 @@ class Membership:
         workers: The other workers.
         book: The prices; written by the updater while this worker leads, and from here while it follows.
         updater: Ticks and sweeps while this worker leads.
-        exchange: Learns who has died.
+        exchange: Learns who is lost.
         audience: Is told of ticks that others publish.
         listener: Hears of the other workers.
         interval: Seconds between ticks.
-        faults: Contains what goes wrong with one message, one beat or one tick.
+        faults: Contains what goes wrong with one message, one heartbeat or one tick.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class Membership:
         self._lease: trio.CancelScope | None = None
         self._lease_until = 0.0
         self._elected = trio.Event()
-        self._beating = trio.CancelScope()
-        self._died_at: dict[str, float] = {}
+        self._heartbeat_scope = trio.CancelScope()
+        self._lost_at: dict[str, float] = {}
         self._hinted = trio.Event()
         self._swept = b""
         self._failing: type[StoreError] | None = None
@@ -127,7 +127,7 @@ class Membership:
             StoreError: The others cannot be heard.
         """
         async with self._workers.listen() as heard, trio.open_nursery() as nursery:
-            nursery.start_soon(self._beat_for_ever)
+            nursery.start_soon(self._heartbeat_forever)
             nursery.start_soon(self._lead_when_elected)
             nursery.start_soon(self._follow)
             # What came between joining and listening.
@@ -158,42 +158,42 @@ class Membership:
         """
         while True:
             asked = trio.current_time()
-            beat = await self._workers.beat()
-            self._take(beat, asked)
-            if (beat.leads and await self._share()) or await self._adopt():
+            heartbeat = await self._workers.heartbeat()
+            self._take(heartbeat, asked)
+            if (heartbeat.leads and await self._share()) or await self._adopt():
                 return
             # Another one leads and has not published yet; if it died, its lease ends.
-            await trio.sleep(self._beat_seconds)
+            await trio.sleep(self._heartbeat_seconds)
 
     async def retire(self) -> None:
         """Give up the lease, and what this worker may have left behind; bounded by `RETIRE_SECONDS`."""
-        # One more beat would bring it back to life.
-        self._beating.cancel()
+        # One more heartbeat would bring it back to life.
+        self._heartbeat_scope.cancel()
         with trio.move_on_after(RETIRE_SECONDS, shield=True):
             try:
                 await self._workers.retire()
             except StoreError as error:
                 # The others notice by themselves.
-                log.info("the end of this worker could not be told: %s", error)
+                log.info("the other workers could not be told that this one ends: %s", error)
 
     # --- beating ---
 
     @property
-    def _beat_seconds(self) -> float:
-        return min(self._workers.ttl, self._workers.lease) / BEATS_PER_TTL
+    def _heartbeat_seconds(self) -> float:
+        return min(self._workers.ttl, self._workers.lease) / HEARTBEATS_PER_TTL
 
-    async def _beat_for_ever(self) -> None:
-        with self._beating:
+    async def _heartbeat_forever(self) -> None:
+        with self._heartbeat_scope:
             while True:
-                await trio.sleep(self._beat_seconds)
-                # The boundary between one beat and the next, without which this worker counts as dead.
-                with self._faults.contained("a beat"):
-                    await self._beat()
+                await trio.sleep(self._heartbeat_seconds)
+                # The boundary between one heartbeat and the next, without which this worker counts as lost.
+                with self._faults.contained("a heartbeat"):
+                    await self._heartbeat()
 
-    async def _beat(self) -> None:
+    async def _heartbeat(self) -> None:
         asked = trio.current_time()
         try:
-            beat = await self._workers.beat()
+            heartbeat = await self._workers.heartbeat()
         except StoreError as error:
             if type(error) is not self._failing:
                 complain = log.error if isinstance(error, OtherSource) else log.warning
@@ -201,17 +201,17 @@ class Membership:
             self._failing = type(error)
             return
         self._failing = None
-        self._take(beat, asked)
-        self._listener.mourn(beat.dead)
-        if not beat.known:
+        self._take(heartbeat, asked)
+        self._listener.on_workers_lost(heartbeat.lost)
+        if not heartbeat.known:
             log.warning("this worker was given up by the others; it reads every document anew")
             self._listener.miss()
-        if beat.tick_id is not None and beat.tick_id > self._book.current.tick_id:
+        if heartbeat.tick_id is not None and heartbeat.tick_id > self._book.current.tick_id:
             self._hinted.set()
 
-    def _take(self, beat: Beat, asked: float) -> None:
-        self._count(beat.dead)
-        if beat.leads:
+    def _take(self, heartbeat: Heartbeat, asked: float) -> None:
+        self._count(heartbeat.lost)
+        if heartbeat.leads:
             # From before asking: the server's lease began later, and so ends later.
             self._lease_until = asked + self._workers.lease * (1 - MARGIN)
             if self._lease is not None:
@@ -226,13 +226,13 @@ class Membership:
             if self._lease is not None:
                 self._lease.cancel()
 
-    def _count(self, dead: Sequence[str]) -> None:
-        """Let the dead be cleaned up after, and forgotten, once all who live have heard that they died."""
+    def _count(self, lost: Sequence[str]) -> None:
+        """Let lost workers be cleaned up after and forgotten once every living worker knows of them."""
         now = trio.current_time()
-        self._died_at = {name: self._died_at.get(name, now) for name in dead}
-        # Within that time everybody beats, or is given up and reads every document anew.
+        self._lost_at = {name: self._lost_at.get(name, now) for name in lost}
+        # Within that time everybody sends a heartbeat, or is given up and reads every document anew.
         heard = now - self._workers.ttl
-        self._exchange.dead = [name for name, died_at in self._died_at.items() if died_at <= heard]
+        self._exchange.lost = [name for name, lost_at in self._lost_at.items() if lost_at <= heard]
 
     # --- leading ---
 
@@ -240,7 +240,7 @@ class Membership:
         while True:
             await self._elected.wait()
             self._elected = trio.Event()
-            # The boundary between one term and the next: while the lease is held a beat elects anew.
+            # The boundary between one term and the next: while the lease is held a heartbeat elects anew.
             with (
                 self._faults.contained("the lead"),
                 trio.CancelScope(deadline=self._lease_until) as self._lease,
@@ -274,7 +274,7 @@ class Membership:
                 self._swept = b""
                 await self._audience.swept(self._book.current)
         except StoreUnavailable:
-            # The connection heals itself; then a beat shows which tick is the newest.
+            # The connection heals itself; then a heartbeat shows which tick is the newest.
             return
         except StoreError as error:
             log.warning("the newest tick cannot be taken: %s", error)

@@ -1,4 +1,4 @@
-"""Letters to the other workers: bounded, in order, and never silently incomplete."""
+"""Batches to the other workers: bounded, in order, and never silently incomplete."""
 
 from __future__ import annotations
 
@@ -8,93 +8,93 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from portfolio_trio.hub.events import Letter
+from portfolio_trio.hub.events import Batch
 from portfolio_trio.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from portfolio_trio.faults import Faults
-    from portfolio_trio.hub.events import Note
+    from portfolio_trio.hub.events import PeerEvent
     from portfolio_trio.store import Workers
 
 log: Final = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 0.25
-# Tries of a letter that nobody hears: its worker connects anew, or has gone without a word.
+# Tries of a batch that nobody hears: its worker connects anew, or has gone without a word.
 UNHEARD_TRIES: Final = 12
-# What a note counts beside its message, as most claims and looks have none.
-NOTE_CHARACTERS: Final = 200
+# What an event counts beside its message, as most claims and looks have none.
+EVENT_CHARACTERS: Final = 200
 
 
 class _Box:
     """What waits for one worker.
 
     Attributes:
-        owed: There are notes or a letter, or the worker has yet to see that one letter is missing.
+        owed: There are events or a batch, or the worker has yet to see that one batch is missing.
         sending: A task sees to it.
     """
 
-    __slots__ = ("_letter", "_notes", "_numbers", "_previous", "_size", "_unheard", "owed", "sending")
+    __slots__ = ("_batch", "_events", "_numbers", "_previous", "_size", "_unheard", "owed", "sending")
 
     def __init__(self, numbers: Iterator[int]) -> None:
         self._numbers = numbers
         self._previous = 0
-        self._notes: list[Note] = []
+        self._events: list[PeerEvent] = []
         self._size = 0
-        self._letter: Letter | None = None
+        self._batch: Batch | None = None
         self._unheard = 0
         self.owed = False
         self.sending = False
 
-    def put(self, note: Note, max_size: int) -> None:
+    def put(self, peer_event: PeerEvent, max_size: int) -> None:
         self.owed = True
-        self._notes.append(note)
-        self._size += NOTE_CHARACTERS + len(note.frame)
+        self._events.append(peer_event)
+        self._size += EVENT_CHARACTERS + len(peer_event.frame)
         if self._size > max_size:
             self.lose()
 
     def lose(self) -> None:
-        """Drop what waits; the letter that is never written has a number, too."""
+        """Drop what waits; the batch that is never written has a number, too."""
         self._previous = next(self._numbers)
         self._clear()
 
     def forget(self) -> None:
-        """Drop all, the letter that may be on its way, too."""
+        """Drop all, the batch that may be on its way, too."""
         self.lose()
-        self._letter, self._unheard = None, 0
+        self._batch, self._unheard = None, 0
 
-    def take(self, sender: str) -> Letter:
-        """The letter that has not arrived yet, as far as is known, or all that waits as the next one."""
-        if self._letter is None:
+    def take(self, sender: str) -> Batch:
+        """The batch that has not arrived yet, as far as is known, or all that waits as the next one."""
+        if self._batch is None:
             number = next(self._numbers)
-            notes = tuple(self._notes)
-            self._letter = Letter(sender=sender, number=number, previous=self._previous, notes=notes)
+            events = tuple(self._events)
+            self._batch = Batch(sender=sender, number=number, previous=self._previous, events=events)
             self._previous = number
             self._clear()
-        return self._letter
+        return self._batch
 
-    def settle(self, letter: Letter, *, heard: bool) -> bool:
-        """A letter was sent; whether that was the last time."""
-        if letter is not self._letter:
+    def settle(self, batch: Batch, *, heard: bool) -> bool:
+        """A batch was sent; whether that was the last time."""
+        if batch is not self._batch:
             # Forgotten meanwhile: what comes next shows it.
             return True
         self._unheard = 0 if heard else self._unheard + 1
         if not heard and self._unheard < UNHEARD_TRIES:
             return False
-        self._letter, self._unheard = None, 0
+        self._batch, self._unheard = None, 0
         # What was lost meanwhile has a number, too.
-        self.owed = bool(self._notes) or self._previous != letter.number
+        self.owed = bool(self._events) or self._previous != batch.number
         return True
 
     def _clear(self) -> None:
-        self._notes, self._size = [], 0
+        self._events, self._size = [], 0
 
 
-class Post:
+class PeerPublisher:
     """Sends what happens here to the workers that want to hear of it.
 
-    Telling never waits. What has gathered for a worker leaves as one letter. One that may not have arrived is
+    Telling never waits. What has gathered for a worker leaves as one batch. One that may not have arrived is
     sent again, under its number, by which the receiver knows a repetition. Where one is lost all the same,
     or too much had gathered, the next one shows it by its number, and the receiver reads the documents anew.
     Each worker has a task while something waits for it, so that one that cannot be reached holds up no other.
@@ -102,7 +102,7 @@ class Post:
     Args:
         workers: The way to the other workers.
         max_bytes: Characters that may wait for one worker.
-        faults: Contains what goes wrong with one letter.
+        faults: Contains what goes wrong with one batch.
     """
 
     def __init__(self, workers: Workers, *, max_bytes: int, faults: Faults) -> None:
@@ -120,20 +120,20 @@ class Post:
         """The name of this worker."""
         return self._workers.me
 
-    def tell(self, others: Iterable[str], note: Note) -> None:
-        """Queue a note for some workers."""
+    def send(self, others: Iterable[str], peer_event: PeerEvent) -> None:
+        """Queue an event for some workers."""
         for worker in others:
             box = self._boxes.get(worker)
             if box is None:
                 box = self._boxes[worker] = _Box(self._numbers)
-            box.put(note, self._max_bytes)
+            box.put(peer_event, self._max_bytes)
             if not box.sending:
                 box.sending = True
                 self._due.append((worker, box))
         self._news.unpark_all()
 
     def forget(self, worker: str) -> None:
-        """A worker has died: nothing waits for it any more."""
+        """A worker is lost: nothing waits for it any more."""
         box = self._boxes.get(worker)
         if box is not None and box.sending:
             # It may live after all, and then sees that something is missing.
@@ -152,21 +152,21 @@ class Post:
                     nursery.start_soon(self._deliver, worker, box)
 
     async def _deliver(self, worker: str, box: _Box) -> None:
-        """Send letters to one worker, one at a time, until nothing waits for it."""
+        """Send batches to one worker, one at a time, until nothing waits for it."""
         while box.owed:
             arrived = False
-            # The boundary between one letter and the next, whomever they are for.
-            with self._faults.contained("a letter", instead=box.forget):
+            # The boundary between one batch and the next, whomever they are for.
+            with self._faults.contained("a batch", instead=box.forget):
                 arrived = await self._send(worker, box)
             if not arrived:
                 await trio.sleep(RETRY_SECONDS)
         box.sending = False
 
     async def _send(self, worker: str, box: _Box) -> bool:
-        letter = box.take(self._workers.me)
+        batch = box.take(self._workers.me)
         try:
-            heard = await self._workers.post(worker, letter.model_dump_json())
+            heard = await self._workers.send_batch(worker, batch.model_dump_json())
         except StoreError as error:
-            log.info("a letter to worker %s is sent once more: %s", worker, error)
+            log.info("a batch to worker %s is sent once more: %s", worker, error)
             return False
-        return box.settle(letter, heard=heard)
+        return box.settle(batch, heard=heard)

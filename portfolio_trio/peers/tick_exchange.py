@@ -26,8 +26,8 @@ class Exchange:
     def __init__(self, workers: Workers, book: PriceBook) -> None:
         self._workers = workers
         self._book = book
-        self.dead: Sequence[str] = ()
-        """Workers that have died and may stand in documents; every living worker has heard of it."""
+        self.lost: Sequence[str] = ()
+        """Lost workers that may stand in documents; every living worker knows that they are lost."""
         self.ticked_at = 0.0
         """When the newest tick was given to all, by Trio's clock."""
 
@@ -50,12 +50,12 @@ class Exchange:
         )
         self.ticked_at = trio.current_time()
 
-    async def swept(self, tick: Tick, dead: Sequence[str]) -> None:
-        """Say that every session is valued at the tick, and that no document names the dead any more.
+    async def swept(self, tick: Tick, lost: Sequence[str]) -> None:
+        """Say that every session is valued at the tick, and that no document names lost workers any more.
 
         Raises:
             StoreError: It could not be said.
         """
         await self._workers.announce_sweep(tick.tick_id)
-        if dead:
-            await self._workers.forget(dead)
+        if lost:
+            await self._workers.forget(lost)

@@ -1,4 +1,4 @@
-"""What a market tick means to the sockets: runs that became stale start again, viewers see the new value."""
+"""What a market tick means to the sockets: stale runs start again, subscribers see the new value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from portfolio_trio.faults import Faults
-    from portfolio_trio.hub.hub import Hub, Room
+    from portfolio_trio.hub.hub import Hub, SessionGroup
     from portfolio_trio.market import PriceBook, Tick
     from portfolio_trio.store import PortfolioStore
 
@@ -30,7 +30,7 @@ class Caretaker(Protocol):
     def sweep(self) -> None:
         """Try again to clear what nobody carries out."""
 
-    def reread(self, room: Room) -> None:
+    def reread(self, group: SessionGroup) -> None:
         """The document of a session is another one than was known: read it."""
 
 
@@ -57,13 +57,13 @@ class TickFeed:
 
     def ticked(self, tick: Tick) -> None:
         """Start again every run whose portfolio the tick moves by more than the tolerance."""
-        for room in self._hub.rooms:
+        for group in self._hub.groups:
             # The boundary between one session and the tick, which all the others wait for.
-            with self._faults.contained("a tick", instead=room.fail):
-                room.reprice(tick.prices)
+            with self._faults.contained("a tick", instead=group.fail):
+                group.reprice(tick.prices)
 
     async def swept(self, tick: Tick) -> None:
-        """Send the new value to every session that has a viewer, once for each tick.
+        """Send the new value to every session that has a subscriber, once for each tick.
 
         Raises:
             StoreError: The store could not be reached.
@@ -72,38 +72,38 @@ class TickFeed:
             return
         self._swept = tick.tick_id
         self._caretaker.sweep()
-        rooms = (room for room in self._hub.rooms if room.is_viewed)
-        while chunk := tuple(islice(rooms, READS_AT_ONCE)):
+        groups = (group for group in self._hub.groups if group.has_subscribers)
+        while chunk := tuple(islice(groups, READS_AT_ONCE)):
             await self._update_all(chunk, tick)
 
-    async def _update_all(self, rooms: tuple[Room, ...], tick: Tick) -> None:
+    async def _update_all(self, groups: tuple[SessionGroup, ...], tick: Tick) -> None:
         failures: list[StoreError] = []
 
-        async def update(room: Room) -> None:
+        async def update(group: SessionGroup) -> None:
             # As in `ticked`.
-            with self._faults.contained("a sweep", instead=room.fail):
+            with self._faults.contained("a sweep", instead=group.fail):
                 try:
-                    await self._update(room, tick)
+                    await self._update(group, tick)
                 except StoreError as failure:
                     failures.append(failure)
 
         async with trio.open_nursery() as nursery:
-            for room in rooms:
-                nursery.start_soon(update, room)
+            for group in groups:
+                nursery.start_soon(update, group)
         if failures:
             raise failures[0]
 
-    async def _update(self, room: Room, tick: Tick) -> None:
-        known = room.known
+    async def _update(self, group: SessionGroup, tick: Tick) -> None:
+        known = group.known
         try:
-            portfolio = await self._store.peek_portfolio(room.session_id)
+            portfolio = await self._store.peek_portfolio(group.session_id)
         except (SessionMissing, WrongType):
             # Nothing was revalued; whoever asks next is told why.
             return
-        has_fallen = known.is_above(portfolio) or room.contradicts(portfolio.version, portfolio.holdings)
-        if portfolio.incarnation != room.incarnation or has_fallen:
+        has_fallen = known.is_above(portfolio) or group.contradicts(portfolio.version, portfolio.holdings)
+        if portfolio.incarnation != group.incarnation or has_fallen:
             # It was made anew by a worker that did not know of this one, or has lost what was shown.
-            self._caretaker.reread(room)
+            self._caretaker.reread(group)
             return
         prices = self._book.values_for(portfolio.holdings)
         frozen = any(shares and ticker not in prices for ticker, shares in portfolio.holdings.items())
@@ -120,8 +120,8 @@ class TickFeed:
             unpriced=dict(fresh.unpriced),
         )
         # The value of other holdings than have been shown means nothing: those come first.
-        room.show_state(portfolio_message(portfolio, self._book))
-        room.update(update, portfolio.version)
+        group.broadcast_state(portfolio_message(portfolio, self._book))
+        group.update(update, portfolio.version)
 
 
 def _values(holdings: Mapping[str, float], prices: Mapping[str, float]) -> Iterator[tuple[str, float]]:

@@ -1,8 +1,9 @@
-"""The top of the house: who owns which nursery, and in which order it ends.
+"""The top of the program: who owns which nursery, and in which order it ends.
 
 | open_server      the store's connection, the price book, the other workers, the sockets
 | ├─ membership    this worker among the others; updates the market while it leads
-| ├─ post, relay   what the workers tell each other
+| ├─ publisher, peer subscriber
+| │                what the workers tell each other
 | ├─ keepalive     pings all sockets
 | └─ connections   one child per socket; a child's failure ends that child only
 """
@@ -25,9 +26,9 @@ from portfolio_trio.http import HttpServer, Response, accept_websocket
 from portfolio_trio.hub.hub import Hub
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.market.updater import MarketUpdater
-from portfolio_trio.peers.membership import LIFE_SECONDS, Membership, lease_seconds
-from portfolio_trio.peers.publisher import Post
-from portfolio_trio.peers.subscriber import Relay
+from portfolio_trio.peers.membership import WORKER_TTL_SECONDS, Membership, lease_seconds
+from portfolio_trio.peers.publisher import PeerPublisher
+from portfolio_trio.peers.subscriber import PeerSubscriber
 from portfolio_trio.peers.tick_exchange import Exchange
 from portfolio_trio.peers.tick_feed import TickFeed
 from portfolio_trio.protocol.codes import CloseCode
@@ -137,12 +138,12 @@ class Server:
             log.warning("analyses still ran when the drain was over; they are cancelled")
             await self._halt(sessions)
         with trio.move_on_after(GOODBYE_SECONDS):
-            await self._each(sessions, Session.depart)
+            await self._each(sessions, Session.close_going_away)
             if self._sockets:
                 await self._emptied.wait()
 
     async def _halt(self, sessions: Sequence[Session]) -> None:
-        """Cancel what runs; workers that drain together tell each other's viewers."""
+        """Cancel what runs; workers that drain together tell each other's subscribers."""
         with trio.move_on_after(PEERS_SECONDS):
             await self._each(sessions, Session.halt)
             await self._each(sessions, Session.idle)
@@ -302,26 +303,26 @@ async def open_server(
         book = await open_book(settings, source, now)
         settings = settle_holdings(settings, book)
         lease = lease_seconds(settings.market_update_interval_seconds)
-        workers = Workers(redis, worker, source=book.market_name, ttl=LIFE_SECONDS, lease=lease)
+        workers = Workers(redis, worker, source=book.market_name, ttl=WORKER_TTL_SECONDS, lease=lease)
         faults = Faults()
-        post = Post(workers, max_bytes=settings.max_queue_bytes, faults=faults)
-        hub = Hub(post, faults)
+        publisher = PeerPublisher(workers, max_bytes=settings.max_queue_bytes, faults=faults)
+        hub = Hub(publisher, faults)
         services = Services(
             settings=settings,
             store=store,
             book=book,
             metrics=open_metrics() if metrics is None else metrics,
             hub=hub,
-            relay=Relay(hub, store, faults, partial(portfolio_message, book=book)),
+            peer_subscriber=PeerSubscriber(hub, store, faults, partial(portfolio_message, book=book)),
             faults=faults,
             now=now,
             rng=rng or random.Random(),  # noqa: S311 - spreads delays; no secret hangs on it
         )
         updater, membership = _market(services, workers)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(post.run)
+            nursery.start_soon(publisher.run)
             nursery.start_soon(services.keep_alive.run)
-            await nursery.start(services.relay.run)
+            await nursery.start(services.peer_subscriber.run)
             await _enter(membership, nursery)
             async with trio.open_nursery() as connections:
                 yield Server(services, updater, membership, redis, connections, engine=engine)
@@ -335,7 +336,7 @@ def _market(services: Services, workers: Workers) -> tuple[MarketUpdater, Member
     book, store, faults = services.book, services.store, services.faults
     interval = services.settings.market_update_interval_seconds
     exchange = Exchange(workers, book)
-    audience = TickFeed(services.hub, store, book, faults, services.relay)
+    audience = TickFeed(services.hub, store, book, faults, services.peer_subscriber)
     updater = MarketUpdater(
         book, store, exchange, audience, interval=interval, failures=(StoreError,), faults=faults
     )
@@ -345,7 +346,7 @@ def _market(services: Services, workers: Workers) -> tuple[MarketUpdater, Member
         updater,
         exchange=exchange,
         audience=audience,
-        listener=services.relay,
+        listener=services.peer_subscriber,
         interval=interval,
         faults=faults,
     )

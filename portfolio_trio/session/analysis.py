@@ -39,7 +39,7 @@ START_SECONDS = 2.0
 Outcome = AnalysisResult | MetricFailure
 
 
-class Outlet(Protocol):
+class ResultSink(Protocol):
     """Where a run's messages go."""
 
     @property
@@ -71,9 +71,9 @@ _Ready = tuple[int, Outcome]
 # Place, metric and artificial delay of what is not there at once.
 _Later = tuple[int, "Metric", float]
 
-# Metrics that are computed in the run's own task hold up every other session; after so long these get a turn,
-# and the run can be cancelled.
-_TURN_SECONDS: Final = 0.001
+# Metrics that are computed in the run's own task hold up every other session; after so long the others run,
+# and this run can be cancelled.
+_SLICE_SECONDS: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Analysis:
         services: Services,
         session_id: str,
         request: Analyze,
-        outlet: Outlet,
+        sink: ResultSink,
         run_id: int | None = None,
         *,
         incarnation: str = "",
@@ -116,7 +116,7 @@ class Analysis:
         self._session_id = session_id
         self._ticker = request.ticker
         self._wants_receipt = request.receipt
-        self._outlet = outlet
+        self._sink = sink
         self.run_id = run_id
         self.version: int | None = None
         self.inputs: AnalysisInputs | None = None
@@ -133,13 +133,13 @@ class Analysis:
             StoreError: The store refused or could not be reached.
         """
         snapshot = await self._take_snapshot()
-        self._outlet.started(self._announcement(snapshot))
+        self._sink.started(self._announcement(snapshot))
         at_once, later = self._sorted_metrics()
         if later:
             results = await self._stream(snapshot, at_once, later)
         else:
             results = await self._hand_on(snapshot, await self._compute_at_once(at_once, snapshot), last=True)
-        await self._outlet.delivered()
+        await self._sink.delivered()
         return results, len(self._services.metrics) - results
 
     def _sorted_metrics(self) -> tuple[list[Metric], list[_Later]]:
@@ -160,7 +160,7 @@ class Analysis:
         outcomes: list[Outcome] = []
         began = trio.current_time()
         for metric in metrics:
-            if trio.current_time() - began > _TURN_SECONDS:
+            if trio.current_time() - began > _SLICE_SECONDS:
                 await trio.lowlevel.checkpoint()
                 began = trio.current_time()
             outcomes.append(self._outcome(metric, snapshot, _attempt(metric, snapshot.inputs)))
@@ -201,18 +201,18 @@ class Analysis:
                     tick_id=asked_at,
                     incarnation=self.incarnation,
                     token=orphan.token,
-                    known=self._outlet.known,
+                    known=self._sink.known,
                     ended=self._ended,
                 )
         except StoreUnavailable as failure:
             if failure.sent:
-                services.relay.adopt(orphan)
+                services.peer_subscriber.adopt(orphan)
             raise
         if start is None:
-            services.relay.adopt(orphan)
+            services.peer_subscriber.adopt(orphan)
             raise StoreUnavailable(f"start_analysis was not answered within {START_SECONDS:g} s", sent=True)
         self.run_id, self.version, self.token = start.run_id, start.version, orphan.token
-        self._outlet.claimed(start)
+        self._sink.claimed(start)
         await trio.lowlevel.checkpoint_if_cancelled()
         # Holdings, tick and prices are read without a checkpoint in between: they belong together.
         prices = services.book.prices_for(start.holdings)
@@ -310,7 +310,7 @@ class Analysis:
     async def _hand_on(self, snapshot: _Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
         """Record outcomes, then queue them; return the number of results."""
         results = await self._record(snapshot, outcomes, last=last)
-        self._outlet.deliver(outcomes)
+        self._sink.deliver(outcomes)
         return results
 
     async def _record(self, snapshot: _Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
@@ -335,7 +335,7 @@ class Analysis:
                 errors=len(self._services.metrics) - self._recorded - len(records) if last else 0,
             )
             self._recorded += len(records)
-            self._outlet.recorded(others)
+            self._sink.recorded(others)
         if last:
             self.run_id = None
         return len(records)

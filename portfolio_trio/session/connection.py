@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from portfolio_trio.access import Throttle, Verdict
+from portfolio_trio.access import Decision, Throttle
 from portfolio_trio.http import Disconnected
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.unpriced import refusal
@@ -31,7 +31,7 @@ from portfolio_trio.protocol.messages import (
     parse_request,
     read_id,
 )
-from portfolio_trio.session.handlers import Requests
+from portfolio_trio.session.handlers import RequestHandler
 from portfolio_trio.session.outbox import Outbox
 from portfolio_trio.session.runner import Runner
 from portfolio_trio.store import MissingPrices, StoreError
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from portfolio_trio.http import WebSocketTransport
-    from portfolio_trio.hub.hub import Room, Viewer
+    from portfolio_trio.hub.hub import SessionGroup, SessionSubscriber
     from portfolio_trio.hub.run_state import Run
     from portfolio_trio.protocol.messages import Message
     from portfolio_trio.session.services import Services
@@ -55,7 +55,7 @@ class Session:
     """One socket of one session, from the accepted upgrade to its end.
 
     Args:
-        services: The rooms below.
+        services: The layers below.
         session_id: Which portfolio.
         transport: The socket.
         count_new: Counts the session where it has to be made; raises `Refused` where it is one too many.
@@ -89,14 +89,14 @@ class Session:
         self._writing = False
         self._close: tuple[CloseCode, str] = (CloseCode.NORMAL, "")
         self._nursery: trio.Nursery
-        self._room: Room
+        self._group: SessionGroup
         self._runner: Runner
-        self._requests: Requests
+        self._handler: RequestHandler
 
     async def run(self) -> None:
         """Serve the socket until the client leaves, is too slow, or the server ends it."""
         try:
-            with self._services.hub.join(self._session_id, self) as self._room:
+            with self._services.hub.join(self._session_id, self) as self._group:
                 await self._serve()
             code, reason = self._close
             await self._transport.close(code, reason, timeout=CLOSE_SECONDS)
@@ -107,8 +107,10 @@ class Session:
         keep_alive = self._services.keep_alive
         try:
             async with trio.open_nursery() as self._nursery:
-                self._runner = Runner(self._services, self._room, self, self._nursery)
-                self._requests = Requests(self._services, self._room, self, self._runner, self._count_new)
+                self._runner = Runner(self._services, self._group, self, self._nursery)
+                self._handler = RequestHandler(
+                    self._services, self._group, self, self._runner, self._count_new
+                )
                 keep_alive.watch(self)
                 try:
                     await self._read()
@@ -142,19 +144,19 @@ class Session:
 
     def drain(self) -> None:
         """Take no new analysis any more."""
-        self._requests.draining = True
+        self._handler.draining = True
 
     async def idle(self) -> None:
         """Wait until no analysis runs here, nor one elsewhere whose end the client would miss."""
         await self._runner.idle()
-        if self.sees_events:
-            await self._room.calm()
+        if self.receives_events:
+            await self._group.wait_remote_idle()
 
     async def halt(self) -> None:
         """Cancel what runs, and tell so."""
         await self._runner.stop(EndReason.DRAINING)
 
-    async def depart(self) -> None:
+    async def close_going_away(self) -> None:
         """Let the last words leave, then end the connection with 1001."""
         if self._ended:
             # Its writer takes nothing more, so nothing would ever have left.
@@ -166,24 +168,24 @@ class Session:
     # --- what other sockets and the runner ask of this one ---
 
     @property
-    def sees_events(self) -> bool:
+    def receives_events(self) -> bool:
         """Whether the client speaks the subprotocol and gets the session's events."""
         return self._transport.subprotocol == SUBPROTOCOL
 
-    def see(self, event: str, run: Run | None = None) -> None:
+    def enqueue(self, event: str, run: Run | None = None) -> None:
         """Queue an event of the session, if the client speaks the subprotocol."""
-        if self.sees_events:
+        if self.receives_events:
             self._put(event, run)
 
     def answer(self, message: Message, run: Run | None = None) -> None:
         """Queue an answer; a client without the subprotocol knows no message but results and errors."""
-        if isinstance(message, MetricFailure) and not self.sees_events:
+        if isinstance(message, MetricFailure) and not self.receives_events:
             message = message.as_error()
         self._put(message.to_json(), run)
 
-    def see_latest(self, event: str) -> None:
+    def enqueue_latest(self, event: str) -> None:
         """Queue an event in place of the latest one that still waits, if the client gets events."""
-        if self.sees_events and not self._ended:
+        if self.receives_events and not self._ended:
             self._outbox.put_latest(event)
             self._send_soon()
 
@@ -199,7 +201,7 @@ class Session:
 
     def expire(self) -> None:
         """The client has been told that its session has expired: its next request opens it anew."""
-        self._requests.expire()
+        self._handler.expire()
 
     def drop(self, run: Run) -> None:
         """Forget what of ``run`` still waits to be sent."""
@@ -214,7 +216,7 @@ class Session:
         self._runner.restart()
 
     async def stop_run(
-        self, reason: EndReason, *, answered: Viewer | None = None
+        self, reason: EndReason, *, answered: SessionSubscriber | None = None
     ) -> AnalysisCancelled | None:
         """End the run and wait until its task has ended; return its last event, if it was open."""
         return await self._runner.stop(reason, answered=answered)
@@ -287,20 +289,20 @@ class Session:
 
     async def _let_pass(self, frame: str | bytes) -> bool:
         """Whether one more request is served; else it is refused, or ends the connection."""
-        verdict = self._throttle.decide()
-        if verdict is Verdict.REFUSE:
+        decision = self._throttle.decide()
+        if decision is Decision.REFUSE:
             wait = self._throttle.wait_seconds
             detail = f"too many requests; wait {wait:.3g} s"
             self.answer(Error.of(ErrorCode.RATE_LIMITED, detail, id=read_id(frame)))
-        elif verdict is Verdict.DISCONNECT:
+        elif decision is Decision.DISCONNECT:
             # A frame cut off by the end would take the close frame's place.
             with trio.move_on_after(LAST_WORDS_SECONDS):
                 await self._outbox.empty()
             self.end(CloseCode.POLICY, "rate_limited: too many requests", EndReason.DISCONNECTED)
-        return verdict is Verdict.SERVE
+        return decision is Decision.SERVE
 
     async def _read(self) -> None:
-        await self._greet()
+        await self._welcome()
         while True:
             try:
                 frame = await self._transport.receive()
@@ -313,36 +315,36 @@ class Session:
             except RequestError as error:
                 self.answer(error.answer)
             else:
-                await self._requests.answer(request)
+                await self._handler.answer(request)
 
-    async def _greet(self) -> None:
+    async def _welcome(self) -> None:
         """Open the session; a client with the subprotocol first gets the state, then events."""
         request_id = None if self._first is None else self._first.id
         try:
-            opened = await self._requests.open()
+            opened = await self._handler.open()
         except MissingPrices as failure:
-            self._greet_with(refusal(self._services.book, failure.tickers))
+            self._refuse_welcome(refusal(self._services.book, failure.tickers))
         except (MarketFullError, StoreError) as failure:
-            self._greet_with(self._services.explain(failure))
+            self._refuse_welcome(self._services.explain(failure))
         else:
-            if self.sees_events or self._first is not None:
-                self._room.answer(self, opened, request_id)
+            if self.receives_events or self._first is not None:
+                self._group.answer(self, opened, request_id)
 
-    def _greet_with(self, error: Error) -> None:
+    def _refuse_welcome(self, error: Error) -> None:
         """Say why there is no state yet: at once to a client that has asked, or that gets events."""
         if self._first is not None:
             self.answer(error.echo(self._first.id))
         else:
             # A client without the subprotocol has asked nothing yet.
-            self.see(error.to_json())
+            self.enqueue(error.to_json())
 
     async def _leave(self) -> None:
         """The last socket of the session on this worker says so in the document."""
-        if not self._room.attached:
+        if not self._group.attached:
             return
         with trio.move_on_after(CLEAN_UP_SECONDS, shield=True):
             try:
-                await self._services.relay.leave(self._session_id)
+                await self._services.peer_subscriber.leave(self._session_id)
             except StoreError:
                 self._services.left_behind.warning(
                     "session %s: this worker still stands in its document", self._session_id

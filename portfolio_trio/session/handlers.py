@@ -15,7 +15,7 @@ from portfolio_trio.access import Refused
 from portfolio_trio.hub.endings import cancelled
 from portfolio_trio.hub.error_messages import NoNewSession
 from portfolio_trio.hub.run_state import EndReason
-from portfolio_trio.hub.stage import HOLD_SECONDS
+from portfolio_trio.hub.sequencer import HOLD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.hub.unpriced import refusal
 from portfolio_trio.locks import Holding
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portfolio_trio import store
-    from portfolio_trio.hub.hub import Room
+    from portfolio_trio.hub.hub import SessionGroup
     from portfolio_trio.protocol.messages import Portfolio, Request
-    from portfolio_trio.session.runner import Asker, Runner
+    from portfolio_trio.session.runner import Requester, Runner
     from portfolio_trio.session.services import Services
     from portfolio_trio.store import CurrentAnalysis
 
@@ -52,13 +52,13 @@ OPENINGS: Final = 5
 log: Final = logging.getLogger(__name__)
 
 
-class Requests:
+class RequestHandler:
     """Carries out the requests of one socket.
 
     Args:
-        services: The rooms below.
-        room: The session and its sockets.
-        asker: The socket.
+        services: The layers below.
+        group: The session and its sockets.
+        requester: The socket.
         runner: Its runs.
         count_new: Counts a session that is made for the socket; raises `Refused` where it is one too many.
 
@@ -67,11 +67,16 @@ class Requests:
     """
 
     def __init__(
-        self, services: Services, room: Room, asker: Asker, runner: Runner, count_new: Callable[[], None]
+        self,
+        services: Services,
+        group: SessionGroup,
+        requester: Requester,
+        runner: Runner,
+        count_new: Callable[[], None],
     ) -> None:
         self._services = services
-        self._room = room
-        self._asker = asker
+        self._group = group
+        self._requester = requester
         self._runner = runner
         # The document that this socket speaks of, as far as its client knows; None before and after.
         self._incarnation: str | None = None
@@ -85,25 +90,25 @@ class Requests:
             StoreError: The store refused or could not be reached.
         """
         for _ in range(OPENINGS):
-            since = self._room.incarnation
+            since = self._group.incarnation
             try:
                 opened = await self._find_or_make()
             except FellBack as failure:
-                await self._services.relay.lift(self._room, failure.known)
+                await self._services.peer_subscriber.lift(self._group, failure.known)
                 continue
-            if self._room.enter(opened, since):
+            if self._group.enter(opened, since):
                 # What a full store did not take is tried again at the next request.
                 self._incarnation = opened.incarnation if opened.attached else None
                 message = portfolio_message(opened, self._services.book)
                 # Where it was made anew, all are shown it.
-                self._room.show_state(message)
+                self._group.broadcast_state(message)
                 return message
         raise StoreUnavailable("the session expires as soon as it is made", sent=True)
 
     def expire(self) -> None:
         """The client knows that its session has expired: the next request opens it anew."""
         self._incarnation = None
-        self._room.stage.tell(self._asker)
+        self._group.sequencer.mark_told(self._requester)
 
     def _check(self) -> None:
         """Whether the document that the client speaks of is still the session's.
@@ -111,25 +116,25 @@ class Requests:
         Raises:
             SessionMissing: It has expired, and another took its place.
         """
-        if self._incarnation is None or self._incarnation == self._room.incarnation:
+        if self._incarnation is None or self._incarnation == self._group.incarnation:
             return
-        if not self._room.stage.is_greeted(self._asker):
-            raise SessionMissing(self._room.session_id)
+        if not self._group.sequencer.is_subscribed(self._requester):
+            raise SessionMissing(self._group.session_id)
         # It has been told so, and shown the new one.
-        self._incarnation = self._room.incarnation
+        self._incarnation = self._group.incarnation
 
     async def _find_or_make(self) -> store.Portfolio:
         services = self._services
         try:
             return await services.store.get_portfolio(
-                self._room.session_id, at=rfc3339(services.now()), attach=True, known=self._room.known
+                self._group.session_id, at=rfc3339(services.now()), attach=True, known=self._group.known
             )
         except SessionMissing:
             try:
                 self._count_new()
             except Refused as refused:
                 raise NoNewSession(refused.detail) from refused
-        return await services.open_session(self._room.session_id, attach=True)
+        return await services.open_session(self._group.session_id, attach=True)
 
     async def _state(self) -> Portfolio:
         """The state of the session that this socket has opened.
@@ -140,14 +145,14 @@ class Requests:
         """
         services, incarnation = self._services, self._incarnation or ""
         found = await services.store.get_portfolio(
-            self._room.session_id,
+            self._group.session_id,
             at=rfc3339(services.now()),
             attach=True,
             incarnation=incarnation,
-            known=self._room.known,
+            known=self._group.known,
         )
-        if not self._room.enter(found, incarnation):
-            raise SessionMissing(self._room.session_id)
+        if not self._group.enter(found, incarnation):
+            raise SessionMissing(self._group.session_id)
         return portfolio_message(found, services.book)
 
     async def answer(self, request: Request) -> None:
@@ -156,27 +161,29 @@ class Requests:
             self._check()
             if self._incarnation is None:
                 opened = await self.open()
-                greeted = self._room.stage.is_greeted(self._asker) or isinstance(request, GetPortfolio)
-                if self._asker.sees_events and not greeted:
+                subscribed = self._group.sequencer.is_subscribed(self._requester) or isinstance(
+                    request, GetPortfolio
+                )
+                if self._requester.receives_events and not subscribed:
                     # The first state could not be read when it came.
-                    self._room.answer(self._asker, opened)
+                    self._group.answer(self._requester, opened)
             try:
                 await self._carry_out(request)
             except FellBack as failure:
                 # Nothing has been done yet.
-                await self._services.relay.lift(self._room, failure.known)
+                await self._services.peer_subscriber.lift(self._group, failure.known)
                 await self._carry_out(request)
         except SessionMissing as failure:
             # It expired under an idle socket. The next request opens it anew, with default holdings,
             # which the client must know before it sees numbers of them.
             self.expire()
-            self._asker.answer(self._services.explain(failure, request_id=request.id))
+            self._requester.answer(self._services.explain(failure, request_id=request.id))
         except MissingPrices as failure:
             # What a trade does not name is held already.
             held = isinstance(request, Trade) and request.ticker not in failure.tickers
-            self._asker.answer(refusal(self._services.book, failure.tickers, request.id, held=held))
+            self._requester.answer(refusal(self._services.book, failure.tickers, request.id, held=held))
         except (MarketFullError, StoreError) as failure:
-            self._asker.answer(self._services.explain(failure, request_id=request.id))
+            self._requester.answer(self._services.explain(failure, request_id=request.id))
 
     async def _carry_out(self, request: Request) -> None:
         match request:
@@ -185,7 +192,7 @@ class Requests:
             case Cancel():
                 await self._cancel(request)
             case GetPortfolio() | Authenticate():
-                self._room.answer(self._asker, await self._state(), request.id)
+                self._group.answer(self._requester, await self._state(), request.id)
             case SetHoldings() | Trade():
                 await self._edit(request)
             case GetResults():
@@ -195,53 +202,53 @@ class Requests:
 
     async def _analyze(self, request: Analyze) -> None:
         if self.draining:
-            self._asker.answer(Error.of(ErrorCode.DRAINING, "the server is going away", id=request.id))
+            self._requester.answer(Error.of(ErrorCode.DRAINING, "the server is going away", id=request.id))
             return
-        async with Holding(self._room.turn):
-            await self._room.stop_runs(EndReason.SUPERSEDED, but=self._asker)
+        async with Holding(self._group.start_lock):
+            await self._group.stop_runs(EndReason.SUPERSEDED, exclude=self._requester)
             await self._runner.stop(EndReason.SWITCHED)
-            # A frame of the run before may still be on its way; its own run waits for that, and not the turn.
+            # A frame of the run before may still be on its way: its own run waits for that, not the lock.
             self._runner.start(request, self._incarnation or "")
 
     async def _cancel(self, request: Cancel) -> None:
-        async with self._room.turn:
+        async with self._group.start_lock:
             stopped = found = None
             run = self._runner.slot.current
             if request.of is None:
-                stopped = await self._room.stop_runs(EndReason.CANCELLED, answered=self._asker)
-                found = None if stopped is not None else await self._cancel_abroad()
+                stopped = await self._group.stop_runs(EndReason.CANCELLED, answered=self._requester)
+                found = None if stopped is not None else await self._cancel_remote()
             elif run is not None and run.request_id == request.of:
-                stopped = await self._runner.stop(EndReason.CANCELLED, answered=self._asker)
+                stopped = await self._runner.stop(EndReason.CANCELLED, answered=self._requester)
         if found is not None:
             await self._answer_for(found, request)
             return
         if stopped is None or stopped.reason != EndReason.CANCELLED:
             # Nothing ran, or its end had been decided, and told, just before.
-            self._asker.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))
+            self._requester.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))
             return
-        self._asker.answer(stopped.echo(request.id))
+        self._requester.answer(stopped.echo(request.id))
         await self._clear_runs()
 
     async def _clear_runs(self) -> None:
         """Say in the document that what was cancelled is over; the request has its answer already."""
-        for viewer in self._room.viewers:
+        for subscriber in self._group.subscribers:
             try:
-                await viewer.clear_run()
+                await subscriber.clear_run()
             except StoreError as failure:
                 # Its runner tries again, at the latest when the socket goes.
                 log.info(
-                    "session %s: its run still stands in its document: %s", self._room.session_id, failure
+                    "session %s: its run still stands in its document: %s", self._group.session_id, failure
                 )
 
-    async def _cancel_abroad(self) -> CurrentAnalysis | None:
+    async def _cancel_remote(self) -> CurrentAnalysis | None:
         """Clear what the document says runs, which no socket of this worker does; None where nothing does."""
         store, incarnation = self._services.store, self._incarnation or ""
         try:
-            current = (await store.peek_portfolio(self._room.session_id)).current_analysis
+            current = (await store.peek_portfolio(self._group.session_id)).current_analysis
             if current is None:
                 return None
             end = await store.finish_analysis(
-                self._room.session_id,
+                self._group.session_id,
                 run_id=current.run_id,
                 incarnation=incarnation,
                 ending=cancelled(current.run_id, EndReason.CANCELLED),
@@ -250,42 +257,42 @@ class Requests:
             return None
         if not end.cleared:
             return None
-        self._room.learn(end.others)
+        self._group.set_peers(end.others)
         # It may stand there though its end has been told, where the store was away at that moment.
-        return None if self._room.stage.is_over(current.run_id) else current
+        return None if self._group.sequencer.is_over(current.run_id) else current
 
     async def _answer_for(self, current: CurrentAnalysis, request: Cancel) -> None:
         """Have the worker of a run tell how it ended, and answer; if it does not in time, say so for it."""
         run_id = current.run_id
         ended = cancelled(run_id, EndReason.CANCELLED)
         told = AnalysisCancelled(ticker=current.ticker, run_id=run_id, reason=EndReason.CANCELLED)
-        with self._room.cancelling(run_id, self._asker):
+        with self._group.cancelling(run_id, self._requester):
             if current.worker == self._services.store.worker:
                 # Nobody carries it out: there is no other word on it.
-                self._room.publish(told, but=self._asker, incarnation=self._room.incarnation)
+                self._group.publish(told, exclude=self._requester, incarnation=self._group.incarnation)
             else:
                 with trio.move_on_after(HOLD_SECONDS):
-                    await self._room.over(run_id)
-                if self._room.stage.open is not None and self._room.stage.open.run_id == run_id:
-                    await self._services.relay.look_up(self._room)
-                self._room.close(ended, but=self._asker)
-        self._asker.answer(told.echo(request.id))
+                    await self._group.wait_ended(run_id)
+                if self._group.sequencer.open is not None and self._group.sequencer.open.run_id == run_id:
+                    await self._services.peer_subscriber.look_up(self._group)
+                self._group.close(ended, exclude=self._requester)
+        self._requester.answer(told.echo(request.id))
 
     async def _edit(self, request: SetHoldings | Trade) -> None:
         services = self._services
         unpriced = self._left_unpriced(request)
         if unpriced:
-            self._asker.answer(refusal(services.book, unpriced, request.id))
+            self._requester.answer(refusal(services.book, unpriced, request.id))
             return
         changed = await self._change(request)
-        if self._incarnation not in {None, self._room.incarnation}:
-            raise SessionMissing(self._room.session_id)
+        if self._incarnation not in {None, self._group.incarnation}:
+            raise SessionMissing(self._group.session_id)
         # What runs is on the old holdings: nothing of it leaves after this.
         current = changed.current_analysis
-        self._room.renew_runs(changed.version, 0 if current is None else current.run_id)
-        self._room.learn(changed.others)
-        self._room.see_version(changed.version)
-        self._room.change(self._asker, portfolio_message(changed, services.book), request.id)
+        self._group.renew_runs(changed.version, 0 if current is None else current.run_id)
+        self._group.set_peers(changed.others)
+        self._group.update_version(changed.version)
+        self._group.change(self._requester, portfolio_message(changed, services.book), request.id)
 
     def _left_unpriced(self, request: SetHoldings | Trade) -> list[str]:
         """Names that the request certainly leaves without a price: what it names, unless it sells."""
@@ -294,29 +301,29 @@ class Requests:
         else:
             # Whether it sells out is for the store to say, which knows what is held.
             named = [] if request.shares else [request.ticker]
-        prices = self._services.book.prices_for(named, session_id=self._room.session_id)
+        prices = self._services.book.prices_for(named, session_id=self._group.session_id)
         return [ticker for ticker in named if ticker not in prices]
 
     async def _change(self, request: SetHoldings | Trade) -> store.Portfolio:
         services = self._services
-        lookup = partial(services.book.prices_for, session_id=self._room.session_id)
+        lookup = partial(services.book.prices_for, session_id=self._group.session_id)
         if isinstance(request, SetHoldings):
             return await services.store.set_holdings(
-                self._room.session_id,
+                self._group.session_id,
                 request.holdings,
                 tick=services.book.current,
                 at=rfc3339(services.now()),
                 expected_version=request.version,
                 incarnation=self._incarnation or "",
-                known=self._room.known,
+                known=self._group.known,
                 price_lookup=lookup,
             )
         return await services.store.trade(
-            self._room.session_id,
+            self._group.session_id,
             request.ticker,
             request.shares,
             incarnation=self._incarnation or "",
-            known=self._room.known,
+            known=self._group.known,
             tick=services.book.current,
             at=rfc3339(services.now()),
             expected_version=request.version,
@@ -327,7 +334,7 @@ class Requests:
     async def _results(self, request: GetResults) -> None:
         services = self._services
         page = await services.store.newest_results(
-            self._room.session_id,
+            self._group.session_id,
             ticker=request.ticker,
             limit=request.limit,
             # Room for what else waits: an answer must not be what makes the socket too slow.
@@ -336,4 +343,4 @@ class Requests:
         answer = Results(
             ticker=request.ticker, results=page.results, more=True if page.more else None, id=request.id
         )
-        self._asker.answer(answer)
+        self._requester.answer(answer)

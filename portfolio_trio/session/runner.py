@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from portfolio_trio.hub.endings import cancelled, ending_of
-from portfolio_trio.hub.hub import Viewer
+from portfolio_trio.hub.hub import SessionSubscriber
 from portfolio_trio.hub.run_state import EndReason, Run, RunState, Slot
 from portfolio_trio.metrics import AnalysisError
 from portfolio_trio.peers.orphans import Orphan
@@ -40,7 +40,7 @@ from portfolio_trio.store import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from portfolio_trio.hub.hub import Room, SessionEvent
+    from portfolio_trio.hub.hub import SessionEvent, SessionGroup
     from portfolio_trio.metrics import AnalysisInputs
     from portfolio_trio.session.analysis import Outcome
     from portfolio_trio.session.services import Services
@@ -65,10 +65,10 @@ _TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
 }
 
 
-_GIVEN_UP: Final = (ErrorCode.UNAVAILABLE, "the run was given up as that of a dead worker; ask again")
+_GIVEN_UP: Final = (ErrorCode.UNAVAILABLE, "the run was given up as that of a lost worker; ask again")
 
 
-class Asker(Viewer, Protocol):
+class Requester(SessionSubscriber, Protocol):
     """The socket that asked for the runs."""
 
     async def flushed(self, run: Run) -> None:
@@ -90,29 +90,29 @@ class _Task:
         self.ended = trio.Event()
         self.reason = EndReason.DISCONNECTED
         self.last: AnalysisCancelled | None = None
-        self.answered: Viewer | None = None
+        self.answered: SessionSubscriber | None = None
         # Of all its attempts: there are few.
         self.run_ids: list[int] = []
 
 
-class _RunOutlet:
-    """Sends what one run has to say to the asking socket and to the session's other viewers."""
+class _RunSink:
+    """Sends what one run has to say to the asking socket and to the session's other subscribers."""
 
-    def __init__(self, runner: Runner, room: Room, run: Run, incarnation: str) -> None:
+    def __init__(self, runner: Runner, group: SessionGroup, run: Run, incarnation: str) -> None:
         self._incarnation = incarnation
         self._runner = runner
-        self._room = room
+        self._group = group
         self._run = run
         self._running: Running | None = None
 
     @property
     def known(self) -> Known:
-        return self._room.known
+        return self._group.known
 
     def claimed(self, start: RunStart) -> None:
         self._run.run_id = start.run_id
-        self._runner.note_number(start.run_id)
-        self._room.learn(start.others)
+        self._runner.add_run_id(start.run_id)
+        self._group.set_peers(start.others)
         self._running = Running(
             ticker=self._run.ticker,
             started_at=start.started_at,
@@ -120,10 +120,10 @@ class _RunOutlet:
             version=start.version,
             tick_id=start.tick_id,
         )
-        self._room.claim(self._running, start.replaced, self._incarnation)
+        self._group.claim(self._running, start.replaced, self._incarnation)
 
     def recorded(self, others: tuple[str, ...]) -> None:
-        self._room.learn(others)
+        self._group.set_peers(others)
 
     def started(self, message: AnalysisStarted) -> None:
         self._runner.slot.snapshot(self._run, message.run_id)
@@ -134,23 +134,25 @@ class _RunOutlet:
             self._runner.deliver(outcome, self._run)
 
     async def delivered(self) -> None:
-        await self._runner.asker.flushed(self._run)
+        await self._runner.requester.flushed(self._run)
 
 
 class Runner:
     """At most one analysis at a time, for one socket.
 
     Args:
-        services: The rooms below.
-        room: The session and its sockets.
-        asker: The socket this runner belongs to.
+        services: The layers below.
+        group: The session and its sockets.
+        requester: The socket this runner belongs to.
         nursery: The connection's nursery; it ends the analysis with the connection.
     """
 
-    def __init__(self, services: Services, room: Room, asker: Asker, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, services: Services, group: SessionGroup, requester: Requester, nursery: trio.Nursery
+    ) -> None:
         self._services = services
-        self._room = room
-        self.asker = asker
+        self._group = group
+        self.requester = requester
         self._nursery = nursery
         self.slot = Slot()
         self._task: _Task | None = None
@@ -175,10 +177,12 @@ class Runner:
         run = self.slot.begin(request.ticker, request.id)
         self._nursery.start_soon(self._carry_out, request, run, self._task)
 
-    async def stop(self, reason: EndReason, *, answered: Viewer | None = None) -> AnalysisCancelled | None:
+    async def stop(
+        self, reason: EndReason, *, answered: SessionSubscriber | None = None
+    ) -> AnalysisCancelled | None:
         """Cancel the analysis and wait until its task has ended; return its last event, if it was open.
 
-        All viewers see that event, whatever becomes of the caller, but the one that is answered with it.
+        All subscribers see that event, whatever becomes of the caller, but the one that is answered with it.
         """
         task = self._task
         if task is None:
@@ -216,7 +220,7 @@ class Runner:
             return None
         return await self.stop(EndReason.CANCELLED)
 
-    def note_number(self, run_id: int) -> None:
+    def add_run_id(self, run_id: int) -> None:
         """The store has given the analysis a number."""
         if self._task is not None:
             self._task.run_ids.append(run_id)
@@ -243,7 +247,7 @@ class Runner:
         run = self.slot.cancel(reason)
         if run is not None:
             self._cancelled_at = trio.current_time()
-            self._room.drop(run)
+            self._group.drop(run)
         return run is not None
 
     async def idle(self) -> None:
@@ -262,7 +266,7 @@ class Runner:
                 # Started again meanwhile.
                 return
             end = await self._services.store.finish_analysis(
-                self._room.session_id,
+                self._group.session_id,
                 run_id=analysis.run_id,
                 token=analysis.token,
                 incarnation=analysis.incarnation,
@@ -272,7 +276,7 @@ class Runner:
             analysis.run_id = None
             if end.cleared:
                 # How the run ended was told before; who came meanwhile has seen it stand there.
-                self._room.learn_late(end.others, self._told)
+                self._group.set_peers_late(end.others, self._told)
 
     def _ending(self, run_id: int) -> Ending:
         """How a run of this socket ended, as was told or is about to be."""
@@ -283,13 +287,13 @@ class Runner:
         return cancelled(run_id, reason or EndReason.DISCONNECTED)
 
     def abandon(self) -> None:
-        """Leave the last run to the relay, if it may still stand in the document."""
+        """Leave the last run to the peer subscriber, if it may still stand in the document."""
         analysis = self._analysis
         if analysis is not None and analysis.run_id is not None:
             ending = self._ending(analysis.run_id)
-            orphan = Orphan(self._room.session_id, analysis.incarnation, analysis.run_id, ending=ending)
+            orphan = Orphan(self._group.session_id, analysis.incarnation, analysis.run_id, ending=ending)
             analysis.run_id = None
-            self._services.relay.adopt(orphan)
+            self._services.peer_subscriber.adopt(orphan)
 
     async def _clear_after(self, task: _Task) -> None:
         await task.ended.wait()
@@ -305,29 +309,29 @@ class Runner:
         run: Run,
         running: Running | None = None,
         *,
-        but: Viewer | None = None,
+        exclude: SessionSubscriber | None = None,
     ) -> None:
-        """Let every viewer see the start or the end of a run, but the one that is answered with it."""
+        """Let every subscriber see the start or the end of a run, but the one that is answered with it."""
         task = self._task
-        self._room.publish(
+        self._group.publish(
             message,
-            asker=self.asker,
+            requester=self.requester,
             request_id=run.request_id,
             running=running,
-            but=but,
+            exclude=exclude,
             incarnation="" if task is None else task.incarnation,
         )
 
     def deliver(self, outcome: Outcome, run: Run) -> None:
-        """Queue one outcome for the asking socket and every viewer, unless the run's end is decided."""
+        """Queue one outcome for the asking socket and every subscriber, unless the run's end is decided."""
         if not run.may_send:
             return
         incarnation = "" if self._task is None else self._task.incarnation
-        self._room.publish(
-            outcome, asker=self.asker, request_id=run.request_id, run=run, incarnation=incarnation
+        self._group.publish(
+            outcome, requester=self.requester, request_id=run.request_id, run=run, incarnation=incarnation
         )
-        if not self.asker.sees_events:
-            self.asker.answer(outcome.echo(run.request_id), run)
+        if not self.requester.receives_events:
+            self.requester.answer(outcome.echo(run.request_id), run)
 
     async def _carry_out(self, request: Analyze, run: Run, task: _Task) -> None:
         owed = True
@@ -349,9 +353,9 @@ class Runner:
                     # Cancelled while it was to be started again: say that it is not.
                     run = self.slot.begin(request.ticker, request.id)
                     self.decide(task.reason)
-                    task.last = self._settle(run)
+                    task.last = self._finish(run)
             finally:
-                # Other sockets wait for this, and hold the session's turn meanwhile, whatever failed here.
+                # Whatever failed here, other sockets wait for this, and hold the start lock meanwhile.
                 self._task = None
                 self._idle.set()
                 task.ended.set()
@@ -359,13 +363,13 @@ class Runner:
     async def _attempt(self, request: Analyze, run: Run, task: _Task) -> None:
         """One run, from its first step to its end; first the last frames of those before must be out."""
         known = None if self._analysis is None else self._analysis.run_id
-        session_id = self._room.session_id
-        outlet = _RunOutlet(self, self._room, run, task.incarnation)
+        session_id = self._group.session_id
+        sink = _RunSink(self, self._group, run, task.incarnation)
         analysis = Analysis(
             self._services,
             session_id,
             request,
-            outlet,
+            sink,
             known,
             incarnation=task.incarnation,
             ended=None if known is None else self._ending(known),
@@ -378,23 +382,23 @@ class Runner:
                 summary = await analysis.run()
                 self.slot.complete(run)
         except (AnalysisError, StoreError) as failure:
-            await self._stumble(run, failure, task)
+            await self._handle_failure(run, failure, task)
         finally:
             # What it computed on is of no use any more, and a connection may idle for long.
             analysis.inputs = None
-            task.last = self._settle(run, *summary)
+            task.last = self._finish(run, *summary)
 
     async def _let_leave(self) -> None:
         """Wait here for a socket that takes its time: nobody else does."""
         while self._leaving:
-            await self.asker.flushed(self._leaving[0])
+            await self.requester.flushed(self._leaving[0])
             del self._leaving[0]
 
-    async def _stumble(self, run: Run, failure: AnalysisError | StoreError, task: _Task) -> None:
+    async def _handle_failure(self, run: Run, failure: AnalysisError | StoreError, task: _Task) -> None:
         """Turn what stopped a run into its end: a fence cancels it, anything else fails it."""
         if isinstance(failure, FellBack):
             try:
-                await self._services.relay.lift(self._room, failure.known)
+                await self._services.peer_subscriber.lift(self._group, failure.known)
             except StoreError as instead:
                 failure = instead
         for kind, reason in _FENCES:
@@ -406,9 +410,9 @@ class Runner:
             error = self._services.explain(failure, request_id=run.request_id, ticker=run.ticker)
             expired = isinstance(failure, SessionMissing)
             # Each socket is told once that the session has expired; the others are when it is made anew.
-            self._tell_failure(run, error, alone=expired and run.run_id is None)
+            self._announce_failure(run, error, alone=expired and run.run_id is None)
             if expired:
-                self.asker.expire()
+                self.requester.expire()
         self.slot.fail(run)
         try:
             await self.clear()
@@ -423,13 +427,13 @@ class Runner:
             # On new holdings it would start again, if nobody else had taken its place meanwhile.
             task.reason = EndReason.SUPERSEDED
             task.scope.cancel()
-            if reason is EndReason.DISCONNECTED and not self.asker.sees_events:
+            if reason is EndReason.DISCONNECTED and not self.requester.receives_events:
                 code, detail = _GIVEN_UP
-                self.asker.answer(
+                self.requester.answer(
                     Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id)
                 )
 
-    def _tell_failure(self, run: Run, error: Error, *, alone: bool) -> None:
+    def _announce_failure(self, run: Run, error: Error, *, alone: bool) -> None:
         failed = AnalysisFailed(
             ticker=run.ticker,
             run_id=run.run_id,
@@ -440,13 +444,13 @@ class Runner:
         if run.run_id is not None:
             self._told = failed
         if alone:
-            self.asker.see(failed.echo(run.request_id).to_json())
+            self.requester.enqueue(failed.echo(run.request_id).to_json())
         else:
             self.announce(failed, run)
-        if not self.asker.sees_events:
-            self.asker.answer(error, run)
+        if not self.requester.receives_events:
+            self.requester.answer(error, run)
 
-    def _settle(self, run: Run, results: int = 0, errors: int = 0) -> AnalysisCancelled | None:
+    def _finish(self, run: Run, results: int = 0, errors: int = 0) -> AnalysisCancelled | None:
         """Free the slot and announce how the run ended."""
         if run.state in {RunState.STARTING, RunState.RUNNING}:
             # Ended from outside, with the connection.
@@ -471,19 +475,21 @@ class Runner:
             reason=run.reason,
             cancelled_in_us=round((trio.current_time() - self._cancelled_at) * 1e6),
         )
-        if run.reason in _TOLD and not self.asker.sees_events:
+        if run.reason in _TOLD and not self.requester.receives_events:
             code, detail = _TOLD[run.reason]
-            self.asker.answer(Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id))
+            self.requester.answer(
+                Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id)
+            )
         if run.run_id is not None:
             self._told = told
         # Whoever cancels is answered with the end that came of it, and with no other: one that had been
         # decided before is news to it, too.
         answered = None if self._task is None else self._task.answered
-        self.announce(told, run, but=answered if run.reason is EndReason.CANCELLED else None)
+        self.announce(told, run, exclude=answered if run.reason is EndReason.CANCELLED else None)
         return told
 
     def _give_up(self, request: Analyze) -> None:
-        self.asker.answer(
+        self.requester.answer(
             Error.of(
                 ErrorCode.PORTFOLIO_CHANGED,
                 f"the portfolio changed {MAX_RESTARTS} times under the analysis of {request.ticker}; "

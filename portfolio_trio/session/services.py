@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from portfolio_trio.hub.hub import Hub
     from portfolio_trio.market import MarketFullError, PriceBook
     from portfolio_trio.metrics import AnalysisError, MetricRegistry
-    from portfolio_trio.peers.subscriber import Relay
+    from portfolio_trio.peers.subscriber import PeerSubscriber
     from portfolio_trio.protocol.messages import Error
     from portfolio_trio.settings import Settings
     from portfolio_trio.store import Portfolio, PortfolioStore
@@ -35,7 +35,7 @@ HEAVY_THREADS: Final = 16
 
 
 class Services:
-    """The rooms below a session.
+    """The layers below a session.
 
     Attributes:
         settings: Every setting.
@@ -43,7 +43,7 @@ class Services:
         book: Live prices and closed bars.
         metrics: What a run computes, in the order in which results that are ready together leave.
         hub: The other sockets of each session.
-        relay: The other workers.
+        peer_subscriber: The other workers.
         faults: Faults of this program that were contained, counted by place.
         now: Seconds since the epoch; virtual in tests.
         heavy: Bounds the worker threads of heavy metrics.
@@ -60,7 +60,7 @@ class Services:
         book: PriceBook,
         metrics: MetricRegistry,
         hub: Hub,
-        relay: Relay,
+        peer_subscriber: PeerSubscriber,
         faults: Faults,
         now: Callable[[], float],
         rng: random.Random,
@@ -70,7 +70,7 @@ class Services:
         self.book = book
         self.metrics = metrics
         self.hub = hub
-        self.relay = relay
+        self.peer_subscriber = peer_subscriber
         self.faults = faults
         self.now = now
         self._rng = rng

@@ -30,9 +30,9 @@ from portfolio_trio.store.errors import (
     WrongType,
 )
 from portfolio_trio.store.models import (
-    Beat,
     CurrentAnalysis,
     Ending,
+    Heartbeat,
     Known,
     Portfolio,
     PriceLookup,
@@ -50,10 +50,10 @@ from portfolio_trio.store.scripts import ScriptsNotFound, all_scripts
 __all__ = [
     "SWEPT",
     "TICKS",
-    "Beat",
     "CurrentAnalysis",
     "Ending",
     "FellBack",
+    "Heartbeat",
     "Known",
     "MissingPrices",
     "NotUpdater",

@@ -437,7 +437,7 @@ class PortfolioStore:
         tick: Tick,
         *,
         price_lookup: PriceLookup | None = None,
-        dead: Sequence[str] = (),
+        lost: Sequence[str] = (),
     ) -> SweepReport:
         """Bring the total of every session to ``tick``.
 
@@ -447,12 +447,12 @@ class PortfolioStore:
         Args:
             tick: The prices.
             price_lookup: Asked for names that the tick lacks.
-            dead: Workers that have died: runs of theirs are over, and their sockets are gone.
+            lost: Lost workers: runs of theirs are over, and their sockets are gone.
 
         Returns:
             Counts by outcome. A key that is no session document is reported there and left as it is.
         """
-        return await Sweep(self._client, Prices(tick, price_lookup), dead).run()
+        return await Sweep(self._client, Prices(tick, price_lookup), lost).run()
 
     async def get_results(
         self, session_id: str, *, ticker: str | None = None, limit: int | None = None

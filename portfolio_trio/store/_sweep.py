@@ -28,12 +28,12 @@ _EXAMPLES: Final = 10
 
 
 class Revaluer:
-    """Revalues documents at one tick, and clears what dead workers have left in them."""
+    """Revalues documents at one tick, and clears what lost workers have left in them."""
 
-    def __init__(self, client: RedisClient, prices: Prices, dead: Sequence[str] = ()) -> None:
+    def __init__(self, client: RedisClient, prices: Prices, lost: Sequence[str] = ()) -> None:
         self._client = client
         self._prices = prices
-        self._dead = dead
+        self._lost = lost
         self.held: set[str] | None = set()
         """The names that documents were found to hold and that have a price; None once that is not known."""
 
@@ -66,7 +66,7 @@ class Revaluer:
 
     async def _call(self, session_ids: Sequence[str], prices: Mapping[str, float]) -> list[Revaluation]:
         tick = self._prices
-        args: tuple[str | int, ...] = (tick.tick_id, tick.as_of, tick.text(prices), *self._dead)
+        args: tuple[str | int, ...] = (tick.tick_id, tick.as_of, tick.text(prices), *self._lost)
         keys = [key_of(session_id) for session_id in session_ids]
         try:
             with translated():
@@ -94,9 +94,9 @@ class Revaluer:
 class Sweep:
     """All sessions at one tick."""
 
-    def __init__(self, client: RedisClient, prices: Prices, dead: Sequence[str] = ()) -> None:
+    def __init__(self, client: RedisClient, prices: Prices, lost: Sequence[str] = ()) -> None:
         self._client = client
-        self._revaluer = Revaluer(client, prices, dead)
+        self._revaluer = Revaluer(client, prices, lost)
         self._tick_id = prices.tick_id
         self._counts: Counter[Outcome] = Counter()
         self._unpriced: dict[str, None] = {}

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from portfolio_trio.store._calls import translated
 from portfolio_trio.store.errors import NotUpdater, OtherSource, StoreError, TickStale
-from portfolio_trio.store.models import Beat, SharedTick
+from portfolio_trio.store.models import Heartbeat, SharedTick
 from portfolio_trio.store.scripts import script
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Workers:
         client: The way to Redis.
         me: The name of this worker, of letters and digits.
         source: The name of its prices; all workers on one Redis have the same.
-        ttl: Seconds for which a worker counts as alive after a beat.
-        lease: Seconds for which the updater of the market may go on after a beat.
+        ttl: Seconds for which a worker counts as alive after a heartbeat.
+        lease: Seconds for which the updater of the market may go on after a heartbeat.
     """
 
     def __init__(self, client: RedisClient, me: str, *, source: str, ttl: float, lease: float) -> None:
@@ -52,22 +52,22 @@ class Workers:
         self.ttl = ttl
         self.lease = lease
 
-    async def beat(self) -> Beat:
+    async def heartbeat(self) -> Heartbeat:
         """Say that this worker lives, and hold or take the lease if it is free.
 
         Raises:
             OtherSource: Living workers have other prices.
         """
         args = (self.me, round(self.ttl * 1000), round(self.lease * 1000), self._source)
-        reply = await self._run("beat", [_WORKERS, _TICK], *args)
+        reply = await self._run("heartbeat", [_WORKERS, _TICK], *args)
         if reply[0] == b"other_source":
             raise OtherSource(self._source, reply[1].decode())
-        _, leads, known, tick_id, *dead = reply
-        return Beat(
+        _, leads, known, tick_id, *lost = reply
+        return Heartbeat(
             leads=leads == b"1",
             known=known == b"1",
             tick_id=int(tick_id) if tick_id else None,
-            dead=tuple(name.decode() for name in dead),
+            lost=tuple(name.decode() for name in lost),
         )
 
     async def publish_tick(self, tick: SharedTick) -> None:
@@ -102,25 +102,25 @@ class Workers:
         with translated():
             await self._client.execute_command("PUBLISH", SWEPT, tick_id, keys=[SWEPT])
 
-    async def forget(self, dead: Sequence[str]) -> None:
-        """Strike workers off that have died and been cleaned up after."""
+    async def forget(self, lost: Sequence[str]) -> None:
+        """Strike off lost workers that have been cleaned up after."""
         with translated():
-            await self._client.execute_command("HDEL", _WORKERS, *(f"worker:{name}" for name in dead))
+            await self._client.execute_command("HDEL", _WORKERS, *(f"worker:{name}" for name in lost))
 
     async def retire(self) -> None:
         """Strike this worker off, at its end."""
         await self._run("retire", [_WORKERS], self.me)
 
-    async def post(self, worker: str, letter: str) -> bool:
-        """Send a letter to the inbox of another worker. It arrives at most once, or never.
+    async def send_batch(self, worker: str, batch: str) -> bool:
+        """Send a batch to the inbox of another worker. It arrives at most once, or never.
 
         Returns:
             False where nobody listens; on a cluster, where no node knows who listens to the others, True.
         """
         channel = _INBOX + worker
         with translated():
-            # Always over the same node of a cluster, so that letters keep their order.
-            heard = await self._client.execute_command("PUBLISH", channel, letter, keys=[channel])
+            # Always over the same node of a cluster, so that batches keep their order.
+            heard = await self._client.execute_command("PUBLISH", channel, batch, keys=[channel])
         return heard > 0 or not self._client.many_keys
 
     @asynccontextmanager

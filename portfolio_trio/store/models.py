@@ -237,20 +237,20 @@ class SharedTick:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """What a worker learns when it says that it lives.
 
     Attributes:
         leads: It may update the market, until its lease ends.
         known: It counted as alive until now; else others may have given up its runs and its sockets.
         tick_id: The newest tick that was shared; None before the first.
-        dead: Workers that ended without a word, until somebody has cleaned up after them.
+        lost: Workers that ended without a word, until somebody has cleaned up after them.
     """
 
     leads: bool
     known: bool
     tick_id: int | None
-    dead: tuple[str, ...]
+    lost: tuple[str, ...]
 
 
 Outcome = Literal["revalued", "stale", "missing", "missing_prices", "wrong_type", "overflow", "failed"]

@@ -25,7 +25,7 @@ NAMES: Final = (
     "trade",
     "revalue",
     "leave_session",
-    "beat",
+    "heartbeat",
     "publish_tick",
     "retire",
     "check_engine",

@@ -1,4 +1,4 @@
-"""The whole way in, over the front door: slots, origin, token, first message."""
+"""The whole way in, over the HTTP server: slots, origin, token, first message."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from portfolio_trio.access import (
 )
 from portfolio_trio.http import Upgrade, accept_websocket
 from portfolio_trio.protocol.messages import Authenticate
-from tests.http.door import VIRTUAL_TIME, Client, Door, echo
 from tests.http.frames import BINARY, CLOSE, TEXT, Answer, Frame, close, frame, head
+from tests.http.memory_server import VIRTUAL_TIME, Client, MemoryServer, echo
 
 SECRET: Final = "x" * 32
 AUTH_SECONDS = 5.0
@@ -35,12 +35,12 @@ OTHERS = TOKENS.issue("another")
 
 
 class Guarded:
-    """A front door whose upgrades pass a gate, as in the server; inside, it echoes."""
+    """An HTTP server whose upgrades pass a gate, as in the server; inside, it echoes."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.peer: str | None = None
-        self.door = Door(nursery)
-        self.door.websocket = self.welcome
+        self.memory_server = MemoryServer(nursery)
+        self.memory_server.websocket = self.welcome
         self.use(TOKENS)
 
     def use(self, tokens: SessionTokens | None) -> None:
@@ -79,12 +79,12 @@ class Guarded:
             await echo(transport)
 
     async def enter(self, **headers: bytes) -> Client:
-        client = self.door.connect()
+        client = self.memory_server.connect()
         await client.upgrade(handshake(**headers))
         return client
 
     async def refused(self, **headers: bytes) -> Answer:
-        return await self.door.connect().ask(handshake(**headers))
+        return await self.memory_server.connect().ask(handshake(**headers))
 
     def taken(self, limit: Limit = Limit.SERVER, key: str = "") -> int:
         return self.gate.connection_limits.count(limit, key)
@@ -126,7 +126,7 @@ async def test_a_token_in_the_head_opens_the_session(guarded: Guarded) -> None:
         assert await client.echoes("hello")
         assert guarded.taken(Limit.SESSION, "session") == 1
     target = f"/ws/session?token={MINE}".encode()
-    client = guarded.door.connect()
+    client = guarded.memory_server.connect()
     await client.upgrade(head(target))
     assert await client.echoes("hello")
     await client.stream.aclose()
@@ -230,7 +230,7 @@ async def test_a_client_that_leaves_first_is_no_failure(guarded: Guarded) -> Non
     await client.stream.aclose()
     await trio.testing.wait_all_tasks_blocked()
     assert len(guarded.gate.connection_limits) == 0
-    assert guarded.door.open == 0
+    assert guarded.memory_server.open == 0
 
 
 # --- what is said ---

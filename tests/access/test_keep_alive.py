@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from portfolio_trio.access import KeepAlive
 from portfolio_trio.faults import Faults
 from portfolio_trio.http import Disconnected, WebSocketTransport
-from tests.http.door import VIRTUAL_TIME, Door, run_in_virtual_time
 from tests.http.frames import PING, PONG, frame
+from tests.http.memory_server import VIRTUAL_TIME, MemoryServer, run_in_virtual_time
 from tests.support.streams import Kept, NarrowStream, StallingStream
 
 INTERVAL, TIMEOUT = 20.0, 10.0
@@ -27,8 +27,8 @@ class Watched:
         self.ended_at: float | None = None
         self.ended: Disconnected | None = None
         self.over = trio.Event()
-        self.door = Door(nursery)
-        self.door.session = self.session
+        self.memory_server = MemoryServer(nursery)
+        self.memory_server.session = self.session
         self.keep_alive = KeepAlive(interval=INTERVAL, timeout=TIMEOUT, faults=Faults())
         nursery.start_soon(self.keep_alive.run)
 
@@ -77,7 +77,7 @@ def watched(nursery: trio.Nursery) -> Watched:
 
 @VIRTUAL_TIME
 async def test_a_vanished_peer_is_gone_within_the_deadline(watched: Watched) -> None:
-    async with watched.door.connect() as client:
+    async with watched.memory_server.connect() as client:
         await client.upgrade()
         start = trio.current_time()
         await watched.over.wait()
@@ -86,12 +86,12 @@ async def test_a_vanished_peer_is_gone_within_the_deadline(watched: Watched) -> 
         assert watched.ended.code == 1006
         await client.rest()
     await trio.testing.wait_all_tasks_blocked()
-    assert watched.door.open == 0
+    assert watched.memory_server.open == 0
 
 
 @VIRTUAL_TIME
 async def test_a_peer_that_answers_is_left_alone_for_days(watched: Watched) -> None:
-    async with watched.door.connect() as client:
+    async with watched.memory_server.connect() as client:
         await client.upgrade()
         for _ in range(1_000):
             ping = await client.next_frame()
@@ -105,7 +105,7 @@ async def test_a_peer_that_answers_is_left_alone_for_days(watched: Watched) -> N
 @VIRTUAL_TIME
 async def test_a_peer_that_takes_nothing_is_gone_within_the_deadline(watched: Watched) -> None:
     kept = Kept(lambda stream: NarrowStream(stream, capacity=1_000))
-    async with watched.door.connect(kept) as client:
+    async with watched.memory_server.connect(kept) as client:
         await client.upgrade()
         kept.stream.capacity = 0
         start = trio.current_time()
@@ -116,7 +116,7 @@ async def test_a_peer_that_takes_nothing_is_gone_within_the_deadline(watched: Wa
 @VIRTUAL_TIME
 async def test_what_the_network_holds_back_for_less_than_the_deadline_is_no_loss(watched: Watched) -> None:
     kept = Kept(StallingStream)
-    async with watched.door.connect(kept) as client:
+    async with watched.memory_server.connect(kept) as client:
         await client.upgrade()
         kept.stream.stall_receiving()
         ping = await client.next_frame()
@@ -129,7 +129,7 @@ async def test_what_the_network_holds_back_for_less_than_the_deadline_is_no_loss
 
 @VIRTUAL_TIME
 async def test_a_peer_that_leaves_in_words_is_noticed(watched: Watched) -> None:
-    async with watched.door.connect() as client:
+    async with watched.memory_server.connect() as client:
         await client.upgrade()
         await client.stream.aclose()
         await watched.over.wait()
@@ -137,7 +137,7 @@ async def test_a_peer_that_leaves_in_words_is_noticed(watched: Watched) -> None:
 
 @VIRTUAL_TIME
 async def test_who_left_is_forgotten_at_once(watched: Watched) -> None:
-    async with watched.door.connect() as client, watched.door.connect() as pinged:
+    async with watched.memory_server.connect() as client, watched.memory_server.connect() as pinged:
         await client.upgrade()
         await pinged.upgrade()
         assert len(watched.keep_alive) == 2
@@ -151,7 +151,7 @@ async def test_who_left_is_forgotten_at_once(watched: Watched) -> None:
 @VIRTUAL_TIME
 async def test_a_dead_peer_keeps_nobody_waiting(watched: Watched) -> None:
     kept = Kept(lambda stream: NarrowStream(stream, capacity=1_000))
-    async with watched.door.connect(kept) as dead, watched.door.connect() as client:
+    async with watched.memory_server.connect(kept) as dead, watched.memory_server.connect() as client:
         await dead.upgrade()
         await client.upgrade()
         kept.stream.capacity = 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portfolio_trio.access import RateLimit, Throttle, Verdict
+from portfolio_trio.access import Decision, RateLimit, Throttle
 
 rates = st.floats(0.01, 1_000)
 bursts = st.integers(1, 50)
@@ -92,39 +92,39 @@ def test_each_socket_costs_five_slots_and_no_dict() -> None:
     assert not hasattr(Throttle(1.0, 1, patience=1, clock=Clock()), "__dict__")
 
 
-def decide(throttle: Throttle, clock: Clock, *, per_second: float, seconds: float) -> list[Verdict]:
-    verdicts = []
+def decide(throttle: Throttle, clock: Clock, *, per_second: float, seconds: float) -> list[Decision]:
+    decisions = []
     for _ in range(round(per_second * seconds)):
-        verdicts.append(throttle.decide())
+        decisions.append(throttle.decide())
         clock.time += 1 / per_second
-    return verdicts
+    return decisions
 
 
 def test_a_client_within_its_rate_is_served_for_ever() -> None:
     clock = Clock()
     throttle = Throttle(16.0, 4, patience=4, clock=clock)
-    assert set(decide(throttle, clock, per_second=16, seconds=100)) == {Verdict.SERVE}
+    assert set(decide(throttle, clock, per_second=16, seconds=100)) == {Decision.SERVE}
 
 
 def test_a_client_somewhat_too_fast_is_refused_and_never_expelled() -> None:
     clock = Clock()
     throttle = Throttle(16.0, 4, patience=4, clock=clock)
-    verdicts = decide(throttle, clock, per_second=32, seconds=100)
-    assert set(verdicts) == {Verdict.SERVE, Verdict.REFUSE}
-    assert verdicts.count(Verdict.SERVE) == pytest.approx(1_600, abs=5)
+    decisions = decide(throttle, clock, per_second=32, seconds=100)
+    assert set(decisions) == {Decision.SERVE, Decision.REFUSE}
+    assert decisions.count(Decision.SERVE) == pytest.approx(1_600, abs=5)
 
 
 def test_a_flood_is_expelled_after_burst_and_patience() -> None:
     clock = Clock()
     throttle = Throttle(16.0, 4, patience=6, clock=clock)
-    verdicts = [throttle.decide() for _ in range(12)]
-    assert verdicts == [Verdict.SERVE] * 4 + [Verdict.REFUSE] * 6 + [Verdict.DISCONNECT] * 2
+    decisions = [throttle.decide() for _ in range(12)]
+    assert decisions == [Decision.SERVE] * 4 + [Decision.REFUSE] * 6 + [Decision.DISCONNECT] * 2
     assert throttle.wait_seconds == 1 / 16
 
 
 def test_a_steady_flood_is_expelled_although_some_is_served() -> None:
     clock = Clock()
     throttle = Throttle(16.0, 4, patience=6, clock=clock)
-    verdicts = decide(throttle, clock, per_second=64, seconds=2)
-    assert Verdict.DISCONNECT in verdicts
-    assert Verdict.SERVE in verdicts[4 : verdicts.index(Verdict.DISCONNECT)]
+    decisions = decide(throttle, clock, per_second=64, seconds=2)
+    assert Decision.DISCONNECT in decisions
+    assert Decision.SERVE in decisions[4 : decisions.index(Decision.DISCONNECT)]

@@ -11,8 +11,8 @@ import trustme
 
 from portfolio_trio.access import TlsError, ssl_context
 from portfolio_trio.http import HttpServer, Request, Response
-from tests.http.door import VIRTUAL_TIME
 from tests.http.frames import plain_head, read_answer
+from tests.http.memory_server import VIRTUAL_TIME
 from tests.support.streams import read_to_end, stream_pair
 
 
@@ -49,10 +49,10 @@ async def _nobody(_: object) -> None:
 
 async def _ask(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[int, str | None]:
     ours, theirs = stream_pair()
-    door = HttpServer(routes={("GET", "/health"): _health}, websocket=_nobody)
+    http_server = HttpServer(routes={("GET", "/health"): _health}, websocket=_nobody)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
-            door.serve, trio.SSLStream(theirs, server, server_side=True, https_compatible=True)
+            http_server.serve, trio.SSLStream(theirs, server, server_side=True, https_compatible=True)
         )
         stream = trio.SSLStream(ours, client, server_hostname="localhost", https_compatible=True)
         try:

@@ -85,9 +85,9 @@ async def _does_nothing(*_args: object, **_more: object) -> None:
 
 
 @pytest.mark.trio
-async def test_letters_that_do_not_arrive_are_noticed(
+async def test_batches_that_do_not_arrive_are_noticed(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portfolio_trio.store.Workers.post", _does_nothing)
+    monkeypatch.setattr("portfolio_trio.store.Workers.send_batch", _does_nothing)
     with pytest.raises(CheckError, match="allow channels"):
         await check("embedded://", lambda _line: None)

@@ -11,7 +11,7 @@ import pytest
 from trio.testing import MockClock
 
 from portfolio_trio.cli.main import main
-from tests.support.house import METRICS, open_house, results
+from tests.support.app import METRICS, open_app, results
 
 CLOSES = Path(__file__).parents[2] / "examples" / "data" / "closes.csv"
 
@@ -21,8 +21,8 @@ Frame = dict[str, Any]
 async def run_of(
     ticker: str, *, prices: str = "simulated", receipt: bool = True, **holdings: float
 ) -> list[Frame]:
-    async with open_house(prices=prices, default_holdings=holdings) as house:
-        client = await house.connect()
+    async with open_app(prices=prices, default_holdings=holdings) as app:
+        client = await app.connect()
         await client.send("analyze", ticker=ticker, receipt=receipt)
         return await client.take(len(METRICS))
 
@@ -183,11 +183,11 @@ async def test_prices_that_cannot_be_read_are_one_line(
 async def test_a_result_from_the_store_has_its_receipt_though_its_run_has_stored_one(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with open_house(default_holdings={"AAPL": 1, "MSFT": 2}) as house:
-        client = await house.connect()
+    async with open_app(default_holdings={"AAPL": 1, "MSFT": 2}) as app:
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL", receipt=True)
         streamed = await client.take(len(METRICS))
-        stored = (await house.document())["analysis_results"]
+        stored = (await app.document())["analysis_results"]
         assert ["receipt" in found for found in stored] == [True, False, False, False, False]
         for limit in (1, 5):
             answer = await client.ask("get_results", limit=limit)
@@ -201,8 +201,8 @@ async def test_a_result_from_the_store_has_its_receipt_though_its_run_has_stored
 async def test_an_answer_never_takes_more_than_its_part_of_the_queue(autojump_clock: MockClock) -> None:
     # Five results with receipts are longer than that; the socket must not end as too slow for having asked.
     many = {f"N{number}": 1.5 for number in range(400)}
-    async with open_house(default_holdings=many, max_queue_bytes=200_000) as house:
-        client = await house.connect()
+    async with open_app(default_holdings=many, max_queue_bytes=200_000) as app:
+        client = await app.connect()
         await client.send("analyze", ticker="N1", receipt=True)
         await client.take(len(METRICS))
         await client.send("get_results", limit=1_000)

@@ -15,8 +15,8 @@ from trio.testing import MockClock
 from portfolio_trio.cli.watch import _count, watch
 from portfolio_trio.client import Backoff, ConnectFailed, Disconnected
 from portfolio_trio.settings import Delay
-from tests.support.client import URL, Peer, Road, ScriptedServer
-from tests.support.house import METRICS, open_house
+from tests.support.app import METRICS, open_app
+from tests.support.client import URL, Peer, ScriptedServer, Transport
 
 pytestmark = [
     pytest.mark.trio,
@@ -44,16 +44,23 @@ class Screen:
         return self.text.splitlines()
 
 
-async def show(road: Road, screen: Screen, ticker: str | None = None, *, plain: bool = True) -> None:
+async def show(
+    transport: Transport, screen: Screen, ticker: str | None = None, *, plain: bool = True
+) -> None:
     await watch(
-        URL, ticker, plain, console=screen.console, open_stream=road.dial, backoff=Backoff(first=1, longest=1)
+        URL,
+        ticker,
+        plain,
+        console=screen.console,
+        open_stream=transport.dial,
+        backoff=Backoff(first=1, longest=1),
     )
 
 
 async def test_plain_lines_tell_the_portfolio_and_the_run(autojump_clock: MockClock) -> None:
     screen = Screen()
-    async with open_house() as house:
-        house.nursery.start_soon(show, Road(house), screen, "aapl")
+    async with open_app() as app:
+        app.nursery.start_soon(show, Transport(app), screen, "aapl")
         await trio.sleep(1)
     assert screen.lines[0] == "portfolio, version 1: 100 AAPL, 50 GOOGL, 75 MSFT, worth 35,355.00"
     assert screen.lines[1] == "AAPL: run 1 started"
@@ -61,13 +68,13 @@ async def test_plain_lines_tell_the_portfolio_and_the_run(autojump_clock: MockCl
     assert screen.lines[7:] == ["AAPL: run 1 completed"]
 
 
-async def test_a_viewer_asks_for_nothing_and_sees_everything(autojump_clock: MockClock) -> None:
+async def test_a_subscriber_asks_for_nothing_and_sees_everything(autojump_clock: MockClock) -> None:
     screen = Screen()
-    async with open_house(metric_delay_seconds=SLOW, market_update_interval_seconds=30) as house:
-        house.nursery.start_soon(show, Road(house), screen)
+    async with open_app(metric_delay_seconds=SLOW, market_update_interval_seconds=30) as app:
+        app.nursery.start_soon(show, Transport(app), screen)
         await trio.sleep(1)
         assert len(screen.lines) == 1
-        client = await house.connect()
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL")
         await trio.sleep(1)
         await client.send("cancel")
@@ -83,25 +90,25 @@ async def test_a_viewer_asks_for_nothing_and_sees_everything(autojump_clock: Moc
 
 async def test_a_lost_connection_is_told_and_the_analysis_asked_for_again(autojump_clock: MockClock) -> None:
     screen = Screen()
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        road = Road(house)
-        house.nursery.start_soon(show, road, screen, "AAPL")
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        transport = Transport(app)
+        app.nursery.start_soon(show, transport, screen, "AAPL")
         await trio.sleep(1)
-        await road.cut()
+        await transport.cut()
         await trio.sleep(10)
-        assert road.dialled == 2
+        assert transport.dialled == 2
     assert any(line.startswith("the connection was lost; connecting again in") for line in screen.lines)
     assert screen.lines[-1] == "AAPL: run 2 completed"
 
 
 async def test_what_is_not_held_is_said_once_and_the_view_stays(autojump_clock: MockClock) -> None:
     screen = Screen()
-    async with open_house() as house:
-        house.nursery.start_soon(show, Road(house), screen, "JPM")
+    async with open_app() as app:
+        app.nursery.start_soon(show, Transport(app), screen, "JPM")
         await trio.sleep(60)
         said = [line for line in screen.lines if line == "JPM: JPM is not in the portfolio"]
         assert len(said) == 1
-        client = await house.connect()
+        client = await app.connect()
         await client.send("trade", ticker="JPM", shares=1)
         await trio.sleep(1)
         assert "1 JPM" in screen.lines[-1]
@@ -133,19 +140,19 @@ async def test_a_passing_trouble_is_asked_about_again(autojump_clock: MockClock)
 
 async def test_on_a_terminal_tables_show_portfolio_and_run(autojump_clock: MockClock) -> None:
     screen = Screen(terminal=True)
-    async with open_house(metric_delay_seconds=SLOW, market_update_interval_seconds=30) as house:
-        road = Road(house)
-        house.nursery.start_soon(lambda: show(road, screen, "MSFT", plain=False))
+    async with open_app(metric_delay_seconds=SLOW, market_update_interval_seconds=30) as app:
+        transport = Transport(app)
+        app.nursery.start_soon(lambda: show(transport, screen, "MSFT", plain=False))
         await trio.sleep(1)
         assert "MSFT, run 1: running" in screen.text
         await trio.sleep(30)
         assert "MSFT, run 1: completed" in screen.text
         for metric in METRICS:
             assert f"│ {metric} " in screen.text
-        values = house.server.services.book.current.prices
+        values = app.server.services.book.current.prices
         assert f"{values['AAPL'] * 100:,.2f}" in screen.text
-        road.house = None
-        await road.cut()
+        transport.app = None
+        await transport.cut()
         await trio.sleep(1)
         assert "s, version 1, connecting again" in screen.text
 
@@ -153,20 +160,20 @@ async def test_on_a_terminal_tables_show_portfolio_and_run(autojump_clock: MockC
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_it_cleanly(autojump_clock: MockClock, number: signal.Signals) -> None:
     screen = Screen()
-    async with open_house(metric_delay_seconds=SLOW) as house:
+    async with open_app(metric_delay_seconds=SLOW) as app:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(show, Road(house), screen, "AAPL")
+            nursery.start_soon(show, Transport(app), screen, "AAPL")
             await trio.sleep(1)
             os.kill(os.getpid(), number)
             # The nursery ends by itself.
         await trio.testing.wait_all_tasks_blocked()
-        assert house.server.services.hub.rooms == ()
-        assert (await house.document())["current_analysis"] is None
+        assert app.server.services.hub.groups == ()
+        assert (await app.document())["current_analysis"] is None
 
 
 async def test_no_server_is_one_plain_error(autojump_clock: MockClock) -> None:
     with pytest.raises(ConnectFailed, match="nobody listens"):
-        await show(Road(None), Screen())
+        await show(Transport(None), Screen())
     with pytest.raises(ValueError, match="is not like ws://"):
         await watch("http://here", console=Screen().console)
 

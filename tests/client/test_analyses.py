@@ -21,6 +21,7 @@ from portfolio_trio.protocol.messages import (
     MetricFailure,
 )
 from portfolio_trio.settings import Delay
+from tests.support.app import METRICS, open_app
 from tests.support.client import (
     Peer,
     completed,
@@ -29,7 +30,6 @@ from tests.support.client import (
     scripted,
     started,
 )
-from tests.support.house import METRICS, open_house
 
 pytestmark = pytest.mark.trio
 
@@ -38,7 +38,7 @@ SERVER_AUTH, CLIENT_AUTH = ssl.Purpose.SERVER_AUTH, ssl.Purpose.CLIENT_AUTH
 
 
 async def test_outcomes_arrive_one_by_one_with_their_details(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house, enter(house) as portfolio:
+    async with open_app(metric_delay_seconds=SLOW) as app, enter(app) as portfolio:
         moments = []
         async with portfolio.analyze("aapl") as results:
             assert results.ticker == "AAPL"
@@ -56,11 +56,11 @@ async def test_outcomes_arrive_one_by_one_with_their_details(autojump_clock: Moc
             assert set(results.outcomes) == set(METRICS)
         assert len(set(moments)) == 5
         assert portfolio.running is None
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
 
 
 async def test_a_metric_that_cannot_be_computed_is_an_outcome(autojump_clock: MockClock) -> None:
-    async with open_house() as house, enter(house) as portfolio:
+    async with open_app() as app, enter(app) as portfolio:
         await portfolio.set_holdings({"MSFT": 1})
         async with portfolio.analyze("MSFT") as results:
             outcomes = await results.completed()
@@ -70,20 +70,20 @@ async def test_a_metric_that_cannot_be_computed_is_an_outcome(autojump_clock: Mo
 
 
 async def test_leaving_the_block_cancels_the_run_of_the_server(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house, enter(house) as portfolio:
-        viewer = await house.connect(events=True)
+    async with open_app(metric_delay_seconds=SLOW) as app, enter(app) as portfolio:
+        subscriber = await app.connect(events=True)
         async with portfolio.analyze("AAPL") as results:
             first = await anext(results)
             left_at = trio.current_time()
         # Confirmed when the block is over, and no time has passed.
         assert trio.current_time() == left_at
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
         assert portfolio.running is None
-        seen = await viewer.until("analysis_cancelled")
+        seen = await subscriber.until("analysis_cancelled")
         assert seen[-1]["reason"] == "cancelled"
         assert [f["metric"] for f in seen if f["type"] == "analysis_result"] == [first.metric]
-        assert await viewer.silence(20) == []
-        recorded = (await house.document())["analysis_results"]
+        assert await subscriber.silence(20) == []
+        recorded = (await app.document())["analysis_results"]
         assert [r["metric"] for r in recorded] == [first.metric]
         with pytest.raises(RunCancelled):
             await anext(results)
@@ -93,32 +93,32 @@ async def test_leaving_the_block_cancels_the_run_of_the_server(autojump_clock: M
 async def test_a_deadline_round_the_block_ends_it_at_that_moment(
     autojump_clock: MockClock, seconds: float
 ) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house, enter(house) as portfolio:
-        viewer = await house.connect(events=True)
+    async with open_app(metric_delay_seconds=SLOW) as app, enter(app) as portfolio:
+        subscriber = await app.connect(events=True)
         begun = trio.current_time()
         with trio.move_on_after(seconds):
             async with portfolio.analyze("AAPL") as results:
                 await results.completed()
         assert trio.current_time() == pytest.approx(begun + seconds)
         await trio.sleep(20)
-        seen = await viewer.silence(1)
+        seen = await subscriber.silence(1)
         assert sum(f["type"] == "analysis_result" for f in seen) < 5
         assert not any(f["type"] == "analysis_completed" for f in seen)
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
         async with portfolio.analyze("MSFT") as results:
             assert len(await results.completed()) == 5
 
 
 async def test_what_the_block_raises_comes_out_and_the_run_is_cancelled(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house, enter(house) as portfolio:
+    async with open_app(metric_delay_seconds=SLOW) as app, enter(app) as portfolio:
         with pytest.raises(ZeroDivisionError):
             async with portfolio.analyze("AAPL"):
                 _ = 1 / 0
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
 
 
 async def test_asking_for_another_ends_the_block_of_the_first(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house, enter(house) as portfolio:
+    async with open_app(metric_delay_seconds=SLOW) as app, enter(app) as portfolio:
         gone = trio.Event()
 
         async def first() -> None:
@@ -140,9 +140,9 @@ async def test_asking_for_another_ends_the_block_of_the_first(autojump_clock: Mo
 
 async def test_another_client_of_the_session_supersedes(autojump_clock: MockClock) -> None:
     async with (
-        open_house(metric_delay_seconds=SLOW) as house,
-        enter(house) as one,
-        enter(house) as two,
+        open_app(metric_delay_seconds=SLOW) as app,
+        enter(app) as one,
+        enter(app) as two,
         one.analyze("AAPL") as results,
     ):
         await trio.sleep(1)
@@ -154,7 +154,7 @@ async def test_another_client_of_the_session_supersedes(autojump_clock: MockCloc
 
 
 async def test_cancel_ends_whatever_runs_in_the_session(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house, enter(house) as one, enter(house) as two:
+    async with open_app(metric_delay_seconds=SLOW) as app, enter(app) as one, enter(app) as two:
         for canceller in (one, two):
             async with one.analyze("AAPL") as results:
                 await trio.sleep(1)
@@ -168,8 +168,8 @@ async def test_cancel_ends_whatever_runs_in_the_session(autojump_clock: MockCloc
 
 async def test_what_waits_of_a_cancelled_run_is_not_handed_out(autojump_clock: MockClock) -> None:
     async with (
-        open_house(metric_delay_seconds=SLOW) as house,
-        enter(house) as portfolio,
+        open_app(metric_delay_seconds=SLOW) as app,
+        enter(app) as portfolio,
         portfolio.analyze("AAPL") as results,
     ):
         await events_until(portfolio, ReceivedResult)
@@ -180,7 +180,7 @@ async def test_what_waits_of_a_cancelled_run_is_not_handed_out(autojump_clock: M
 
 
 async def test_holdings_that_change_start_the_outcomes_over(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house, enter(house) as portfolio:
+    async with open_app(metric_delay_seconds=SLOW) as app, enter(app) as portfolio:
         got: list[Outcome] = []
         async with portfolio.analyze("AAPL") as results:
             first = results.started
@@ -198,8 +198,8 @@ async def test_holdings_that_change_start_the_outcomes_over(autojump_clock: Mock
 
 async def test_a_cancel_right_behind_an_edit_ends_the_analysis(autojump_clock: MockClock) -> None:
     async with (
-        open_house(metric_delay_seconds=SLOW) as house,
-        enter(house) as portfolio,
+        open_app(metric_delay_seconds=SLOW) as app,
+        enter(app) as portfolio,
         portfolio.analyze("AAPL") as results,
     ):
         async with trio.open_nursery() as nursery:
@@ -227,7 +227,7 @@ async def test_a_cancel_between_an_end_and_its_restart_ends_the_analysis(autojum
 
 
 async def test_what_cannot_be_analysed_fails_where_the_block_begins(autojump_clock: MockClock) -> None:
-    async with open_house() as house, enter(house) as portfolio:
+    async with open_app() as app, enter(app) as portfolio:
         with pytest.raises(RunFailed) as failed:
             async with portfolio.analyze("JPM"):
                 raise AssertionError("it has not started")

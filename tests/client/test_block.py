@@ -14,13 +14,13 @@ from portfolio_trio.client import (
     PortfolioClient,
 )
 from portfolio_trio.settings import Delay
+from tests.support.app import App, open_app
 from tests.support.client import (
     Peer,
-    Road,
+    Transport,
     enter,
     scripted,
 )
-from tests.support.house import House, open_house
 from tests.support.streams import NarrowStream
 
 pytestmark = pytest.mark.trio
@@ -30,20 +30,20 @@ SERVER_AUTH, CLIENT_AUTH = ssl.Purpose.SERVER_AUTH, ssl.Purpose.CLIENT_AUTH
 
 
 async def test_nothing_outlives_the_block(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
+    async with open_app(metric_delay_seconds=SLOW) as app:
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
-        async with enter(house) as portfolio:
+        async with enter(app) as portfolio:
             with trio.move_on_after(1):
                 async with portfolio.analyze("AAPL") as results:
                     await results.completed()
         with trio.move_on_after(1):
-            async with enter(house) as portfolio, portfolio.analyze("AAPL") as results:
+            async with enter(app) as portfolio, portfolio.analyze("AAPL") as results:
                 await results.completed()
         await trio.testing.wait_all_tasks_blocked()
         assert trio.lowlevel.current_statistics().tasks_living == before
-        assert house.server.services.hub.rooms == ()
-        assert (await house.document())["current_analysis"] is None
+        assert app.server.services.hub.groups == ()
+        assert (await app.document())["current_analysis"] is None
         with pytest.raises(ClientError):
             await portfolio.get_portfolio()
 
@@ -69,26 +69,26 @@ async def test_a_block_that_ends_says_goodbye_and_ends_the_loops(autojump_clock:
 
 
 async def test_a_server_that_does_not_say_goodbye_is_not_waited_for_long(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        road = Road(house, lambda stream: NarrowStream(stream, 300))
-        async with enter(house, road, limits=Limits(close_seconds=2)):
-            road.stream.capacity = 0  # type: ignore[attr-defined]  # it is a NarrowStream
+    async with open_app() as app:
+        transport = Transport(app, lambda stream: NarrowStream(stream, 300))
+        async with enter(app, transport, limits=Limits(close_seconds=2)):
+            transport.stream.capacity = 0  # type: ignore[attr-defined]  # it is a NarrowStream
         assert trio.current_time() == pytest.approx(2)
 
 
 async def test_what_the_block_raises_comes_out_as_it_is(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with open_app() as app:
         with pytest.raises(ZeroDivisionError):
-            async with enter(house):
+            async with enter(app):
                 _ = 1 / 0
 
 
 async def test_a_failure_is_not_lost_in_a_cancellation(autojump_clock: MockClock) -> None:
-    async def fail(house: House, scope: trio.CancelScope) -> None:
-        async with enter(house):
+    async def fail(app: App, scope: trio.CancelScope) -> None:
+        async with enter(app):
             scope.cancel()
             _ = 1 / 0
 
-    async with open_house() as house:
+    async with open_app() as app:
         with pytest.raises(ZeroDivisionError), trio.CancelScope() as scope:
-            await fail(house, scope)
+            await fail(app, scope)

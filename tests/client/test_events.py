@@ -25,6 +25,7 @@ from portfolio_trio.protocol.messages import (
     PortfolioUpdate,
 )
 from portfolio_trio.settings import Delay
+from tests.support.app import open_app
 from tests.support.client import (
     Peer,
     enter,
@@ -33,7 +34,6 @@ from tests.support.client import (
     silence,
     update,
 )
-from tests.support.house import open_house
 
 pytestmark = pytest.mark.trio
 
@@ -42,9 +42,9 @@ SERVER_AUTH, CLIENT_AUTH = ssl.Purpose.SERVER_AUTH, ssl.Purpose.CLIENT_AUTH
 
 
 async def test_events_are_the_models_of_the_protocol_in_order(autojump_clock: MockClock) -> None:
-    async with open_house() as house, enter(house) as portfolio:
-        viewer = await house.connect()
-        await viewer.send("analyze", ticker="AAPL")
+    async with open_app() as app, enter(app) as portfolio:
+        subscriber = await app.connect()
+        await subscriber.send("analyze", ticker="AAPL")
         seen = await events_until(portfolio, AnalysisCompleted)
         assert [type(event) for event in seen] == [
             Portfolio,
@@ -55,7 +55,7 @@ async def test_events_are_the_models_of_the_protocol_in_order(autojump_clock: Mo
 
 
 async def test_bare_answers_are_no_events(autojump_clock: MockClock) -> None:
-    async with open_house() as house, enter(house) as portfolio:
+    async with open_app() as app, enter(app) as portfolio:
         await portfolio.get_results()
         with pytest.raises(RequestFailed):
             await portfolio.set_holdings({"MSFT": 1}, version=7)

@@ -15,13 +15,13 @@ from portfolio_trio.client import (
     connect,
 )
 from portfolio_trio.settings import Delay
+from tests.support.app import open_app
 from tests.support.client import (
     URL,
     Peer,
-    Road,
     ScriptedServer,
+    Transport,
 )
-from tests.support.house import open_house
 
 pytestmark = pytest.mark.trio
 
@@ -30,12 +30,12 @@ SERVER_AUTH, CLIENT_AUTH = ssl.Purpose.SERVER_AUTH, ssl.Purpose.CLIENT_AUTH
 
 
 async def test_a_server_that_cannot_be_reached_is_an_error_at_once(autojump_clock: MockClock) -> None:
-    road = Road(None)
+    transport = Transport(None)
     with pytest.raises(ConnectFailed, match="nobody listens") as failed:
-        async with connect(URL, open_stream=road.dial):
+        async with connect(URL, open_stream=transport.dial):
             raise AssertionError("there is no server")
     assert failed.value.retryable is True
-    assert road.dialled == 1
+    assert transport.dialled == 1
 
 
 async def test_a_server_that_goes_silent_in_the_handshake_is_an_error_in_time(
@@ -137,11 +137,11 @@ async def test_tls_with_a_certificate_that_is_trusted_or_not() -> None:
     authority = trustme.CA()
     ours, theirs = (ssl.create_default_context(purpose) for purpose in (SERVER_AUTH, CLIENT_AUTH))
     authority.issue_cert("127.0.0.1").configure_cert(theirs)
-    async with open_house() as house:
+    async with open_app() as app:
         (plain,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         listener = trio.SSLListener(plain, theirs, https_compatible=True)
         port = plain.socket.getsockname()[1]
-        house.nursery.start_soon(trio.serve_listeners, house.server.http_server.serve, [listener])
+        app.nursery.start_soon(trio.serve_listeners, app.server.http_server.serve, [listener])
         url = f"wss://127.0.0.1:{port}/ws/s"
         with pytest.raises(ConnectFailed, match="certificate"):
             async with connect(url, ssl_context=ours):
@@ -152,12 +152,12 @@ async def test_tls_with_a_certificate_that_is_trusted_or_not() -> None:
 
 
 async def test_plain_tcp_and_a_port_where_nobody_listens() -> None:
-    async with open_house() as house:
+    async with open_app() as app:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         host, port = listeners[0].socket.getsockname()
         url = f"ws://{host}:{port}/ws/s"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, house.server.http_server.serve, listeners)
+            nursery.start_soon(trio.serve_listeners, app.server.http_server.serve, listeners)
             async with connect(url) as portfolio, portfolio.analyze("AAPL") as results:
                 assert len(await results.completed()) == 5
             nursery.cancel_scope.cancel()

@@ -11,8 +11,8 @@ from trio.testing import MockClock
 
 from portfolio_trio.client import Backoff, ClientError, Limits, ReceivedResult, RequestTimedOut
 from portfolio_trio.settings import Delay
-from tests.support.client import Road, enter
-from tests.support.house import METRICS, House, open_house
+from tests.support.app import METRICS, App, open_app
+from tests.support.client import Transport, enter
 
 if TYPE_CHECKING:
     from portfolio_trio.client import PortfolioClient
@@ -37,9 +37,9 @@ Step = tuple[str, str, float]
 class Actor:
     """One client that goes through its steps; what it checks holds whatever the other one does."""
 
-    def __init__(self, portfolio: PortfolioClient, road: Road) -> None:
+    def __init__(self, portfolio: PortfolioClient, transport: Transport) -> None:
         self.portfolio = portfolio
-        self.road = road
+        self.transport = transport
 
     async def play(self, history: list[Step]) -> None:
         for action, ticker, amount in history:
@@ -86,16 +86,16 @@ class Actor:
 
     async def cut(self, _: str, amount: float) -> None:
         await trio.sleep(amount)
-        await self.road.cut()
+        await self.transport.cut()
 
     async def sleep(self, _: str, amount: float) -> None:
         await trio.sleep(amount)
 
 
-async def check_rest(house: House, actors: list[Actor]) -> None:
+async def check_rest(app: App, actors: list[Actor]) -> None:
     """When nobody does anything, nothing runs, everybody is connected, and all see what is stored."""
     await trio.sleep(10)
-    document = await house.document()
+    document = await app.document()
     assert document["current_analysis"] is None
     for actor in actors:
         assert actor.portfolio.connected
@@ -111,22 +111,22 @@ def test_whatever_two_clients_do_each_sees_whole_runs_and_nothing_is_left(
     histories: list[list[Step]], seed: int
 ) -> None:
     async def main() -> None:
-        async with open_house(metric_delay_seconds=Delay(0.2, 4), seed=seed) as house:
+        async with open_app(metric_delay_seconds=Delay(0.2, 4), seed=seed) as app:
             tasks = trio.lowlevel.current_statistics().tasks_living
-            roads = [Road(house), Road(house)]
+            transports = [Transport(app), Transport(app)]
             async with (
-                enter(house, roads[0], limits=LIMITS, backoff=BACKOFF) as one,
-                enter(house, roads[1], limits=LIMITS, backoff=BACKOFF) as two,
+                enter(app, transports[0], limits=LIMITS, backoff=BACKOFF) as one,
+                enter(app, transports[1], limits=LIMITS, backoff=BACKOFF) as two,
             ):
-                actors = [Actor(one, roads[0]), Actor(two, roads[1])]
+                actors = [Actor(one, transports[0]), Actor(two, transports[1])]
                 with trio.fail_after(10_000):
                     async with trio.open_nursery() as nursery:
                         for actor, history in zip(actors, histories, strict=True):
                             nursery.start_soon(actor.play, history)
-                await check_rest(house, actors)
+                await check_rest(app, actors)
             await trio.testing.wait_all_tasks_blocked()
             assert trio.lowlevel.current_statistics().tasks_living == tasks
-            assert house.server.services.hub.rooms == ()
+            assert app.server.services.hub.groups == ()
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
 

@@ -22,16 +22,16 @@ from portfolio_trio.protocol.messages import (
     Portfolio,
 )
 from portfolio_trio.settings import Delay
+from tests.support.app import open_app
 from tests.support.client import (
     URL,
     Peer,
-    Road,
+    Transport,
     enter,
     events_until,
     scripted,
     silence,
 )
-from tests.support.house import open_house
 from tests.support.streams import NarrowStream
 
 pytestmark = pytest.mark.trio
@@ -43,20 +43,20 @@ SERVER_AUTH, CLIENT_AUTH = ssl.Purpose.SERVER_AUTH, ssl.Purpose.CLIENT_AUTH
 async def test_a_broken_stream_cancels_the_run_and_the_client_comes_back_with_the_state(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        road = Road(house)
-        viewer = await house.connect(events=True)
-        async with enter(house, road) as portfolio:
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        transport = Transport(app)
+        subscriber = await app.connect(events=True)
+        async with enter(app, transport) as portfolio:
             async with portfolio.analyze("AAPL") as results:
                 await trio.sleep(1)
-                await road.cut()
+                await transport.cut()
                 with pytest.raises(Disconnected) as lost:
                     await results.completed()
             assert (lost.value.retryable, lost.value.ending.code) == (True, 1006)
             assert trio.current_time() == pytest.approx(1)
             assert not portfolio.connected
-            assert (await viewer.until("analysis_cancelled"))[-1]["reason"] == "disconnected"
-            await viewer.send("trade", ticker="AAPL", shares=1)
+            assert (await subscriber.until("analysis_cancelled"))[-1]["reason"] == "disconnected"
+            await subscriber.send("trade", ticker="AAPL", shares=1)
 
             seen = await events_until(portfolio, ConnectionLost)
             assert isinstance(seen[-1], ConnectionLost)
@@ -67,10 +67,10 @@ async def test_a_broken_stream_cancels_the_run_and_the_client_comes_back_with_th
             assert state.version == 2
             assert portfolio.state == state
             assert state.current_analysis is None
-            assert road.dialled == 2
+            assert transport.dialled == 2
             async with portfolio.analyze("AAPL") as results:
                 assert len(await results.completed()) == 5
-        assert [r["run_id"] for r in (await house.document())["analysis_results"]] == [2] * 5
+        assert [r["run_id"] for r in (await app.document())["analysis_results"]] == [2] * 5
 
 
 async def test_a_request_under_way_at_the_loss_says_that_it_may_have_been_carried_out(
@@ -96,12 +96,12 @@ async def test_a_request_under_way_at_the_loss_says_that_it_may_have_been_carrie
 
 
 async def test_a_server_that_stays_away_is_tried_again_with_growing_pauses(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        road = Road(house)
+    async with open_app() as app:
+        transport = Transport(app)
         backoff = Backoff(first=1, longest=8)
-        async with enter(house, road, backoff=backoff, limits=Limits(request_seconds=10)) as portfolio:
-            road.house = None
-            await road.cut()
+        async with enter(app, transport, backoff=backoff, limits=Limits(request_seconds=10)) as portfolio:
+            transport.app = None
+            await transport.cut()
             await trio.testing.wait_all_tasks_blocked()
             begun = trio.current_time()
             with pytest.raises(RequestTimedOut) as late:
@@ -113,11 +113,11 @@ async def test_a_server_that_stays_away_is_tried_again_with_growing_pauses(autoj
                     raise AssertionError("there is no connection")
             await trio.sleep(100)
             # 1 + 2 + 4 seconds, then 8 at most and 4 at least each time.
-            assert 1 + 3 + 110 // 8 <= road.dialled <= 1 + 4 + 120 // 4
+            assert 1 + 3 + 110 // 8 <= transport.dialled <= 1 + 4 + 120 // 4
             # One loss, however many attempts.
             assert [e for e in await silence(portfolio, 1) if isinstance(e, ConnectionLost)] != []
             assert await silence(portfolio, 50) == []
-            road.house = house
+            transport.app = app
             await trio.sleep(8)
             assert portfolio.connected
             assert portfolio.state.version == 1
@@ -158,15 +158,15 @@ async def test_a_server_that_names_a_pause_is_given_it(autojump_clock: MockClock
     async def dial() -> trio.abc.Stream:
         moments.append(trio.current_time())
         if len(moments) != 2:
-            return await road.dial()
+            return await transport.dial()
         ours, theirs = trio.testing.memory_stream_pair()
         await theirs.send_all(b"HTTP/1.1 503 No\r\nRetry-After: 20\r\nContent-Length: 0\r\n\r\n")
         return ours
 
-    async with open_house() as house:
-        road = Road(house)
+    async with open_app() as app:
+        transport = Transport(app)
         async with connect(URL, open_stream=dial) as portfolio:
-            await road.cut()
+            await transport.cut()
             await trio.sleep(30)
             assert portfolio.connected
     assert len(moments) == 3
@@ -174,12 +174,12 @@ async def test_a_server_that_names_a_pause_is_given_it(autojump_clock: MockClock
 
 
 async def test_a_drained_server_is_left_for_the_next(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=Delay(60, 60), drain_seconds=10) as house, open_house() as new:
-        road = Road(house)
-        async with enter(house, road) as portfolio:
+    async with open_app(metric_delay_seconds=Delay(60, 60), drain_seconds=10) as app, open_app() as new:
+        transport = Transport(app)
+        async with enter(app, transport) as portfolio:
             async with portfolio.analyze("AAPL") as results:
                 await trio.sleep(1)
-                house.nursery.start_soon(house.server.drain)
+                app.nursery.start_soon(app.server.drain)
                 with pytest.raises(RunCancelled) as cancelled:
                     await results.completed()
             assert (cancelled.value.reason, cancelled.value.retryable) == ("draining", True)
@@ -189,9 +189,9 @@ async def test_a_drained_server_is_left_for_the_next(autojump_clock: MockClock) 
             # It answers 503 until its place is taken.
             await trio.sleep(10)
             assert not portfolio.connected
-            tried = road.dialled
+            tried = transport.dialled
             assert tried > 2
-            road.house = new
+            transport.app = new
             async with portfolio.analyze("AAPL") as results:
                 assert len(await results.completed()) == 5
 
@@ -200,12 +200,12 @@ async def test_a_draining_server_takes_no_analysis_and_finishes_the_one_it_has(
     autojump_clock: MockClock,
 ) -> None:
     async with (
-        open_house(metric_delay_seconds=SLOW) as house,
-        enter(house) as one,
-        enter(house, session_id="other") as two,
+        open_app(metric_delay_seconds=SLOW) as app,
+        enter(app) as one,
+        enter(app, session_id="other") as two,
         one.analyze("AAPL") as results,
     ):
-        house.nursery.start_soon(house.server.drain)
+        app.nursery.start_soon(app.server.drain)
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(RunFailed) as failed:
             async with two.analyze("AAPL"):
@@ -260,12 +260,12 @@ async def test_close_codes_decide_about_connecting_again(
 async def test_a_server_that_takes_nothing_is_given_up_and_connected_to_again(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house() as house:
+    async with open_app() as app:
         capacity = iter([400, 100_000])
-        road = Road(house, lambda stream: NarrowStream(stream, next(capacity)))
-        async with enter(house, road, limits=Limits(send_seconds=5)) as portfolio:
+        transport = Transport(app, lambda stream: NarrowStream(stream, next(capacity)))
+        async with enter(app, transport, limits=Limits(send_seconds=5)) as portfolio:
             with pytest.raises(Disconnected):
                 await portfolio.set_holdings({f"A{n}": 1 for n in range(100)})
             assert trio.current_time() == pytest.approx(5)
             assert (await portfolio.get_portfolio()).version == 1
-            assert road.dialled == 2
+            assert transport.dialled == 2

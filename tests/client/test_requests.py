@@ -20,14 +20,14 @@ from portfolio_trio.protocol.messages import (
     AnalysisCompleted,
 )
 from portfolio_trio.settings import Delay
+from tests.support.app import HOLDINGS, METRICS, open_app
 from tests.support.client import (
     Peer,
-    Road,
+    Transport,
     enter,
     events_until,
     scripted,
 )
-from tests.support.house import HOLDINGS, METRICS, open_house
 from tests.support.streams import Kept, StallingStream
 
 pytestmark = pytest.mark.trio
@@ -37,7 +37,7 @@ SERVER_AUTH, CLIENT_AUTH = ssl.Purpose.SERVER_AUTH, ssl.Purpose.CLIENT_AUTH
 
 
 async def test_the_state_is_there_when_the_block_begins(autojump_clock: MockClock) -> None:
-    async with open_house() as house, enter(house) as portfolio:
+    async with open_app() as app, enter(app) as portfolio:
         assert portfolio.connected
         assert portfolio.state.holdings == HOLDINGS
         assert portfolio.state.version == 1
@@ -46,7 +46,7 @@ async def test_the_state_is_there_when_the_block_begins(autojump_clock: MockCloc
 
 
 async def test_the_state_follows_edits_of_this_and_of_other_clients(autojump_clock: MockClock) -> None:
-    async with open_house() as house, enter(house) as one, enter(house) as two:
+    async with open_app() as app, enter(app) as one, enter(app) as two:
         edited = await one.trade("aapl", -100)
         assert edited.holdings == {"GOOGL": 50, "MSFT": 75}
         assert one.state == edited
@@ -61,10 +61,10 @@ async def test_the_state_follows_edits_of_this_and_of_other_clients(autojump_clo
 
 async def test_who_comes_during_a_run_knows_it(autojump_clock: MockClock) -> None:
     async with (
-        open_house(metric_delay_seconds=SLOW) as house,
-        enter(house) as one,
+        open_app(metric_delay_seconds=SLOW) as app,
+        enter(app) as one,
         one.analyze("AAPL") as results,
-        enter(house) as two,
+        enter(app) as two,
     ):
         assert two.running is not None
         assert two.running.run_id == results.started.run_id
@@ -173,7 +173,7 @@ async def test_no_more_requests_than_allowed_are_under_way(autojump_clock: MockC
 
 
 async def test_a_cancelled_request_leaves_the_connection_usable(autojump_clock: MockClock) -> None:
-    async with open_house() as house, enter(house) as portfolio:
+    async with open_app() as app, enter(app) as portfolio:
         with trio.move_on_after(0):
             await portfolio.trade("AAPL", 1)
         with trio.CancelScope() as scope:
@@ -183,10 +183,10 @@ async def test_a_cancelled_request_leaves_the_connection_usable(autojump_clock: 
 
 
 async def test_what_was_not_sent_yet_is_not_sent_after_all(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with open_app() as app:
         kept = Kept(StallingStream)
-        road = Road(house, kept)
-        async with enter(house, road) as portfolio, trio.open_nursery() as nursery:
+        transport = Transport(app, kept)
+        async with enter(app, transport) as portfolio, trio.open_nursery() as nursery:
             kept.stream.stall_sending()
             nursery.start_soon(portfolio.get_portfolio)
             await trio.testing.wait_all_tasks_blocked()
@@ -198,15 +198,15 @@ async def test_what_was_not_sent_yet_is_not_sent_after_all(autojump_clock: MockC
             kept.stream.resume()
             assert (await portfolio.get_portfolio()).version == 1
             await trio.sleep(10)
-        assert (await house.document())["run_counter"] == 0
+        assert (await app.document())["run_counter"] == 0
 
 
 async def test_what_waited_at_the_loss_is_not_sent_over_the_next_connection(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house() as house:
+    async with open_app() as app:
         kept = Kept(StallingStream)
-        road = Road(house, kept)
+        transport = Transport(app, kept)
         sent = []
 
         async def edit(portfolio: PortfolioClient) -> None:
@@ -214,52 +214,52 @@ async def test_what_waited_at_the_loss_is_not_sent_over_the_next_connection(
                 await portfolio.set_holdings({"AAPL": 1})
             sent.append(lost.value.sent)
 
-        async with enter(house, road) as portfolio, trio.open_nursery() as nursery:
+        async with enter(app, transport) as portfolio, trio.open_nursery() as nursery:
             kept.stream.stall_sending()
             for _ in range(3):
                 nursery.start_soon(edit, portfolio)
             await trio.testing.wait_all_tasks_blocked()
-            await road.cut()
+            await transport.cut()
             await trio.sleep(1)
             assert sorted(sent) == [False, False, True]
             assert (await portfolio.get_portfolio()).version == 1
             await trio.sleep(10)
-            assert (await house.document())["version"] == 1
+            assert (await app.document())["version"] == 1
 
 
 async def test_a_cancel_that_was_not_sent_cancels_nothing_over_the_next_connection(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
+    async with open_app(metric_delay_seconds=SLOW) as app:
         kept = Kept(StallingStream)
-        road = Road(house, kept)
+        transport = Transport(app, kept)
 
         async def ask(portfolio: PortfolioClient) -> None:
             with pytest.raises(Disconnected):
                 await portfolio.get_portfolio()
 
-        async with enter(house, road) as portfolio, trio.open_nursery() as nursery:
+        async with enter(app, transport) as portfolio, trio.open_nursery() as nursery:
             with trio.move_on_after(1):
                 async with portfolio.analyze("AAPL") as results:
                     kept.stream.stall_sending()
                     nursery.start_soon(ask, portfolio)
                     await results.completed()
-            await road.cut()
-            other = await house.connect()
+            await transport.cut()
+            other = await app.connect()
             await other.send("analyze", ticker="MSFT")
             assert {frame["type"] for frame in await other.take(5)} == {"analysis_result"}
-            assert road.dialled == 2
+            assert transport.dialled == 2
 
 
 async def test_recorded_results_come_back_typed(autojump_clock: MockClock) -> None:
-    async with open_house() as house, enter(house) as portfolio:
+    async with open_app() as app, enter(app) as portfolio:
         async with portfolio.analyze("AAPL", receipt=True) as results:
             streamed = await results.completed()
         recorded = await portfolio.get_results()
         assert [outcome.model_copy(update={"id": None}) for outcome in streamed.values()] == list(recorded)
         assert await portfolio.get_results("MSFT") == ()
         assert [result.metric for result in await portfolio.get_results(limit=2)] == list(METRICS[-2:])
-        kept = (await house.document())["analysis_results"]
+        kept = (await app.document())["analysis_results"]
         # The document keeps the receipt with the first result of the run only.
         texts = [result.to_record(receipt=place == 0) for place, result in enumerate(recorded)]
         assert [json.loads(text) for text in texts] == kept

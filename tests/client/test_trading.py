@@ -10,8 +10,8 @@ import trio.lowlevel
 
 from portfolio_trio.client import Disconnected, Limits, RequestFailed, RequestTimedOut
 from portfolio_trio.store import OutcomeUnknown
-from tests.support.client import STATE, Peer, Road, enter, scripted
-from tests.support.house import open_house
+from tests.support.app import open_app
+from tests.support.client import STATE, Peer, Transport, enter, scripted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -105,8 +105,8 @@ async def test_a_reply_that_the_server_lost_leads_to_one_trade(
     monkeypatch: pytest.MonkeyPatch,
     ran: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    async with open_house() as house, enter(house) as portfolio:
-        trade, calls = house.store.trade, 0
+    async with open_app() as app, enter(app) as portfolio:
+        trade, calls = app.store.trade, 0
 
         async def lossy(*args: Any, **kwargs: Any) -> Any:
             nonlocal calls
@@ -117,10 +117,10 @@ async def test_a_reply_that_the_server_lost_leads_to_one_trade(
                 raise OutcomeUnknown("s")
             return await trade(*args, **kwargs)
 
-        monkeypatch.setattr(house.store, "trade", lossy)
+        monkeypatch.setattr(app.store, "trade", lossy)
         assert (await portfolio.trade("AAPL", 5)).holdings["AAPL"] == 105
         assert calls == (1 if ran else 2)
-        assert ((await house.document())["version"], (await house.document())["holdings"]["AAPL"]) == (2, 105)
+        assert ((await app.document())["version"], (await app.document())["holdings"]["AAPL"]) == (2, 105)
 
 
 @pytest.mark.parametrize("times", [3, 99])
@@ -150,15 +150,15 @@ async def test_the_portfolio_is_read_again_while_the_store_is_away(
 
 
 async def test_a_connection_cut_behind_the_trade_leads_to_one_trade(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        road = Road(house)
-        async with enter(house, road) as portfolio, trio.open_nursery() as nursery:
+    async with open_app() as app:
+        transport = Transport(app)
+        async with enter(app, transport) as portfolio, trio.open_nursery() as nursery:
 
             async def cut() -> None:
-                while (await house.document())["version"] == 1:
+                while (await app.document())["version"] == 1:
                     await trio.lowlevel.checkpoint()
-                await road.cut()
+                await transport.cut()
 
             nursery.start_soon(cut)
             assert (await portfolio.trade("AAPL", 5)).holdings["AAPL"] == 105
-        assert (await house.document())["holdings"]["AAPL"] == 105
+        assert (await app.document())["holdings"]["AAPL"] == 105

@@ -1,4 +1,4 @@
-"""Run the Autobahn project's fuzzing client against the front door, where its `wstest` is installed.
+"""Run the Autobahn project's fuzzing client against the HTTP server, where its `wstest` is installed.
 
     python -m tests.http.conformance [--wstest PATH] [CASE ...]
 
@@ -29,7 +29,7 @@ AGENT = "portfolio_trio"
 
 async def run(wstest: str, cases: list[str], folder: Path) -> dict[str, dict[str, object]]:
     """Serve an echo, let the suite at it, and return its report."""
-    door = HttpServer(routes={}, websocket=echo)
+    memory_server = HttpServer(routes={}, websocket=echo)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     spec = {
@@ -42,7 +42,7 @@ async def run(wstest: str, cases: list[str], folder: Path) -> dict[str, dict[str
     path = trio.Path(folder) / "spec.json"
     await path.write_text(json.dumps(spec))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(serve_listeners, listeners, door.serve, handler_nursery=nursery))
+        nursery.start_soon(partial(serve_listeners, listeners, memory_server.serve, handler_nursery=nursery))
         command = [wstest, "--mode", "fuzzingclient", "--spec", str(path)]
         await trio.run_process(command, stdout=subprocess.DEVNULL)
         nursery.cancel_scope.cancel()

@@ -1,10 +1,10 @@
 import pytest
 import trio
 
-from tests.http.door import Door
+from tests.http.memory_server import MemoryServer
 
 
 @pytest.fixture
-def door(nursery: trio.Nursery) -> Door:
-    """A front door in memory."""
-    return Door(nursery)
+def memory_server(nursery: trio.Nursery) -> MemoryServer:
+    """An HTTP server in memory."""
+    return MemoryServer(nursery)

@@ -1,4 +1,4 @@
-"""An echo server on the front door, for conformance suites that want one.
+"""An echo server on the HTTP server, for conformance suites that want one.
 
     python -m tests.http.echo 9001
     wstest --mode fuzzingclient --spec fuzzingclient.json
@@ -52,10 +52,10 @@ async def send_back(transport: WebSocketTransport, message: str | bytes) -> None
 
 async def main(port: int) -> None:
     """Serve on loopback until killed."""
-    door = HttpServer(routes={}, websocket=echo)
+    memory_server = HttpServer(routes={}, websocket=echo)
     listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
-        await serve_listeners(listeners, door.serve, handler_nursery=nursery)
+        await serve_listeners(listeners, memory_server.serve, handler_nursery=nursery)
 
 
 if __name__ == "__main__":

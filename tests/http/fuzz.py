@@ -1,4 +1,4 @@
-"""Random heads and random frames against the front door, in memory and in virtual time.
+"""Random heads and random frames against the HTTP server, in memory and in virtual time.
 
     python -m tests.http.fuzz --cases 100000 --seed 1
 
@@ -19,7 +19,6 @@ import trio
 from typing_extensions import override
 
 from portfolio_trio.http import WebSocketTransport
-from tests.http.door import Client, Door, echo, run_in_virtual_time
 from tests.http.frames import (
     BINARY,
     CLOSE,
@@ -34,6 +33,7 @@ from tests.http.frames import (
     read_answer,
     read_frame,
 )
+from tests.http.memory_server import Client, MemoryServer, echo, run_in_virtual_time
 from tests.support.streams import NarrowStream, SlicingStream
 
 STATUSES = {101, 200, 400, 404, 405, 408, 413, 426, 431, 501, 503, 505}
@@ -240,16 +240,16 @@ async def run_case(rng: Random) -> None:
     try:
         with trio.fail_after(PATIENCE_SECONDS):
             async with trio.open_nursery() as nursery:
-                await _meet(Door(nursery), random_case(rng), rng)
+                await _meet(MemoryServer(nursery), random_case(rng), rng)
     finally:
         log.removeHandler(errors)
     if errors.records:
         raise AssertionError([record.getMessage() for record in errors.records])
 
 
-async def _meet(door: Door, case: Case, rng: Random) -> None:
+async def _meet(memory_server: MemoryServer, case: Case, rng: Random) -> None:
     count = math.inf if case.session == "echo" else rng.randrange(1, 4)
-    door.session = partial(answer, kind=case.session, count=count)
+    memory_server.session = partial(answer, kind=case.session, count=count)
 
     def wrap(stream: trio.abc.HalfCloseableStream) -> trio.abc.Stream:
         if case.slices is not None:
@@ -257,12 +257,12 @@ async def _meet(door: Door, case: Case, rng: Random) -> None:
             stream = SlicingStream(stream, lambda: rng.randint(1, limit))
         return stream if case.capacity is None else NarrowStream(stream, case.capacity)
 
-    client = door.connect(wrap)
+    client = memory_server.connect(wrap)
     await _act(client, case, rng)
-    while door.open:  # noqa: ASYNC110  (virtual time costs nothing)
+    while memory_server.open:  # noqa: ASYNC110  (virtual time costs nothing)
         await trio.sleep(1)
-    door.session = echo
-    good = door.connect()
+    memory_server.session = echo
+    good = memory_server.connect()
     await good.upgrade()
     if not await good.echoes("still here"):
         raise AssertionError("A good client is not served any more.")
@@ -327,7 +327,7 @@ async def run_cases(seed: int, first: int, count: int) -> list[tuple[int, BaseEx
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Fuzz the front door.")
+    parser = argparse.ArgumentParser(description="Fuzz the HTTP server.")
     parser.add_argument("--cases", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)

@@ -15,21 +15,21 @@ from websockets.sync.client import ClientConnection
 from websockets.typing import Subprotocol
 
 from portfolio_trio.http import serve_listeners
-from tests.http.door import Client, Door
 from tests.http.frames import TEXT, close, frame, head, plain_head, read_answer, read_frames
+from tests.http.memory_server import Client, MemoryServer
 
 pytestmark = pytest.mark.trio
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[Door, int]]:
+async def serving() -> AsyncIterator[tuple[MemoryServer, int]]:
     async with trio.open_nursery() as handlers, trio.open_nursery() as listening:
-        door = Door(handlers)
+        memory_server = MemoryServer(handlers)
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        serve = partial(serve_listeners, listeners, door.serve, handler_nursery=handlers)
+        serve = partial(serve_listeners, listeners, memory_server.serve, handler_nursery=handlers)
         await listening.start(serve)
         with trio.fail_after(60):
-            yield door, listeners[0].socket.getsockname()[1]
+            yield memory_server, listeners[0].socket.getsockname()[1]
         listening.cancel_scope.cancel()
 
 
@@ -56,10 +56,10 @@ async def in_thread(port: int, talk: Callable[[ClientConnection], None]) -> None
 
 
 async def test_health_over_a_socket() -> None:
-    async with serving() as (door, port), await open_client(port) as client:
+    async with serving() as (memory_server, port), await open_client(port) as client:
         answer = await client.ask(plain_head(b"/health"))
         assert json.loads(answer.body) == {"status": "ok"}
-        assert door.requests[0].peer == "127.0.0.1"
+        assert memory_server.requests[0].peer == "127.0.0.1"
 
 
 async def test_an_independent_client_talks_to_it() -> None:
@@ -74,10 +74,10 @@ async def test_an_independent_client_talks_to_it() -> None:
         assert connection.recv(timeout=30) == "70 bytes"
         assert connection.ping().wait(timeout=30)
 
-    async with serving() as (door, port):
+    async with serving() as (memory_server, port):
         await in_thread(port, talk)
-        assert [upgrade.peer for upgrade in door.upgrades] == ["127.0.0.1"]
-        assert [gone.code for gone in door.disconnects] == [1000]
+        assert [upgrade.peer for upgrade in memory_server.upgrades] == ["127.0.0.1"]
+        assert [gone.code for gone in memory_server.disconnects] == [1000]
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ async def test_invalid_utf8_is_1007_over_a_socket() -> None:
 
 async def test_the_librarys_own_client_talks_to_it() -> None:
     async with (
-        serving() as (door, port),
+        serving() as (memory_server, port),
         trio_websocket.open_websocket("127.0.0.1", port, "/ws/session", use_ssl=False) as connection,
     ):
         await connection.send_message("hello")
         assert await connection.get_message() == "hello"
         await connection.ping()
-    assert [gone.code for gone in door.disconnects] == [1000]
+    assert [gone.code for gone in memory_server.disconnects] == [1000]
 
 
 async def test_a_refusal_reaches_a_client_that_is_still_sending() -> None:
@@ -150,7 +150,7 @@ async def test_the_bytes_that_end_servers_do_not_end_this_one() -> None:
         head() + close() + frame(0x9, b"ping"),
         head() + bytes(range(256)),
     ]
-    async with serving() as (door, port), await open_client(port) as other:
+    async with serving() as (memory_server, port), await open_client(port) as other:
         await other.upgrade()
         for attack in attacks:
             async with await open_client(port) as client:
@@ -160,7 +160,7 @@ async def test_the_bytes_that_end_servers_do_not_end_this_one() -> None:
         assert await other.echoes("still here")
         async with await open_client(port) as client:
             assert (await client.ask(plain_head(b"/health"))).status == 200
-        assert len(door.upgrades) == 6
+        assert len(memory_server.upgrades) == 6
 
 
 async def test_tls() -> None:
@@ -170,9 +170,11 @@ async def test_tls() -> None:
     authority.issue_cert("localhost").configure_cert(server)
     authority.configure_trust(client)
     async with trio.open_nursery() as handlers, trio.open_nursery() as listening:
-        door = Door(handlers)
+        memory_server = MemoryServer(handlers)
         listeners = await trio.open_ssl_over_tcp_listeners(0, server, host="127.0.0.1")
-        await listening.start(partial(serve_listeners, listeners, door.serve, handler_nursery=handlers))
+        await listening.start(
+            partial(serve_listeners, listeners, memory_server.serve, handler_nursery=handlers)
+        )
         transport = listeners[0].transport_listener
         assert isinstance(transport, trio.SocketListener)
         port = transport.socket.getsockname()[1]
@@ -182,5 +184,5 @@ async def test_tls() -> None:
             ) as connection:
                 await connection.send_message("hello")
                 assert await connection.get_message() == "hello"
-        assert door.upgrades[0].peer == "127.0.0.1"
+        assert memory_server.upgrades[0].peer == "127.0.0.1"
         listening.cancel_scope.cancel()

@@ -17,7 +17,6 @@ from wsproto.events import CloseConnection, Message, Ping, Pong
 
 from portfolio_trio.http import WebSocketTransport
 from portfolio_trio.http._frame_reader import FrameError, FrameReader
-from tests.http.door import VIRTUAL_TIME, Door, run_in_virtual_time
 from tests.http.frames import (
     BINARY,
     CLOSE,
@@ -29,6 +28,7 @@ from tests.http.frames import (
     frame,
     read_frames,
 )
+from tests.http.memory_server import VIRTUAL_TIME, MemoryServer, run_in_virtual_time
 
 MOST_BYTES = 300
 
@@ -173,10 +173,10 @@ def test_what_is_sent_back_is_what_wsproto_would_send_back(chunks: list[bytes]) 
     async def main() -> None:
         nonlocal answers
         async with trio.open_nursery() as nursery:
-            door = Door(nursery)
-            door.session = session
-            door.accept_settings = {"max_message_bytes": MOST_BYTES}
-            client = door.connect()
+            memory_server = MemoryServer(nursery)
+            memory_server.session = session
+            memory_server.accept_settings = {"max_message_bytes": MOST_BYTES}
+            client = memory_server.connect()
             await client.upgrade()
             for chunk in chunks:
                 await client.send(chunk)
@@ -199,10 +199,10 @@ def test_what_is_sent_back_is_what_wsproto_would_send_back(chunks: list[bytes]) 
 
 
 @VIRTUAL_TIME
-async def test_an_open_websocket_holds_nothing_that_it_does_not_need(door: Door) -> None:
+async def test_an_open_websocket_holds_nothing_that_it_does_not_need(memory_server: MemoryServer) -> None:
     """No reader of heads, and no parser of frames behind a ping, a pong or a message in fragments."""
     before = parsers()
-    async with door.connect() as client:
+    async with memory_server.connect() as client:
         await client.upgrade()
         assert await client.echoes("hello")
         assert parsers() == before

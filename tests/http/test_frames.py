@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from portfolio_trio.http import WebSocketTransport
 from portfolio_trio.http._frames import FrameCutter
-from tests.http.door import VIRTUAL_TIME, Door
 from tests.http.frames import BINARY, CONTINUATION, PING, PONG, TEXT, frame
+from tests.http.memory_server import VIRTUAL_TIME, MemoryServer
 
 AT_ONCE = 8
 
@@ -73,9 +73,9 @@ async def test_a_flood_of_frames_leaves_the_others_their_turns(nursery: trio.Nur
         assert isinstance(message, str)
         await transport.send([message])
 
-    door = Door(nursery)
-    door.session = session
-    client = door.connect()
+    memory_server = MemoryServer(nursery)
+    memory_server.session = session
+    client = memory_server.connect()
     await client.upgrade()
     turns = 0
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.http.door import VIRTUAL_TIME
 from tests.http.fuzz import run_cases
+from tests.http.memory_server import VIRTUAL_TIME
 
 pytestmark = VIRTUAL_TIME
 

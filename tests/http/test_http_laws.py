@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portfolio_trio.http import Head, Response
-from tests.http.door import Door, run_in_virtual_time
 from tests.http.frames import plain_head, read_answer
+from tests.http.memory_server import MemoryServer, run_in_virtual_time
 from tests.support.streams import SlicingStream
 
 
@@ -33,12 +33,12 @@ def test_any_bytes_get_a_whole_answer(data: bytes, prefix: bytes) -> None:
 
 async def _any_bytes(data: bytes) -> None:
     async with trio.open_nursery() as nursery:
-        door = Door(nursery)
-        client = door.connect()
+        memory_server = MemoryServer(nursery)
+        client = memory_server.connect()
         await client.send(data)
         answer = await client.rest()
         assert answer == b"" or read_answer(answer).status in {200, 400, 404, 405, 408, 426, 431, 501, 505}
-        assert (await door.connect().ask(plain_head(b"/health"))).status == 200
+        assert (await memory_server.connect().ask(plain_head(b"/health"))).status == 200
 
 
 @settings(max_examples=50, deadline=None)
@@ -50,6 +50,6 @@ def test_slices_make_no_difference(sizes: list[int], body: bytes) -> None:
 async def _sliced(sizes: list[int], body: bytes) -> None:
     turns = iter(sizes * 1_000)
     async with trio.open_nursery() as nursery:
-        client = Door(nursery).connect(lambda stream: SlicingStream(stream, lambda: next(turns)))
+        client = MemoryServer(nursery).connect(lambda stream: SlicingStream(stream, lambda: next(turns)))
         request = plain_head(b"/echo", method=b"POST", content_length=str(len(body)).encode()) + body
         assert (await client.ask(request)).body == body

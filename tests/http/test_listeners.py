@@ -11,8 +11,8 @@ import trio.testing
 from typing_extensions import override
 
 from portfolio_trio.http import Visit, serve_listeners
-from tests.http.door import VIRTUAL_TIME, Client
 from tests.http.frames import read_answer
+from tests.http.memory_server import VIRTUAL_TIME, Client
 from tests.support.streams import Data, WrappedStream, stream_pair
 
 pytestmark = VIRTUAL_TIME

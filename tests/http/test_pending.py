@@ -17,8 +17,8 @@ from portfolio_trio.http._pending import Visit
 from portfolio_trio.server.serve import SPARE_CONNECTIONS, listen
 from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Settings
-from tests.http.door import VIRTUAL_TIME, Client
 from tests.http.frames import head, plain_head, read_answer
+from tests.http.memory_server import VIRTUAL_TIME, Client
 from tests.http.test_listeners import FakeListener
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ SLOW_GET = plain_head(b"/health", content_length=b"100") + b"{"
 SLOW_BODY = plain_head(b"/session", method=b"POST", content_length=b"100") + b"{"
 
 
-class Doorstep:
-    """A front door behind a listener whose connections come from the addresses that a test names."""
+class PendingServer:
+    """An HTTP server behind a listener whose connections come from the addresses that a test names."""
 
     def __init__(self, nursery: trio.Nursery, *, per_address: int | None, max_connections: int) -> None:
         self.pending = Pending(per_address=per_address, address_of=lambda _: self.address)
@@ -43,7 +43,7 @@ class Doorstep:
         self._max_connections = max_connections
 
     async def open(self) -> None:
-        door = HttpServer(
+        http_server = HttpServer(
             routes={("GET", "/health"): self._health, ("GET", "/busy"): self._busy},
             websocket=self._refuse,
             header_seconds=1e6,
@@ -53,7 +53,7 @@ class Doorstep:
         serve = partial(
             serve_listeners,
             [self._listener],
-            door.serve,
+            http_server.serve,
             handler_nursery=self._nursery,
             max_connections=self._max_connections,
             pending=self.pending,
@@ -85,8 +85,8 @@ class Doorstep:
 
 
 @pytest.fixture
-async def doorstep(nursery: trio.Nursery) -> AsyncIterator[Doorstep]:
-    step = Doorstep(nursery, per_address=5, max_connections=12)
+async def pending_server(nursery: trio.Nursery) -> AsyncIterator[PendingServer]:
+    step = PendingServer(nursery, per_address=5, max_connections=12)
     await step.open()
     yield step
     nursery.cancel_scope.cancel()
@@ -94,36 +94,36 @@ async def doorstep(nursery: trio.Nursery) -> AsyncIterator[Doorstep]:
 
 @VIRTUAL_TIME
 @pytest.mark.parametrize("said", [b"", b"GET /hea", SLOW_GET])
-async def test_the_oldest_of_an_address_gives_way(doorstep: Doorstep, said: bytes) -> None:
-    silent = [await doorstep.connect("flood", said) for _ in range(50)]
-    assert len(doorstep.pending) == 5
+async def test_the_oldest_of_an_address_gives_way(pending_server: PendingServer, said: bytes) -> None:
+    silent = [await pending_server.connect("flood", said) for _ in range(50)]
+    assert len(pending_server.pending) == 5
     for gone in silent[:45]:
         assert await gone.rest() == b""
-    assert await doorstep.status("flood") == await doorstep.status("other") == 200
+    assert await pending_server.status("flood") == await pending_server.status("other") == 200
 
 
 @VIRTUAL_TIME
 @pytest.mark.parametrize("asked", [HEALTH, plain_head(b"/nowhere"), head()])
-async def test_who_does_not_take_its_answer_gives_way(doorstep: Doorstep, asked: bytes) -> None:
+async def test_who_does_not_take_its_answer_gives_way(pending_server: PendingServer, asked: bytes) -> None:
     for _ in range(50):
-        await doorstep.connect("flood", asked)
-    assert len(doorstep.pending) == 5
-    assert await doorstep.status("other") == 200
+        await pending_server.connect("flood", asked)
+    assert len(pending_server.pending) == 5
+    assert await pending_server.status("other") == 200
 
 
 @VIRTUAL_TIME
-async def test_who_has_asked_does_not_give_way(doorstep: Doorstep) -> None:
-    busy = [await doorstep.connect("flood", plain_head(b"/busy")) for _ in range(10)]
+async def test_who_has_asked_does_not_give_way(pending_server: PendingServer) -> None:
+    busy = [await pending_server.connect("flood", plain_head(b"/busy")) for _ in range(10)]
     for _ in range(20):
-        await doorstep.connect("flood")
-    doorstep.answering.set()
+        await pending_server.connect("flood")
+    pending_server.answering.set()
     for client in busy:
         assert read_answer(await client.rest()).status == 200
 
 
 @VIRTUAL_TIME
 async def test_a_full_server_gives_the_place_of_who_has_most(nursery: trio.Nursery) -> None:
-    step = Doorstep(nursery, per_address=None, max_connections=12)
+    step = PendingServer(nursery, per_address=None, max_connections=12)
     await step.open()
     for _ in range(12):
         await step.connect("flood")
@@ -134,7 +134,7 @@ async def test_a_full_server_gives_the_place_of_who_has_most(nursery: trio.Nurse
 @VIRTUAL_TIME
 async def test_a_full_server_gives_the_place_of_who_has_waited(nursery: trio.Nursery) -> None:
     """As behind a proxy, where all have one address."""
-    step = Doorstep(nursery, per_address=None, max_connections=12)
+    step = PendingServer(nursery, per_address=None, max_connections=12)
     await step.open()
     for _ in range(12):
         await step.connect("proxy")
@@ -145,12 +145,12 @@ async def test_a_full_server_gives_the_place_of_who_has_waited(nursery: trio.Nur
 
 
 @VIRTUAL_TIME
-async def test_nobody_is_counted_who_is_gone(doorstep: Doorstep) -> None:
-    clients = [await doorstep.connect(name, said) for name in "abc" for said in (b"", b"GET", HEALTH)]
+async def test_nobody_is_counted_who_is_gone(pending_server: PendingServer) -> None:
+    clients = [await pending_server.connect(name, said) for name in "abc" for said in (b"", b"GET", HEALTH)]
     for client in clients:
         await trio.aclose_forcefully(client.stream)
     await wait_all_tasks_blocked()
-    assert len(doorstep.pending) == 0
+    assert len(pending_server.pending) == 0
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["enter", "asked", "answered"]))))

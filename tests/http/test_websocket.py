@@ -8,8 +8,8 @@ import trio.testing
 from typing_extensions import override
 
 from portfolio_trio.http import Disconnected, WebSocketTransport
-from tests.http.door import VIRTUAL_TIME, Client, Door, echo
 from tests.http.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close, frame, read_frames
+from tests.http.memory_server import VIRTUAL_TIME, Client, MemoryServer, echo
 from tests.support.streams import (
     BrokenStream,
     Kept,
@@ -23,30 +23,30 @@ from tests.support.streams import (
 pytestmark = VIRTUAL_TIME
 
 
-async def connected(door: Door) -> Client:
-    client = door.connect()
+async def connected(memory_server: MemoryServer) -> Client:
+    client = memory_server.connect()
     await client.upgrade()
     return client
 
 
-async def settled(door: Door) -> int:
+async def settled(memory_server: MemoryServer) -> int:
     """Return how many connections are open once nothing moves any more."""
     await trio.testing.wait_all_tasks_blocked()
-    return door.open
+    return memory_server.open
 
 
 # --- messages ---
 
 
-async def test_text_and_binary_arrive_whole(door: Door) -> None:
-    client = await connected(door)
+async def test_text_and_binary_arrive_whole(memory_server: MemoryServer) -> None:
+    client = await connected(memory_server)
     assert await client.echoes("grüße 📈")
     assert await client.echoes("")
     await client.send(frame(BINARY, b"\x00\xff" * 100))
     assert (await client.next_frame()).text == "200 bytes"
 
 
-async def test_a_batch_leaves_in_one_send(door: Door) -> None:
+async def test_a_batch_leaves_in_one_send(memory_server: MemoryServer) -> None:
     batch = ["one", "two" * 100, "three" * 20_000]
 
     async def session(transport: WebSocketTransport) -> None:
@@ -54,25 +54,25 @@ async def test_a_batch_leaves_in_one_send(door: Door) -> None:
         await echo(transport)
 
     server = Kept(RecordingStream)
-    door.session = session
-    client = door.connect(server)
+    memory_server.session = session
+    client = memory_server.connect(server)
     await client.upgrade()
     assert [(await client.next_frame()).text for _ in batch] == batch
     assert len(server.stream.sent) == 2  # the handshake and the batch
     assert [frame_.text for frame_ in read_frames(server.stream.sent[1])] == batch
 
 
-async def test_an_empty_batch_is_fine(door: Door) -> None:
+async def test_an_empty_batch_is_fine(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
         await transport.send([])
 
-    door.session = session
-    client = await connected(door)
+    memory_server.session = session
+    client = await connected(memory_server)
     assert (await client.next_frame()).code == 1000
 
 
-async def test_fragments_with_control_frames_between(door: Door) -> None:
-    client = await connected(door)
+async def test_fragments_with_control_frames_between(memory_server: MemoryServer) -> None:
+    client = await connected(memory_server)
     text = "zwölf".encode()
     await client.send(frame(TEXT, text[:3], final=False) + frame(PING, b"p1"))  # splits the ö
     await client.send(frame(CONTINUATION, b"", final=False) + frame(PONG, b"unasked"))
@@ -81,7 +81,7 @@ async def test_fragments_with_control_frames_between(door: Door) -> None:
     assert (await client.next_frame()).text == "zwölf"
 
 
-async def test_frames_of_two_tasks_never_mix(door: Door) -> None:
+async def test_frames_of_two_tasks_never_mix(memory_server: MemoryServer) -> None:
     """Pongs come from the library's task, messages from the session's writer."""
     messages = [str(i) * 50 for i in range(20)]
 
@@ -90,8 +90,8 @@ async def test_frames_of_two_tasks_never_mix(door: Door) -> None:
             await transport.send([message])
         await echo(transport)
 
-    door.session = session
-    client = door.connect(lambda stream: SlicingStream(stream, lambda: 3))
+    memory_server.session = session
+    client = memory_server.connect(lambda stream: SlicingStream(stream, lambda: 3))
     await client.upgrade()
     for i in range(20):
         await client.send(frame(PING, str(i).encode()))
@@ -107,81 +107,81 @@ async def test_frames_of_two_tasks_never_mix(door: Door) -> None:
 
 
 @pytest.mark.parametrize("character", ["x", "ü", "€", "📈"])
-async def test_the_size_limit_counts_bytes(door: Door, character: str) -> None:
-    door.accept_settings = {"max_message_bytes": 1_000}
+async def test_the_size_limit_counts_bytes(memory_server: MemoryServer, character: str) -> None:
+    memory_server.accept_settings = {"max_message_bytes": 1_000}
     width = len(character.encode())
-    client = await connected(door)
+    client = await connected(memory_server)
     assert await client.echoes(character * (1_000 // width))
     await client.send(frame(TEXT, (character * (1_000 // width + 1)).encode()))
     assert (await client.next_frame()).code == 1009
-    assert await settled(door) == 1
+    assert await settled(memory_server) == 1
     await client.send(close(1009))
     assert await client.rest() == b""
-    assert await settled(door) == 0
-    assert [gone.code for gone in door.disconnects] == [1009]
+    assert await settled(memory_server) == 0
+    assert [gone.code for gone in memory_server.disconnects] == [1009]
 
 
-async def test_a_message_of_a_megabyte_is_answered_1009(door: Door) -> None:
-    client = await connected(door)
+async def test_a_message_of_a_megabyte_is_answered_1009(memory_server: MemoryServer) -> None:
+    client = await connected(memory_server)
     await client.send(frame(TEXT, b"x" * 1_000_000))
     assert [frame_.code for frame_ in await client.rest_frames()] == [1009]
-    assert await settled(door) == 0
+    assert await settled(memory_server) == 0
 
 
 async def test_a_ping_after_an_oversized_message_ends_nothing_else(
-    door: Door, caplog: pytest.LogCaptureFixture
+    memory_server: MemoryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The library's reader raises LocalProtocolError here."""
-    other = await connected(door)
-    client = await connected(door)
+    other = await connected(memory_server)
+    client = await connected(memory_server)
     await client.send(frame(TEXT, b"x" * 70_000) + frame(PING, b"too late"))
     assert [frame_.code for frame_ in await client.rest_frames()] == [1009]
-    assert [gone.code for gone in door.disconnects] == [1009]
+    assert [gone.code for gone in memory_server.disconnects] == [1009]
     assert await other.echoes("still here")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_a_ping_after_an_oversized_message_while_nobody_receives(
-    door: Door, caplog: pytest.LogCaptureFixture
+    memory_server: MemoryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def deaf(transport: WebSocketTransport) -> None:
         await trio.sleep(5)
         await transport.receive()
 
-    door.session = deaf
-    client = await connected(door)
+    memory_server.session = deaf
+    client = await connected(memory_server)
     await client.send(frame(TEXT, b"x" * 70_000) + frame(PING, b"too late"))
     assert [frame_.code for frame_ in await client.rest_frames()] == [1009]
     await trio.sleep(6)
-    assert [gone.code for gone in door.disconnects] == [1009]
+    assert [gone.code for gone in memory_server.disconnects] == [1009]
     assert not caplog.records
 
 
-async def test_empty_fragments_do_not_gather(door: Door) -> None:
+async def test_empty_fragments_do_not_gather(memory_server: MemoryServer) -> None:
     """They count nothing against the size limit, so the library would keep them for ever."""
-    client = await connected(door)
+    client = await connected(memory_server)
     flood = frame(CONTINUATION, b"", final=False) * 70_000
     await client.send(frame(TEXT, b"", final=False) + flood)
     assert [frame_.code for frame_ in await client.rest_frames()] == [1009]
 
 
-async def test_a_message_in_single_bytes_is_no_flood(door: Door) -> None:
-    door.accept_settings = {"max_message_bytes": 1_000}
-    client = await connected(door)
+async def test_a_message_in_single_bytes_is_no_flood(memory_server: MemoryServer) -> None:
+    memory_server.accept_settings = {"max_message_bytes": 1_000}
+    client = await connected(memory_server)
     await client.send(frame(TEXT, b"x", final=False) + frame(CONTINUATION, b"x", final=False) * 998)
     await client.send(frame(CONTINUATION, b"x"))
     assert (await client.next_frame()).text == "x" * 1_000
 
 
-async def test_unread_messages_do_not_stop_pongs(door: Door) -> None:
+async def test_unread_messages_do_not_stop_pongs(memory_server: MemoryServer) -> None:
     """With the library's own queue of one, two unread messages do."""
 
     async def deaf(transport: WebSocketTransport) -> None:
         await trio.sleep(100)
         await echo(transport)
 
-    door.session = deaf
-    client = await connected(door)
+    memory_server.session = deaf
+    client = await connected(memory_server)
     for i in range(10):
         await client.send(frame(TEXT, str(i).encode()))
     await client.send(frame(PING, b"there?"))
@@ -191,19 +191,19 @@ async def test_unread_messages_do_not_stop_pongs(door: Door) -> None:
     assert [(await client.next_frame()).text for _ in range(10)] == [str(i) for i in range(10)]
 
 
-async def test_a_close_is_noticed_behind_unread_messages(door: Door) -> None:
+async def test_a_close_is_noticed_behind_unread_messages(memory_server: MemoryServer) -> None:
     async def deaf(transport: WebSocketTransport) -> None:
         await trio.sleep(100)
         await echo(transport)
 
-    door.session = deaf
-    client = await connected(door)
+    memory_server.session = deaf
+    client = await connected(memory_server)
     await client.send(frame(TEXT, b"unread") * 10 + close(1000))
     assert (await client.next_frame()).code == 1000
     assert trio.current_time() < 100
 
 
-async def test_a_full_queue_leaves_the_socket_unread(door: Door) -> None:
+async def test_a_full_queue_leaves_the_socket_unread(memory_server: MemoryServer) -> None:
     """Back-pressure: nothing is lost and nothing gathers in the server."""
 
     async def late(transport: WebSocketTransport) -> None:
@@ -211,8 +211,8 @@ async def test_a_full_queue_leaves_the_socket_unread(door: Door) -> None:
         await echo(transport)
 
     server = Kept(RecordingStream)
-    door.session = late
-    client = door.connect(server)
+    memory_server.session = late
+    client = memory_server.connect(server)
     await client.upgrade()
     messages = [str(i) * 500 for i in range(200)]
     for message in messages:
@@ -251,31 +251,33 @@ async def test_a_full_queue_leaves_the_socket_unread(door: Door) -> None:
     ],
 )
 async def test_a_broken_frame_is_answered_with_its_close_code(
-    door: Door, caplog: pytest.LogCaptureFixture, data: bytes, code: int
+    memory_server: MemoryServer, caplog: pytest.LogCaptureFixture, data: bytes, code: int
 ) -> None:
-    other = await connected(door)
-    client = await connected(door)
+    other = await connected(memory_server)
+    client = await connected(memory_server)
     await client.send(data)
     assert [frame_.code for frame_ in await client.rest_frames()] == [code]
-    assert [gone.code for gone in door.disconnects] == [code]
+    assert [gone.code for gone in memory_server.disconnects] == [code]
     assert await other.echoes("still here")
-    assert await settled(door) == 1
+    assert await settled(memory_server) == 1
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_messages_before_a_broken_frame_are_served(door: Door) -> None:
-    client = await connected(door)
+async def test_messages_before_a_broken_frame_are_served(memory_server: MemoryServer) -> None:
+    client = await connected(memory_server)
     await client.send(frame(TEXT, b"good") + frame(0x3, b""))
     assert [frame_.opcode for frame_ in await client.rest_frames()] in ([TEXT, CLOSE], [CLOSE])
 
 
-async def test_what_comes_behind_a_broken_frame_is_dropped(door: Door) -> None:
-    client = await connected(door)
+async def test_what_comes_behind_a_broken_frame_is_dropped(memory_server: MemoryServer) -> None:
+    client = await connected(memory_server)
     await client.send(frame(0x3, b"") + frame(TEXT, b"late") + frame(PING, b"late") + close())
     assert [frame_.code for frame_ in await client.rest_frames()] == [1002]
 
 
-async def test_a_failure_of_the_stream_itself_is_1011(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_of_the_stream_itself_is_1011(
+    memory_server: MemoryServer, caplog: pytest.LogCaptureFixture
+) -> None:
     class Failing(WrappedStream):
         fails = False
 
@@ -287,12 +289,12 @@ async def test_a_failure_of_the_stream_itself_is_1011(door: Door, caplog: pytest
             return data
 
     server = Kept(Failing)
-    client = door.connect(server)
+    client = memory_server.connect(server)
     await client.upgrade()
     server.stream.fails = True
     await client.send(frame(TEXT, b"x"))
     assert (await client.next_frame()).code == 1011
-    assert [gone.code for gone in door.disconnects] == [1011]
+    assert [gone.code for gone in memory_server.disconnects] == [1011]
     assert "a bug below" in caplog.text
 
 
@@ -300,30 +302,32 @@ async def test_a_failure_of_the_stream_itself_is_1011(door: Door, caplog: pytest
 
 
 @pytest.mark.parametrize(("code", "seen"), [(1000, 1000), (1001, 1001), (4001, 4001), (None, 1005)])
-async def test_the_peers_close_reaches_the_session(door: Door, code: int | None, seen: int) -> None:
-    client = await connected(door)
+async def test_the_peers_close_reaches_the_session(
+    memory_server: MemoryServer, code: int | None, seen: int
+) -> None:
+    client = await connected(memory_server)
     await client.send(close(code, b"bye" if code else b""))
     frames = await client.rest_frames()
     assert len(frames) == 1
     assert frames[0].payload[:2] == (b"" if code is None else code.to_bytes(2))
-    assert [(gone.code, gone.reason) for gone in door.disconnects] == [(seen, "bye" if code else "")]
-    assert await settled(door) == 0
+    assert [(gone.code, gone.reason) for gone in memory_server.disconnects] == [(seen, "bye" if code else "")]
+    assert await settled(memory_server) == 0
 
 
-async def test_a_lost_connection_is_1006(door: Door) -> None:
-    client = await connected(door)
+async def test_a_lost_connection_is_1006(memory_server: MemoryServer) -> None:
+    client = await connected(memory_server)
     await client.stream.aclose()
-    assert await settled(door) == 0
+    assert await settled(memory_server) == 0
     server = Kept(BrokenStream)
-    client = door.connect(server)
+    client = memory_server.connect(server)
     await client.upgrade()
     server.stream.broken = True
     await client.send(frame(TEXT, b"x"))
-    assert await settled(door) == 0
-    assert [gone.code for gone in door.disconnects] == [1006, 1006]
+    assert await settled(memory_server) == 0
+    assert [gone.code for gone in memory_server.disconnects] == [1006, 1006]
 
 
-async def test_after_the_end_everything_says_so(door: Door) -> None:
+async def test_after_the_end_everything_says_so(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
         with pytest.raises(Disconnected):
             await transport.receive()
@@ -336,23 +340,23 @@ async def test_after_the_end_everything_says_so(door: Door) -> None:
         done.set()
 
     done = trio.Event()
-    door.session = session
-    client = await connected(door)
+    memory_server.session = session
+    client = await connected(memory_server)
     await client.send(close(4001))
     assert [frame_.code for frame_ in await client.rest_frames()] == [4001]
     await done.wait()
     assert trio.current_time() == 0
 
 
-async def test_the_peer_sees_the_end_before_the_session_has_cleaned_up(door: Door) -> None:
+async def test_the_peer_sees_the_end_before_the_session_has_cleaned_up(memory_server: MemoryServer) -> None:
     async def tidy(transport: WebSocketTransport) -> None:
         try:
             await echo(transport)
         finally:
             await trio.sleep(5)
 
-    door.session = tidy
-    client = await connected(door)
+    memory_server.session = tidy
+    client = await connected(memory_server)
     await client.send(close())
     assert [frame_.code for frame_ in await client.rest_frames()] == [1000]
     assert trio.current_time() == 0
@@ -361,7 +365,7 @@ async def test_the_peer_sees_the_end_before_the_session_has_cleaned_up(door: Doo
 # --- we end it ---
 
 
-async def test_no_message_comes_after_we_said_close(door: Door) -> None:
+async def test_no_message_comes_after_we_said_close(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(transport.close)
@@ -370,15 +374,15 @@ async def test_no_message_comes_after_we_said_close(door: Door) -> None:
             refused.set()
 
     refused = trio.Event()
-    door.session = session
-    client = await connected(door)
+    memory_server.session = session
+    client = await connected(memory_server)
     assert (await client.next_frame()).code == 1000
     await client.send(frame(TEXT, b"late") * 5 + close())
     assert await client.rest() == b""
     await refused.wait()
 
 
-async def test_closing_waits_for_the_peers_close(door: Door) -> None:
+async def test_closing_waits_for_the_peers_close(memory_server: MemoryServer) -> None:
     closed_at: list[float] = []
 
     async def session(transport: WebSocketTransport) -> None:
@@ -388,8 +392,8 @@ async def test_closing_waits_for_the_peers_close(door: Door) -> None:
             await transport.receive()
         assert (caught.value.code, caught.value.reason) == (4000, "enough")
 
-    door.session = session
-    client = await connected(door)
+    memory_server.session = session
+    client = await connected(memory_server)
     close_frame = await client.next_frame()
     assert (close_frame.code, close_frame.payload[2:]) == (4000, b"enough")
     await trio.sleep(3)
@@ -398,7 +402,9 @@ async def test_closing_waits_for_the_peers_close(door: Door) -> None:
     assert closed_at == [3]
 
 
-async def test_a_ping_while_closing_is_no_error(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_ping_while_closing_is_no_error(
+    memory_server: MemoryServer, caplog: pytest.LogCaptureFixture
+) -> None:
     """The library's reader raises LocalProtocolError here and used to end whole servers."""
 
     async def session(transport: WebSocketTransport) -> None:
@@ -406,9 +412,9 @@ async def test_a_ping_while_closing_is_no_error(door: Door, caplog: pytest.LogCa
         closed_at.append(trio.current_time())
 
     closed_at: list[float] = []
-    other = await connected(door)
-    door.session = session
-    client = await connected(door)
+    other = await connected(memory_server)
+    memory_server.session = session
+    client = await connected(memory_server)
     assert (await client.next_frame()).code == 1001
     await client.send(frame(PING, b"still there?") + frame(TEXT, b"late") * 100 + frame(PING, b"!"))
     await trio.sleep(1)
@@ -419,20 +425,20 @@ async def test_a_ping_while_closing_is_no_error(door: Door, caplog: pytest.LogCa
     assert not caplog.records
 
 
-async def test_a_close_without_an_answer_ends_at_its_deadline(door: Door) -> None:
+async def test_a_close_without_an_answer_ends_at_its_deadline(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
         await transport.close(1000, timeout=5)
         closed_at.append(trio.current_time())
 
     closed_at: list[float] = []
-    door.session = session
-    client = await connected(door)
+    memory_server.session = session
+    client = await connected(memory_server)
     assert [frame_.code for frame_ in await client.rest_frames()] == [1000]
     assert closed_at == [5]
-    assert await settled(door) == 0
+    assert await settled(memory_server) == 0
 
 
-async def test_closing_is_shielded_but_bounded(door: Door) -> None:
+async def test_closing_is_shielded_but_bounded(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -440,61 +446,61 @@ async def test_closing_is_shielded_but_bounded(door: Door) -> None:
         closed_at.append(trio.current_time())
 
     closed_at: list[float] = []
-    door.session = session
-    client = await connected(door)
+    memory_server.session = session
+    client = await connected(memory_server)
     assert (await client.next_frame()).code == 1001
     await trio.sleep(6)
     assert closed_at == [5]
 
 
-async def test_a_session_that_returns_closes_1000(door: Door) -> None:
+async def test_a_session_that_returns_closes_1000(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
         await transport.send(["last"])
 
-    door.session = session
-    client = await connected(door)
+    memory_server.session = session
+    client = await connected(memory_server)
     assert (await client.next_frame()).text == "last"
     assert (await client.next_frame()).code == 1000
 
 
 async def test_a_session_that_fails_closes_1011_and_is_logged(
-    door: Door, caplog: pytest.LogCaptureFixture
+    memory_server: MemoryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def session(transport: WebSocketTransport) -> None:
         raise LookupError("a session that fails")
 
-    other = await connected(door)
-    door.session = session
-    client = await connected(door)
+    other = await connected(memory_server)
+    memory_server.session = session
+    client = await connected(memory_server)
     close_frame = await client.next_frame()
     assert close_frame.payload == (1011).to_bytes(2) + b"The server failed."
     assert await client.rest() == b""
-    assert await settled(door) == 1
+    assert await settled(memory_server) == 1
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "a session that fails" in caplog.text
     assert await other.echoes("still here")
 
 
-async def test_a_failed_session_whose_peer_does_not_read_ends_in_time(door: Door) -> None:
+async def test_a_failed_session_whose_peer_does_not_read_ends_in_time(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
         server.stream.capacity = 0
         raise LookupError("a session that fails")
 
     server = Kept(lambda stream: NarrowStream(stream, 1_000))
-    door.session = session
-    await door.connect(server).upgrade()
+    memory_server.session = session
+    await memory_server.connect(server).upgrade()
     await trio.sleep(4.9)
-    assert door.open == 1
+    assert memory_server.open == 1
     await trio.sleep(0.2)
-    assert await settled(door) == 0
+    assert await settled(memory_server) == 0
 
 
 async def test_a_session_cancelled_from_outside_drops_the_connection_at_once() -> None:
     async with trio.open_nursery() as nursery:
-        door = Door(nursery)
-        client = await connected(door)
+        memory_server = MemoryServer(nursery)
+        client = await connected(memory_server)
         nursery.cancel_scope.cancel()
-    assert door.open == 0
+    assert memory_server.open == 0
     assert trio.current_time() == 0
     assert await client.rest() == b""
 
@@ -507,9 +513,9 @@ async def test_a_failure_during_a_cancellation_is_logged(caplog: pytest.LogCaptu
             raise LookupError("on the way out")
 
     async with trio.open_nursery() as nursery:
-        door = Door(nursery)
-        door.session = session
-        await connected(door)
+        memory_server = MemoryServer(nursery)
+        memory_server.session = session
+        await connected(memory_server)
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert "on the way out" in caplog.text
@@ -528,9 +534,9 @@ async def test_a_failure_beside_a_cancellation_is_logged_and_the_cancellation_pa
 
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            door = Door(nursery)
-            door.session = session
-            await connected(door)
+            memory_server = MemoryServer(nursery)
+            memory_server.session = session
+            await connected(memory_server)
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
     assert scope.cancelled_caught
@@ -541,7 +547,7 @@ async def test_a_failure_beside_a_cancellation_is_logged_and_the_cancellation_pa
 
 
 @pytest.mark.parametrize("fits", [0, 1, 3, 500])
-async def test_nothing_follows_half_a_frame(door: Door, fits: int) -> None:
+async def test_nothing_follows_half_a_frame(memory_server: MemoryServer, fits: int) -> None:
     """A cancelled send leaves half a frame; another frame behind it would be read as its rest."""
 
     async def session(transport: WebSocketTransport) -> None:
@@ -557,16 +563,16 @@ async def test_nothing_follows_half_a_frame(door: Door, fits: int) -> None:
         await transport.close(1013, timeout=1)
 
     server = Kept(lambda stream: NarrowStream(stream, 1_000))
-    door.session = session
-    client = door.connect(server)
+    memory_server.session = session
+    client = memory_server.connect(server)
     await client.upgrade()
     await trio.sleep(1)
     await client.send(frame(PING, b"no pong either"))
     assert await client.rest() == (b"\x81\x7e\x03\xe8" + b"x" * 1_000)[:fits]
-    assert await settled(door) == 0
+    assert await settled(memory_server) == 0
 
 
-async def test_a_peer_that_never_reads_blocks_only_its_own_session(door: Door) -> None:
+async def test_a_peer_that_never_reads_blocks_only_its_own_session(memory_server: MemoryServer) -> None:
     async def flood(transport: WebSocketTransport) -> None:
         try:
             with trio.fail_after(5):
@@ -576,16 +582,16 @@ async def test_a_peer_that_never_reads_blocks_only_its_own_session(door: Door) -
         with pytest.raises(Disconnected):
             await transport.receive()
 
-    other = await connected(door)
-    door.session = flood
-    client = door.connect(lambda stream: NarrowStream(stream, 1_000))
+    other = await connected(memory_server)
+    memory_server.session = flood
+    client = memory_server.connect(lambda stream: NarrowStream(stream, 1_000))
     await client.upgrade()
     assert await other.echoes("meanwhile")
     await trio.sleep(5)
-    assert await settled(door) == 1
+    assert await settled(memory_server) == 1
 
 
-async def test_abort_wakes_a_blocked_send_and_a_waiting_receive(door: Door) -> None:
+async def test_abort_wakes_a_blocked_send_and_a_waiting_receive(memory_server: MemoryServer) -> None:
     woken: list[str] = []
 
     async def wait_for(name: str, transport: WebSocketTransport) -> None:
@@ -600,14 +606,14 @@ async def test_abort_wakes_a_blocked_send_and_a_waiting_receive(door: Door) -> N
             await trio.sleep(3)
             transport.abort()
 
-    door.session = session
-    await door.connect(lambda stream: NarrowStream(stream, 1_000)).upgrade()
+    memory_server.session = session
+    await memory_server.connect(lambda stream: NarrowStream(stream, 1_000)).upgrade()
     await trio.sleep(4)
     assert sorted(woken) == ["receive 1006 3", "send 1006 3"]
-    assert await settled(door) == 0
+    assert await settled(memory_server) == 0
 
 
-async def test_closing_towards_a_peer_that_never_reads_is_bounded(door: Door) -> None:
+async def test_closing_towards_a_peer_that_never_reads_is_bounded(memory_server: MemoryServer) -> None:
     ended: list[float] = []
 
     async def send(transport: WebSocketTransport) -> None:
@@ -622,37 +628,37 @@ async def test_closing_towards_a_peer_that_never_reads_is_bounded(door: Door) ->
             await transport.close(1013, timeout=4)
             ended.append(trio.current_time())
 
-    door.session = session
-    await door.connect(lambda stream: NarrowStream(stream, 1_000)).upgrade()
+    memory_server.session = session
+    await memory_server.connect(lambda stream: NarrowStream(stream, 1_000)).upgrade()
     await trio.sleep(10)
     assert ended == [4, 4]
-    assert await settled(door) == 0
+    assert await settled(memory_server) == 0
 
 
-async def test_pings_of_a_peer_that_never_reads_do_not_gather(door: Door) -> None:
+async def test_pings_of_a_peer_that_never_reads_do_not_gather(memory_server: MemoryServer) -> None:
     server = Kept(lambda stream: RecordingStream(NarrowStream(stream, 300)))
-    client = door.connect(server)
+    client = memory_server.connect(server)
     await client.upgrade()
     for _ in range(200):
         await client.send(frame(PING, b"x" * 125) * 10)
     await trio.testing.wait_all_tasks_blocked()
     assert sum(map(len, server.stream.received)) < 20_000
-    assert door.open == 1
+    assert memory_server.open == 1
     await trio.sleep(30)
-    assert await settled(door) == 0
-    assert [gone.code for gone in door.disconnects] == [1006]
+    assert await settled(memory_server) == 0
+    assert [gone.code for gone in memory_server.disconnects] == [1006]
 
 
 # --- keepalive ---
 
 
-async def test_ping_returns_with_the_pong(door: Door) -> None:
+async def test_ping_returns_with_the_pong(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
         await transport.ping(5)
         await transport.send([f"pong at {trio.current_time():g}"])
 
-    door.session = session
-    client = await connected(door)
+    memory_server.session = session
+    client = await connected(memory_server)
     ping = await client.next_frame()
     assert ping.opcode == PING
     await trio.sleep(2)
@@ -660,15 +666,15 @@ async def test_ping_returns_with_the_pong(door: Door) -> None:
     assert (await client.next_frame()).text == "pong at 2"
 
 
-async def test_a_vanished_peer_is_gone_at_the_deadline(door: Door) -> None:
-    await _ping_and_expect(door, ends_at=5, stall=False)
+async def test_a_vanished_peer_is_gone_at_the_deadline(memory_server: MemoryServer) -> None:
+    await _ping_and_expect(memory_server, ends_at=5, stall=False)
 
 
-async def test_a_ping_that_cannot_even_leave_is_bounded(door: Door) -> None:
-    await _ping_and_expect(door, ends_at=5, stall=True)
+async def test_a_ping_that_cannot_even_leave_is_bounded(memory_server: MemoryServer) -> None:
+    await _ping_and_expect(memory_server, ends_at=5, stall=True)
 
 
-async def _ping_and_expect(door: Door, *, ends_at: float, stall: bool) -> None:
+async def _ping_and_expect(memory_server: MemoryServer, *, ends_at: float, stall: bool) -> None:
     async def session(transport: WebSocketTransport) -> None:
         if stall:
             server.stream.stall_sending()
@@ -680,36 +686,36 @@ async def _ping_and_expect(door: Door, *, ends_at: float, stall: bool) -> None:
 
     ended: list[float] = []
     server = Kept(StallingStream)
-    door.session = session
-    await door.connect(server).upgrade()
+    memory_server.session = session
+    await memory_server.connect(server).upgrade()
     await trio.sleep(ends_at + 1)
     assert ended == [ends_at]
-    assert await settled(door) == 0
+    assert await settled(memory_server) == 0
 
 
-async def test_a_peer_that_leaves_during_a_ping_is_noticed_at_once(door: Door) -> None:
+async def test_a_peer_that_leaves_during_a_ping_is_noticed_at_once(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
         with pytest.raises(Disconnected) as caught:
             await transport.ping(5)
         seen.append((caught.value.code, trio.current_time()))
 
     seen: list[tuple[int, float]] = []
-    door.session = session
-    client = await connected(door)
+    memory_server.session = session
+    client = await connected(memory_server)
     await trio.sleep(2)
     await client.send(close(1001))
     await trio.testing.wait_all_tasks_blocked()
     assert seen == [(1001, 2)]
 
 
-async def test_a_cancelled_ping_changes_nothing(door: Door) -> None:
+async def test_a_cancelled_ping_changes_nothing(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
         with trio.move_on_after(1):
             await transport.ping(5)
         await echo(transport)
 
-    door.session = session
-    client = await connected(door)
+    memory_server.session = session
+    client = await connected(memory_server)
     assert (await client.next_frame()).opcode == PING
     await trio.sleep(2)
     assert await client.echoes("still here")

@@ -1,4 +1,4 @@
-"""Letters: their numbers, and what a gap in them says."""
+"""Batches: their numbers, and what a gap in them says."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from portfolio_trio.hub.events import RUN_ENDS, Arrivals, Letter, Note
+from portfolio_trio.hub.events import RUN_ENDS, Batch, PeerEvent, SequenceTracker
 
-NOTES = st.builds(
-    Note,
+EVENTS = st.builds(
+    PeerEvent,
     session_id=st.text(max_size=5),
     kind=st.sampled_from(["portfolio", "analysis_result", "analysis_cancelled", "claim", "cancel", "look"]),
     run_id=st.none() | st.integers(1, 2**53),
@@ -20,15 +20,15 @@ NOTES = st.builds(
 )
 
 
-def letter(number: int, sender: str = "one", *, previous: int | None = None) -> Letter:
-    """A letter; unless it says otherwise, its sender writes to nobody else."""
-    return Letter(sender=sender, number=number, previous=number - 1 if previous is None else previous)
+def batch(number: int, sender: str = "one", *, previous: int | None = None) -> Batch:
+    """A batch; unless it says otherwise, its sender writes to nobody else."""
+    return Batch(sender=sender, number=number, previous=number - 1 if previous is None else previous)
 
 
-@given(st.lists(NOTES, max_size=4))
-def test_what_is_written_is_read(notes: list[Note]) -> None:
-    written = Letter(sender="one", number=7, previous=3, notes=tuple(notes))
-    assert Letter.model_validate_json(written.model_dump_json().encode()) == written
+@given(st.lists(EVENTS, max_size=4))
+def test_what_is_written_is_read(events: list[PeerEvent]) -> None:
+    written = Batch(sender="one", number=7, previous=3, events=tuple(events))
+    assert Batch.model_validate_json(written.model_dump_json().encode()) == written
 
 
 @pytest.mark.parametrize(
@@ -38,76 +38,76 @@ def test_what_is_written_is_read(notes: list[Note]) -> None:
         b"{}",
         b"\xff",
         b'{"sender":"one"}',
-        b'{"sender":"one","number":1,"previous":0,"notes":[{"kind":"?"}]}',
+        b'{"sender":"one","number":1,"previous":0,"events":[{"kind":"?"}]}',
     ],
 )
-def test_what_is_no_letter_is_refused(text: bytes) -> None:
+def test_what_is_no_batch_is_refused(text: bytes) -> None:
     with pytest.raises(ValidationError):
-        Letter.model_validate_json(text)
+        Batch.model_validate_json(text)
 
 
 def test_the_ends_of_a_run_are_messages() -> None:
     assert {"analysis_completed", "analysis_cancelled", "analysis_failed"} == RUN_ENDS
 
 
-def test_each_letter_names_the_one_before_it() -> None:
-    arrivals = Arrivals()
-    assert [arrivals.follows(letter(number)) for number in (1, 2, 3)] == [True, True, True]
+def test_each_batch_names_the_one_before_it() -> None:
+    tracker = SequenceTracker()
+    assert [tracker.follows(batch(number)) for number in (1, 2, 3)] == [True, True, True]
     # Between these its sender has written to others.
-    assert arrivals.follows(letter(9, previous=3))
-    assert arrivals.follows(letter(17, previous=9))
-    assert not arrivals.follows(letter(18, previous=9))
+    assert tracker.follows(batch(9, previous=3))
+    assert tracker.follows(batch(17, previous=9))
+    assert not tracker.follows(batch(18, previous=9))
 
 
-def test_the_first_letter_that_arrives_may_not_be_the_first_that_was_written() -> None:
-    arrivals = Arrivals()
-    assert not arrivals.follows(letter(2))
-    assert arrivals.follows(letter(3))
+def test_the_first_batch_that_arrives_may_not_be_the_first_that_was_written() -> None:
+    tracker = SequenceTracker()
+    assert not tracker.follows(batch(2))
+    assert tracker.follows(batch(3))
 
 
 def test_a_gap_shows_once() -> None:
-    arrivals = Arrivals()
-    assert [arrivals.follows(letter(number)) for number in (1, 4, 5)] == [True, False, True]
+    tracker = SequenceTracker()
+    assert [tracker.follows(batch(number)) for number in (1, 4, 5)] == [True, False, True]
 
 
 def test_senders_count_apart() -> None:
-    arrivals = Arrivals()
-    assert arrivals.follows(letter(1))
-    assert arrivals.follows(letter(1, "two"))
-    assert arrivals.follows(letter(2))
-    assert not arrivals.follows(letter(3, "two"))
+    tracker = SequenceTracker()
+    assert tracker.follows(batch(1))
+    assert tracker.follows(batch(1, "two"))
+    assert tracker.follows(batch(2))
+    assert not tracker.follows(batch(3, "two"))
 
 
 @pytest.mark.parametrize("again", [1, 2])
-def test_a_letter_that_comes_again_or_late_is_no_silent_one(again: int) -> None:
-    arrivals = Arrivals()
-    assert [arrivals.follows(letter(number)) for number in (1, 2, again)] == [True, True, False]
+def test_a_batch_that_comes_again_or_late_is_no_silent_one(again: int) -> None:
+    tracker = SequenceTracker()
+    assert [tracker.follows(batch(number)) for number in (1, 2, again)] == [True, True, False]
 
 
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_sender_that_has_forgotten_this_worker_begins_anew_and_that_shows(*, lost: bool) -> None:
-    arrivals = Arrivals()
-    assert arrivals.follows(letter(1))
-    # Its next letters, of which the first may be lost.
+    tracker = SequenceTracker()
+    assert tracker.follows(batch(1))
+    # Its next batches, of which the first may be lost.
     if not lost:
-        assert not arrivals.follows(letter(2, previous=0))
-    assert arrivals.follows(letter(3, previous=2)) != lost
+        assert not tracker.follows(batch(2, previous=0))
+    assert tracker.follows(batch(3, previous=2)) != lost
 
 
 def test_a_sender_that_died_may_come_back_under_its_name() -> None:
-    arrivals = Arrivals()
-    arrivals.follows(letter(1))
-    arrivals.forget("one")
-    assert arrivals.follows(letter(9, previous=0))
+    tracker = SequenceTracker()
+    tracker.follows(batch(1))
+    tracker.forget("one")
+    assert tracker.follows(batch(9, previous=0))
     # One that only seemed dead goes on counting: what it wrote meanwhile may be lost.
-    arrivals.forget("one")
-    assert not arrivals.follows(letter(10))
-    arrivals.forget("nobody")
+    tracker.forget("one")
+    assert not tracker.follows(batch(10))
+    tracker.forget("nobody")
 
 
 @given(st.lists(st.booleans(), max_size=30))
-def test_a_letter_follows_if_and_only_if_the_one_before_it_came(came: list[bool]) -> None:
-    arrivals = Arrivals()
+def test_a_batch_follows_if_and_only_if_the_one_before_it_came(came: list[bool]) -> None:
+    tracker = SequenceTracker()
     numbers = [number for number, here in enumerate(came, start=1) if here]
     for number in numbers:
-        assert arrivals.follows(letter(number)) == (number == 1 or number - 1 in numbers)
+        assert tracker.follows(batch(number)) == (number == 1 or number - 1 in numbers)

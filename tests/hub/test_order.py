@@ -1,4 +1,4 @@
-"""One order for all viewers, whatever the order in which replies wake their tasks."""
+"""One order for all subscribers, whatever the order in which replies wake their tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.http.frames import TEXT
 from tests.http.frames import frame as sent
-from tests.support.house import METRICS, Client, Frame, House, open_house
+from tests.support.app import METRICS, App, Client, Frame, open_app
 from tests.support.observer import ENDS
 from tests.support.redis_servers import NO_PRIVATE_JSON_SERVER, Server, json_command, private_server
 
@@ -32,11 +32,11 @@ def redis() -> Iterator[Server]:
 class Replies:
     """A store whose calls are carried out at once, and whose replies come when the test says so."""
 
-    def __init__(self, house: House, *calls: str) -> None:
-        self._store = house.store
+    def __init__(self, app: App, *calls: str) -> None:
+        self._store = app.store
         self._calls = calls
         self._waiting: list[trio.Event] = []
-        house.server.services.store = self  # type: ignore[assignment]
+        app.server.services.store = self  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
@@ -62,21 +62,21 @@ class Replies:
             await wait_all_tasks_blocked()
 
 
-async def greeted(house: House) -> Client:
-    client = await house.connect(events=True)
+async def subscribed(app: App) -> Client:
+    client = await app.connect(events=True)
     assert (await client.receive())["type"] == "portfolio"
     return client
 
 
 async def test_replies_in_the_wrong_order_show_no_old_holdings(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        one, two, viewer, plain = *[await greeted(house) for _ in range(3)], await house.connect()
-        replies = Replies(house, "trade")
+    async with open_app() as app:
+        one, two, subscriber, plain = *[await subscribed(app) for _ in range(3)], await app.connect()
+        replies = Replies(app, "trade")
         for number, client in enumerate((one, two, plain)):
             await client.send("trade", ticker="AAPL", shares=1, id=number)
             await wait_all_tasks_blocked()
         await replies.come(2, 0, 1)
-        assert versions(await viewer.silence(1)) == [4]
+        assert versions(await subscriber.silence(1)) == [4]
         # Each has its answer, at its version or a later one.
         told = [
             [(f["version"], f.get("id")) for f in await client.silence(1)] for client in (one, two, plain)
@@ -87,11 +87,11 @@ async def test_replies_in_the_wrong_order_show_no_old_holdings(autojump_clock: M
 async def test_a_state_that_was_read_before_an_edit_is_not_the_answer_after_it(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house() as house:
-        reader, editor = await greeted(house), await greeted(house)
-        plain = await house.connect()
+    async with open_app() as app:
+        reader, editor = await subscribed(app), await subscribed(app)
+        plain = await app.connect()
         await plain.ask("get_portfolio")
-        replies = Replies(house, "get_portfolio")
+        replies = Replies(app, "get_portfolio")
         await reader.send("get_portfolio", id="r")
         await plain.send("get_portfolio", id="p")
         await wait_all_tasks_blocked()
@@ -101,13 +101,13 @@ async def test_a_state_that_was_read_before_an_edit_is_not_the_answer_after_it(
         assert versions(await plain.silence(1)) == [2]
 
 
-async def test_who_comes_during_an_edit_is_greeted_with_the_newest(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        editor = await greeted(house)
-        replies = Replies(house, "get_portfolio", "trade")
-        house.server.services.store, store = house.store._store, house.store
-        house.server.services.store = store
-        late = await house.connect(events=True)
+async def test_who_comes_during_an_edit_gets_the_newest(autojump_clock: MockClock) -> None:
+    async with open_app() as app:
+        editor = await subscribed(app)
+        replies = Replies(app, "get_portfolio", "trade")
+        app.server.services.store, store = app.store._store, app.store
+        app.server.services.store = store
+        late = await app.connect(events=True)
         await wait_all_tasks_blocked()
         await editor.send("trade", ticker="AAPL", shares=1)
         await replies.come(1, 0)
@@ -115,24 +115,24 @@ async def test_who_comes_during_an_edit_is_greeted_with_the_newest(autojump_cloc
 
 
 async def test_a_value_of_older_holdings_is_not_shown(autojump_clock: MockClock) -> None:
-    async with open_house(market_update_interval_seconds=10_000) as house:
-        viewer, editor = await greeted(house), await greeted(house)
-        replies = Replies(house, "peek_portfolio")
-        feed: Any = house.server.updater._audience
+    async with open_app(market_update_interval_seconds=10_000) as app:
+        subscriber, editor = await subscribed(app), await subscribed(app)
+        replies = Replies(app, "peek_portfolio")
+        feed: Any = app.server.updater._audience
         feed._store = replies
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(house.server.updater.tick)
+            nursery.start_soon(app.server.updater.tick)
             await wait_all_tasks_blocked()
             await editor.ask("trade", ticker="AAPL", shares=1)
             await replies.come(0)
-        frames = await viewer.silence(1)
+        frames = await subscriber.silence(1)
         assert [f["type"] for f in frames] == ["portfolio"]
 
 
 async def test_an_end_that_was_decided_is_told_and_so_is_the_next(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
+    async with open_app() as app:
         for shares in range(1, 30):
-            client = await greeted(house)
+            client = await subscribed(app)
             await client.send("analyze", ticker="AAPL", id="a")
             await client.until("analysis_started")
             await client.send("trade", ticker="AAPL", shares=shares, id="t")
@@ -142,9 +142,9 @@ async def test_an_end_that_was_decided_is_told_and_so_is_the_next(autojump_clock
 
 
 @asynccontextmanager
-async def watched(house: House, count: int) -> AsyncIterator[tuple[list[Client], list[list[Frame]]]]:
+async def watched(app: App, count: int) -> AsyncIterator[tuple[list[Client], list[list[Frame]]]]:
     """So many sockets and what each of them sees."""
-    clients = [await house.connect(events=True) for _ in range(count)]
+    clients = [await app.connect(events=True) for _ in range(count)]
     seen: list[list[Frame]] = [[] for _ in clients]
 
     async def read(client: Client, frames: list[Frame]) -> None:
@@ -164,8 +164,8 @@ async def test_versions_never_fall_on_genuine_redis(redis: Server) -> None:
     limits: dict[str, Any] = {"requests_per_second": 1e6, "request_burst": 1_000}
     with trio.fail_after(60):
         async with (
-            open_house(redis_url=redis.url, **limits) as house,
-            watched(house, sockets) as (clients, seen),
+            open_app(redis_url=redis.url, **limits) as app,
+            watched(app, sockets) as (clients, seen),
         ):
             for number in range(rounds):
                 for client in clients:
@@ -183,7 +183,7 @@ async def test_versions_never_fall_on_genuine_redis(redis: Server) -> None:
 async def test_runs_and_edits_of_many_sockets_on_genuine_redis(redis: Server) -> None:
     limits: dict[str, Any] = {"requests_per_second": 1e6, "request_burst": 1_000}
     with trio.fail_after(60):
-        async with open_house(redis_url=redis.url, **limits) as house, watched(house, 6) as (clients, seen):
+        async with open_app(redis_url=redis.url, **limits) as app, watched(app, 6) as (clients, seen):
             for number in range(60):
                 async with trio.open_nursery() as nursery:
                     for place, client in enumerate(clients[:4]):
@@ -240,8 +240,8 @@ def assert_orderly(frames: list[Frame], *, begun: bool = False) -> None:
 async def test_who_cancels_right_after_an_edit_sees_the_end_that_the_edit_brought(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(metric_delay_seconds=(2, 5)) as house:
-        editor, viewer = await greeted(house), await greeted(house)
+    async with open_app(metric_delay_seconds=(2, 5)) as app:
+        editor, subscriber = await subscribed(app), await subscribed(app)
         await editor.send("analyze", ticker="AAPL", id="a")
         await editor.until("analysis_started")
         # In one piece, so that the run's task has not ended when the cancellation is read.
@@ -250,7 +250,7 @@ async def test_who_cancels_right_after_an_edit_sees_the_end_that_the_edit_brough
             {"action": "cancel", "id": "c"},
         ]
         await editor.stream.send_all(b"".join(sent(TEXT, json.dumps(each).encode()) for each in both))
-        for client in (editor, viewer):
+        for client in (editor, subscriber):
             frames = await client.silence(1)
             ends = [(f["type"], f["reason"]) for f in frames if f.get("run_id") == 1 and f["type"] in ENDS]
             assert ends == [("analysis_cancelled", "portfolio_changed")]

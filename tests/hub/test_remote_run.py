@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portfolio_trio.hub.remote_run import Abroad
+from portfolio_trio.hub.remote_run import RemoteState
 
 
 class Known(NamedTuple):
@@ -19,23 +19,23 @@ class Known(NamedTuple):
     version: int
 
 
-def known(abroad: Abroad) -> Known:
-    return Known(abroad.newest, None if abroad.run is None else abroad.run.run_id, abroad.version)
+def known(remote: RemoteState) -> Known:
+    return Known(remote.newest, None if remote.run is None else remote.run.run_id, remote.version)
 
 
-def at_run_5() -> Abroad:
+def at_run_5() -> RemoteState:
     """Run 5 is open on another worker, on version 3."""
-    abroad = Abroad()
-    assert abroad.outdate(3) is None
-    assert abroad.follow(5, "AAPL", 3, "two") is None
-    return abroad
+    remote = RemoteState()
+    assert remote.outdate(3) is None
+    assert remote.follow(5, "AAPL", 3, "two") is None
+    return remote
 
 
 def test_at_first_nothing_is_known() -> None:
-    abroad = Abroad()
-    assert known(abroad) == Known(0, None, 0)
-    assert (abroad.others, abroad.owner) == ((), "")
-    assert abroad.end() is None
+    remote = RemoteState()
+    assert known(remote) == Known(0, None, 0)
+    assert (remote.others, remote.owner) == ((), "")
+    assert remote.end() is None
 
 
 # What happens while run 5 is open on version 3; the run that is over by it; what is known then.
@@ -59,41 +59,41 @@ TABLE = [
 
 @pytest.mark.parametrize(("what", "over", "then"), TABLE, ids=[row[0] for row in TABLE])
 def test_decisions(what: str, over: int | None, then: Known) -> None:
-    abroad = at_run_5()
+    remote = at_run_5()
     kind, *words = what.split()
     numbers = [int(word) for word in words if word.isdigit()]
     if kind == "follow":
-        ended = abroad.follow(numbers[0], "MSFT", numbers[1], "three")
+        ended = remote.follow(numbers[0], "MSFT", numbers[1], "three")
     elif kind == "end":
-        ended = abroad.end()
+        ended = remote.end()
     else:
-        ended = getattr(abroad, kind)(*numbers)
+        ended = getattr(remote, kind)(*numbers)
     assert (None if ended is None else (ended.run_id, ended.ticker)) == (over and (over, "AAPL"))
-    assert known(abroad) == then
+    assert known(remote) == then
 
 
 def test_the_open_run_is_known_with_its_owner() -> None:
-    abroad = at_run_5()
-    assert abroad.is_open(5)
-    assert not abroad.is_open(4)
-    assert (abroad.owner, abroad.run_version) == ("two", 3)
-    abroad.end()
-    assert not abroad.is_open(5)
-    assert abroad.owner == ""
+    remote = at_run_5()
+    assert remote.is_open(5)
+    assert not remote.is_open(4)
+    assert (remote.owner, remote.run_version) == ("two", 3)
+    remote.end()
+    assert not remote.is_open(5)
+    assert remote.owner == ""
 
 
 def test_a_run_that_was_cancelled_before_it_was_heard_of_does_not_open() -> None:
-    abroad = Abroad()
-    assert abroad.cancel(5) is None
-    assert abroad.follow(5, "AAPL", 1, "two") is None
-    assert not abroad.is_open(5)
+    remote = RemoteState()
+    assert remote.cancel(5) is None
+    assert remote.follow(5, "AAPL", 1, "two") is None
+    assert not remote.is_open(5)
 
 
 def test_a_version_that_came_before_its_run_outdates_it() -> None:
-    abroad = Abroad()
-    abroad.outdate(4)
-    abroad.follow(1, "AAPL", 3, "two")
-    assert known(abroad) == Known(1, None, 4)
+    remote = RemoteState()
+    remote.outdate(4)
+    remote.follow(1, "AAPL", 3, "two")
+    assert known(remote) == Known(1, None, 4)
 
 
 NEWS = st.lists(
@@ -109,24 +109,24 @@ NEWS = st.lists(
 
 @given(NEWS)
 def test_news_never_go_back(news: list[tuple[str, int, int]]) -> None:
-    abroad, over = Abroad(), set[int]()
+    remote, over = RemoteState(), set[int]()
     for kind, first, second in news:
-        before = known(abroad)
+        before = known(remote)
         if kind == "follow":
-            ended = abroad.follow(first, "AAPL", second, "two")
+            ended = remote.follow(first, "AAPL", second, "two")
         elif kind == "end":
-            ended = abroad.end()
-        elif kind == "claim" and first < abroad.newest:
+            ended = remote.end()
+        elif kind == "claim" and first < remote.newest:
             continue  # refused before it comes here
         else:
-            ended = getattr(abroad, kind)(first)
-        now = known(abroad)
+            ended = getattr(remote, kind)(first)
+        now = known(remote)
         assert now.newest >= before.newest
         assert now.version >= before.version
         if now.open is not None:
             assert now.open == now.newest
             assert now.open not in over
-            assert abroad.run_version >= now.version
+            assert remote.run_version >= now.version
         # Whoever was open is told to be over at the moment at which it is, and only then.
         assert (None if ended is None else ended.run_id) == (None if before.open == now.open else before.open)
         if ended is not None and ended.run_id is not None:

@@ -12,7 +12,7 @@ import pytest
 
 from portfolio_trio.local_redis import LocalRedisError
 from portfolio_trio.local_redis._home import LOG_BYTES, Home, claim
-from tests.local_redis.houses import fresh_directory
+from tests.local_redis.directories import fresh_directory
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from portfolio_trio.local_redis import LocalRedisError, Recipe, at_hand, directo
 from portfolio_trio.local_redis import _process as process
 from portfolio_trio.local_redis._home import Home, claim
 from portfolio_trio.local_redis._open import _choose
-from tests.local_redis.houses import fresh_directory, runs_in, want_local_redis
+from tests.local_redis.directories import fresh_directory, runs_in, want_local_redis
 from tests.support.redis_servers import command_without_json
 
 PATIENCE = 30.0

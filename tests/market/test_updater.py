@@ -50,10 +50,10 @@ class Ledger:
         tick: Tick,
         *,
         price_lookup: Callable[[Iterable[str]], Mapping[str, float]],
-        dead: Sequence[str],
+        lost: Sequence[str],
     ) -> Report:
         assert price_lookup(["AAPL"])
-        self.told.append((f"revalued without {', '.join(dead)}", tick.tick_id))
+        self.told.append((f"revalued without {', '.join(lost)}", tick.tick_id))
         self.sweeps.append((trio.current_time(), tick.tick_id))
         duration = self.durations.pop(0) if self.durations else 0.0
         if duration < 0:
@@ -66,7 +66,7 @@ class Others:
     """The other workers; refuses ticks while told to."""
 
     def __init__(self, told: list[tuple[str, int]]) -> None:
-        self.dead: tuple[str, ...] = ("one",)
+        self.lost: tuple[str, ...] = ("one",)
         self.error: Exception | None = None
         self._told = told
 
@@ -76,9 +76,9 @@ class Others:
             raise self.error
         self._told.append(("published", tick.tick_id))
 
-    async def swept(self, tick: Tick, dead: Sequence[str]) -> None:
+    async def swept(self, tick: Tick, lost: Sequence[str]) -> None:
         await trio.lowlevel.checkpoint()
-        self._told.append((f"clean of {', '.join(dead)}", tick.tick_id))
+        self._told.append((f"clean of {', '.join(lost)}", tick.tick_id))
 
 
 async def run_for(

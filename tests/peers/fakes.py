@@ -12,10 +12,10 @@ from trio.testing import wait_all_tasks_blocked
 from typing_extensions import override
 
 from portfolio_trio.faults import Faults
-from portfolio_trio.hub.events import Letter, Note
-from portfolio_trio.hub.hub import Hub, Viewer
+from portfolio_trio.hub.events import Batch, PeerEvent
+from portfolio_trio.hub.hub import Hub, SessionSubscriber
 from portfolio_trio.hub.state import portfolio_message
-from portfolio_trio.peers.subscriber import Relay
+from portfolio_trio.peers.subscriber import PeerSubscriber
 from portfolio_trio.protocol.messages import AnalysisCancelled, Running
 from portfolio_trio.store import (
     CurrentAnalysis,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from portfolio_trio.hub.events import Kind
-    from portfolio_trio.hub.hub import Room
+    from portfolio_trio.hub.hub import SessionGroup
     from portfolio_trio.hub.run_state import EndReason, Run
     from portfolio_trio.protocol.messages import Message
 
@@ -48,7 +48,7 @@ def running(run_id: int, version: int = 1) -> Running:
 
 
 class FakeStore:
-    """Documents; each call notes itself, waits where `gate` says so, and fails while `away`."""
+    """Documents; each call is kept, waits where `gate` says so, and fails while `away`."""
 
     worker = ME
 
@@ -108,7 +108,7 @@ def document(session_id: str, **fields: Any) -> Portfolio:
     return replace(whole, **fields)
 
 
-class FakeViewer(Viewer):
+class FakeSubscriber(SessionSubscriber):
     """A socket with at most one run."""
 
     def __init__(self) -> None:
@@ -133,16 +133,16 @@ class FakeViewer(Viewer):
         self.failed += 1
 
     @override
-    def see(self, event: str, run: Run | None = None) -> None:
-        self._stumble()
+    def enqueue(self, event: str, run: Run | None = None) -> None:
+        self._raise_fault()
         self.frames.append(event)
 
     @override
-    def see_latest(self, event: str) -> None:
-        self._stumble()
+    def enqueue_latest(self, event: str) -> None:
+        self._raise_fault()
         self.frames.append(event)
 
-    def _stumble(self) -> None:
+    def _raise_fault(self) -> None:
         if self.fault is not None:
             raise self.fault
 
@@ -152,7 +152,7 @@ class FakeViewer(Viewer):
 
     @property
     @override
-    def sees_events(self) -> bool:
+    def receives_events(self) -> bool:
         return True
 
     @property
@@ -174,7 +174,7 @@ class FakeViewer(Viewer):
 
     @override
     async def stop_run(
-        self, reason: EndReason, *, answered: Viewer | None = None
+        self, reason: EndReason, *, answered: SessionSubscriber | None = None
     ) -> AnalysisCancelled | None:
         raise AssertionError("ended by number only")
 
@@ -210,51 +210,51 @@ def shown(frame: str) -> str:
     return " ".join(str(part) for part in parts if part is not None)
 
 
-class FakePost:
+class FakePublisher:
     """Keeps what is told."""
 
     me = ME
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, Note]] = []
+        self.told: list[tuple[str, PeerEvent]] = []
         self.forgotten: list[str] = []
 
-    def tell(self, others: Iterable[str], note: Note) -> None:
-        self.told += [(other, note) for other in others]
+    def send(self, others: Iterable[str], peer_event: PeerEvent) -> None:
+        self.told += [(other, peer_event) for other in others]
 
     def forget(self, worker: str) -> None:
         self.forgotten.append(worker)
 
 
 class World:
-    """One worker's relay, hub, store and post, and letters from worker ``two``."""
+    """One worker's peer subscriber, hub, store and publisher, and batches from worker ``two``."""
 
     def __init__(self, *session_ids: str) -> None:
         self.store = FakeStore(*session_ids)
-        self.post = FakePost()
+        self.publisher = FakePublisher()
         self.faults = Faults()
-        self.hub = Hub(self.post, self.faults)
-        # It stands for the documents, of which a relay asks no more than that.
-        self.relay = Relay(self.hub, self.store, self.faults)  # type: ignore[arg-type] # see above
+        self.hub = Hub(self.publisher, self.faults)
+        # It stands for the documents, of which a peer subscriber asks no more than that.
+        self.peer_subscriber = PeerSubscriber(self.hub, self.store, self.faults)  # type: ignore[arg-type] # see above
         self._number = 0
 
     @asynccontextmanager
-    async def seat(self, session_id: str) -> AsyncIterator[tuple[Room, FakeViewer]]:
-        """A socket that has been greeted, for the length of the block."""
-        viewer = FakeViewer()
-        with self.hub.join(session_id, viewer) as room:
+    async def subscribe(self, session_id: str) -> AsyncIterator[tuple[SessionGroup, FakeSubscriber]]:
+        """A socket that has subscribed, for the length of the block."""
+        subscriber = FakeSubscriber()
+        with self.hub.join(session_id, subscriber) as group:
             state = await self.store.attach(session_id)
-            room.enter(state)
-            room.answer(viewer, portfolio_message(state))
-            viewer.frames.clear()
+            group.enter(state)
+            group.answer(subscriber, portfolio_message(state))
+            subscriber.frames.clear()
             self.store.calls.clear()
-            yield room, viewer
+            yield group, subscriber
 
-    def letter(self, *notes: Note, skip: int = 0) -> None:
+    def batch(self, *events: PeerEvent, skip: int = 0) -> None:
         previous = self._number + skip
         self._number = previous + 1
-        letter = Letter(sender="two", number=self._number, previous=previous, notes=notes)
-        self.relay.receive(letter.model_dump_json().encode())
+        batch = Batch(sender="two", number=self._number, previous=previous, events=events)
+        self.peer_subscriber.receive(batch.model_dump_json().encode())
 
 
 @asynccontextmanager
@@ -262,16 +262,16 @@ async def opened(*session_ids: str, faults: int = 0) -> AsyncIterator[World]:
     """A world for the length of the block; so many faults are contained in it."""
     world = World(*session_ids)
     async with trio.open_nursery() as nursery:
-        await nursery.start(world.relay.run)
+        await nursery.start(world.peer_subscriber.run)
         yield world
         await wait_all_tasks_blocked()
-        assert not world.relay._waiting
+        assert not world.peer_subscriber._waiting
         assert world.faults.counts.total() == faults
         nursery.cancel_scope.cancel()
 
 
-def note(kind: Kind, run_id: int | None = None, *, session_id: str = "s", **fields: Any) -> Note:
-    """A note whose message is a plain text."""
+def peer_event(kind: Kind, run_id: int | None = None, *, session_id: str = "s", **fields: Any) -> PeerEvent:
+    """An event whose message is a plain text."""
     if kind == "claim":
         fields = {"version": 1, "ticker": "AAPL", **fields}
     elif kind == "portfolio":
@@ -283,4 +283,4 @@ def note(kind: Kind, run_id: int | None = None, *, session_id: str = "s", **fiel
         fields = {"frame": f"<{kind} {run_id}>", **fields}
     if kind == "analysis_started" and run_id is not None:
         fields = {"running": running(run_id), **fields}
-    return Note(session_id=session_id, kind=kind, run_id=run_id, **fields)
+    return PeerEvent(session_id=session_id, kind=kind, run_id=run_id, **fields)

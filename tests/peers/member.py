@@ -13,51 +13,51 @@ from trio.testing import wait_all_tasks_blocked
 from portfolio_trio.faults import Faults
 from portfolio_trio.market import PriceBook, Tick
 from portfolio_trio.market.updater import MarketUpdater
-from portfolio_trio.peers.membership import LIFE_SECONDS, MARGIN, Membership
+from portfolio_trio.peers.membership import MARGIN, WORKER_TTL_SECONDS, Membership
 from portfolio_trio.peers.tick_exchange import Exchange
 from portfolio_trio.redis import Message, Subscription
-from portfolio_trio.store import TICKS, Beat, SharedTick, StoreError
+from portfolio_trio.store import TICKS, Heartbeat, SharedTick, StoreError
 from tests.market.fakes import ScriptedSource
 from tests.support.clock import START, virtual_wall_time
 
 INTERVAL = 30.0
 LEASE = 8.0
-BEAT = LEASE / 4
+HEARTBEAT = LEASE / 4
 # What is left of a lease once it is counted from the asking, with its margin.
 USABLE = LEASE * (1 - MARGIN)
 START_ID = int(START * 1000)
 
 
 class FakeWorkers:
-    """Redis as this worker sees it: what a beat answers, which tick is there, what was said."""
+    """Redis as this worker sees it: what a heartbeat answers, which tick is there, what was said."""
 
     me = "me"
-    ttl = LIFE_SECONDS
+    ttl = WORKER_TTL_SECONDS
     lease = LEASE
 
     def __init__(self) -> None:
         self.leads = True
         self.known = True
-        self.dead: tuple[str, ...] = ()
+        self.lost: tuple[str, ...] = ()
         self.tick: SharedTick | None = None
-        self.beat_error: StoreError | None = None
+        self.heartbeat_error: StoreError | None = None
         self.publish_errors: list[StoreError] = []
         self.read_error: StoreError | None = None
         self.seconds = 0.0
-        """How long a beat and a goodbye take; infinity: Redis does not answer."""
-        self.beats: list[float] = []
+        """How long a heartbeat and a goodbye take; infinity: Redis does not answer."""
+        self.heartbeats: list[float] = []
         self.published: list[SharedTick] = []
         self.swept: list[int] = []
         self.forgotten: list[str] = []
         self.retired = 0
         self.heard = Subscription(100)
 
-    async def beat(self) -> Beat:
-        self.beats.append(trio.current_time())
+    async def heartbeat(self) -> Heartbeat:
+        self.heartbeats.append(trio.current_time())
         await trio.sleep(self.seconds)
-        if self.beat_error is not None:
-            raise self.beat_error
-        return Beat(self.leads, self.known, None if self.tick is None else self.tick.tick_id, self.dead)
+        if self.heartbeat_error is not None:
+            raise self.heartbeat_error
+        return Heartbeat(self.leads, self.known, None if self.tick is None else self.tick.tick_id, self.lost)
 
     async def publish_tick(self, tick: SharedTick) -> None:
         await trio.lowlevel.checkpoint()
@@ -77,15 +77,15 @@ class FakeWorkers:
         await trio.lowlevel.checkpoint()
         self.swept.append(tick_id)
 
-    async def forget(self, dead: Sequence[str]) -> None:
+    async def forget(self, lost: Sequence[str]) -> None:
         await trio.lowlevel.checkpoint()
-        self.forgotten += dead
-        self.dead = tuple(name for name in self.dead if name not in dead)
+        self.forgotten += lost
+        self.lost = tuple(name for name in self.lost if name not in lost)
 
     async def retire(self) -> None:
         await trio.sleep(self.seconds)
-        if self.beat_error is not None:
-            raise self.beat_error
+        if self.heartbeat_error is not None:
+            raise self.heartbeat_error
         self.retired += 1
 
     @asynccontextmanager
@@ -113,26 +113,26 @@ class Report:
 
 @dataclass
 class Crowd:
-    """The ledger, the audience and the listener, which note what they are told."""
+    """The ledger, the audience and the listener, which keep what they are told."""
 
     sweep_seconds: float = 0.0
     ticked_ids: list[int] = field(default_factory=list)
     swept_ids: list[int] = field(default_factory=list)
     buried: list[tuple[str, ...]] = field(default_factory=list)
     sweeps: list[tuple[str, float]] = field(default_factory=list)
-    letters: list[bytes] = field(default_factory=list)
+    batches: list[bytes] = field(default_factory=list)
     missed: int = 0
-    mourned: list[str] = field(default_factory=list)
+    reported_lost: list[str] = field(default_factory=list)
 
     async def revalue_all(
         self,
         tick: Tick,
         *,
         price_lookup: Callable[[Iterable[str]], Mapping[str, float]],
-        dead: Sequence[str],
+        lost: Sequence[str],
     ) -> Report:
         assert price_lookup(tick.prices) == tick.prices
-        self.buried.append(tuple(dead))
+        self.buried.append(tuple(lost))
         try:
             await trio.sleep(self.sweep_seconds)
         except trio.Cancelled:
@@ -149,13 +149,13 @@ class Crowd:
         self.swept_ids.append(tick.tick_id)
 
     def receive(self, text: bytes) -> None:
-        self.letters.append(text)
+        self.batches.append(text)
 
     def miss(self) -> None:
         self.missed += 1
 
-    def mourn(self, dead: Iterable[str]) -> None:
-        self.mourned += dead
+    def on_workers_lost(self, lost: Iterable[str]) -> None:
+        self.reported_lost += lost
 
 
 class Member:

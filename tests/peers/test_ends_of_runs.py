@@ -8,10 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from portfolio_trio.peers.membership import LIFE_SECONDS
+from portfolio_trio.peers.membership import WORKER_TTL_SECONDS
 from portfolio_trio.settings import Delay
-from tests.peers.test_two_servers import die, two_houses, viewer_of
-from tests.support.house import METRICS, Frame, House
+from tests.peers.test_two_servers import die, subscriber_of, two_apps
+from tests.support.app import METRICS, App, Frame
 
 pytestmark = pytest.mark.trio
 
@@ -19,9 +19,9 @@ SLOW = Delay(2, 5)
 QUIET: dict[str, Any] = {"metric_delay_seconds": SLOW, "market_update_interval_seconds": 10_000}
 
 
-def mute(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on the letters of this server reach nobody, and it does not know."""
-    client = house.server._redis
+def mute(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the batches of this server reach nobody, and it does not know."""
+    client = app.server._redis
     execute = client.execute_command
 
     async def swallow(*args: Any, **options: Any) -> Any:
@@ -43,11 +43,11 @@ def end_of(frames: list[Frame], run_id: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "way", ["completes", "is switched", "is cancelled", "meets an edit", "is superseded"]
 )
-async def test_who_missed_the_letters_tells_the_same_end(
+async def test_who_missed_the_batches_tells_the_same_end(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    async with two_houses(**QUIET) as (one, two):
-        here, there, other = await viewer_of(one), await viewer_of(two), await viewer_of(one)
+    async with two_apps(**QUIET) as (one, two):
+        here, there, other = await subscriber_of(one), await subscriber_of(two), await subscriber_of(one)
         await here.send("analyze", ticker="AAPL")
         await there.until("analysis_started")
         with monkeypatch.context() as deaf:
@@ -62,7 +62,7 @@ async def test_who_missed_the_letters_tells_the_same_end(
                 case "is superseded":
                     await other.send("analyze", ticker="MSFT")
             seen = await here.silence(20)
-        # The next letter shows that some are missing.
+        # The next batch shows that some are missing.
         await other.send("trade", ticker="MSFT", shares=1)
         missed = await there.silence(20)
         assert end_of(missed, 1) == end_of(seen, 1)
@@ -71,19 +71,19 @@ async def test_who_missed_the_letters_tells_the_same_end(
 
 
 @pytest.mark.parametrize("completes", [True, False])
-async def test_the_end_of_what_the_dead_ran_is_that_of_the_document(
+async def test_the_end_of_what_lost_workers_ran_is_that_of_the_document(
     autojump_clock: MockClock,
     monkeypatch: pytest.MonkeyPatch,
     completes: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    async with two_houses(**QUIET) as (one, two):
-        here, there = await viewer_of(one), await viewer_of(two)
+    async with two_apps(**QUIET) as (one, two):
+        here, there = await subscriber_of(one), await subscriber_of(two)
         await here.send("analyze", ticker="AAPL")
         await there.until("analysis_started")
         mute(one, monkeypatch)
         if completes:
             await here.until("analysis_completed")
         die(one, monkeypatch)
-        told = end_of(await there.silence(4 * LIFE_SECONDS), 1)
+        told = end_of(await there.silence(4 * WORKER_TTL_SECONDS), 1)
         assert told["type"] == ("analysis_completed" if completes else "analysis_cancelled")
         assert told.get("reason") == (None if completes else "disconnected")

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.peers.membership import RETIRE_SECONDS
 from portfolio_trio.store import StoreUnavailable
-from tests.peers.member import BEAT, INTERVAL, USABLE, opened
+from tests.peers.member import HEARTBEAT, INTERVAL, USABLE, opened
 
 pytestmark = pytest.mark.trio
 
@@ -27,12 +27,12 @@ async def test_the_first_worker_gives_its_tick_to_all_and_leads(autojump_clock: 
 async def test_renewals_move_the_end_of_the_lease(autojump_clock: MockClock) -> None:
     async with opened() as member:
         for _ in range(40):
-            await trio.sleep(BEAT)
+            await trio.sleep(HEARTBEAT)
             await wait_all_tasks_blocked()
             assert member.leads
             lease = member.membership._lease
             assert lease is not None
-            assert lease.deadline == pytest.approx(member.workers.beats[-1] + USABLE)
+            assert lease.deadline == pytest.approx(member.workers.heartbeats[-1] + USABLE)
 
 
 @pytest.mark.parametrize("renewals", [0, 2])
@@ -40,9 +40,9 @@ async def test_the_lease_ends_by_itself_though_redis_never_answers(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, renewals: int
 ) -> None:
     async with opened() as member:
-        await trio.sleep((renewals + 0.5) * BEAT)
+        await trio.sleep((renewals + 0.5) * HEARTBEAT)
         member.workers.seconds = float("inf")
-        last = member.workers.beats[-1]
+        last = member.workers.heartbeats[-1]
         await trio.sleep_until(last + USABLE - 0.01)
         assert member.membership.leads
         await trio.sleep(0.02)
@@ -55,8 +55,8 @@ async def test_the_lease_ends_by_itself_though_redis_never_answers(
 async def test_a_lease_counts_from_the_asking_and_not_from_the_answer(autojump_clock: MockClock) -> None:
     async with opened() as member:
         member.workers.seconds = 3.0
-        await trio.sleep(BEAT + 0.1)
-        (asked,) = member.workers.beats[1:]
+        await trio.sleep(HEARTBEAT + 0.1)
+        (asked,) = member.workers.heartbeats[1:]
         await trio.sleep_until(asked + 3.1)
         member.workers.seconds = float("inf")
         await trio.sleep_until(asked + USABLE - 0.01)
@@ -72,7 +72,7 @@ async def test_a_sweep_is_cancelled_in_the_middle_when_the_lease_is_over(autojum
         assert (member.moments(), member.crowd.sweeps) == ([0, 30], [])
         member.workers.seconds = float("inf")
         await trio.sleep(INTERVAL)
-        last = member.workers.beats[-2]
+        last = member.workers.heartbeats[-2]
         ((how, moment),) = member.crowd.sweeps
         assert (how, moment) == ("cancelled", last + USABLE)
         assert member.workers.swept == []
@@ -83,16 +83,16 @@ async def test_a_lease_that_is_another_workers_ends_the_leading_at_once(autojump
         member.crowd.sweep_seconds = 1_000
         await trio.sleep_until(INTERVAL + 1)
         member.workers.leads = False
-        await trio.sleep(BEAT)
+        await trio.sleep(HEARTBEAT)
         assert not member.leads
-        assert member.crowd.sweeps == [("cancelled", member.workers.beats[-1])]
+        assert member.crowd.sweeps == [("cancelled", member.workers.heartbeats[-1])]
 
 
 async def test_who_gets_the_lease_again_keeps_its_rhythm(autojump_clock: MockClock) -> None:
     async with opened() as member:
         await trio.sleep_until(INTERVAL + 5)
         member.workers.leads = False
-        await trio.sleep(2 * BEAT)
+        await trio.sleep(2 * HEARTBEAT)
         member.workers.leads = True
         await trio.sleep_until(3.5 * INTERVAL)
         assert member.moments() == [0, 30, 60, 90]
@@ -113,13 +113,13 @@ async def test_who_gets_the_lease_again_too_late_ticks_at_once(autojump_clock: M
 
 async def test_a_goodbye_is_the_last_word(autojump_clock: MockClock) -> None:
     async with opened() as member:
-        await trio.sleep_until(2.5 * BEAT)
-        beats = len(member.workers.beats)
-        member.workers.seconds = 0.6 * BEAT
-        # A beat falls due while the goodbye is on its way.
+        await trio.sleep_until(2.5 * HEARTBEAT)
+        heartbeats = len(member.workers.heartbeats)
+        member.workers.seconds = 0.6 * HEARTBEAT
+        # A heartbeat falls due while the goodbye is on its way.
         await member.membership.retire()
-        await trio.sleep(BEAT)
-        assert (member.workers.retired, len(member.workers.beats)) == (1, beats)
+        await trio.sleep(HEARTBEAT)
+        assert (member.workers.retired, len(member.workers.heartbeats)) == (1, heartbeats)
 
 
 async def test_a_goodbye_that_nobody_takes_is_bounded(
@@ -132,7 +132,7 @@ async def test_a_goodbye_that_nobody_takes_is_bounded(
             scope.cancel()
             await member.membership.retire()
         assert trio.current_time() == before + RETIRE_SECONDS
-        member.workers.seconds, member.workers.beat_error = 0, StoreUnavailable("away", sent=False)
+        member.workers.seconds, member.workers.heartbeat_error = 0, StoreUnavailable("away", sent=False)
         with caplog.at_level(logging.INFO):
             await member.membership.retire()
         assert "could not be told" in caplog.text

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portfolio_trio.peers.membership import LIFE_SECONDS, SHORTEST_LEASE, lease_seconds
+from portfolio_trio.peers.membership import SHORTEST_LEASE, WORKER_TTL_SECONDS, lease_seconds
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,8 @@ def test_a_lease_is_half_an_interval_within_bounds(interval: float, lease: float
 
 
 @given(st.floats(0.001, 1e6), st.floats(0.001, 1e6))
-def test_a_lease_is_never_longer_than_a_life_nor_shorter_than_beats_can_keep(one: float, two: float) -> None:
-    assert SHORTEST_LEASE <= lease_seconds(one) <= LIFE_SECONDS
+def test_a_lease_is_never_longer_than_a_worker_ttl_nor_shorter_than_heartbeats_can_keep(
+    one: float, two: float
+) -> None:
+    assert SHORTEST_LEASE <= lease_seconds(one) <= WORKER_TTL_SECONDS
     assert lease_seconds(min(one, two)) <= lease_seconds(max(one, two))

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.market import Tick
-from portfolio_trio.peers.membership import LIFE_SECONDS
+from portfolio_trio.peers.membership import WORKER_TTL_SECONDS
 from portfolio_trio.redis import Subscription
 from portfolio_trio.store import (
     SWEPT,
@@ -20,7 +20,7 @@ from portfolio_trio.store import (
     StoreUnavailable,
     TickStale,
 )
-from tests.peers.member import BEAT, INTERVAL, START_ID, Member, opened
+from tests.peers.member import HEARTBEAT, INTERVAL, START_ID, Member, opened
 
 pytestmark = pytest.mark.trio
 
@@ -62,7 +62,7 @@ async def test_a_follower_that_joins_waits_for_the_first_tick(autojump_clock: Mo
         await trio.sleep(7)
         assert nursery.child_tasks
         member.workers.tick_elsewhere(9.0, 1)
-        await trio.sleep(BEAT)
+        await trio.sleep(HEARTBEAT)
         assert not nursery.child_tasks
     assert member.book.current == Tick(1, "then", {"AAPL": 9.0})
     assert member.workers.published == []
@@ -106,33 +106,33 @@ async def test_a_lease_that_is_over_before_the_first_tick_is_asked_for_again(
     member.workers.publish_errors = [NotUpdater()]
     await member.membership.join()
     assert len(member.workers.published) == 1
-    assert member.workers.beats == [0, BEAT]
+    assert member.workers.heartbeats == [0, HEARTBEAT]
 
 
 @pytest.mark.parametrize("error", [OtherSource("a", "b"), StoreUnavailable("away", sent=False)])
 async def test_joining_fails_where_the_store_does(error: StoreError) -> None:
     member = Member()
     await member.book.open()
-    member.workers.beat_error = error
+    member.workers.heartbeat_error = error
     with pytest.raises(type(error)):
         await member.membership.join()
 
 
-# --- beats that fail ----------------------------------------------------------------------------------------
+# --- heartbeats that fail -----------------------------------------------------------------------------------
 
 
 async def test_other_prices_are_reported_once_and_end_the_leading_but_not_the_server(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened() as member:
-        member.workers.beat_error = OtherSource("scripted", "csv")
+        member.workers.heartbeat_error = OtherSource("scripted", "csv")
         await trio.sleep(INTERVAL)
         assert not member.leads
         assert [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR] == [
-            "the other workers cannot be reached: " + str(member.workers.beat_error)
+            "the other workers cannot be reached: " + str(member.workers.heartbeat_error)
         ]
-        member.workers.beat_error = None
-        await trio.sleep(2 * BEAT)
+        member.workers.heartbeat_error = None
+        await trio.sleep(2 * HEARTBEAT)
         assert member.leads
 
 
@@ -141,15 +141,15 @@ async def test_a_store_that_is_away_is_reported_once_each_time(
 ) -> None:
     async with opened(leads=False) as member:
         for _ in range(2):
-            member.workers.beat_error = StoreUnavailable("away", sent=False)
+            member.workers.heartbeat_error = StoreUnavailable("away", sent=False)
             await trio.sleep(INTERVAL)
-            member.workers.beat_error = None
+            member.workers.heartbeat_error = None
             await trio.sleep(INTERVAL)
         assert caplog.text.count("away") == 2
         # What is worse is said, too.
-        member.workers.beat_error = StoreUnavailable("away", sent=False)
+        member.workers.heartbeat_error = StoreUnavailable("away", sent=False)
         await trio.sleep(INTERVAL)
-        member.workers.beat_error = OtherSource("scripted", "csv")
+        member.workers.heartbeat_error = OtherSource("scripted", "csv")
         await trio.sleep(INTERVAL)
         assert caplog.text.count("take their prices from csv") == 1
 
@@ -158,25 +158,25 @@ async def test_who_was_given_up_reads_every_document_anew(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened() as member:
-        await trio.sleep(2 * BEAT)
+        await trio.sleep(2 * HEARTBEAT)
         assert member.crowd.missed == 0
         member.workers.known = False
-        await trio.sleep(BEAT)
+        await trio.sleep(HEARTBEAT)
         assert member.crowd.missed == 1
         assert "given up" in caplog.text
 
 
-# --- the dead -----------------------------------------------------------------------------------------------
+# --- lost workers -------------------------------------------------------------------------------------------
 
 
-async def test_the_dead_are_mourned_at_once_and_forgotten_once_all_have_heard(
+async def test_lost_workers_are_handled_at_once_and_forgotten_once_all_have_heard(
     autojump_clock: MockClock,
 ) -> None:
     async with opened() as member:
-        await trio.sleep_until(INTERVAL - 1.5 * BEAT)
-        member.workers.dead = ("two",)
-        await trio.sleep(BEAT)
-        assert member.crowd.mourned == ["two"]
+        await trio.sleep_until(INTERVAL - 1.5 * HEARTBEAT)
+        member.workers.lost = ("two",)
+        await trio.sleep(HEARTBEAT)
+        assert member.crowd.reported_lost == ["two"]
         await trio.sleep_until(INTERVAL + 1)
         # A worker that has not beaten since would never hear of it.
         assert (member.crowd.buried, member.workers.forgotten) == ([()], [])
@@ -184,23 +184,23 @@ async def test_the_dead_are_mourned_at_once_and_forgotten_once_all_have_heard(
         assert (member.crowd.buried[1:], member.workers.forgotten) == ([("two",)], ["two"])
         await trio.sleep_until(3 * INTERVAL + 1)
         assert member.crowd.buried[2:] == [()]
-        assert member.membership._died_at == {}
+        assert member.membership._lost_at == {}
 
 
 async def test_one_that_comes_back_is_not_buried(autojump_clock: MockClock) -> None:
     async with opened() as member:
-        await trio.sleep_until(INTERVAL - 1.5 * LIFE_SECONDS)
-        member.workers.dead = ("two", "three")
-        await trio.sleep(LIFE_SECONDS)
-        member.workers.dead = ("two",)
+        await trio.sleep_until(INTERVAL - 1.5 * WORKER_TTL_SECONDS)
+        member.workers.lost = ("two", "three")
+        await trio.sleep(WORKER_TTL_SECONDS)
+        member.workers.lost = ("two",)
         await trio.sleep_until(INTERVAL + 1)
         assert member.crowd.buried == [("two",)]
 
 
 async def test_a_follower_that_takes_over_knows_who_has_died(autojump_clock: MockClock) -> None:
     async with opened(leads=False) as member:
-        member.workers.dead = ("two",)
-        await trio.sleep(2 * LIFE_SECONDS)
+        member.workers.lost = ("two",)
+        await trio.sleep(2 * WORKER_TTL_SECONDS)
         member.workers.leads = True
         await trio.sleep(INTERVAL)
         assert member.crowd.buried == [("two",)]
@@ -209,12 +209,12 @@ async def test_a_follower_that_takes_over_knows_who_has_died(autojump_clock: Moc
 # --- what is heard ------------------------------------------------------------------------------------------
 
 
-async def test_letters_go_to_the_listener(autojump_clock: MockClock) -> None:
+async def test_batches_go_to_the_listener(autojump_clock: MockClock) -> None:
     async with opened(leads=False) as member:
         member.workers.say("portfolio-inbox:me", b"one")
         member.workers.say("portfolio-inbox:me", b"two")
         await wait_all_tasks_blocked()
-        assert member.crowd.letters == [b"one", b"two"]
+        assert member.crowd.batches == [b"one", b"two"]
         assert member.crowd.missed == 0
 
 
@@ -226,15 +226,15 @@ async def test_after_a_gap_the_documents_and_the_tick_are_read(autojump_clock: M
         assert (member.crowd.missed, member.price) == (1, 8.0)
 
 
-async def test_a_beat_shows_a_tick_of_which_nothing_was_heard(autojump_clock: MockClock) -> None:
+async def test_a_heartbeat_shows_a_tick_of_which_nothing_was_heard(autojump_clock: MockClock) -> None:
     async with opened(leads=False) as member:
         tick = member.workers.tick_elsewhere(8.0)
         member.workers.heard = Subscription(1)
-        await trio.sleep(BEAT)
+        await trio.sleep(HEARTBEAT)
         assert member.book.current.tick_id == tick.tick_id
 
 
-async def test_viewers_are_told_of_a_sweep_once_its_tick_is_here(autojump_clock: MockClock) -> None:
+async def test_subscribers_are_told_of_a_sweep_once_its_tick_is_here(autojump_clock: MockClock) -> None:
     async with opened(leads=False) as member:
         tick = member.workers.tick_elsewhere(8.0)
         member.workers.say(SWEPT, b"%d" % tick.tick_id)
@@ -256,13 +256,13 @@ async def test_a_tick_that_cannot_be_read_is_taken_later(
         member.workers.read_error = StoreUnavailable("away", sent=False)
         tick = member.workers.tick_elsewhere(8.0)
         member.workers.say(SWEPT, b"%d" % tick.tick_id)
-        await trio.sleep(3 * BEAT)
+        await trio.sleep(3 * HEARTBEAT)
         assert (member.price, member.crowd.swept_ids) == (5.0, [])
         member.workers.read_error = StoreError("it is no tick: delete it")
-        await trio.sleep(BEAT)
+        await trio.sleep(HEARTBEAT)
         assert "the newest tick cannot be taken: it is no tick" in caplog.text
         member.workers.read_error = None
-        await trio.sleep(BEAT)
+        await trio.sleep(HEARTBEAT)
         assert (member.price, member.crowd.swept_ids) == (8.0, [tick.tick_id])
 
 

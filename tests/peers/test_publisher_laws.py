@@ -1,4 +1,4 @@
-"""What always holds of the post, whatever becomes of its letters."""
+"""What always holds of the publisher, whatever becomes of its batches."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from portfolio_trio.faults import Faults
-from portfolio_trio.hub.events import Arrivals, Letter, Note
-from portfolio_trio.peers.publisher import Post
+from portfolio_trio.hub.events import Batch, PeerEvent, SequenceTracker
+from portfolio_trio.peers.publisher import PeerPublisher
 from portfolio_trio.store import StoreUnavailable
 
 STEPS = st.lists(
@@ -27,15 +27,15 @@ STEPS = st.lists(
 
 @dataclass
 class Reader:
-    """What one receiver knows: the notes it got, and when it was shown that some are missing."""
+    """What one receiver knows: the events it got, and when it was shown that some are missing."""
 
-    arrivals: Arrivals = field(default_factory=Arrivals)
-    notes: list[int] = field(default_factory=list)
+    tracker: SequenceTracker = field(default_factory=SequenceTracker)
+    events: list[int] = field(default_factory=list)
     last_gap: int = -1
 
 
 class Moody:
-    """A wire on which the next letters are lost, or may be, or are slow."""
+    """A wire on which the next batches are lost, or may be, or are slow."""
 
     me = "me"
 
@@ -44,21 +44,21 @@ class Moody:
         self.readers = {"two": Reader(), "three": Reader()}
         self.told = 0
 
-    async def post(self, worker: str, letter: str) -> bool:
+    async def send_batch(self, worker: str, batch: str) -> bool:
         fate = self.fates.pop(0) if self.fates else "fine"
         await trio.sleep(0.6 if fate == "slow" else 0)
         if fate != "lost":
-            self._arrive(self.readers[worker], Letter.model_validate_json(letter))
+            self._arrive(self.readers[worker], Batch.model_validate_json(batch))
         if fate in {"lost", "unknown"}:
             raise StoreUnavailable(fate, sent=True)
         return True
 
-    def _arrive(self, reader: Reader, letter: Letter) -> None:
-        if reader.arrivals.has(letter):
+    def _arrive(self, reader: Reader, batch: Batch) -> None:
+        if reader.tracker.has(batch):
             return
-        if not reader.arrivals.follows(letter):
+        if not reader.tracker.follows(batch):
             reader.last_gap = self.told
-        reader.notes += [int(each.frame[:6]) for each in letter.notes]
+        reader.events += [int(each.frame[:6]) for each in batch.events]
 
 
 def play(steps: list[tuple[str, str, int]], max_bytes: int) -> tuple[Moody, dict[str, list[int]]]:
@@ -67,10 +67,10 @@ def play(steps: list[tuple[str, str, int]], max_bytes: int) -> tuple[Moody, dict
     told: dict[str, list[int]] = {"two": [], "three": []}
 
     async def main() -> None:
-        # Typed for all that workers do; letters are posted here.
-        post = Post(wire, max_bytes=max_bytes, faults=Faults())  # type: ignore[arg-type] # see above
+        # Typed for all that workers do; batches are posted here.
+        publisher = PeerPublisher(wire, max_bytes=max_bytes, faults=Faults())  # type: ignore[arg-type] # see above
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(post.run)
+            nursery.start_soon(publisher.run)
             for kind, who, amount in steps:
                 match kind:
                     case "tell":
@@ -79,11 +79,11 @@ def play(steps: list[tuple[str, str, int]], max_bytes: int) -> tuple[Moody, dict
                         for other in others:
                             told[other].append(wire.told)
                         frame = f"{wire.told:06}" + "x" * amount
-                        post.tell(others, Note(session_id="s", kind="portfolio", frame=frame))
+                        publisher.send(others, PeerEvent(session_id="s", kind="portfolio", frame=frame))
                     case "fate":
                         wire.fates.append(who)
                     case "forget":
-                        post.forget(who)
+                        publisher.forget(who)
                     case _:
                         await trio.sleep(amount * 0.1)
             await trio.sleep(60)
@@ -94,14 +94,14 @@ def play(steps: list[tuple[str, str, int]], max_bytes: int) -> tuple[Moody, dict
 
 
 @given(STEPS)
-def test_a_note_arrives_once_and_in_order_or_a_gap_says_that_it_did_not(
+def test_an_event_arrives_once_and_in_order_or_a_gap_says_that_it_did_not(
     steps: list[tuple[str, str, int]],
 ) -> None:
     wire, told = play(steps, max_bytes=1_500)
     for worker, reader in wire.readers.items():
-        assert reader.notes == sorted(set(reader.notes))
-        assert set(reader.notes) <= set(told[worker])
-        missing = set(told[worker]) - set(reader.notes)
+        assert reader.events == sorted(set(reader.events))
+        assert set(reader.events) <= set(told[worker])
+        missing = set(told[worker]) - set(reader.events)
         assert max(missing, default=-1) <= reader.last_gap
 
 
@@ -109,4 +109,4 @@ def test_a_note_arrives_once_and_in_order_or_a_gap_says_that_it_did_not(
 def test_whatever_fails_on_the_way_arrives_in_the_end(steps: list[tuple[str, str, int]]) -> None:
     wire, told = play([step for step in steps if step[0] != "forget"], max_bytes=1_000_000)
     for worker, reader in wire.readers.items():
-        assert (reader.notes, reader.last_gap) == (told[worker], -1)
+        assert (reader.events, reader.last_gap) == (told[worker], -1)

@@ -8,42 +8,42 @@ from trio.testing import MockClock
 
 from portfolio_trio.market import SimulatedSource
 from portfolio_trio.settings import Delay
-from tests.support.house import HOLDINGS, House, open_house, results
+from tests.support.app import HOLDINGS, App, open_app, results
 
 pytestmark = pytest.mark.trio
 
 
-async def jump(house: House, monkeypatch: pytest.MonkeyPatch, factor: float, ticker: str = "AAPL") -> None:
+async def jump(app: App, monkeypatch: pytest.MonkeyPatch, factor: float, ticker: str = "AAPL") -> None:
     """One tick in which one name moves by a factor and nothing else does."""
 
     async def quote(_self: SimulatedSource, previous: dict[str, float]) -> dict[str, float]:
         return {**previous, ticker: previous[ticker] * factor}
 
     monkeypatch.setattr(SimulatedSource, "quote", quote)
-    await house.server.updater.tick()
+    await app.server.updater.tick()
 
 
-async def test_viewers_get_the_value_at_each_tick(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        viewer, plain = await house.connect(events=True), await house.connect()
-        assert (await viewer.receive())["type"] == "portfolio"
+async def test_subscribers_get_the_value_at_each_tick(autojump_clock: MockClock) -> None:
+    async with open_app() as app:
+        subscriber, plain = await app.connect(events=True), await app.connect()
+        assert (await subscriber.receive())["type"] == "portfolio"
         await trio.sleep(30.5)
-        update = await viewer.receive()
-        tick = house.server.services.book.current
+        update = await subscriber.receive()
+        tick = app.server.services.book.current
         assert update["type"] == "portfolio_update"
         assert (update["tick_id"], update["as_of"], update["stale"]) == (tick.tick_id, tick.as_of, False)
         assert update["values"] == {name: n * tick.prices[name] for name, n in HOLDINGS.items()}
         assert update["total_value"] == pytest.approx(sum(update["values"].values()))
-        assert update["total_value"] == (await house.document())["total_value"]
+        assert update["total_value"] == (await app.document())["total_value"]
         assert await plain.silence(1) == []
 
 
 async def test_a_session_that_has_expired_gets_no_value(autojump_clock: MockClock) -> None:
-    async with open_house(session_ttl_seconds=40) as house:
-        viewer = await house.connect(events=True)
-        await viewer.receive()
+    async with open_app(session_ttl_seconds=40) as app:
+        subscriber = await app.connect(events=True)
+        await subscriber.receive()
         await trio.sleep(200)
-        assert [f["type"] for f in await viewer.silence(1)] == ["portfolio_update"]
+        assert [f["type"] for f in await subscriber.silence(1)] == ["portfolio_update"]
 
 
 async def test_a_source_that_fails_shows_in_the_update(
@@ -52,15 +52,15 @@ async def test_a_source_that_fails_shows_in_the_update(
     async def fails(_self: SimulatedSource, previous: dict[str, float]) -> dict[str, float]:
         raise OSError(f"{len(previous)} prices and the feed is down")
 
-    async with open_house() as house:
-        viewer = await house.connect(events=True)
-        as_of = (await viewer.receive())["valued"]["as_of"]
+    async with open_app() as app:
+        subscriber = await app.connect(events=True)
+        as_of = (await subscriber.receive())["valued"]["as_of"]
         monkeypatch.setattr(SimulatedSource, "quote", fails)
-        await house.server.updater.tick()
-        update = await viewer.receive()
+        await app.server.updater.tick()
+        update = await subscriber.receive()
         assert (update["stale"], update["as_of"]) == (True, as_of)
-        await viewer.send("analyze", ticker="AAPL")
-        frames = [f for f in await viewer.until("analysis_completed") if f["type"] == "analysis_result"]
+        await subscriber.send("analyze", ticker="AAPL")
+        frames = [f for f in await subscriber.until("analysis_completed") if f["type"] == "analysis_result"]
         assert [(f["stale"], f["as_of"]) for f in frames] == [(True, as_of)] * 5
 
 
@@ -68,21 +68,21 @@ async def test_a_source_that_fails_shows_in_the_update(
 async def test_a_run_starts_again_when_a_tick_moves_its_portfolio_too_far(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, factor: float, restarts: int
 ) -> None:
-    async with open_house(metric_delay_seconds=Delay(2, 5)) as house:
-        client, viewer = await house.connect(), await house.connect(events=True)
+    async with open_app(metric_delay_seconds=Delay(2, 5)) as app:
+        client, subscriber = await app.connect(), await app.connect(events=True)
         await client.send("analyze", ticker="AAPL", id=1)
-        first = (await viewer.until("analysis_started"))[-1]
-        await viewer.until("analysis_result")
+        first = (await subscriber.until("analysis_started"))[-1]
+        await subscriber.until("analysis_result")
         now = trio.current_time()
-        await jump(house, monkeypatch, factor)
-        events = await viewer.until("analysis_completed")
+        await jump(app, monkeypatch, factor)
+        events = await subscriber.until("analysis_completed")
         last = events[-1]["run_id"]
         assert last == first["run_id"] + restarts
         if restarts:
             cancelled = next(f for f in events if f["type"] == "analysis_cancelled")
             assert cancelled["reason"] == "portfolio_changed"
             again = next(f for f in events if f["type"] == "analysis_started")
-            assert again["tick_id"] == house.server.services.book.current.tick_id > first["tick_id"]
+            assert again["tick_id"] == app.server.services.book.current.tick_id > first["tick_id"]
             assert trio.current_time() - now >= 2
         seen = await client.silence(0.1)
         assert len([f for f in seen if f["run_id"] == last and f["id"] == 1]) == 5
@@ -90,25 +90,25 @@ async def test_a_run_starts_again_when_a_tick_moves_its_portfolio_too_far(
 
 
 async def test_the_tolerance_is_a_setting(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with open_house(metric_delay_seconds=Delay(2, 5), freshness_tolerance=0.5) as house:
-        viewer = await house.connect(events=True)
-        await viewer.send("analyze", ticker="AAPL")
-        await viewer.until("analysis_started")
-        await jump(house, monkeypatch, 1.3)
-        events = await viewer.until("analysis_completed")
+    async with open_app(metric_delay_seconds=Delay(2, 5), freshness_tolerance=0.5) as app:
+        subscriber = await app.connect(events=True)
+        await subscriber.send("analyze", ticker="AAPL")
+        await subscriber.until("analysis_started")
+        await jump(app, monkeypatch, 1.3)
+        events = await subscriber.until("analysis_completed")
         assert "analysis_cancelled" not in [f["type"] for f in events]
 
 
 async def test_long_and_short_that_cancel_out_are_measured_by_gross_value(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_house(metric_delay_seconds=Delay(2, 5)) as house:
-        prices = house.server.services.book.current.prices
-        viewer = await house.connect(events=True)
+    async with open_app(metric_delay_seconds=Delay(2, 5)) as app:
+        prices = app.server.services.book.current.prices
+        subscriber = await app.connect(events=True)
         flat = {"AAPL": 100, "MSFT": -100 * prices["AAPL"] / prices["MSFT"]}
-        await viewer.send("set_holdings", holdings=flat)
-        await viewer.send("analyze", ticker="AAPL")
-        await viewer.until("analysis_started")
-        await jump(house, monkeypatch, 1.015)
-        events = await viewer.until("analysis_completed")
+        await subscriber.send("set_holdings", holdings=flat)
+        await subscriber.send("analyze", ticker="AAPL")
+        await subscriber.until("analysis_started")
+        await jump(app, monkeypatch, 1.015)
+        events = await subscriber.until("analysis_completed")
         assert "analysis_cancelled" not in [f["type"] for f in events]

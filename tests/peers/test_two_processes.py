@@ -15,16 +15,16 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed
 
-from tests.support.house import METRICS, Client, Frame, results
+from tests.support.app import METRICS, Client, Frame, results
 from tests.support.processes import (
     FOR_EVER,
-    Door,
+    Dialer,
     Pair,
     Shared,
     Tree,
     json_or_skip,
     lasting_redis,
-    open_doors,
+    open_dialers,
     serving_with_workers,
     two_processes,
 )
@@ -75,13 +75,13 @@ async def until(holds: Callable[[], bool]) -> None:
         await trio.sleep(0.02)
 
 
-async def events_until(viewer: Client, kind: str) -> list[Frame]:
+async def events_until(subscriber: Client, kind: str) -> list[Frame]:
     """The sequence of events up to and with the first of one kind; what ticks bring is no part of it."""
-    return [frame for frame in await viewer.until(kind) if frame["type"] != "portfolio_update"]
+    return [frame for frame in await subscriber.until(kind) if frame["type"] != "portfolio_update"]
 
 
-async def next_update(viewer: Client) -> Frame:
-    return (await viewer.until("portfolio_update"))[-1]
+async def next_update(subscriber: Client) -> Frame:
+    return (await subscriber.until("portfolio_update"))[-1]
 
 
 async def nothing_more(client: Client) -> None:
@@ -106,19 +106,19 @@ def assert_in_order(frames: Sequence[Frame], current: int | None = None) -> None
 # --- the stories, each of which any two servers have to tell ---
 
 
-async def the_newest_analyze_wins(shared: Shared, here: Door, there: Door) -> None:
+async def the_newest_analyze_wins(shared: Shared, here: Dialer, there: Dialer) -> None:
     session_id = next(session_ids)
-    viewers = [await here.view(session_id), await there.view(session_id)]
+    subscribers = [await here.subscribe(session_id), await there.subscribe(session_id)]
     loser, winner = await here.connect(session_id), await there.connect(session_id)
     await loser.send("analyze", ticker="AAPL", id=1)
-    for viewer in viewers:
-        assert (await events_until(viewer, "analysis_started"))[-1]["run_id"] == 1
+    for subscriber in subscribers:
+        assert (await events_until(subscriber, "analysis_started"))[-1]["run_id"] == 1
     await winner.send("analyze", ticker="MSFT", id=2)
     told = await loser.receive()
     assert (told["type"], told["code"], told["id"]) == ("error", "superseded", 1)
     assert {ticker for ticker, _ in results(await winner.take(len(METRICS)))} == {"MSFT"}
-    for viewer in viewers:
-        frames = await events_until(viewer, "analysis_completed")
+    for subscriber in subscribers:
+        frames = await events_until(subscriber, "analysis_completed")
         assert_in_order(frames, current=1)
         assert [f["reason"] for f in frames if f["type"] == "analysis_cancelled"] == ["superseded"]
         assert frames[-1]["run_id"] == 2
@@ -128,47 +128,47 @@ async def the_newest_analyze_wins(shared: Shared, here: Door, there: Door) -> No
     assert {result["ticker"] for result in document["analysis_results"]} == {"MSFT"}
 
 
-async def viewers_of_both_see_the_same(shared: Shared, here: Door, there: Door) -> None:
+async def subscribers_of_both_see_the_same(shared: Shared, here: Dialer, there: Dialer) -> None:
     session_id = next(session_ids)
-    viewers = [await here.view(session_id), await there.view(session_id)]
-    asker, other = await there.connect(session_id), await here.connect(session_id)
+    subscribers = [await here.subscribe(session_id), await there.subscribe(session_id)]
+    requester, other = await there.connect(session_id), await here.connect(session_id)
 
     async def both_see(kind: str) -> list[Frame]:
-        seen = [await events_until(viewer, kind) for viewer in viewers]
+        seen = [await events_until(subscriber, kind) for subscriber in subscribers]
         assert seen[0] == seen[1]
         assert_in_order(seen[0])
         return seen[0]
 
-    await asker.send("analyze", ticker="AAPL")
+    await requester.send("analyze", ticker="AAPL")
     seen = await both_see("analysis_completed")
     assert [frame["run_id"] for frame in seen] == [1] * (len(METRICS) + 2)
     assert seen[0]["type"] == "analysis_started"
-    await asker.take(len(METRICS))
+    await requester.take(len(METRICS))
 
     await other.ask("trade", ticker="AAPL", shares=1)
     (changed,) = await both_see("portfolio")
     assert (changed["holdings"]["AAPL"], changed["version"]) == (101, 2)
 
     await other.send("analyze", ticker="MSFT")
-    for viewer in viewers:
-        assert [frame["type"] for frame in await events_until(viewer, "analysis_started")] == [
+    for subscriber in subscribers:
+        assert [frame["type"] for frame in await events_until(subscriber, "analysis_started")] == [
             "analysis_started"
         ]
-    answer = await asker.ask("cancel", id="c")
+    answer = await requester.ask("cancel", id="c")
     assert (answer["type"], answer["run_id"], answer["id"]) == ("analysis_cancelled", 2, "c")
-    for viewer in viewers:
-        (told,) = await events_until(viewer, "analysis_cancelled")
+    for subscriber in subscribers:
+        (told,) = await events_until(subscriber, "analysis_cancelled")
         assert (told["run_id"], told["reason"]) == (2, "cancelled")
     await nothing_more(other)
     assert shared.document(session_id)["current_analysis"] is None
 
 
-async def both_have_one_market(servers: Sequence[Tree], here: Door, there: Door) -> None:
+async def both_have_one_market(servers: Sequence[Tree], here: Dialer, there: Dialer) -> None:
     session_id = next(session_ids)
-    viewers = [await here.view(session_id), await there.view(session_id)]
+    subscribers = [await here.subscribe(session_id), await there.subscribe(session_id)]
     # A process that got no time for a second has lost its lease, and rightly so: one may look again.
     for _ in range(LOOKS):
-        ticks = await ticks_of_both(viewers)
+        ticks = await ticks_of_both(subscribers)
         await until(partial(are_swept, ticks, servers))
         if len([1 for swept in sweeps(servers) if swept & ticks]) == 1:
             return
@@ -184,12 +184,12 @@ def sweeps(servers: Sequence[Tree]) -> list[set[int]]:
     return [set(map(int, server.logged(r"sweep of tick (\d+)"))) for server in servers]
 
 
-async def ticks_of_both(viewers: Sequence[Client]) -> set[int]:
-    """All ticks that viewers of the two processes get until they have had some in common, which are equal."""
+async def ticks_of_both(subscribers: Sequence[Client]) -> set[int]:
+    """All ticks that subscribers of both processes get until they have some in common, which are equal."""
     seen: list[dict[int, Frame]] = [{}, {}]
     while len(common := seen[0].keys() & seen[1].keys()) < TICKS_IN_COMMON:
-        for viewer, updates in zip(viewers, seen, strict=True):
-            update = await next_update(viewer)
+        for subscriber, updates in zip(subscribers, seen, strict=True):
+            update = await next_update(subscriber)
             assert update["tick_id"] > max(updates, default=0)
             updates[update["tick_id"]] = update
     assert [seen[0][tick_id] for tick_id in common] == [seen[1][tick_id] for tick_id in common]
@@ -197,28 +197,28 @@ async def ticks_of_both(viewers: Sequence[Client]) -> set[int]:
 
 
 async def test_the_newest_analyze_wins_whichever_process_it_reached(pair: Pair) -> None:
-    async with open_doors(*pair.servers) as doors:
-        await the_newest_analyze_wins(pair.shared, *doors)
+    async with open_dialers(*pair.servers) as dialers:
+        await the_newest_analyze_wins(pair.shared, *dialers)
 
 
-async def test_viewers_of_both_processes_see_the_same(pair: Pair) -> None:
-    async with open_doors(*pair.servers) as doors:
-        await viewers_of_both_see_the_same(pair.shared, *doors)
+async def test_subscribers_of_both_processes_see_the_same(pair: Pair) -> None:
+    async with open_dialers(*pair.servers) as dialers:
+        await subscribers_of_both_see_the_same(pair.shared, *dialers)
 
 
 async def test_one_process_updates_the_market_of_both(pair: Pair) -> None:
-    async with open_doors(*pair.servers) as doors:
-        await both_have_one_market(pair.servers, *doors)
+    async with open_dialers(*pair.servers) as dialers:
+        await both_have_one_market(pair.servers, *dialers)
 
 
 # --- two workers behind one port ---
 
 
-async def one_socket_on_each(door: Door, shared: Shared, session_id: str) -> tuple[Client, Client]:
-    """Viewers of one session on two workers, of which nobody says who takes a connection."""
-    first = await door.view(session_id)
+async def one_socket_on_each(dialer: Dialer, shared: Shared, session_id: str) -> tuple[Client, Client]:
+    """Subscribers of one session on two workers, of which nobody says who takes a connection."""
+    first = await dialer.subscribe(session_id)
     while True:
-        other = await door.view(session_id)
+        other = await dialer.subscribe(session_id)
         if len(shared.document(session_id)["attached"]) == 2:
             return first, other
         await other.socket.aclose()
@@ -226,36 +226,36 @@ async def one_socket_on_each(door: Door, shared: Shared, session_id: str) -> tup
 
 async def test_workers_on_one_port_are_one_server(redis: Shared) -> None:
     with serving_with_workers(redis.url, *FOR_EVER, *TICKING, "--drain-seconds", "0.1") as tree:
-        async with open_doors(tree) as (door,):
-            viewers = await one_socket_on_each(door, redis, "s")
+        async with open_dialers(tree) as (dialer,):
+            subscribers = await one_socket_on_each(dialer, redis, "s")
             for run_id in range(1, 5):
-                asker = viewers[run_id % 2]
-                await asker.send("analyze", ticker=("AAPL", "MSFT")[run_id % 2])
-                for viewer in viewers:
-                    frames = await events_until(viewer, "analysis_started")
+                requester = subscribers[run_id % 2]
+                await requester.send("analyze", ticker=("AAPL", "MSFT")[run_id % 2])
+                for subscriber in subscribers:
+                    frames = await events_until(subscriber, "analysis_started")
                     assert_in_order(frames, current=run_id - 1 or None)
                     assert frames[-1]["run_id"] == run_id
                     ends = [(f["run_id"], f["reason"]) for f in frames[:-1]]
                     assert ends == [(run_id - 1, "superseded")][: run_id - 1]
 
             # An edit on one starts what runs on the other again.
-            await viewers[1].send("trade", ticker="AAPL", shares=1)
-            for viewer in viewers:
-                frames = await events_until(viewer, "analysis_started")
+            await subscribers[1].send("trade", ticker="AAPL", shares=1)
+            for subscriber in subscribers:
+                frames = await events_until(subscriber, "analysis_started")
                 assert_in_order(frames, current=4)
                 assert (frames[-1]["run_id"], frames[-1]["version"]) == (5, 2)
                 assert sorted(f["type"] for f in frames[:-1]) == ["analysis_cancelled", "portfolio"]
 
-            updates = [await next_update(viewer) for viewer in viewers]
+            updates = [await next_update(subscriber) for subscriber in subscribers]
             while updates[0]["tick_id"] != updates[1]["tick_id"]:
                 behind = min((0, 1), key=lambda each: updates[each]["tick_id"])
-                updates[behind] = await next_update(viewers[behind])
+                updates[behind] = await next_update(subscribers[behind])
             assert updates[0] == updates[1]
 
             tree.supervisor.terminate()
             # The worker on which nothing runs waits for the end that the other one tells it.
-            for viewer in viewers:
-                frames, code = await to_the_end(viewer)
+            for subscriber in subscribers:
+                frames, code = await to_the_end(subscriber)
                 ends = [(f["run_id"], f["reason"]) for f in frames if f["type"] in RUN_ENDS]
                 assert (ends, code) == ([(5, "draining")], 1001)
         assert tree.wait_until_all_are_gone() == 0

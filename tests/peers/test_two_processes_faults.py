@@ -20,18 +20,18 @@ from tests.peers.test_two_processes import (
     events_until,
     next_update,
     session_ids,
+    subscribers_of_both_see_the_same,
     the_newest_analyze_wins,
     until,
-    viewers_of_both_see_the_same,
 )
-from tests.support.house import METRICS, Client, Frame, results
+from tests.support.app import METRICS, Client, Frame, results
 from tests.support.processes import (
     WORKERS,
-    Door,
+    Dialer,
     Pair,
     Shared,
     lasting_redis,
-    open_doors,
+    open_dialers,
     serving_alone,
     two_processes,
 )
@@ -60,56 +60,60 @@ def doomed_pair() -> Iterator[Pair]:
         yield pair
 
 
-async def name_of(door: Door, shared: Shared) -> str:
+async def name_of(dialer: Dialer, shared: Shared) -> str:
     """What a server calls itself: it stands in the document of a session that nobody else has."""
     session_id = next(session_ids)
-    await door.view(session_id)
+    await dialer.subscribe(session_id)
     (name,) = shared.document(session_id)["attached"]
     return str(name)
 
 
 async def test_kill_9_of_the_process_that_leads_the_market_and_runs_analyses(doomed_pair: Pair) -> None:
     shared = doomed_pair.shared
-    async with open_doors(*doomed_pair.servers) as (one, two):
-        dead, living = await name_of(one, shared), await name_of(two, shared)
-        runner, lonely, viewer = await one.connect("s"), await one.connect("lonely"), await two.view("s")
+    async with open_dialers(*doomed_pair.servers) as (one, two):
+        lost, living = await name_of(one, shared), await name_of(two, shared)
+        runner, lonely, subscriber = (
+            await one.connect("s"),
+            await one.connect("lonely"),
+            await two.subscribe("s"),
+        )
         await runner.send("analyze", ticker="AAPL")
         await lonely.send("analyze", ticker="AAPL")
-        await viewer.until("analysis_started")
+        await subscriber.until("analysis_started")
         await until(lambda: bool(shared.document("lonely").get("current_analysis")))
-        ticks = [(await next_update(viewer))["tick_id"]]
-        assert shared.leader == dead
+        ticks = [(await next_update(subscriber))["tick_id"]]
+        assert shared.leader == lost
         doomed_pair.servers[0].supervisor.kill()
 
         # The session is usable at once, though nobody has noticed yet.
-        await viewer.send("analyze", ticker="MSFT")
-        frames = await viewer.until("analysis_completed")
+        await subscriber.send("analyze", ticker="MSFT")
+        frames = await subscriber.until("analysis_completed")
         assert_in_order(frames, current=1)
         assert (frames[-1]["run_id"], len(results(frames))) == (2, len(METRICS))
-        assert dead in shared.document("s")["attached"]
+        assert lost in shared.document("s")["attached"]
 
         # The tick that is due comes, or at most one interval later.
         ticks += [frame["tick_id"] for frame in frames if frame["type"] == "portfolio_update"]
         while shared.leader != living or len(ticks) < 2:
-            ticks.append((await next_update(viewer))["tick_id"])
-        ticks.append((await next_update(viewer))["tick_id"])
+            ticks.append((await next_update(subscriber))["tick_id"])
+        ticks.append((await next_update(subscriber))["tick_id"])
         # A tick is numbered by the time, in milliseconds.
         assert max(later - tick for tick, later in pairwise(ticks)) <= 2 * INTERVAL * 1000
 
-        # What nobody looks at is cleared by a sweep, once the dead process counts as such.
+        # What nobody looks at is cleared by a sweep, once the lost process counts as such.
         await until(lambda: shared.document("lonely")["current_analysis"] is None)
         await until(lambda: shared.document("lonely")["attached"] == [])
         await until(lambda: shared.document("s")["attached"] == [living])
-        await until(lambda: not shared.do("HGET", WORKERS, f"worker:{dead}"))
+        await until(lambda: not shared.do("HGET", WORKERS, f"worker:{lost}"))
 
 
 async def test_a_leader_that_stood_still_for_longer_than_its_lease(redis_pair: Pair) -> None:
     shared, servers = redis_pair.shared, redis_pair.servers
     session_id = next(session_ids)
-    async with open_doors(*servers) as doors:
-        leads = [await name_of(door, shared) for door in doors].index(shared.leader)
-        stopped, door, other_door = servers[leads].supervisor, doors[leads], doors[1 - leads]
-        here, there = await door.view(session_id), await other_door.view(session_id)
+    async with open_dialers(*servers) as dialers:
+        leads = [await name_of(dialer, shared) for dialer in dialers].index(shared.leader)
+        stopped, dialer, other_dialer = servers[leads].supervisor, dialers[leads], dialers[1 - leads]
+        here, there = await dialer.subscribe(session_id), await other_dialer.subscribe(session_id)
         async with trio.open_nursery() as nursery:
             watched: list[tuple[int, int]] = []
             nursery.start_soon(watch_ticks, shared, session_id, watched)
@@ -132,7 +136,7 @@ async def test_a_leader_that_stood_still_for_longer_than_its_lease(redis_pair: P
         # Its sockets have lost nothing, and its news reaches the other one.
         assert (await answer_to(here, "trade", ticker="AAPL", shares=1))["version"] == 2
         assert (await events_until(there, "portfolio"))[-1]["version"] == 2
-        await both_have_one_market(servers, door, other_door)
+        await both_have_one_market(servers, dialer, other_dialer)
 
 
 async def watch_ticks(shared: Shared, session_id: str, seen: list[tuple[int, int]]) -> None:
@@ -202,10 +206,10 @@ class Gate:
                 await client.send_all(data)
 
 
-async def tick_behind(gate: Gate, viewer: Client) -> int:
+async def tick_behind(gate: Gate, subscriber: Client) -> int:
     """Shut the gate of a leader, with a tick behind it; 0 where it does not lead any more."""
     # Right after a sweep: the next thing that it publishes is a tick, and the lease lasts for two of them.
-    await next_update(viewer)
+    await next_update(subscriber)
     gate.shut()
     with trio.move_on_after(2.0):
         await until(lambda: TICKS.encode() in gate.kept)
@@ -225,22 +229,22 @@ async def test_a_tick_that_was_on_its_way_when_the_lease_went_over_comes_too_lat
                 )
                 for gate in gates
             ]
-            async with open_doors(*servers) as doors:
-                viewers = [await door.view("s") for door in doors]
-                names = [await name_of(door, redis) for door in doors]
+            async with open_dialers(*servers) as dialers:
+                subscribers = [await dialer.subscribe("s") for dialer in dialers]
+                names = [await name_of(dialer, redis) for dialer in dialers]
                 watched: list[tuple[int, int]] = []
                 nursery.start_soon(watch_ticks, redis, "s", watched)
                 leads = names.index(redis.leader)
-                while not (late := await tick_behind(gates[leads], viewers[leads])):
+                while not (late := await tick_behind(gates[leads], subscribers[leads])):
                     gates[leads].open()
                     leads = names.index(redis.leader)
-                while (await next_update(viewers[1 - leads]))["tick_id"] <= late:
+                while (await next_update(subscribers[1 - leads]))["tick_id"] <= late:
                     pass
                 gates[leads].open()
                 newest = redis.tick_id
-                while (await next_update(viewers[leads]))["tick_id"] <= newest:
+                while (await next_update(subscribers[leads]))["tick_id"] <= newest:
                     pass
-                await both_have_one_market(servers, *doors)
+                await both_have_one_market(servers, *dialers)
                 assert late not in {tick_id for seen in watched for tick_id in seen}
                 assert_never_back(watched)
             nursery.cancel_scope.cancel()
@@ -261,8 +265,8 @@ async def test_redis_is_killed_under_both_and_comes_back(redis_pair: Pair) -> No
     shared, servers = redis_pair.shared, redis_pair.servers
     (node,) = shared.nodes
     session_id = next(session_ids)
-    async with open_doors(*servers) as (one, two):
-        viewer, other = await one.view(session_id), await two.connect(session_id)
+    async with open_dialers(*servers) as (one, two):
+        subscriber, other = await one.subscribe(session_id), await two.connect(session_id)
         runner = await one.connect("s-waits")
         await runner.send("analyze", ticker="AAPL", id=1)
         await until(lambda: bool(shared.document("s-waits").get("current_analysis")))
@@ -291,11 +295,11 @@ async def test_redis_is_killed_under_both_and_comes_back(redis_pair: Pair) -> No
             assert recorded.count(said) == 1
         assert shared.document(session_id)["current_analysis"] is None
 
-        while (await next_update(viewer))["tick_id"] <= last:
+        while (await next_update(subscriber))["tick_id"] <= last:
             pass
         await both_have_one_market(servers, one, two)
         await the_newest_analyze_wins(shared, one, two)
-        await viewers_of_both_see_the_same(shared, one, two)
+        await subscribers_of_both_see_the_same(shared, one, two)
 
 
 async def analysis(client: Client) -> list[Frame]:

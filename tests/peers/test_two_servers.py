@@ -11,14 +11,14 @@ import trio
 from trio.testing import MockClock
 
 from portfolio_trio.canonical import canonical
-from portfolio_trio.peers.membership import BEATS_PER_TTL, LIFE_SECONDS
+from portfolio_trio.peers.membership import HEARTBEATS_PER_TTL, WORKER_TTL_SECONDS
 from portfolio_trio.redis import EmbeddedServer
 from portfolio_trio.redis.errors import Unavailable
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
 from portfolio_trio.supervisor.listeners import StartError
+from tests.support.app import METRICS, App, Client, Frame, open_app, results
 from tests.support.clock import virtual_wall_time
-from tests.support.house import METRICS, Client, Frame, House, open_house, results
 
 pytestmark = pytest.mark.trio
 
@@ -27,39 +27,39 @@ RUN_EVENTS = {"analysis_started", "analysis_result", "metric_error", "analysis_c
 
 
 @asynccontextmanager
-async def two_houses(**settings: Any) -> AsyncIterator[tuple[House, House]]:
+async def two_apps(**settings: Any) -> AsyncIterator[tuple[App, App]]:
     """Two servers; the first one leads the market."""
     shared = EmbeddedServer(virtual_wall_time)
     async with (
-        open_house(embedded=shared, **settings) as one,
-        open_house(embedded=shared, seed=1, **settings) as two,
+        open_app(embedded=shared, **settings) as one,
+        open_app(embedded=shared, seed=1, **settings) as two,
     ):
         yield one, two
 
 
-async def viewer_of(house: House, session_id: str = "s") -> Client:
+async def subscriber_of(app: App, session_id: str = "s") -> Client:
     """A socket that has its state and gets the session's events."""
-    viewer = await house.connect(session_id, events=True)
-    assert (await viewer.receive())["type"] == "portfolio"
-    return viewer
+    subscriber = await app.connect(session_id, events=True)
+    assert (await subscriber.receive())["type"] == "portfolio"
+    return subscriber
 
 
 def kinds(frames: list[Frame]) -> list[tuple[str, int | None]]:
     return [(frame["type"], frame.get("run_id")) for frame in frames]
 
 
-def die(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def die(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on nothing of this server reaches the store, as after a kill."""
 
     async def gone(*_args: object, **_options: object) -> None:
         await trio.lowlevel.checkpoint()
         raise Unavailable("killed")
 
-    monkeypatch.setattr(house.server._redis, "_call", gone)
+    monkeypatch.setattr(app.server._redis, "_call", gone)
 
 
 async def test_the_newest_analyze_wins_whichever_server_it_reached(autojump_clock: MockClock) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
         here, there = await one.connect(), await two.connect()
         await here.ask("get_portfolio")
         await there.ask("get_portfolio")
@@ -78,31 +78,31 @@ async def test_the_newest_analyze_wins_whichever_server_it_reached(autojump_cloc
         assert document["current_analysis"] is None
 
 
-async def test_viewers_of_both_servers_see_the_same(autojump_clock: MockClock) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        here, there = await viewer_of(one), await viewer_of(two)
-        asker = await one.connect()
-        await asker.send("analyze", ticker="AAPL", id=7)
-        seen = [await viewer.until("analysis_completed") for viewer in (here, there)]
+async def test_subscribers_of_both_servers_see_the_same(autojump_clock: MockClock) -> None:
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+        here, there = await subscriber_of(one), await subscriber_of(two)
+        requester = await one.connect()
+        await requester.send("analyze", ticker="AAPL", id=7)
+        seen = [await subscriber.until("analysis_completed") for subscriber in (here, there)]
         assert seen[0] == seen[1]
         assert kinds(seen[0])[0] == ("analysis_started", 1)
         assert len(results(seen[0])) == len(METRICS)
-        await asker.send("trade", ticker="AAPL", shares=1)
-        changed = [await viewer.receive() for viewer in (here, there)]
+        await requester.send("trade", ticker="AAPL", shares=1)
+        changed = [await subscriber.receive() for subscriber in (here, there)]
         assert changed[0] == changed[1]
         assert (changed[0]["type"], changed[0]["version"]) == ("portfolio", 2)
 
 
 async def test_an_edit_elsewhere_starts_the_run_again(autojump_clock: MockClock) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        viewer = await viewer_of(one)
-        editor = await viewer_of(two)
-        await viewer.send("analyze", ticker="AAPL")
-        assert (await viewer.receive())["version"] == 1
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+        subscriber = await subscriber_of(one)
+        editor = await subscriber_of(two)
+        await subscriber.send("analyze", ticker="AAPL")
+        assert (await subscriber.receive())["version"] == 1
         await trio.sleep(1)
         edited = trio.current_time()
         await editor.send("trade", ticker="AAPL", shares=11)
-        events = await viewer.until("analysis_started")
+        events = await subscriber.until("analysis_started")
         assert trio.current_time() - edited < 0.1
         assert kinds(events)[-1] == ("analysis_started", 2)
         assert events[-1]["version"] == 2
@@ -114,16 +114,16 @@ async def test_an_edit_elsewhere_starts_the_run_again(autojump_clock: MockClock)
 
 
 async def test_cancel_reaches_a_run_on_the_other_server(autojump_clock: MockClock) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        runner, here, there = await one.connect(), await viewer_of(one), await viewer_of(two)
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+        runner, here, there = await one.connect(), await subscriber_of(one), await subscriber_of(two)
         canceller = await two.connect()
         await runner.send("analyze", ticker="AAPL")
         await here.until("analysis_started")
         await there.until("analysis_started")
         answer = await canceller.ask("cancel", id="c")
         assert (answer["type"], answer["run_id"], answer["ticker"]) == ("analysis_cancelled", 1, "AAPL")
-        for viewer in (here, there):
-            (told,) = await viewer.silence(10)
+        for subscriber in (here, there):
+            (told,) = await subscriber.silence(10)
             assert (told["type"], told["run_id"], told["reason"]) == ("analysis_cancelled", 1, "cancelled")
         assert await runner.silence(10) == []
         assert (await one.document())["current_analysis"] is None
@@ -132,17 +132,17 @@ async def test_cancel_reaches_a_run_on_the_other_server(autojump_clock: MockCloc
         assert "run_id" not in await canceller.ask("cancel", id="d")
 
 
-async def test_a_superseded_run_is_over_for_viewers_of_both_before_the_new_one(
+async def test_a_superseded_run_is_over_for_subscribers_of_both_before_the_new_one(
     autojump_clock: MockClock,
 ) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        viewers = [await viewer_of(one), await viewer_of(two)]
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+        subscribers = [await subscriber_of(one), await subscriber_of(two)]
         here, there = await one.connect(), await two.connect()
         for number in range(6):
             await (here, there)[number % 2].send("analyze", ticker=("AAPL", "MSFT", "GOOGL")[number % 3])
             await trio.sleep(2.5)
-        for viewer in viewers:
-            frames = await viewer.until("analysis_completed")
+        for subscriber in subscribers:
+            frames = await subscriber.until("analysis_completed")
             assert_orderly(frames)
             assert kinds(frames)[-1] == ("analysis_completed", 6)
 
@@ -163,14 +163,14 @@ def assert_orderly(frames: list[Frame]) -> None:
             current = None if run_id == current else current
 
 
-async def test_a_late_viewer_sees_what_runs_elsewhere_to_its_end(autojump_clock: MockClock) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        runner = await viewer_of(one)
+async def test_a_late_subscriber_sees_what_runs_elsewhere_to_its_end(autojump_clock: MockClock) -> None:
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+        runner = await subscriber_of(one)
         await runner.send("analyze", ticker="AAPL")
         await runner.until("analysis_started")
-        viewer = await two.connect(events=True)
-        assert (await viewer.receive())["current_analysis"]["run_id"] == 1
-        frames = await viewer.until("analysis_completed")
+        subscriber = await two.connect(events=True)
+        assert (await subscriber.receive())["current_analysis"]["run_id"] == 1
+        frames = await subscriber.until("analysis_completed")
         assert len(results(frames)) == len(METRICS)
         await runner.until("analysis_completed")
 
@@ -185,23 +185,23 @@ async def test_a_late_viewer_sees_what_runs_elsewhere_to_its_end(autojump_clock:
 async def test_who_came_while_a_run_was_being_cancelled_is_told_its_end(
     autojump_clock: MockClock,
 ) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        runner = await viewer_of(one)
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+        runner = await subscriber_of(one)
         await runner.send("analyze", ticker="AAPL")
         await runner.until("analysis_started")
         # The first server has not heard of the second: the cancellation goes to no inbox.
-        viewer = await two.connect(events=True)
-        assert (await viewer.receive())["current_analysis"]["run_id"] == 1
+        subscriber = await two.connect(events=True)
+        assert (await subscriber.receive())["current_analysis"]["run_id"] == 1
         await runner.send("cancel")
-        told = await viewer.silence(10)
+        told = await subscriber.silence(10)
         assert kinds(told) == [("analysis_cancelled", 1)]
         assert told[0]["reason"] == "cancelled"
         assert (await one.document())["current_analysis"] is None
 
 
 async def test_the_last_socket_that_leaves_is_struck_off(autojump_clock: MockClock) -> None:
-    async with two_houses() as (one, two):
-        first, second, other = await viewer_of(one), await one.connect(), await viewer_of(two)
+    async with two_apps() as (one, two):
+        first, second, other = await subscriber_of(one), await one.connect(), await subscriber_of(two)
         await second.ask("get_portfolio")
         assert len((await one.document())["attached"]) == 2
         await first.socket.aclose()
@@ -214,14 +214,14 @@ async def test_the_last_socket_that_leaves_is_struck_off(autojump_clock: MockClo
 
 
 async def test_one_ticks_and_sweeps_and_all_have_its_prices(autojump_clock: MockClock) -> None:
-    async with two_houses() as (one, two):
+    async with two_apps() as (one, two):
         assert (one.server.membership.leads, two.server.membership.leads) == (True, False)
-        here, there = await viewer_of(one), await viewer_of(two)
+        here, there = await subscriber_of(one), await subscriber_of(two)
         # Not at the very moment of a tick.
         await trio.sleep(1)
         for tick in range(1, 4):
             await trio.sleep(30)
-            books = [house.server.services.book.current for house in (one, two)]
+            books = [app.server.services.book.current for app in (one, two)]
             assert books[0].tick_id == books[1].tick_id
             assert books[0].prices == books[1].prices
             assert books[0].as_of == books[1].as_of
@@ -232,26 +232,26 @@ async def test_one_ticks_and_sweeps_and_all_have_its_prices(autojump_clock: Mock
 
 
 async def test_a_name_that_one_server_admitted_has_one_price_on_both(autojump_clock: MockClock) -> None:
-    async with two_houses() as (one, two):
-        editor, viewer = await two.connect(), await viewer_of(one)
+    async with two_apps() as (one, two):
+        editor, subscriber = await two.connect(), await subscriber_of(one)
         changed = await editor.ask("set_holdings", holdings={"ZZTOP": 3})
-        assert (await viewer.receive())["total_value"] == changed["total_value"]
+        assert (await subscriber.receive())["total_value"] == changed["total_value"]
         before = two.server.services.book.current.prices["ZZTOP"]
         assert changed["total_value"] == canonical(3 * before)
         await trio.sleep(31)
-        assert (await viewer.receive())["total_value"] == canonical(3 * before)
+        assert (await subscriber.receive())["total_value"] == canonical(3 * before)
         await trio.sleep(30)
-        moved = [house.server.services.book.prices_for(["ZZTOP"]) for house in (one, two)]
+        moved = [app.server.services.book.prices_for(["ZZTOP"]) for app in (one, two)]
         assert moved[0] == moved[1] != {"ZZTOP": before}
 
 
 async def test_the_lease_goes_over_at_once_when_its_holder_ends(autojump_clock: MockClock) -> None:
     shared = EmbeddedServer(virtual_wall_time)
-    async with open_house(embedded=shared) as one, open_house(embedded=shared) as two:
+    async with open_app(embedded=shared) as one, open_app(embedded=shared) as two:
         assert one.server.membership.leads
         await one.server.membership.retire()
         # Long before the lease would have ended by itself.
-        await trio.sleep(LIFE_SECONDS / BEATS_PER_TTL + 0.1)
+        await trio.sleep(WORKER_TTL_SECONDS / HEARTBEATS_PER_TTL + 0.1)
         assert two.server.membership.leads
 
 
@@ -259,13 +259,13 @@ async def test_the_lease_goes_over_at_once_when_its_holder_ends(autojump_clock: 
 async def test_a_killed_leader_is_followed_within_one_interval(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, interval: float
 ) -> None:
-    async with two_houses(market_update_interval_seconds=interval) as (one, two):
-        viewer = await viewer_of(two)
-        await viewer.until("portfolio_update")
+    async with two_apps(market_update_interval_seconds=interval) as (one, two):
+        subscriber = await subscriber_of(two)
+        await subscriber.until("portfolio_update")
         ticked = trio.current_time()
         await trio.sleep(interval * 0.9)
         die(one, monkeypatch)
-        update = await viewer.receive()
+        update = await subscriber.receive()
         # The tick was due at the end of the interval; it comes within one more.
         assert trio.current_time() - ticked <= 2 * interval
         assert two.server.membership.leads
@@ -278,17 +278,17 @@ async def test_a_killed_leader_is_followed_within_one_interval(
 async def test_a_killed_servers_run_is_over_and_its_session_usable(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        runner, viewer = await one.connect(), await viewer_of(two)
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+        runner, subscriber = await one.connect(), await subscriber_of(two)
         lonely = await one.connect("lonely")
         await runner.send("analyze", ticker="AAPL")
         await lonely.send("analyze", ticker="AAPL")
-        await viewer.until("analysis_started")
+        await subscriber.until("analysis_started")
         die(one, monkeypatch)
         killed = trio.current_time()
-        told = (await viewer.until("analysis_cancelled"))[-1]
+        told = (await subscriber.until("analysis_cancelled"))[-1]
         assert (told["run_id"], told["reason"]) == (1, "disconnected")
-        assert trio.current_time() - killed <= LIFE_SECONDS * 1.5
+        assert trio.current_time() - killed <= WORKER_TTL_SECONDS * 1.5
         await trio.sleep(0.1)
         assert (await two.document())["current_analysis"] is None
         # Nobody is there to see this one; the sweep clears it.
@@ -302,8 +302,8 @@ async def test_a_killed_servers_run_is_over_and_its_session_usable(
 async def test_a_session_is_usable_at_once_when_its_server_was_killed(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        runner, client = await one.connect(), await viewer_of(two)
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+        runner, client = await one.connect(), await subscriber_of(two)
         await runner.send("analyze", ticker="AAPL")
         await client.until("analysis_started")
         die(one, monkeypatch)
@@ -317,17 +317,17 @@ async def test_a_session_is_usable_at_once_when_its_server_was_killed(
 async def test_a_server_that_was_given_up_reads_everything_anew(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        runner, viewer, editor = await one.connect(), await viewer_of(one), await viewer_of(two)
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+        runner, subscriber, editor = await one.connect(), await subscriber_of(one), await subscriber_of(two)
         await runner.send("analyze", ticker="AAPL", id=1)
         await editor.until("analysis_started")
         with monkeypatch.context() as patch:
             die(one, patch)
             await editor.until("analysis_cancelled")
             # Reading all the while, or the client would answer no ping.
-            frames = await viewer.silence(45)
+            frames = await subscriber.silence(45)
             await editor.ask("trade", ticker="AAPL", shares=1)
-        frames += await viewer.until("portfolio")
+        frames += await subscriber.until("portfolio")
         assert_orderly(frames)
         assert frames[-1]["holdings"]["AAPL"] == 101
         assert (await runner.receive())["id"] == 1
@@ -335,15 +335,15 @@ async def test_a_server_that_was_given_up_reads_everything_anew(
         assert set(document["attached"]) == {one.store.worker, two.store.worker}
         # And hears again what happens elsewhere.
         await editor.send("trade", ticker="AAPL", shares=1)
-        assert (await viewer.until("portfolio"))[-1]["holdings"]["AAPL"] == 102
+        assert (await subscriber.until("portfolio"))[-1]["holdings"]["AAPL"] == 102
 
 
 @pytest.mark.parametrize("arrives", [True, False])
-async def test_a_letter_that_could_not_be_sent_is_sent_again(
+async def test_a_batch_that_could_not_be_sent_is_sent_again(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, *, arrives: bool
 ) -> None:
-    async with two_houses() as (one, two):
-        here, there = await viewer_of(one), await viewer_of(two)
+    async with two_apps() as (one, two):
+        here, there = await subscriber_of(one), await subscriber_of(two)
         await here.ask("trade", ticker="AAPL", shares=1)
         assert (await there.receive())["version"] == 2
         client = one.server._redis
@@ -370,18 +370,18 @@ async def test_other_prices_on_the_same_store_are_refused(autojump_clock: MockCl
     bars = tmp_path / "bars.csv"
     bars.write_text("date,AAPL,GOOGL,MSFT\n2026-11-17,1,2,3\n2026-11-18,1,2,3\n")
     shared = EmbeddedServer(virtual_wall_time)
-    async with open_house(embedded=shared):
+    async with open_app(embedded=shared):
         with pytest.RaisesGroup(
             pytest.RaisesExc(StartError, match="take their prices from simulated"), flatten_subgroups=True
         ):
-            async with open_house(embedded=shared, prices=f"csv:{bars}"):
+            async with open_app(embedded=shared, prices=f"csv:{bars}"):
                 pass
 
 
 async def test_a_store_that_is_away_for_a_while_costs_no_member(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with two_houses() as (one, two):
+    async with two_apps() as (one, two):
         with monkeypatch.context() as patch:
             die(one, patch)
             die(two, patch)
@@ -390,23 +390,23 @@ async def test_a_store_that_is_away_for_a_while_costs_no_member(
                 await one.document()
             assert not one.server.membership.leads
         await trio.sleep(40)
-        assert [house.server.membership.leads for house in (one, two)].count(True) == 1
-        ticks = [house.server.services.book.current for house in (one, two)]
+        assert [app.server.membership.leads for app in (one, two)].count(True) == 1
+        ticks = [app.server.services.book.current for app in (one, two)]
         assert ticks[0].tick_id == ticks[1].tick_id
         assert caplog.text.count("the other workers cannot be reached") == 2
 
 
-async def test_servers_that_drain_together_tell_each_others_viewers(autojump_clock: MockClock) -> None:
-    async with two_houses(metric_delay_seconds=Delay(50, 60), drain_seconds=5) as (one, two):
-        runner, viewer = await viewer_of(one), await viewer_of(two)
+async def test_servers_that_drain_together_tell_each_others_subscribers(autojump_clock: MockClock) -> None:
+    async with two_apps(metric_delay_seconds=Delay(50, 60), drain_seconds=5) as (one, two):
+        runner, subscriber = await subscriber_of(one), await subscriber_of(two)
         await runner.send("analyze", ticker="AAPL")
-        await viewer.until("analysis_started")
+        await subscriber.until("analysis_started")
         async with trio.open_nursery() as nursery:
-            for house in (one, two):
-                nursery.start_soon(house.server.drain)
-            told = (await viewer.until("analysis_cancelled"))[-1]
+            for app in (one, two):
+                nursery.start_soon(app.server.drain)
+            told = (await subscriber.until("analysis_cancelled"))[-1]
             assert (told["run_id"], told["reason"]) == (1, "draining")
-            assert await viewer.closed() == 1001
+            assert await subscriber.closed() == 1001
             assert (await runner.until("analysis_cancelled"))[-1]["run_id"] == 1
             assert await runner.closed() == 1001
 
@@ -414,14 +414,14 @@ async def test_servers_that_drain_together_tell_each_others_viewers(autojump_clo
 async def test_a_server_that_drains_alone_waits_for_a_run_elsewhere_no_longer_than_for_its_own(
     autojump_clock: MockClock,
 ) -> None:
-    async with two_houses(metric_delay_seconds=SLOW, drain_seconds=1) as (one, two):
-        runner, viewer = await viewer_of(one), await viewer_of(two)
+    async with two_apps(metric_delay_seconds=SLOW, drain_seconds=1) as (one, two):
+        runner, subscriber = await subscriber_of(one), await subscriber_of(two)
         await runner.send("analyze", ticker="AAPL")
-        await viewer.until("analysis_started")
+        await subscriber.until("analysis_started")
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(two.server.drain)
-            assert await viewer.closed() == 1001
+            assert await subscriber.closed() == 1001
         assert trio.current_time() - began < 1 + 4
         # What runs goes on.
         assert (await runner.until("analysis_completed"))[-1]["run_id"] == 1

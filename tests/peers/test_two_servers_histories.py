@@ -1,7 +1,7 @@
-"""Random histories of one session whose sockets are on two servers, with letters lost on the way.
+"""Random histories of one session whose sockets are on two servers, with batches lost on the way.
 
-What a viewer on either server has seen is held against what always holds, after every step and at the end. In
-some one of the servers drains in the middle of it, and the other goes on.
+What a subscriber on either server has seen is held against what always holds, after every step and at the
+end. In some one of the servers drains in the middle of it, and the other goes on.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from portfolio_trio.server.server import GOODBYE_SECONDS, PEERS_SECONDS
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import SessionMissing
 from tests.session.test_histories import check_order, check_recorded, check_values, check_versions
+from tests.support.app import METRICS, App, Client, open_app
 from tests.support.clock import virtual_wall_time
-from tests.support.house import METRICS, Client, House, open_house
 from tests.support.observer import Observer
 
 Frame = dict[str, Any]
@@ -37,10 +37,10 @@ ENDS = {"analysis_completed", "analysis_cancelled", "analysis_failed"}
 
 @dataclass(frozen=True)
 class Step:
-    """What a socket of one of the servers does next, or time, the market or the post."""
+    """What a socket of one of the servers does next, or time, the market or the network."""
 
     what: str
-    house: int = 0
+    app: int = 0
     socket: int = 0
     ticker: str = "AAPL"
     seconds: float = 0.0
@@ -50,7 +50,7 @@ def steps_of(*names: str) -> st.SearchStrategy[Step]:
     return st.builds(
         Step,
         st.sampled_from(names),
-        house=st.integers(0, 1),
+        app=st.integers(0, 1),
         socket=st.integers(0, 1),
         ticker=st.sampled_from(TICKERS),
         seconds=st.sampled_from([0.0, 0.001, 0.5, 2.0, 2.5, 7.0]),
@@ -58,12 +58,12 @@ def steps_of(*names: str) -> st.SearchStrategy[Step]:
 
 
 STEPS = steps_of("analyze", "analyze", "analyze", "wait", "wait", "settle", "cancel", "edit", "leave", "tick")
-LOSSES = steps_of("letter fails", "letter may be lost", "letter vanishes", "messages are missed")
+LOSSES = steps_of("batch fails", "batch may be lost", "batch vanishes", "messages are missed")
 FALLS = steps_of("document falls back")
 
 
 @dataclass
-class Seat:
+class Subscriber:
     client: Client
     frames: list[Frame] = field(default_factory=list)
     closed: CloseReason | None = None
@@ -82,28 +82,28 @@ class Seat:
 class Story:
     """Plays a history and keeps what everybody saw."""
 
-    def __init__(self, houses: tuple[House, House], *, falls: bool = False) -> None:
-        self.houses = houses
+    def __init__(self, apps: tuple[App, App], *, falls: bool = False) -> None:
+        self.apps = apps
         self.falls = falls
         self.has_fallen = False
         self.past: list[Frame] = []
-        self.seats: dict[tuple[int, int], Seat] = {}
-        self.viewers: list[Seat] = []
+        self.subscribers: dict[tuple[int, int], Subscriber] = {}
+        self.watchers: list[Subscriber] = []
         self.timeline: list[str] = []
         self.draining: int | None = None
         self.drain_took: float | None = None
 
     async def play(self, steps: list[Step]) -> None:
         for number in range(2):
-            self.viewers.append(await self.join(number, events=True))
+            self.watchers.append(await self.join(number, events=True))
             for socket in range(2):
-                self.seats[number, socket] = await self.join(number, events=socket == 1)
+                self.subscribers[number, socket] = await self.join(number, events=socket == 1)
         for step in steps:
             self.timeline.append(f"{trio.current_time():8.3f}  {step}")
             if step.what == "drain":
-                self.draining = step.house
-                self.houses[step.house].nursery.start_soon(self.drain, self.houses[step.house])
-            elif step.house != self.draining:
+                self.draining = step.app
+                self.apps[step.app].nursery.start_soon(self.drain, self.apps[step.app])
+            elif step.app != self.draining:
                 await self.do(step)
             else:
                 # Whoever is still there may ask; who is gone is let in no more.
@@ -114,20 +114,20 @@ class Story:
                 await self.look_back()
         if self.has_fallen:
             # Found out at the latest now.
-            await self.houses[0].server.updater.tick()
+            await self.apps[0].server.updater.tick()
         await trio.sleep(60)
         self.check()
         await self.check_the_end()
 
-    async def join(self, number: int, *, events: bool) -> Seat:
-        house = self.houses[number]
-        seat = Seat(await house.connect(events=events))
-        house.nursery.start_soon(seat.read)
-        return seat
+    async def join(self, number: int, *, events: bool) -> Subscriber:
+        app = self.apps[number]
+        subscriber = Subscriber(await app.connect(events=events))
+        app.nursery.start_soon(subscriber.read)
+        return subscriber
 
     async def do(self, step: Step) -> None:
-        key = step.house, step.socket
-        client = self.seats[key].client
+        key = step.app, step.socket
+        client = self.subscribers[key].client
         match step.what:
             case "analyze":
                 await client.send("analyze", ticker=step.ticker)
@@ -137,94 +137,98 @@ class Story:
                 await client.send("trade", ticker=step.ticker, shares=1)
             case "leave":
                 await trio.aclose_forcefully(client.stream)
-                self.seats[key] = await self.join(step.house, events=step.socket == 1)
+                self.subscribers[key] = await self.join(step.app, events=step.socket == 1)
             case "tick":
-                await self.houses[0].server.updater.tick()
+                await self.apps[0].server.updater.tick()
             case "wait":
                 await trio.sleep(step.seconds)
             case "settle":
                 await trio.testing.wait_all_tasks_blocked()
             case "messages are missed":
-                self.houses[step.house].server.services.relay.miss()
+                self.apps[step.app].server.services.peer_subscriber.miss()
             case "document falls back":
                 await self.fall_back()
             case loss:
-                lose_a_letter(self.houses[step.house], loss)
+                lose_a_batch(self.apps[step.app], loss)
 
     async def look_back(self) -> None:
         """Keep the document as a replica may have it that stops here."""
         with suppress(SessionMissing):
-            self.past.append(await self.houses[0].document())
+            self.past.append(await self.apps[0].document())
 
     async def fall_back(self) -> None:
         """A replica that lacks the last few steps takes over."""
         if self.past:
             self.has_fallen = True
             text = json.dumps(self.past[-min(3, len(self.past))])
-            await self.houses[0].server._redis.execute_command("JSON.SET", "portfolio:{s}", "$", text)
+            await self.apps[0].server._redis.execute_command("JSON.SET", "portfolio:{s}", "$", text)
 
     def check(self) -> None:
-        for viewer in self.viewers:
-            check_turns(viewer.frames)
-            check_versions(without_repeats(viewer.frames))
-            check_values(viewer.frames)
-        for seat in (*self.viewers, *self.seats.values()):
-            check_order(seat.frames)
+        for watcher in self.watchers:
+            check_turns(watcher.frames)
+            check_versions(without_repeats(watcher.frames))
+            check_values(watcher.frames)
+        for subscriber in (*self.watchers, *self.subscribers.values()):
+            check_order(subscriber.frames)
 
-    async def drain(self, house: House) -> None:
+    async def drain(self, app: App) -> None:
         began = trio.current_time()
-        await house.server.drain()
+        await app.server.drain()
         self.drain_took = trio.current_time() - began
 
     def check_the_drain(self, draining: int) -> None:
         """It ended in time, and all its sockets were told."""
         assert self.drain_took is not None
         assert self.drain_took <= DRAIN_SECONDS + PEERS_SECONDS + GOODBYE_SECONDS
-        for seat in (self.viewers[draining], self.seats[draining, 0], self.seats[draining, 1]):
-            assert seat.closed is not None
-            assert seat.closed.code == 1001
-            assert "retry_after=" in (seat.closed.reason or "")
+        for subscriber in (
+            self.watchers[draining],
+            self.subscribers[draining, 0],
+            self.subscribers[draining, 1],
+        ):
+            assert subscriber.closed is not None
+            assert subscriber.closed.code == 1001
+            assert "retry_after=" in (subscriber.closed.reason or "")
 
     async def check_the_end(self) -> None:
         if self.draining is not None:
             self.check_the_drain(self.draining)
-        document = await self.houses[0].document()
+        document = await self.apps[0].document()
         assert document["current_analysis"] is None
-        for viewer in self.viewers:
-            left = self.draining is not None and viewer is self.viewers[self.draining]
+        for watcher in self.watchers:
+            left = self.draining is not None and watcher is self.watchers[self.draining]
             # Who was sent away need not have seen the end of a run that went on on the other server.
-            seen = [viewer, *self.viewers] if left else [viewer]
+            seen = [watcher, *self.watchers] if left else [watcher]
             ended = {None, *(f.get("run_id") for each in seen for f in each.frames if f["type"] in ENDS)}
-            assert check_turns(viewer.frames) in ended, "a run never ended"
+            assert check_turns(watcher.frames) in ended, "a run never ended"
             recorded = document["analysis_results"]
-            streamed = [f for f in viewer.frames if f["type"] == "analysis_result"]
+            streamed = [f for f in watcher.frames if f["type"] == "analysis_result"]
             if not self.has_fallen:
                 check_recorded([f for f in streamed if f["type"] == "analysis_result"], recorded)
-            states = [f for f in viewer.frames if f["type"] == "portfolio"]
+            states = [f for f in watcher.frames if f["type"] == "portfolio"]
             assert left or states[-1]["version"] == document["version"], "an edit was never shown"
             assert left or states[-1]["holdings"] == document["holdings"], "other holdings are shown"
-        staying = [house for number, house in enumerate(self.houses) if number != self.draining]
-        for house in staying:
-            last = await house.connect()
+        staying = [app for number, app in enumerate(self.apps) if number != self.draining]
+        for app in staying:
+            last = await app.connect()
             await last.send("analyze", ticker=next(iter(document["holdings"])))
             run_ids = [f["run_id"] for f in await last.take(len(METRICS))]
-            assert run_ids == [(await house.document())["run_counter"]] * len(METRICS)
+            assert run_ids == [(await app.document())["run_counter"]] * len(METRICS)
         await trio.sleep(1)
-        attached = set((await self.houses[0].document())["attached"])
-        assert attached == {house.store.worker for house in staying}
+        attached = set((await self.apps[0].document())["attached"])
+        assert attached == {app.store.worker for app in staying}
 
 
-def lose_a_letter(house: House, loss: str) -> None:
-    """The next letter of this server fails to be sent, and reaches the other one or not; or it vanishes."""
-    client = house.server._redis
+def lose_a_batch(app: App, loss: str) -> None:
+    """The next batch of this server fails to be sent, and reaches the other one or not; or it vanishes."""
+    client = app.server._redis
     execute = client.execute_command
 
     async def fail_once(*args: Any, **options: Any) -> Any:
         if args[0] == "PUBLISH" and "inbox" in str(args[1]):
             client.execute_command = execute  # type: ignore[method-assign]
-            if loss == "letter vanishes":
+            if loss == "batch vanishes":
                 return 1
-            if loss == "letter may be lost":
+            if loss == "batch may be lost":
                 await execute(*args, **options)
             raise Unavailable("the connection was lost", sent=True)
         return await execute(*args, **options)
@@ -235,7 +239,7 @@ def lose_a_letter(house: House, loss: str) -> None:
 def check_turns(frames: list[Frame]) -> int | None:
     """One run at a time; each ends once; nothing of a run outside its turn. Returns the run that is open.
 
-    Where the end of a run was lost with a letter, the state that was read anew stands for it.
+    Where the end of a run was lost with a batch, the state that was read anew stands for it.
     """
     current: int | None = None
     ended: set[int] = set()
@@ -276,8 +280,8 @@ def play(steps: list[Step], delay: Delay | None, *, lossless: bool, falls: bool 
             "drain_seconds": DRAIN_SECONDS,
         }
         async with (
-            open_house(embedded=shared, **options) as one,
-            open_house(embedded=shared, seed=1, **options) as two,
+            open_app(embedded=shared, **options) as one,
+            open_app(embedded=shared, seed=1, **options) as two,
         ):
             story = Story((one, two), falls=falls)
             try:
@@ -297,26 +301,29 @@ def play(steps: list[Step], delay: Delay | None, *, lossless: bool, falls: bool 
 def assert_ends_agree(story: Story) -> None:
     """Whatever was lost, nobody is told another end of a run than anybody else: the document decides."""
     observer = Observer()
-    for viewer in story.viewers:
-        observer.compare(viewer.frames)
+    for watcher in story.watchers:
+        observer.compare(watcher.frames)
     assert not observer.faults, observer.examples
 
 
 def assert_no_run_was_lost(story: Story) -> None:
-    """Without losses every start has its end, in so many words, and the same for all viewers everywhere."""
+    """Without losses every start has its end, and the same one for all subscribers."""
     observer = Observer()
-    for seat in (*story.viewers, *(seat for (_, socket), seat in story.seats.items() if socket == 1)):
-        observer.look(seat.frames, len(METRICS))
+    for subscriber in (
+        *story.watchers,
+        *(subscriber for (_, socket), subscriber in story.subscribers.items() if socket == 1),
+    ):
+        observer.look(subscriber.frames, len(METRICS))
     assert not observer.faults, observer.examples
-    for viewer in story.viewers:
-        started = {f["run_id"] for f in viewer.frames if f["type"] == "analysis_started"}
-        ended = {f.get("run_id") for f in viewer.frames if f["type"] in ENDS}
+    for watcher in story.watchers:
+        started = {f["run_id"] for f in watcher.frames if f["type"] == "analysis_started"}
+        ended = {f.get("run_id") for f in watcher.frames if f["type"] in ENDS}
         assert started <= ended
-        for end in viewer.frames:
+        for end in watcher.frames:
             if end["type"] == "analysis_completed" and end["run_id"] in started:
                 told = [
                     f["metric"]
-                    for f in viewer.frames
+                    for f in watcher.frames
                     if f["type"] in {"analysis_result", "metric_error"} and f["run_id"] == end["run_id"]
                 ]
                 assert sorted(told) == sorted(METRICS)
@@ -334,7 +341,7 @@ def test_what_always_holds_holds_on_both_servers(steps: list[Step], delay: Delay
 
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(st.one_of(STEPS, STEPS, LOSSES), max_size=14), delay=DELAYS)
-def test_letters_that_are_lost_leave_nothing_behind(steps: list[Step], delay: Delay | None) -> None:
+def test_batches_that_are_lost_leave_nothing_behind(steps: list[Step], delay: Delay | None) -> None:
     play(steps, delay, lossless=False)
 
 

@@ -20,7 +20,7 @@ from portfolio_trio.protocol.codes import ERRORS, CloseCode, ErrorCode
 from portfolio_trio.protocol.events import parse_message
 from portfolio_trio.protocol.examples import MESSAGES, REQUESTS
 from portfolio_trio.protocol.messages import Message, Request, parse_request
-from tests.support.house import METRICS, open_house
+from tests.support.app import METRICS, open_app
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -135,8 +135,8 @@ def test_what_the_schema_refuses_the_server_refuses(name: str, frame: Json) -> N
 
 @pytest.mark.trio
 async def test_what_the_real_server_sends_fits_the_document(autojump_clock: MockClock) -> None:
-    async with open_house(market_update_interval_seconds=5, freshness_tolerance=1.0) as house:
-        client, viewer = await house.connect(events=True), await house.connect(events=True)
+    async with open_app(market_update_interval_seconds=5, freshness_tolerance=1.0) as app:
+        client, subscriber = await app.connect(events=True), await app.connect(events=True)
         requests: tuple[Json, ...] = (
             {"action": "analyze", "ticker": "AAPL", "id": 1, "receipt": True},
             {"action": "analyze", "ticker": "JPM", "id": 2},
@@ -151,7 +151,7 @@ async def test_what_the_real_server_sends_fits_the_document(autojump_clock: Mock
             check(request["action"], request)
             await client.socket.send_message(json.dumps(request))
             await trio.sleep(1)
-        frames = [*await client.silence(10), *await viewer.silence(10)]
+        frames = [*await client.silence(10), *await subscriber.silence(10)]
         for frame in frames:
             check(frame["type"], frame)
         seen = {frame["type"] for frame in frames}

@@ -1,4 +1,4 @@
-"""What a fault of this program may end: one session, one note, one tick; never a loop that others live by."""
+"""What a fault of this program may end: one session, one event, one tick; never a loop of all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portfolio_trio.faults import Faults
 from portfolio_trio.hub.run_state import Run, Slot
 from portfolio_trio.settings import Delay
 from tests.session.test_races import a_second, meddle
-from tests.support.house import House, open_house
+from tests.support.app import App, open_app
 
 if TYPE_CHECKING:
     from portfolio_trio.session.connection import Session
@@ -37,8 +37,8 @@ class Unusable(Slot):
         raise LookupError("a fault of ours")
 
 
-def newest_session(house: House) -> Session:
-    return list(house.server._sessions)[-1]
+def newest_session(app: App) -> Session:
+    return list(app.server._sessions)[-1]
 
 
 async def test_a_fault_is_contained_and_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -86,26 +86,26 @@ async def test_what_is_no_exception_passes() -> None:
 async def test_a_socket_that_ends_before_its_writer_began_takes_no_more_events(
     autojump_clock: MockClock,
 ) -> None:
-    """Its run is being cleared from the document meanwhile, and it is among the viewers still."""
-    async with open_house(metric_delay_seconds=Delay(600, 600)) as house:
+    """Its run is being cleared from the document meanwhile, and it is among the subscribers still."""
+    async with open_app(metric_delay_seconds=Delay(600, 600)) as app:
         leavers, others = [], []
         # Trio shuffles who comes first, the reader that sees the end or the writer: both come up in ten.
         for number in range(10):
-            client = await house.connect(f"s-{number}", events=True)
+            client = await app.connect(f"s-{number}", events=True)
             await client.send("analyze", ticker="AAPL")
             await client.until("analysis_started")
-            leavers.append(newest_session(house))
-        meddle(house, "finish_analysis", before=a_second)
+            leavers.append(newest_session(app))
+        meddle(app, "finish_analysis", before=a_second)
         for number in range(10):
             # Ends the run, which its socket has yet to clear.
-            others.append(await house.connect(f"s-{number}", events=True))
+            others.append(await app.connect(f"s-{number}", events=True))
             await others[-1].send("analyze", ticker="MSFT")
             while (await others[-1].until("analysis_started"))[-1]["ticker"] != "MSFT":
                 pass
         run = Run("AAPL")
         for session in leavers:
             # An event that starts the writer, and is dropped with its run before it was taken.
-            session.see("{}", run)
+            session.enqueue("{}", run)
             session.drop(run)
             session.lose()
         await trio.sleep(0.5)
@@ -113,45 +113,45 @@ async def test_a_socket_that_ends_before_its_writer_began_takes_no_more_events(
             for version in (2, 3):
                 await other.send("trade", ticker="AAPL", shares=1)
                 assert (await other.until("portfolio"))[-1]["version"] == version
-        assert set(leavers) <= set(house.server._sessions), "they are being cleared still"
+        assert set(leavers) <= set(app.server._sessions), "they are being cleared still"
 
 
-async def test_a_viewer_that_fails_is_closed_and_nobody_else_notices(autojump_clock: MockClock) -> None:
-    async with open_house(faults=1) as house:
-        one, other = await house.connect(events=True), await house.connect(events=True)
+async def test_a_subscriber_that_fails_is_closed_and_nobody_else_notices(autojump_clock: MockClock) -> None:
+    async with open_app(faults=1) as app:
+        one, other = await app.connect(events=True), await app.connect(events=True)
         await other.receive()
-        broken = await house.connect(events=True)
+        broken = await app.connect(events=True)
         await broken.receive()
-        newest_session(house)._outbox.put = stumble  # type: ignore[method-assign] # a fault of ours
+        newest_session(app)._outbox.put = stumble  # type: ignore[method-assign] # a fault of ours
         await one.send("trade", ticker="AAPL", shares=1, id=1)
         assert (await one.until("portfolio"))[-1]["version"] == 1
         assert (await one.receive())["id"] == 1
         assert (await other.receive())["version"] == 2
         assert await broken.closed() == 1011
-        assert house.server.services.faults.counts == {"a viewer": 1}
+        assert app.server.services.faults.counts == {"a subscriber": 1}
 
 
-async def test_a_viewer_that_fails_does_not_cost_the_others_their_tick(autojump_clock: MockClock) -> None:
-    async with open_house(faults=1) as house:
-        broken = await house.connect(events=True)
+async def test_a_subscriber_that_fails_does_not_cost_the_others_their_tick(autojump_clock: MockClock) -> None:
+    async with open_app(faults=1) as app:
+        broken = await app.connect(events=True)
         await broken.receive()
-        newest_session(house)._outbox.put_latest = stumble  # type: ignore[method-assign] # a fault of ours
-        others = [await house.connect(name, events=True) for name in ("s", "t")]
+        newest_session(app)._outbox.put_latest = stumble  # type: ignore[method-assign] # a fault of ours
+        others = [await app.connect(name, events=True) for name in ("s", "t")]
         for other in others:
             await other.receive()
-        await house.server.updater.tick()
-        assert not house.server.updater.last_sweep_failed
+        await app.server.updater.tick()
+        assert not app.server.updater.last_sweep_failed
         assert [(await other.receive())["type"] for other in others] == ["portfolio_update"] * 2
         assert await broken.closed() == 1011
 
 
 async def test_a_run_that_cannot_be_ended_does_not_hold_up_who_asks_anew(autojump_clock: MockClock) -> None:
-    async with open_house(faults=1, metric_delay_seconds=Delay(2, 2)) as house:
-        broken = await house.connect()
+    async with open_app(faults=1, metric_delay_seconds=Delay(2, 2)) as app:
+        broken = await app.connect()
         await broken.send("analyze", ticker="AAPL")
         await trio.sleep(1)
-        newest_session(house)._runner.stop = stumble  # type: ignore[method-assign] # a fault of ours
-        other = await house.connect()
+        newest_session(app)._runner.stop = stumble  # type: ignore[method-assign] # a fault of ours
+        other = await app.connect()
         await other.send("analyze", ticker="MSFT")
         assert {frame["ticker"] for frame in await other.take(5)} == {"MSFT"}
         assert await broken.closed() == 1011
@@ -160,25 +160,25 @@ async def test_a_run_that_cannot_be_ended_does_not_hold_up_who_asks_anew(autojum
 async def test_a_fault_in_a_session_ends_that_session(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_house(faults=1) as house:
-        broken, other = await house.connect(), await house.connect()
+    async with open_app(faults=1) as app:
+        broken, other = await app.connect(), await app.connect()
         await broken.ask("get_portfolio")
-        next(iter(house.server._sessions))._requests.answer = stumble  # type: ignore[method-assign] # as above
+        next(iter(app.server._sessions))._handler.answer = stumble  # type: ignore[method-assign] # as above
         await broken.send("get_portfolio")
         assert await broken.closed() == 1011
         assert (await other.ask("get_portfolio"))["type"] == "portfolio"
-        assert house.server.services.faults.counts == {"a session": 1}
+        assert app.server.services.faults.counts == {"a session": 1}
     assert "A session failed" in caplog.text
 
 
 async def test_a_run_whose_end_fails_does_not_hold_up_who_waits_for_it(autojump_clock: MockClock) -> None:
-    async with open_house(faults=1, metric_delay_seconds=Delay(2, 2)) as house:
-        broken = await house.connect()
+    async with open_app(faults=1, metric_delay_seconds=Delay(2, 2)) as app:
+        broken = await app.connect()
         await broken.send("analyze", ticker="AAPL")
         await trio.sleep(1)
-        runner = newest_session(house)._runner
+        runner = newest_session(app)._runner
         runner.slot = Unusable(runner.slot)
-        other = await house.connect()
+        other = await app.connect()
         # The run is to start again on the new holdings, and cannot.
         await other.ask("trade", ticker="AAPL", shares=1)
         await other.send("analyze", ticker="MSFT")
@@ -187,20 +187,20 @@ async def test_a_run_whose_end_fails_does_not_hold_up_who_waits_for_it(autojump_
 
 
 async def test_a_session_that_fails_at_a_tick_costs_the_others_nothing(autojump_clock: MockClock) -> None:
-    async with open_house(faults=2) as house:
-        clients = [await house.connect(name, events=True) for name in ("s", "t", "u")]
+    async with open_app(faults=2) as app:
+        clients = [await app.connect(name, events=True) for name in ("s", "t", "u")]
         for client in clients:
             await client.receive()
-        hub, peek = house.server.services.hub, house.store.peek_portfolio
-        broken: Any = hub.room("s")
+        hub, peek = app.server.services.hub, app.store.peek_portfolio
+        broken: Any = hub.group("s")
         broken.reprice = stumble
 
         async def peek_or_stumble(session_id: str) -> Any:
             return stumble() if session_id == "t" else await peek(session_id)
 
-        house.store.peek_portfolio = peek_or_stumble
-        await house.server.updater.tick()
-        assert not house.server.updater.last_sweep_failed
-        assert house.server.services.faults.counts == {"a tick": 1, "a sweep": 1}
+        app.store.peek_portfolio = peek_or_stumble
+        await app.server.updater.tick()
+        assert not app.server.updater.last_sweep_failed
+        assert app.server.services.faults.counts == {"a tick": 1, "a sweep": 1}
         assert [await client.closed() for client in clients[:2]] == [1011, 1011]
         assert (await clients[2].receive())["type"] == "portfolio_update"

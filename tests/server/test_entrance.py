@@ -11,31 +11,31 @@ import trio
 from portfolio_trio.http import Head, Request
 from portfolio_trio.server.session_route import SessionRoute
 from portfolio_trio.settings import Settings, SettingsError
-from tests.http.door import VIRTUAL_TIME, Client
 from tests.http.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, Answer, frame, head, plain_head
-from tests.support.house import HOLDINGS, METRICS, House, open_house
+from tests.http.memory_server import VIRTUAL_TIME, Client
+from tests.support.app import HOLDINGS, METRICS, App, open_app
 from tests.support.streams import stream_pair
 
 SECRET = "s" * 40
 EVIL = b"https://evil.example"
 
 
-def knock(house: House) -> Client:
+def knock(app: App) -> Client:
     ours, theirs = stream_pair()
-    house.server.connections.start_soon(house.server.http_server.serve, theirs)
+    app.server.connections.start_soon(app.server.http_server.serve, theirs)
     return Client(ours)
 
 
-async def post(house: House, body: object = None, **headers: bytes) -> Answer:
+async def post(app: App, body: object = None, **headers: bytes) -> Answer:
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     size = str(len(content)).encode()
-    return await knock(house).ask(
+    return await knock(app).ask(
         plain_head(b"/session", method=b"POST", content_length=size, **headers) + content
     )
 
 
-async def new_session(house: House, body: object = None) -> dict[str, Any]:
-    answer = await post(house, body)
+async def new_session(app: App, body: object = None) -> dict[str, Any]:
+    answer = await post(app, body)
     assert answer.status == 201
     assert answer.headers["cache-control"] == "no-store"
     session: dict[str, Any] = json.loads(answer.body)
@@ -62,8 +62,8 @@ async def answer_to(client: Client, message: bytes) -> dict[str, Any]:
 
 @VIRTUAL_TIME
 async def test_a_new_session_has_what_was_asked_for() -> None:
-    async with open_house() as house:
-        first, second = await new_session(house), await new_session(house, {"holdings": {"AAPL": 2.5}})
+    async with open_app() as app:
+        first, second = await new_session(app), await new_session(app, {"holdings": {"AAPL": 2.5}})
         assert first["session_id"] != second["session_id"]
         assert (first["holdings"], second["holdings"]) == (HOLDINGS, {"AAPL": 2.5})
         assert first["metrics"] == list(METRICS)
@@ -79,25 +79,25 @@ async def test_a_new_session_has_what_was_asked_for() -> None:
     ],
 )
 async def test_a_wrong_body_is_explained(body: object) -> None:
-    async with open_house() as house:
-        assert said(await post(house, body)) == (400, "invalid_message")
+    async with open_app() as app:
+        assert said(await post(app, body)) == (400, "invalid_message")
 
 
 @VIRTUAL_TIME
 async def test_a_token_is_needed_and_is_renewed_with_the_old_one() -> None:
-    async with open_house(auth_secret=SECRET) as house:
-        session = await new_session(house)
+    async with open_app(auth_secret=SECRET) as app:
+        session = await new_session(app)
         again = {"session_id": session["session_id"]}
-        assert said(await post(house, again)) == (401, "token_missing")
-        assert said(await post(house, {**again, "token": "x"})) == (401, "token_malformed")
-        renewed = await post(house, {**again, "token": session["token"]})
+        assert said(await post(app, again)) == (401, "token_missing")
+        assert said(await post(app, {**again, "token": "x"})) == (401, "token_malformed")
+        renewed = await post(app, {**again, "token": session["token"]})
         assert renewed.status == 200
         assert json.loads(renewed.body)["session_id"] == session["session_id"]
-        assert said(await knock(house).ask(head(target(session), authorization=b"Bearer x"))) == (
+        assert said(await knock(app).ask(head(target(session), authorization=b"Bearer x"))) == (
             401,
             "token_malformed",
         )
-        client = knock(house)
+        client = knock(app)
         bearer = f"Bearer {session['token']}".encode()
         await client.upgrade(head(target(session), authorization=bearer))
         assert (await answer_to(client, request("get_portfolio")))["session_id"] == session["session_id"]
@@ -105,13 +105,13 @@ async def test_a_token_is_needed_and_is_renewed_with_the_old_one() -> None:
 
 @VIRTUAL_TIME
 async def test_the_portfolio_answers_the_first_message() -> None:
-    async with open_house(auth_secret=SECRET) as house:
-        session = await new_session(house)
-        client = knock(house)
+    async with open_app(auth_secret=SECRET) as app:
+        session = await new_session(app)
+        client = knock(app)
         await client.upgrade(head(target(session)))
         answer = await answer_to(client, request("authenticate", token=session["token"], id=4))
         assert (answer["type"], answer["id"]) == ("portfolio", 4)
-        client = knock(house)
+        client = knock(app)
         await client.upgrade(head(target(session)))
         await client.send(request("analyze", ticker="AAPL"))
         closed = await client.next_frame()
@@ -121,22 +121,22 @@ async def test_the_portfolio_answers_the_first_message() -> None:
 
 @VIRTUAL_TIME
 async def test_pages_of_other_sites_get_nothing() -> None:
-    async with open_house() as house:
-        assert said(await post(house, origin=EVIL)) == (403, "origin_refused")
-        assert said(await knock(house).ask(head(origin=EVIL))) == (403, "origin_refused")
+    async with open_app() as app:
+        assert said(await post(app, origin=EVIL)) == (403, "origin_refused")
+        assert said(await knock(app).ask(head(origin=EVIL))) == (403, "origin_refused")
         # A name that was made to point at this machine.
-        assert said(await knock(house).ask(head(origin=EVIL, host=b"evil.example"))) == (
+        assert said(await knock(app).ask(head(origin=EVIL, host=b"evil.example"))) == (
             403,
             "origin_refused",
         )
-    async with open_house(allowed_origins=(EVIL.decode(),)) as house:
-        assert (await post(house, origin=EVIL)).headers["access-control-allow-origin"] == EVIL.decode()
+    async with open_app(allowed_origins=(EVIL.decode(),)) as app:
+        assert (await post(app, origin=EVIL)).headers["access-control-allow-origin"] == EVIL.decode()
 
 
 @VIRTUAL_TIME
 async def test_too_many_requests_are_refused_and_far_too_many_end_the_socket() -> None:
-    async with open_house(request_burst=10) as house:
-        client = knock(house)
+    async with open_app(request_burst=10) as app:
+        client = knock(app)
         await client.upgrade()
         for _ in range(21):
             await client.send(request("nope"))
@@ -150,8 +150,8 @@ async def test_too_many_requests_are_refused_and_far_too_many_end_the_socket() -
 @VIRTUAL_TIME
 @pytest.mark.parametrize("flood", [frame(PING, b"!"), frame(PONG), frame(CONTINUATION, final=False)])
 async def test_control_frames_and_fragments_are_throttled(flood: bytes) -> None:
-    async with open_house(request_burst=10, requests_per_second=10) as house:
-        client = knock(house)
+    async with open_app(request_burst=10, requests_per_second=10) as app:
+        client = knock(app)
         await client.upgrade()
         if flood[0] == CONTINUATION:
             await client.send(frame(TEXT, b"{", final=False))
@@ -167,18 +167,18 @@ async def test_control_frames_and_fragments_are_throttled(flood: bytes) -> None:
 
 @VIRTUAL_TIME
 async def test_sessions_are_not_made_without_end() -> None:
-    async with open_house(sessions_per_second=2) as house:
+    async with open_app(sessions_per_second=2) as app:
         for _ in range(3):
-            await new_session(house)
-        full = await post(house)
+            await new_session(app)
+        full = await post(app)
         assert said(full) == (429, "rate_limited")
         assert full.headers["retry-after"] == "1"
 
 
 @VIRTUAL_TIME
 async def test_one_address_does_not_use_up_the_sessions_of_the_others() -> None:
-    async with open_house() as house:
-        ask = SessionRoute(house.server.services, house.server.gate)
+    async with open_app() as app:
+        ask = SessionRoute(app.server.services, app.server.gate)
         line = Head("POST", "/session", {}, ())
         flood = [await ask(Request(line, peer="127.0.0.1")) for _ in range(50)]
         assert sorted({answer.status for answer in flood}) == [201, 429]
@@ -187,12 +187,12 @@ async def test_one_address_does_not_use_up_the_sessions_of_the_others() -> None:
 
 @VIRTUAL_TIME
 async def test_a_vanished_client_is_gone() -> None:
-    async with open_house() as house:
-        client = knock(house)
+    async with open_app() as app:
+        client = knock(app)
         await client.upgrade()
         assert (await client.next_frame()).opcode == PING
         await client.rest()
-        assert house.server.services.hub.rooms == ()
+        assert app.server.services.hub.groups == ()
 
 
 @pytest.mark.parametrize(
@@ -220,15 +220,15 @@ async def test_an_address_makes_only_so_many_sessions_by_opening_sockets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("portfolio_trio.access._new_sessions.counted_as", lambda _: "one")
-    async with open_house(socket_sessions_per_second_per_address=0.1) as house:
+    async with open_app(socket_sessions_per_second_per_address=0.1) as app:
         for number in range(3):
-            viewer = await house.connect(f"s{number}", events=True)
-            assert (await viewer.receive())["type"] == "portfolio"
-        late = await house.connect("s3", events=True)
+            subscriber = await app.connect(f"s{number}", events=True)
+            assert (await subscriber.receive())["type"] == "portfolio"
+        late = await app.connect("s3", events=True)
         told = await late.receive()
         assert (told["code"], told["retryable"]) == ("rate_limited", True)
         assert (await late.ask("analyze", ticker="AAPL", id=1))["code"] == "rate_limited"
         # What exists can be opened by whoever may.
-        assert (await (await house.connect("s1", events=True)).receive())["type"] == "portfolio"
+        assert (await (await app.connect("s1", events=True)).receive())["type"] == "portfolio"
         await trio.sleep(11)
         assert (await late.ask("get_portfolio"))["session_id"] == "s3"

@@ -18,7 +18,7 @@ from portfolio_trio.http import serve_listeners
 from portfolio_trio.metrics import BUILT_IN, Receipt, recompute
 from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Settings
-from tests.support.house import METRICS, Client
+from tests.support.app import METRICS, Client
 from tests.support.tickers import OF_THE_WORLD
 
 if TYPE_CHECKING:

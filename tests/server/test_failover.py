@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from portfolio_trio.redis._slots import slot_of
-from tests.support.house import METRICS, Client, Frame
-from tests.support.processes import Door, Shared, Tree, json_or_skip, open_doors, serving_alone
+from tests.support.app import METRICS, Client, Frame
+from tests.support.processes import Dialer, Shared, Tree, json_or_skip, open_dialers, serving_alone
 from tests.support.proxy import open_proxy
 from tests.support.redis_servers import (
     Server,
@@ -74,12 +74,12 @@ class Analyst:
 
 
 @asynccontextmanager
-async def under_load(door: Door, sessions: Sequence[str]) -> AsyncIterator[dict[str, Analyst]]:
+async def under_load(dialer: Dialer, sessions: Sequence[str]) -> AsyncIterator[dict[str, Analyst]]:
     """Clients that are at work, for the length of the block; each has had a few runs when it begins."""
     analysts = {session_id: Analyst(session_id) for session_id in sessions}
     async with trio.open_nursery() as nursery:
         for analyst in analysts.values():
-            nursery.start_soon(analyst.work, await door.connect(analyst.session_id))
+            nursery.start_soon(analyst.work, await dialer.connect(analyst.session_id))
         await all_have_run(analysts, RUNS_BEFORE, since=0.0)
         yield analysts
         nursery.cancel_scope.cancel()
@@ -146,7 +146,7 @@ async def test_a_primary_is_killed_under_load(
     hit = owned(victim)
     assert hit
     assert len(hit) < len(SESSIONS)
-    async with open_doors(tree) as (door,), under_load(door, SESSIONS) as analysts:
+    async with open_dialers(tree) as (dialer,), under_load(dialer, SESSIONS) as analysts:
         acknowledged = {each: list(analyst.results) for each, analyst in analysts.items()}
         # From here on the replica has all of that, for certain.
         assert replicated(victim) == 1
@@ -169,27 +169,27 @@ async def test_a_replica_that_lagged_takes_over(serving: tuple[Shared, Tree]) ->
     shared, tree = serving
     victim, replica = shared.nodes[0], shared.nodes[3]
     hit = owned(victim)
-    async with open_doors(tree) as (door,), under_load(door, hit) as analysts:
-        viewers = {each: await door.view(each) for each in hit}
+    async with open_dialers(tree) as (dialer,), under_load(dialer, hit) as analysts:
+        subscribers = {each: await dialer.subscribe(each) for each in hit}
         assert replicated(victim) == 1
         acknowledged = {each: list(analyst.results) for each, analyst in analysts.items()}
         replica.pause()
         # Else what is sent meanwhile waits for it in its socket.
         victim.do("CLIENT KILL TYPE replica")
         paused = time.monotonic()
-        for viewer in viewers.values():
-            await viewer.send("trade", ticker="AAPL", shares=1)
-            assert (await viewer.until("portfolio"))[-1]["version"] == 2
+        for subscriber in subscribers.values():
+            await subscriber.send("trade", ticker="AAPL", shares=1)
+            assert (await subscriber.until("portfolio"))[-1]["version"] == 2
         await all_have_run(analysts, 2, since=paused)
         victim.kill()
         replica.resume()
         killed = time.monotonic()
         await all_have_run(analysts, RUNS_AFTER, since=killed)
-        for viewer in viewers.values():
-            await viewer.send("trade", ticker="AAPL", shares=1, id="again")
-            frames = [await viewer.receive()]
+        for subscriber in subscribers.values():
+            await subscriber.send("trade", ticker="AAPL", shares=1, id="again")
+            frames = [await subscriber.receive()]
             while frames[-1].get("id") != "again":
-                frames.append(await viewer.receive())
+                frames.append(await subscriber.receive())
             states = [frame for frame in frames if frame["type"] == "portfolio"]
             # The lost edit was 2; that it is lost is 3, and this one 4.
             assert [frame["version"] for frame in states if frame["version"] > 2] == [3, 4], frames
@@ -203,7 +203,7 @@ async def test_a_replica_that_lagged_takes_over(serving: tuple[Shared, Tree]) ->
 async def test_a_primary_hands_over_under_load(serving: tuple[Shared, Tree]) -> None:
     shared, tree = serving
     before, after = shared.nodes[1], shared.nodes[4]
-    async with open_doors(tree) as (door,), under_load(door, SESSIONS) as analysts:
+    async with open_dialers(tree) as (dialer,), under_load(dialer, SESSIONS) as analysts:
         asked = time.monotonic()
         after.do("CLUSTER FAILOVER")
         await trio.to_thread.run_sync(wait_until, lambda: after.told("role:master", "INFO", "replication"))
@@ -219,7 +219,7 @@ async def test_a_slot_moves_while_runs_are_on_their_way(serving: tuple[Shared, T
     source, target = shared.nodes[0], shared.nodes[1]
     session_id = owned(source)[0]
     slot = slot_of([f"portfolio:{{{session_id}}}"])
-    async with open_doors(tree) as (door,), under_load(door, SESSIONS) as analysts:
+    async with open_dialers(tree) as (dialer,), under_load(dialer, SESSIONS) as analysts:
         moved = time.monotonic()
         await trio.to_thread.run_sync(move_slot, shared.nodes[:3], slot, source, target)
         await all_have_run(analysts, RUNS_AFTER, since=moved)
@@ -239,16 +239,16 @@ async def test_a_replica_is_promoted_behind_one_address() -> None:
             serve = serving_alone(url, *LOAD)
             tree = await trio.to_thread.run_sync(serve.__enter__)
             try:
-                async with open_doors(tree) as (door,), under_load(door, SESSIONS[:3]) as analysts:
+                async with open_dialers(tree) as (dialer,), under_load(dialer, SESSIONS[:3]) as analysts:
                     acknowledged = {each: list(analyst.results) for each, analyst in analysts.items()}
                     assert replicated(primary) == 1
                     primary.kill()
                     # The address leads to the replica before anybody has promoted it: it refuses writes.
                     proxy.target = replica.socket
                     await proxy.reset()
-                    asker = await door.connect("asker")
+                    requester = await dialer.connect("requester")
                     while not tree.logged("read-only replica"):
-                        told = await asker.ask("get_portfolio")
+                        told = await requester.ask("get_portfolio")
                         assert (told["type"], told["code"]) == ("error", "unavailable")
                     promoted = time.monotonic()
                     replica.do("REPLICAOF NO ONE")

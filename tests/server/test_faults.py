@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from portfolio_trio.settings import Delay
-from tests.support.house import METRICS, Client, Frame, House, open_house, results
+from tests.support.app import METRICS, App, Client, Frame, open_app, results
 from tests.support.proxy import Proxy, open_proxy
 from tests.support.redis_servers import NO_PRIVATE_JSON_SERVER, Server, json_command, private_server
 
@@ -35,10 +35,10 @@ def redis() -> Iterator[Server]:
 
 
 @asynccontextmanager
-async def house_on(url: str, **settings: Any) -> AsyncIterator[House]:
+async def app_on(url: str, **settings: Any) -> AsyncIterator[App]:
     with trio.fail_after(PATIENCE):
-        async with open_house(redis_url=url, redis_timeout_seconds=2.0, **settings) as house:
-            yield house
+        async with open_app(redis_url=url, redis_timeout_seconds=2.0, **settings) as app:
+            yield app
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -60,9 +60,9 @@ async def analysis(client: Client, ticker: str = "AAPL") -> list[Frame]:
         return frames + await client.take(len(METRICS) - 1)
 
 
-async def assert_sound(house: House, streamed: list[Frame], session_id: str = "s") -> None:
+async def assert_sound(app: App, streamed: list[Frame], session_id: str = "s") -> None:
     """What a client saw is in the document, once and in order; nothing runs."""
-    document = await house.document(session_id)
+    document = await app.document(session_id)
     recorded = iter(document["analysis_results"])
     for frame in streamed:
         expected = {key: value for key, value in frame.items() if key not in {"type", "id"}}
@@ -72,10 +72,10 @@ async def assert_sound(house: House, streamed: list[Frame], session_id: str = "s
     assert document["current_analysis"] is None
 
 
-async def ready(house: House) -> tuple[int, Frame]:
+async def ready(app: App) -> tuple[int, Frame]:
     """What ``GET /ready`` answers."""
     ours, theirs = trio.testing.memory_stream_pair()
-    house.server.connections.start_soon(house.server.http_server.serve, theirs)
+    app.server.connections.start_soon(app.server.http_server.serve, theirs)
     await ours.send_all(b"GET /ready HTTP/1.1\r\nHost: h\r\n\r\n")
     answer = b""
     while chunk := bytes(await ours.receive_some()):
@@ -85,8 +85,8 @@ async def ready(house: House) -> tuple[int, Frame]:
 
 
 async def test_kill_9_in_the_middle_of_an_analysis_and_restart(redis: Server) -> None:
-    async with house_on(redis.url, metric_delay_seconds=Delay(0.0, 0.4)) as house:
-        client = await house.connect()
+    async with app_on(redis.url, metric_delay_seconds=Delay(0.0, 0.4)) as app:
+        client = await app.connect()
         streamed = await analysis(client)
         await client.send("analyze", ticker="MSFT")
         streamed.append(await client.receive())
@@ -96,29 +96,29 @@ async def test_kill_9_in_the_middle_of_an_analysis_and_restart(redis: Server) ->
         streamed += [f for f in rest if f["type"] == "analysis_result"]
         assert (rest[-1]["code"], rest[-1]["retryable"]) == ("unavailable", True)
         assert (await client.ask("get_portfolio"))["code"] == "unavailable"
-        status, said = await ready(house)
+        status, said = await ready(app)
         assert (status, said["store"]) == (503, "away")
 
         redis.start()
         streamed += await analysis(client, "GOOGL")
-        await assert_sound(house, streamed)
-        assert (await ready(house))[0] == 200
+        await assert_sound(app, streamed)
+        assert (await ready(app))[0] == 200
 
 
 async def test_client_kill_costs_at_most_the_run(redis: Server) -> None:
-    async with house_on(redis.url) as house:
-        client = await house.connect()
+    async with app_on(redis.url) as app:
+        client = await app.connect()
         streamed: list[Frame] = []
         for _ in range(5):
             streamed += await analysis(client)
             redis.do("CLIENT KILL TYPE normal SKIPME yes")
         streamed += await analysis(client)
-        await assert_sound(house, streamed)
+        await assert_sound(app, streamed)
 
 
 async def test_script_flush_is_not_noticed(redis: Server) -> None:
-    async with house_on(redis.url) as house:
-        client = await house.connect()
+    async with app_on(redis.url) as app:
+        client = await app.connect()
         for _ in range(3):
             redis.do("SCRIPT FLUSH")
             await client.send("analyze", ticker="AAPL")
@@ -126,27 +126,27 @@ async def test_script_flush_is_not_noticed(redis: Server) -> None:
 
 
 async def test_a_replica_refuses_and_a_primary_serves_again(redis: Server) -> None:
-    async with house_on(redis.url) as house:
-        client = await house.connect()
+    async with app_on(redis.url) as app:
+        client = await app.connect()
         streamed = await analysis(client)
         redis.do("REPLICAOF 127.0.0.1 1")
         answer = await client.ask("analyze", ticker="AAPL")
         assert (answer["code"], answer["retryable"]) == ("unavailable", True)
         redis.do("REPLICAOF NO ONE")
         streamed += await analysis(client)
-        await assert_sound(house, streamed)
+        await assert_sound(app, streamed)
 
 
 async def test_maxmemory_is_named_and_passes(redis: Server) -> None:
-    async with house_on(redis.url) as house:
-        client = await house.connect()
+    async with app_on(redis.url) as app:
+        client = await app.connect()
         streamed = await analysis(client)
         redis.do("CONFIG SET maxmemory 1")
         answer = await client.ask("analyze", ticker="AAPL")
         assert (answer["code"], answer["retryable"]) == ("store_full", True)
         redis.do("CONFIG SET maxmemory 0")
         streamed += await analysis(client)
-        await assert_sound(house, streamed)
+        await assert_sound(app, streamed)
 
 
 def without(document: Frame, names: Iterable[str]) -> Frame:
@@ -154,14 +154,14 @@ def without(document: Frame, names: Iterable[str]) -> Frame:
 
 
 async def test_a_full_server_can_still_be_read_and_is_not_ready(redis: Server) -> None:
-    async with house_on(redis.url) as house, house_on(redis.url) as elsewhere:
+    async with app_on(redis.url) as app, app_on(redis.url) as elsewhere:
 
         async def has_status(status: int) -> bool:
-            return (await ready(house))[0] == status
+            return (await ready(app))[0] == status
 
-        client = await house.connect()
+        client = await app.connect()
         streamed = await analysis(client)
-        before = await house.document()
+        before = await app.document()
         await until(partial(has_status, 200))
         redis.do("CONFIG SET maxmemory 1")
         redis.do("EXPIRE", "portfolio:{s}", "50")
@@ -170,41 +170,41 @@ async def test_a_full_server_can_still_be_read_and_is_not_ready(redis: Server) -
         # Reading keeps it alive, though nothing new can be written down.
         assert int(redis.do("TTL", "portfolio:{s}")) > 50
         assert len((await client.ask("get_results"))["results"]) == len(streamed)
-        viewer = await elsewhere.connect(events=True)
-        assert (await viewer.receive())["type"] == "portfolio"
+        subscriber = await elsewhere.connect(events=True)
+        assert (await subscriber.receive())["type"] == "portfolio"
         # Nor does a worker that cannot be written down as attached break a session: that is no activity, too.
         redis.do("JSON.DEL", "portfolio:{s}", "$.attached")
-        assert not (await house.store.attach("s")).attached
-        assert (await house.store.get_portfolio("s", at=before["last_activity"], attach=True)).attached
-        stranger = await house.connect("another", events=True)
+        assert not (await app.store.attach("s")).attached
+        assert (await app.store.get_portfolio("s", at=before["last_activity"], attach=True)).attached
+        stranger = await app.connect("another", events=True)
         assert (await stranger.receive())["code"] == "store_full"
         assert (await client.ask("trade", ticker="AAPL", shares=1))["code"] == "store_full"
         touched = ("last_activity", "attached")
-        assert without(await house.document(), touched) == without(before, touched)
+        assert without(await app.document(), touched) == without(before, touched)
         await until(partial(has_status, 503))
-        assert (await ready(house))[1]["reasons"] == ["the store is full"]
+        assert (await ready(app))[1]["reasons"] == ["the store is full"]
 
         redis.do("CONFIG SET maxmemory 0")
         await until(partial(has_status, 200))
         assert (await stranger.ask("get_portfolio"))["type"] == "portfolio"
-        assert (await viewer.ask("get_portfolio"))["type"] == "portfolio"
-        assert len((await house.document())["attached"]) == 2
+        assert (await subscriber.ask("get_portfolio"))["type"] == "portfolio"
+        assert len((await app.document())["attached"]) == 2
         streamed += await analysis(client)
-        await assert_sound(house, streamed)
+        await assert_sound(app, streamed)
 
 
 async def test_a_key_of_the_wrong_type_is_reported_and_left_alone(redis: Server) -> None:
     redis.do("SET", "portfolio:{s}", "precious")
-    async with house_on(redis.url) as house:
-        viewer = await house.connect(events=True)
-        assert (await viewer.receive())["code"] == "session_broken"
-        client = await house.connect()
+    async with app_on(redis.url) as app:
+        subscriber = await app.connect(events=True)
+        assert (await subscriber.receive())["code"] == "session_broken"
+        client = await app.connect()
         for action, fields in (("analyze", {"ticker": "AAPL"}), ("trade", {"ticker": "AAPL", "shares": 1})):
             answer = await client.ask(action, **fields)
             assert (answer["code"], answer["retryable"]) == ("session_broken", False)
-        await house.server.updater.tick()
+        await app.server.updater.tick()
         assert redis.do("GET", "portfolio:{s}") == b"precious"
-        other = await house.connect("other")
+        other = await app.connect("other")
         assert len(await analysis(other)) == 5
 
 
@@ -235,9 +235,9 @@ async def go_silent(proxy: Proxy) -> None:
 async def test_a_bad_wire_loses_nothing_and_heals(redis: Server, fault: Fault) -> None:
     async with (
         open_proxy(redis.socket) as proxy,
-        house_on(f"redis://127.0.0.1:{proxy.port}", metric_delay_seconds=Delay(0, 0.1)) as house,
+        app_on(f"redis://127.0.0.1:{proxy.port}", metric_delay_seconds=Delay(0, 0.1)) as app,
     ):
-        clients = [await house.connect(f"s{n}") for n in range(4)]
+        clients = [await app.connect(f"s{n}") for n in range(4)]
         streamed = [await analysis(client) for client in clients]
         for client in clients:
             await client.send("analyze", ticker="MSFT")
@@ -256,12 +256,12 @@ async def test_a_bad_wire_loses_nothing_and_heals(redis: Server, fault: Fault) -
         proxy.slice, proxy.delay, proxy.silent = None, 0.0, False
         for number, (client, seen) in enumerate(zip(clients, streamed, strict=True)):
             seen.extend(await analysis(client, "GOOGL"))
-            await assert_sound(house, seen, f"s{number}")
+            await assert_sound(app, seen, f"s{number}")
 
 
 async def test_switching_on_a_bad_wire_mixes_nothing_up(redis: Server) -> None:
-    async with open_proxy(redis.socket) as proxy, house_on(f"redis://127.0.0.1:{proxy.port}") as house:
-        clients = [await house.connect(f"s{n}", events=True) for n in range(4)]
+    async with open_proxy(redis.socket) as proxy, app_on(f"redis://127.0.0.1:{proxy.port}") as app:
+        clients = [await app.connect(f"s{n}", events=True) for n in range(4)]
         proxy.slice, proxy.delay = 40, 0.0005
         for round_ in range(5):
             for number, client in enumerate(clients):
@@ -277,32 +277,32 @@ async def test_switching_on_a_bad_wire_mixes_nothing_up(redis: Server) -> None:
             assert {f["session_id"] for f in frames if f["type"] == "portfolio"} == {f"s{number}"}
             if still_runs(frames):
                 frames += await client.until("analysis_completed")
-            await until(partial(rests, house, f"s{number}"))
-            await assert_sound(house, [f for f in frames if f["type"] == "analysis_result"], f"s{number}")
+            await until(partial(rests, app, f"s{number}"))
+            await assert_sound(app, [f for f in frames if f["type"] == "analysis_result"], f"s{number}")
 
 
 def still_runs(frames: list[Frame]) -> bool:
-    """Whether the last run that a viewer saw start has not ended yet."""
+    """Whether the last run that a subscriber saw start has not ended yet."""
     turns = {"analysis_started", "analysis_completed", "analysis_cancelled", "analysis_failed"}
     return [f["type"] for f in frames if f["type"] in turns][-1:] == ["analysis_started"]
 
 
-async def rests(house: House, session_id: str) -> bool:
-    return (await house.document(session_id))["current_analysis"] is None
+async def rests(app: App, session_id: str) -> bool:
+    return (await app.document(session_id))["current_analysis"] is None
 
 
 async def test_market_ticks_survive_an_outage(redis: Server) -> None:
-    async with house_on(redis.url, market_update_interval_seconds=0.05) as house:
-        client = await house.connect()
+    async with app_on(redis.url, market_update_interval_seconds=0.05) as app:
+        client = await app.connect()
         await client.ask("get_portfolio")
         redis.kill()
 
         async def failed() -> bool:
-            return house.server.updater.last_sweep_failed
+            return app.server.updater.last_sweep_failed
 
         await until(failed)
         redis.start()
-        back = house.server.services.book.current.tick_id
+        back = app.server.services.book.current.tick_id
 
         async def revalued() -> bool:
             answer = await client.ask("get_portfolio")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import ClientConnection
 
-from tests.local_redis.houses import fresh_directory, runs_in, want_local_redis
+from tests.local_redis.directories import fresh_directory, runs_in, want_local_redis
 from tests.support.processes import COMMAND, PATIENCE, Tree, serving_alone, serving_with_workers
 from tests.support.redis_servers import wait_until
 

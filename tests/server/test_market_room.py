@@ -10,8 +10,8 @@ import trio
 from portfolio_trio.http import Head, Request
 from portfolio_trio.market._simulated import LISTED
 from portfolio_trio.server.session_route import SessionRoute
-from tests.http.door import VIRTUAL_TIME
-from tests.support.house import HOLDINGS, open_house
+from tests.http.memory_server import VIRTUAL_TIME
+from tests.support.app import HOLDINGS, open_app
 
 INTERVAL = 30.0
 
@@ -22,8 +22,8 @@ def invented(request: int) -> dict[str, Any]:
 
 @VIRTUAL_TIME
 async def test_twenty_times_500_names_lock_nobody_out() -> None:
-    async with open_house(market_update_interval_seconds=INTERVAL) as house:
-        greedy, other = await house.connect("greedy"), await house.connect("other")
+    async with open_app(market_update_interval_seconds=INTERVAL) as app:
+        greedy, other = await app.connect("greedy"), await app.connect("other")
         codes, answer = [], {}
         for request in range(20):
             answer = await greedy.ask("set_holdings", holdings=invented(request), id=request)
@@ -35,20 +35,20 @@ async def test_twenty_times_500_names_lock_nobody_out() -> None:
         assert (await greedy.ask("set_holdings", holdings={"AAPL": 1}))["holdings"] == {"AAPL": 1}
         # What nobody holds goes; what is held stays, and with it what the server starts sessions with.
         await trio.sleep(5.5 * INTERVAL)
-        book = house.server.services.book
+        book = app.server.services.book
         assert set(book.bars.tickers) == {*LISTED, "IBM"}
         assert (await greedy.ask("set_holdings", holdings=invented(99)))["type"] == "portfolio"
 
 
 @VIRTUAL_TIME
 async def test_new_sessions_bring_no_more_than_their_share() -> None:
-    async with open_house(sessions_per_second=1_000) as house:
-        ask = SessionRoute(house.server.services, house.server.gate)
+    async with open_app(sessions_per_second=1_000) as app:
+        ask = SessionRoute(app.server.services, app.server.gate)
         answers = []
         for request in range(40):
             body = json.dumps({"holdings": invented(request)}).encode()
             answers.append(await ask(Request(Head("POST", "/session", {}, ()), body)))
         assert {answer.status for answer in answers} == {201, 503}
         assert json.loads(answers[-1].body)["code"] == "market_full"
-        other = await house.connect("other")
+        other = await app.connect("other")
         assert "IBM" in (await other.ask("trade", ticker="IBM", shares=1))["holdings"]

@@ -15,8 +15,8 @@ from portfolio_trio.server.page_route import page_routes
 from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Settings
 from portfolio_trio.web import open_page
-from tests.http.door import Client
 from tests.http.frames import Answer, read_answer
+from tests.http.memory_server import Client
 from tests.support.streams import stream_pair
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import trio
 from portfolio_trio.server.serve import listen
 from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Settings
-from tests.http.door import Client
 from tests.http.frames import Answer, head
+from tests.http.memory_server import Client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -19,7 +19,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support.house import METRICS
+from tests.support.app import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

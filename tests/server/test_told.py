@@ -23,8 +23,8 @@ from portfolio_trio.redis.errors import Unavailable
 from portfolio_trio.server.session_route import SessionRoute
 from portfolio_trio.store import StoreError, errors
 from portfolio_trio.store._calls import translate
-from tests.http.door import VIRTUAL_TIME
-from tests.support.house import open_house
+from tests.http.memory_server import VIRTUAL_TIME
+from tests.support.app import open_app
 
 PRIVATE = "db.internal:6379 as hunter2, script 1f8a0c"
 FAILURES: list[RedisError] = [
@@ -48,18 +48,18 @@ async def test_what_redis_says_is_for_the_log(
         await trio.lowlevel.checkpoint()
         raise translate(failure)
 
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         await client.ask("trade", ticker="AAPL", shares=1)
         for method in ("get_portfolio", "set_holdings", "newest_results", "start_analysis", "open_session"):
-            monkeypatch.setattr(house.store, method, fail)
+            monkeypatch.setattr(app.store, method, fail)
         answers = [
             await client.ask("get_portfolio"),
             await client.ask("set_holdings", holdings={"AAPL": 1}),
             await client.ask("get_results"),
             await client.ask("analyze", ticker="AAPL"),
         ]
-        ask = SessionRoute(house.server.services, house.server.gate)
+        ask = SessionRoute(app.server.services, app.server.gate)
         over_http = await ask(Request(Head("POST", "/session", {}, ())))
         monkeypatch.undo()
     said = " ".join(str(answer) for answer in [*answers, over_http.body])
@@ -94,13 +94,13 @@ async def test_a_drain_without_a_store_is_a_line_a_second(
         await trio.lowlevel.checkpoint()
         raise translate(Unavailable("away"))
 
-    async with open_house() as house:
+    async with open_app() as app:
         for number in range(50):
-            client = await house.connect(f"s{number}")
+            client = await app.connect(f"s{number}")
             await client.ask("get_portfolio")
         for method in ("leave_session", "finish_analysis"):
-            monkeypatch.setattr(house.store, method, fail)
-        await house.server.drain()
+            monkeypatch.setattr(app.store, method, fail)
+        await app.server.drain()
         monkeypatch.undo()
     lines = [record.getMessage() for record in caplog.records if "document" in record.getMessage()]
     assert 1 <= len(lines) <= 3

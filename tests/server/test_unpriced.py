@@ -12,8 +12,8 @@ import pytest
 from trio.testing import MockClock, memory_stream_pair
 
 from portfolio_trio.canonical import canonical
+from tests.support.app import App, Frame, open_app
 from tests.support.clock import START
-from tests.support.house import Frame, House, open_house
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.trio
 CASES = Path(__file__).parents[1] / "cases"
 DELISTED = CASES / "delisted_name_ends_early.csv"
 DAY = 86_400.0
-# The clock of a house starts on 2026-11-18; what comes after is in the future.
+# The clock of an app starts on 2026-11-18; what comes after is in the future.
 LAST_DAY = "2026-11-18"
 TWTR_ENDS = "2026-10-30"
 LATE = "the market is not updated any more: ticks are missing"
@@ -44,30 +44,30 @@ def until(day: str, case: Path = DELISTED) -> str:
     return "\n".join([heading, *(row for row in rows if row[:10] <= day)]) + "\n"
 
 
-async def settle(house: House) -> None:
+async def settle(app: App) -> None:
     """One tick, out of turn."""
-    await house.server.updater.tick()
+    await app.server.updater.tick()
 
 
 @asynccontextmanager
 async def market(
     tmp_path: Path, day: str = LAST_DAY, live: str | None = None, **settings: object
-) -> AsyncGenerator[tuple[House, Path, Path]]:
-    """A house on a file of closes, and with ``live`` on a file of live prices."""
+) -> AsyncGenerator[tuple[App, Path, Path]]:
+    """An app on a file of closes, and with ``live`` on a file of live prices."""
     bars, prices = tmp_path / "bars.csv", tmp_path / "live.json"
     put(bars, until(day))
     if live is not None:
         put(prices, live)
     fields: dict[str, Any] = {"default_holdings": {"AAPL": 10}, **settings}
     live_prices = None if live is None else str(prices)
-    async with open_house(prices=f"csv:{bars}", live_prices=live_prices, **fields) as house:
-        yield house, bars, prices
+    async with open_app(prices=f"csv:{bars}", live_prices=live_prices, **fields) as app:
+        yield app, bars, prices
 
 
-async def ready(house: House) -> tuple[int, Frame]:
+async def ready(app: App) -> tuple[int, Frame]:
     """What ``GET /ready`` says."""
     ours, theirs = memory_stream_pair()
-    house.server.connections.start_soon(house.server.http_server.serve, theirs)
+    app.server.connections.start_soon(app.server.http_server.serve, theirs)
     await ours.send_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     received = b""
     while chunk := await ours.receive_some():
@@ -77,17 +77,17 @@ async def ready(house: House) -> tuple[int, Frame]:
     return int(head.split()[1]), frame
 
 
-async def delisted(house: House, bars: Path, **holdings: float) -> tuple[Any, Any]:
-    """A client and a viewer of a session that held TWTR when its closes ended."""
-    client = await house.connect()
+async def delisted(app: App, bars: Path, **holdings: float) -> tuple[Any, Any]:
+    """A client and a subscriber of a session that held TWTR when its closes ended."""
+    client = await app.connect()
     bought = await client.ask("set_holdings", holdings={"AAPL": 10, "TWTR": 5, **holdings})
     assert bought["unpriced"] == {}
     assert not bought["stale"]
-    viewer = await house.connect(events=True)
-    await viewer.receive()
+    subscriber = await app.connect(events=True)
+    await subscriber.receive()
     put(bars, until(LAST_DAY))
-    await settle(house)
-    return client, viewer
+    await settle(app)
+    return client, subscriber
 
 
 def price(ticker: str, day: str = LAST_DAY, case: Path = DELISTED) -> float:
@@ -96,42 +96,44 @@ def price(ticker: str, day: str = LAST_DAY, case: Path = DELISTED) -> float:
     return float(row[heading.split(",").index(ticker)])
 
 
-async def test_the_viewers_are_told_what_the_value_is_worth(mock_clock: MockClock, tmp_path: Path) -> None:
-    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (house, bars, _):
-        client, viewer = await delisted(house, bars)
-        update = await viewer.receive()
+async def test_the_subscribers_are_told_what_the_value_is_worth(
+    mock_clock: MockClock, tmp_path: Path
+) -> None:
+    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (app, bars, _):
+        client, subscriber = await delisted(app, bars)
+        update = await subscriber.receive()
         assert update["type"] == "portfolio_update"
         assert update["unpriced"] == {"TWTR": TWTR_ENDS}
         assert update["stale"] is True
         assert update["last_bar"] == LAST_DAY
         assert update["values"] == {"AAPL": 10 * price("AAPL"), "TWTR": 5 * price("TWTR", TWTR_ENDS)}
         assert update["total_value"] == canonical(sum(update["values"].values()))
-        assert update["total_value"] == (await house.document())["total_value"]
+        assert update["total_value"] == (await app.document())["total_value"]
         portfolio = await client.ask("get_portfolio")
         assert portfolio["unpriced"] == {"TWTR": TWTR_ENDS}
         assert portfolio["stale"] is True
         assert portfolio["total_value"] == update["total_value"]
-        latecomer = await house.connect(events=True)
+        latecomer = await app.connect(events=True)
         assert (await latecomer.receive())["unpriced"] == {"TWTR": TWTR_ENDS}
 
 
 async def test_an_analysis_is_refused_with_what_to_do(mock_clock: MockClock, tmp_path: Path) -> None:
-    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (house, bars, _):
-        client, viewer = await delisted(house, bars)
+    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (app, bars, _):
+        client, subscriber = await delisted(app, bars)
         for ticker in ("AAPL", "TWTR"):
             error = await client.ask("analyze", ticker=ticker, id=ticker)
             assert (error["code"], error["retryable"], error["detail"]) == ("bad_price", False, DO)
             assert (error["id"], error["tickers"]) == (ticker, ["TWTR"])
-        failed = (await viewer.until("analysis_failed"))[-1]
+        failed = (await subscriber.until("analysis_failed"))[-1]
         assert (failed["code"], failed["retryable"], failed["detail"]) == ("bad_price", False, DO)
 
 
 async def test_what_leaves_a_name_unpriced_is_refused_and_changes_nothing(
     mock_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (house, bars, _):
-        client, _ = await delisted(house, bars)
-        before = await house.document()
+    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (app, bars, _):
+        client, _ = await delisted(app, bars)
+        before = await app.document()
         for ask in (
             {"action": "trade", "ticker": "TWTR", "shares": 1},
             {"action": "trade", "ticker": "TWTR", "shares": -2},
@@ -140,13 +142,13 @@ async def test_what_leaves_a_name_unpriced_is_refused_and_changes_nothing(
         ):
             error = await client.ask(**ask)
             assert (error["code"], error["retryable"], error["detail"]) == ("bad_price", False, DO), ask
-        after = await house.document()
+        after = await app.document()
         assert {**after, "last_activity": 0} == {**before, "last_activity": 0}
 
 
 async def test_selling_out_frees_the_session(mock_clock: MockClock, tmp_path: Path) -> None:
-    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (house, bars, _):
-        client, _ = await delisted(house, bars)
+    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (app, bars, _):
+        client, _ = await delisted(app, bars)
         sold = await client.ask("trade", ticker="TWTR", shares=-5)
         assert sold["type"] == "portfolio"
         assert sold["holdings"] == {"AAPL": 10}
@@ -156,34 +158,34 @@ async def test_selling_out_frees_the_session(mock_clock: MockClock, tmp_path: Pa
 
 
 async def test_holdings_without_the_name_free_the_session(mock_clock: MockClock, tmp_path: Path) -> None:
-    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (house, bars, _):
-        client, _ = await delisted(house, bars)
+    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (app, bars, _):
+        client, _ = await delisted(app, bars)
         changed = await client.ask("set_holdings", holdings={"MSFT": 3, "TWTR": 0})
         assert (changed["unpriced"], changed["stale"]) == ({}, False)
         assert changed["total_value"] == 3 * price("MSFT")
 
 
 async def test_other_names_are_bought_and_sold_beside_it(mock_clock: MockClock, tmp_path: Path) -> None:
-    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (house, bars, _):
-        client, _ = await delisted(house, bars, GOOGL=2)
+    async with market(tmp_path, TWTR_ENDS, max_bar_age_days=30) as (app, bars, _):
+        client, _ = await delisted(app, bars, GOOGL=2)
         await client.ask("trade", ticker="MSFT", shares=4)
         changed = await client.ask("trade", ticker="AAPL", shares=-10)
         assert changed["holdings"] == {"TWTR": 5, "GOOGL": 2, "MSFT": 4}
         assert (changed["unpriced"], changed["stale"]) == ({"TWTR": TWTR_ENDS}, True)
         # Added up in document order, as the script does.
         total = 5 * price("TWTR", TWTR_ENDS) + 2 * price("GOOGL") + 4 * price("MSFT")
-        assert changed["total_value"] == canonical(total) == (await house.document())["total_value"]
+        assert changed["total_value"] == canonical(total) == (await app.document())["total_value"]
 
 
 async def test_the_last_price_that_was_quoted_counts_more_than_the_last_close(
     mock_clock: MockClock, tmp_path: Path
 ) -> None:
     live = {"AAPL": 70.0, "MSFT": 200.0, "GOOGL": 300.0}
-    async with market(tmp_path, live=json.dumps(live)) as (house, _, prices):
-        client = await house.connect()
+    async with market(tmp_path, live=json.dumps(live)) as (app, _, prices):
+        client = await app.connect()
         await client.ask("set_holdings", holdings={"AAPL": 10, "MSFT": 1})
         put(prices, '{"AAPL": 71.5}')
-        await settle(house)
+        await settle(app)
         portfolio = await client.ask("get_portfolio")
         assert portfolio["total_value"] == 10 * 71.5 + 200.0
         assert portfolio["unpriced"] == {"MSFT": LAST_DAY}
@@ -194,7 +196,7 @@ async def test_the_last_price_that_was_quoted_counts_more_than_the_last_close(
         error = await client.ask("trade", ticker="MSFT", shares=1)
         assert (error["code"], error["retryable"]) == ("bad_price", True)
         put(prices, '{"AAPL": 71.5, "MSFT": 201.0}')
-        await settle(house)
+        await settle(app)
         portfolio = await client.ask("get_portfolio")
         assert (portfolio["total_value"], portfolio["unpriced"]) == (10 * 71.5 + 201.0, {})
 
@@ -202,18 +204,18 @@ async def test_the_last_price_that_was_quoted_counts_more_than_the_last_close(
 async def test_a_column_that_has_gone_is_valued_at_its_last_price(
     mock_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with market(tmp_path) as (house, bars, _):
-        client = await house.connect()
-        viewer = await house.connect(events=True)
-        await viewer.receive()
+    async with market(tmp_path) as (app, bars, _):
+        client = await app.connect()
+        subscriber = await app.connect(events=True)
+        await subscriber.receive()
         await client.ask("set_holdings", holdings={"AAPL": 10, "GOOGL": 1})
         without = [
             ",".join(cell for at, cell in enumerate(line.split(",")) if at != 3)
             for line in until(LAST_DAY).splitlines()
         ]
         put(bars, "\n".join(without) + "\n")
-        await settle(house)
-        update = (await viewer.until("portfolio_update"))[-1]
+        await settle(app)
+        update = (await subscriber.until("portfolio_update"))[-1]
         assert (update["unpriced"], update["stale"]) == ({"GOOGL": None}, True)
         assert update["total_value"] == 10 * price("AAPL") + price("GOOGL")
         error = await client.ask("analyze", ticker="AAPL")
@@ -227,23 +229,23 @@ async def test_a_column_that_has_gone_is_valued_at_its_last_price(
 async def test_a_name_nobody_ever_knew_freezes_the_value_and_says_so(
     mock_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with market(tmp_path) as (house, _, __):
-        client = await house.connect()
+    async with market(tmp_path) as (app, _, __):
+        client = await app.connect()
         await client.ask("set_holdings", holdings={"AAPL": 10})
-        store = house.store
-        tick = house.server.services.book.current
+        store = app.store
+        tick = app.server.services.book.current
         at = "2026-11-18T11:06:40.000Z"
         # As a server with other prices left it.
         await store.trade(
             "s", "GONE", 2, tick=tick, at=at, price_lookup=lambda names: dict.fromkeys(names, 9.0)
         )
-        viewer = await house.connect(events=True)
-        greeting = await viewer.receive()
-        assert (greeting["unpriced"], greeting["stale"]) == ({"GONE": None}, True)
-        await settle(house)
-        update = await viewer.receive()
-        assert update["total_value"] == greeting["total_value"]
-        assert (update["unpriced"], update["tick_id"]) == ({"GONE": None}, greeting["valued"]["tick_id"])
+        subscriber = await app.connect(events=True)
+        welcome = await subscriber.receive()
+        assert (welcome["unpriced"], welcome["stale"]) == ({"GONE": None}, True)
+        await settle(app)
+        update = await subscriber.receive()
+        assert update["total_value"] == welcome["total_value"]
+        assert (update["unpriced"], update["tick_id"]) == ({"GONE": None}, welcome["valued"]["tick_id"])
         error = await client.ask("trade", ticker="MSFT", shares=1)
         assert (error["code"], error["retryable"]) == ("bad_price", False)
         assert error["detail"] == "sell or remove GONE: no price source knows it"
@@ -251,8 +253,8 @@ async def test_a_name_nobody_ever_knew_freezes_the_value_and_says_so(
 
 
 async def test_a_stranger_is_unknown_however_it_is_named(mock_clock: MockClock, tmp_path: Path) -> None:
-    async with market(tmp_path) as (house, _, __):
-        client = await house.connect()
+    async with market(tmp_path) as (app, _, __):
+        client = await app.connect()
         before = await client.ask("get_portfolio")
         for ask in (
             {"action": "trade", "ticker": "ZZZ", "shares": 1},
@@ -264,14 +266,14 @@ async def test_a_stranger_is_unknown_however_it_is_named(mock_clock: MockClock, 
         assert await client.ask("get_portfolio") == before
 
 
-# --- freshness -----------------------------------------------------------------------------------------
+# --- freshness ----------------------------------------------------------------------------------------------
 
 
 async def test_fresh_prices_are_ready(mock_clock: MockClock, tmp_path: Path) -> None:
-    async with market(tmp_path, live='{"AAPL": 70, "MSFT": 1, "GOOGL": 1}') as (house, _, __):
-        status, body = await ready(house)
+    async with market(tmp_path, live='{"AAPL": 70, "MSFT": 1, "GOOGL": 1}') as (app, _, __):
+        status, body = await ready(app)
         assert (status, body["reasons"], body["last_bar"]) == (200, [], LAST_DAY)
-        client = await house.connect()
+        client = await app.connect()
         result = await client.ask("analyze", ticker="AAPL")
         assert result["last_bar"] == LAST_DAY
         assert "stale" not in result
@@ -280,10 +282,10 @@ async def test_fresh_prices_are_ready(mock_clock: MockClock, tmp_path: Path) -> 
 async def test_default_holdings_without_a_price_are_not_ready(
     mock_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with market(tmp_path, default_holdings={"AAPL": 1, "TWTR": 1}) as (house, _, __):
+    async with market(tmp_path, default_holdings={"AAPL": 1, "TWTR": 1}) as (app, _, __):
         said = f"PORTFOLIO_DEFAULT_HOLDINGS: there is no price for TWTR (last close {TWTR_ENDS})"
         assert said in caplog.text
-        status, body = await ready(house)
+        status, body = await ready(app)
         assert (status, body["reasons"]) == (503, [said])
 
 
@@ -298,11 +300,11 @@ async def test_a_new_session_of_default_holdings_without_a_price_has_a_way_out(
     mock_clock: MockClock, tmp_path: Path, way_out: dict[str, Any]
 ) -> None:
     """Refused, it could neither sell the name nor be given other holdings."""
-    async with market(tmp_path, default_holdings={"AAPL": 1, "TWTR": 1}) as (house, _, __):
-        viewer = await house.connect(events=True)
-        state = await viewer.receive()
+    async with market(tmp_path, default_holdings={"AAPL": 1, "TWTR": 1}) as (app, _, __):
+        subscriber = await app.connect(events=True)
+        state = await subscriber.receive()
         assert (state["stale"], state["unpriced"]) == (True, {"TWTR": TWTR_ENDS})
-        client = await house.connect()
+        client = await app.connect()
         error = await client.ask("analyze", ticker="AAPL")
         assert (error["code"], error["retryable"], error["detail"]) == ("bad_price", False, DO)
         changed = await client.ask(**way_out)
@@ -314,52 +316,52 @@ async def test_a_live_file_without_one_usable_price_is_not_ready(
     mock_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     live = (CASES / "live_no_usable_price.json").read_text()
-    async with market(tmp_path, live=live) as (house, _, prices):
+    async with market(tmp_path, live=live) as (app, _, prices):
         assert "not ready: no name has a usable price" in caplog.text
-        status, body = await ready(house)
+        status, body = await ready(app)
         assert (status, body["stale"]) == (503, True)
         assert body["reasons"][0] == "no name has a usable price"
         put(prices, '{"AAPL": 70}')
-        await settle(house)
-        assert (await ready(house))[0] == 200
-        client = await house.connect(events=True)
+        await settle(app)
+        assert (await ready(app))[0] == 200
+        client = await app.connect(events=True)
         await client.receive()
         put(prices, live)
-        await settle(house)
+        await settle(app)
         update = await client.receive()
         assert (update["stale"], update["unpriced"]) == (True, {"AAPL": LAST_DAY})
         assert update["total_value"] == 700.0
-        assert (await ready(house))[0] == 503
+        assert (await ready(app))[0] == 503
 
 
 async def test_bars_nobody_writes_any_more_are_stale(mock_clock: MockClock, tmp_path: Path) -> None:
-    async with market(tmp_path, "2026-01-20") as (house, bars, _):
+    async with market(tmp_path, "2026-01-20") as (app, bars, _):
         reason = "the newest closed bar is of 2026-01-20, more than 7 days ago"
-        status, body = await ready(house)
+        status, body = await ready(app)
         assert (status, body["reasons"], body["stale"]) == (503, [reason], True)
-        client = await house.connect(events=True)
-        greeting = await client.receive()
-        assert (greeting["last_bar"], greeting["stale"]) == ("2026-01-20", True)
+        client = await app.connect(events=True)
+        welcome = await client.receive()
+        assert (welcome["last_bar"], welcome["stale"]) == ("2026-01-20", True)
         await client.send("analyze", ticker="AAPL")
         result = (await client.until("analysis_result"))[-1]
         assert (result["last_bar"], result["stale"]) == ("2026-01-20", True)
-        await settle(house)
+        await settle(app)
         update = (await client.until("portfolio_update"))[-1]
         assert (update["last_bar"], update["stale"], update["unpriced"]) == ("2026-01-20", True, {})
         put(bars, until(LAST_DAY))
-        await settle(house)
+        await settle(app)
         assert (await client.receive())["stale"] is False
-        assert (await ready(house))[0] == 200
+        assert (await ready(app))[0] == 200
 
 
 @pytest.mark.parametrize(("day", "stale"), [("2026-11-11", False), ("2026-11-10", True)])
 async def test_a_bar_is_fresh_for_seven_days(
     mock_clock: MockClock, tmp_path: Path, day: str, *, stale: bool
 ) -> None:
-    async with market(tmp_path, day) as (house, _, __):
-        assert (await ready(house))[1]["stale"] is stale
-    async with market(tmp_path, day, max_bar_age_days=8) as (house, _, __):
-        assert (await ready(house))[0] == 200
+    async with market(tmp_path, day) as (app, _, __):
+        assert (await ready(app))[1]["stale"] is stale
+    async with market(tmp_path, day, max_bar_age_days=8) as (app, _, __):
+        assert (await ready(app))[0] == 200
 
 
 @pytest.mark.parametrize(("age", "stale"), [(300.0, False), (301.0, True)])
@@ -367,16 +369,16 @@ async def test_a_live_file_nobody_writes_any_more_is_stale(
     mock_clock: MockClock, tmp_path: Path, age: float, *, stale: bool
 ) -> None:
     live = '{"AAPL": 70}'
-    async with market(tmp_path, live=live) as (house, _, prices):
+    async with market(tmp_path, live=live) as (app, _, prices):
         # Virtual time stands still here: the file is made older instead.
-        put(prices, live, written_at=house.server.services.now() - age)
-        await settle(house)
-        status, body = await ready(house)
+        put(prices, live, written_at=app.server.services.now() - age)
+        await settle(app)
+        status, body = await ready(app)
         assert body["stale"] is stale
         assert status == (503 if stale else 200)
         if stale:
             assert body["reasons"] == ["the live prices were last written more than 300 s ago"]
-        client = await house.connect()
+        client = await app.connect()
         assert (await client.ask("get_portfolio"))["stale"] is stale
 
 
@@ -384,9 +386,9 @@ async def test_a_name_whose_bars_are_old_is_stale_beside_one_whose_are_not(
     mock_clock: MockClock, tmp_path: Path
 ) -> None:
     live = '{"AAPL": 70, "TWTR": 400}'
-    async with market(tmp_path, live=live) as (house, _, __):
-        assert (await ready(house))[0] == 200
-        client = await house.connect()
+    async with market(tmp_path, live=live) as (app, _, __):
+        assert (await ready(app))[0] == 200
+        client = await app.connect()
         assert (await client.ask("get_portfolio"))["stale"] is False
         changed = await client.ask("set_holdings", holdings={"AAPL": 1, "TWTR": 1})
         assert (changed["stale"], changed["unpriced"]) == (True, {})
@@ -396,18 +398,18 @@ async def test_a_name_whose_bars_are_old_is_stale_beside_one_whose_are_not(
 
 @pytest.mark.parametrize(("late", "status"), [(99.0, 200), (101.0, 503)])
 async def test_a_market_without_ticks_is_not_ready(mock_clock: MockClock, late: float, status: int) -> None:
-    async with open_house() as house:
-        now = house.server.services.now() + late
-        house.server.services.now = lambda: now
-        found, body = await ready(house)
+    async with open_app() as app:
+        now = app.server.services.now() + late
+        app.server.services.now = lambda: now
+        found, body = await ready(app)
         assert found == status
         assert body["reasons"] == ([] if status == 200 else [LATE])
 
 
 async def test_simulated_prices_are_fresh_for_ever(mock_clock: MockClock) -> None:
-    async with open_house() as house:
-        house.server.services.book._now = lambda: START + 1_000 * DAY
-        await house.server.updater.tick()
-        assert (await ready(house))[0] == 200
-        client = await house.connect()
+    async with open_app() as app:
+        app.server.services.book._now = lambda: START + 1_000 * DAY
+        await app.server.updater.tick()
+        assert (await ready(app))[0] == 200
+        client = await app.connect()
         assert (await client.ask("get_portfolio"))["stale"] is False

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.trio
 START = RunStart(run_id=7, holdings={"AAPL": 1.0}, version=3, total_value=100.0, others=())
 
 
-class Outlet:
+class ResultSink:
     """Notes what a run has to say, and when."""
 
     def __init__(self) -> None:
@@ -87,9 +87,11 @@ def named(name: str, function: Callable[[], float], *, heavy: bool = False) -> M
     return Metric(name, value, heavy=heavy)
 
 
-def prepare(*metrics: Metric, delays: Callable[[], float] = lambda: 0.0) -> tuple[Analysis, Store, Outlet]:
+def prepare(
+    *metrics: Metric, delays: Callable[[], float] = lambda: 0.0
+) -> tuple[Analysis, Store, ResultSink]:
     """A run of these metrics over nothing that they could look at."""
-    store, outlet = Store(), Outlet()
+    store, sink = Store(), ResultSink()
     tick = SimpleNamespace(tick_id=1, as_of="2026-11-23T09:30:00.000Z", stale=False)
     services = SimpleNamespace(
         metrics=MetricRegistry(*metrics),
@@ -102,11 +104,11 @@ def prepare(*metrics: Metric, delays: Callable[[], float] = lambda: 0.0) -> tupl
     )
     request = Analyze(action="analyze", ticker="AAPL")
     # Only what a run uses is there.
-    return Analysis(cast("Any", services), "one", request, outlet), store, outlet
+    return Analysis(cast("Any", services), "one", request, sink), store, sink
 
 
 async def test_light_metrics_share_the_task_of_the_run_one_write_and_one_batch() -> None:
-    analysis, store, outlet = prepare(*(named(name, lambda: 1.0) for name in ("a", "b", "c")))
+    analysis, store, sink = prepare(*(named(name, lambda: 1.0) for name in ("a", "b", "c")))
     tasks = Tasks()
     trio.lowlevel.add_instrument(tasks)
     try:
@@ -115,7 +117,7 @@ async def test_light_metrics_share_the_task_of_the_run_one_write_and_one_batch()
         trio.lowlevel.remove_instrument(tasks)
     assert tasks.started == 0
     assert store.writes == [(3, True)]
-    assert outlet.batches == [[("a", 1.0), ("b", 1.0), ("c", 1.0)]]
+    assert sink.batches == [[("a", 1.0), ("b", 1.0), ("c", 1.0)]]
 
 
 async def test_a_run_without_metrics_still_ends_in_the_document() -> None:
@@ -126,25 +128,25 @@ async def test_a_run_without_metrics_still_ends_in_the_document() -> None:
 
 async def test_held_up_and_heavy_metrics_do_not_hold_up_the_others(autojump_clock: MockClock) -> None:
     delays = iter((0.0, 2.0, 2.0, 0.0))
-    analysis, store, outlet = prepare(
+    analysis, store, sink = prepare(
         *(named(name, lambda: 1.0) for name in ("a", "b", "c")),
         named("d", lambda: 4.0),
         delays=lambda: next(delays),
     )
     assert await analysis.run() == (4, 0)
     assert store.writes == [(2, False), (2, True)]
-    assert outlet.batches == [[("a", 1.0), ("d", 4.0)], [("b", 1.0), ("c", 1.0)]]
+    assert sink.batches == [[("a", 1.0), ("d", 4.0)], [("b", 1.0), ("c", 1.0)]]
     # Side by side, not one after another.
     assert trio.current_time() == pytest.approx(2.0)
     assert isinstance(autojump_clock, MockClock)
 
 
 async def test_a_heavy_metric_has_a_thread_while_the_light_ones_are_handed_on() -> None:
-    analysis, store, outlet = prepare(named("heavy", lambda: 1.0, heavy=True), named("light", lambda: 2.0))
+    analysis, store, sink = prepare(named("heavy", lambda: 1.0, heavy=True), named("light", lambda: 2.0))
     with trio.fail_after(30):
         assert await analysis.run() == (2, 0)
     assert store.writes == [(1, False), (1, True)]
-    assert outlet.batches == [[("light", 2.0)], [("heavy", 1.0)]]
+    assert sink.batches == [[("light", 2.0)], [("heavy", 1.0)]]
 
 
 @pytest.mark.parametrize(("milliseconds", "computed"), [(0.0, ["slow", "next"]), (2.0, ["slow"])])
@@ -165,10 +167,10 @@ async def test_a_run_is_cancelled_between_metrics_that_take_long(
         done.append("next")
         return 1.0
 
-    analysis, store, outlet = prepare(named("slow", slow), named("next", following))
+    analysis, store, sink = prepare(named("slow", slow), named("next", following))
     with scope:
         await analysis.run()
     assert scope.cancelled_caught
     assert done == computed
     assert not store.writes
-    assert not outlet.batches
+    assert not sink.batches

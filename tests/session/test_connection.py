@@ -12,8 +12,8 @@ from trio.testing import MockClock
 
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
+from tests.support.app import HOLDINGS, METRICS, open_app, results
 from tests.support.clock import START
-from tests.support.house import HOLDINGS, METRICS, open_house, results
 from tests.support.streams import NarrowStream, StallingStream
 
 pytestmark = pytest.mark.trio
@@ -22,8 +22,8 @@ SLOW = Delay(2, 5)
 
 
 async def test_five_results_stream_back_each_as_it_finishes(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        client = await house.connect()
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL")
         arrived = []
         for _ in METRICS:
@@ -39,30 +39,30 @@ async def test_five_results_stream_back_each_as_it_finishes(autojump_clock: Mock
 
 
 async def test_results_that_are_ready_together_come_in_one_order(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL")
         assert results(await client.take(5)) == [("AAPL", metric) for metric in METRICS]
 
 
 async def test_all_results_of_a_run_name_one_snapshot(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW, market_update_interval_seconds=1) as house:
-        client = await house.connect()
+    async with open_app(metric_delay_seconds=SLOW, market_update_interval_seconds=1) as app:
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL")
         frames = await client.take(5)
         assert len({(f["run_id"], f["snapshot"], f["tick_id"], f["as_of"]) for f in frames}) == 1
 
 
 async def test_a_lower_case_ticker_is_accepted(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         await client.send("analyze", ticker="aapl")
         assert results(await client.take(5)) == [("AAPL", metric) for metric in METRICS]
 
 
 async def test_switch_ends_the_old_run_before_the_new_one_starts(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        client = await house.connect(events=True)
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        client = await app.connect(events=True)
         await client.send("analyze", ticker="AAPL")
         await client.until("analysis_result")
         await client.send("analyze", ticker="GOOGL")
@@ -77,28 +77,28 @@ async def test_switch_ends_the_old_run_before_the_new_one_starts(autojump_clock:
 
 
 async def test_cancel_answers_ends_the_run_and_clears_the_document(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        client = await house.connect()
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL")
         await trio.sleep(1)
-        assert (await house.document())["current_analysis"]["ticker"] == "AAPL"
+        assert (await app.document())["current_analysis"]["ticker"] == "AAPL"
         answer = await client.ask("cancel", id=9)
         assert answer["type"] == "analysis_cancelled"
         assert (answer["ticker"], answer["reason"], answer["id"]) == ("AAPL", "cancelled", 9)
         assert await client.silence(10) == []
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
 
 
 async def test_cancel_without_a_run_says_so(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         answer = await client.ask("cancel", id="x")
         assert answer == {"id": "x", "type": "analysis_cancelled", "reason": "cancelled"}
 
 
 async def test_cancel_of_one_request_leaves_another_alone(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        one, two = await house.connect(), await house.connect()
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        one, two = await app.connect(), await app.connect()
         await one.send("analyze", ticker="AAPL", id="first")
         await trio.sleep(1)
         await one.send("analyze", ticker="MSFT", id="second")
@@ -110,25 +110,25 @@ async def test_cancel_of_one_request_leaves_another_alone(autojump_clock: MockCl
         assert await one.silence(10) == []
 
 
-async def test_a_viewer_gets_the_state_and_then_events(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        one = await house.connect()
+async def test_a_subscriber_gets_the_state_and_then_events(autojump_clock: MockClock) -> None:
+    async with open_app() as app:
+        one = await app.connect()
         await one.ask("get_portfolio")
-        viewers = []
+        subscribers = []
         for _ in range(10):
             # Each joins while the portfolio changes.
             await one.send("trade", ticker="AAPL", shares=1)
-            viewers.append(await house.connect(events=True))
+            subscribers.append(await app.connect(events=True))
             await one.send("trade", ticker="AAPL", shares=1)
         await trio.testing.wait_all_tasks_blocked()
-        for viewer in viewers:
-            versions = [f["version"] for f in await viewer.silence(1) if f["type"] == "portfolio"]
+        for subscriber in subscribers:
+            versions = [f["version"] for f in await subscriber.silence(1) if f["type"] == "portfolio"]
             assert versions == list(range(versions[0], 22))
 
 
 async def test_a_request_that_is_one_too_many_is_refused_by_its_id(autojump_clock: MockClock) -> None:
-    async with open_house(requests_per_second=1, request_burst=2) as house:
-        client = await house.connect()
+    async with open_app(requests_per_second=1, request_burst=2) as app:
+        client = await app.connect()
         for n in range(3):
             await client.send("get_portfolio", id=n)
         frames = await client.take(3)
@@ -137,9 +137,9 @@ async def test_a_request_that_is_one_too_many_is_refused_by_its_id(autojump_cloc
 
 
 async def test_disconnect_cancels_at_once_and_clears_the_document(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        client = await house.connect()
-        watcher = await house.connect(events=True)
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        client = await app.connect()
+        watcher = await app.connect(events=True)
         await client.send("analyze", ticker="AAPL")
         await watcher.until("analysis_started")
         left_at = trio.current_time()
@@ -148,40 +148,40 @@ async def test_disconnect_cancels_at_once_and_clears_the_document(autojump_clock
         assert cancelled["reason"] == "disconnected"
         assert trio.current_time() == left_at
         await trio.testing.wait_all_tasks_blocked()
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
 
 
 async def test_completion_clears_the_document(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL")
         await client.take(5)
-        document = await house.document()
+        document = await app.document()
         assert document["current_analysis"] is None
         assert document["run_counter"] == 1
 
 
 async def test_recorded_results_are_the_streamed_ones(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        client = await house.connect()
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL", id=3)
         streamed = await client.take(5)
         assert [frame.pop("id") for frame in streamed] == [3] * 5
         assert [frame.pop("type") for frame in streamed] == ["analysis_result"] * 5
-        assert (await house.document())["analysis_results"] == streamed
+        assert (await app.document())["analysis_results"] == streamed
         assert (await client.ask("get_results"))["results"] == streamed
         assert (await client.ask("get_results", limit=2))["results"] == streamed[-2:]
         assert (await client.ask("get_results", ticker="MSFT"))["results"] == []
 
 
 async def test_the_newest_thousand_results_are_kept(autojump_clock: MockClock) -> None:
-    async with open_house(max_results=12) as house:
-        client = await house.connect()
+    async with open_app(max_results=12) as app:
+        client = await app.connect()
         streamed = []
         for _ in range(4):
             await client.send("analyze", ticker="AAPL")
             streamed += [(f["run_id"], f["metric"]) for f in await client.take(5)]
-        kept = (await house.document())["analysis_results"]
+        kept = (await app.document())["analysis_results"]
         assert [(r["run_id"], r["metric"]) for r in kept] == streamed[-12:]
 
 
@@ -221,8 +221,8 @@ async def test_the_newest_thousand_results_are_kept(autojump_clock: MockClock) -
 async def test_an_error_is_answered_and_the_socket_stays_open(
     autojump_clock: MockClock, frame: str | bytes, code: str, detail: str
 ) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         await client.socket.send_message(frame)
         answer = await client.receive()
         assert (answer["type"], answer["code"]) == ("error", code)
@@ -232,8 +232,8 @@ async def test_an_error_is_answered_and_the_socket_stays_open(
 
 
 async def test_an_error_does_not_disturb_the_running_analysis(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        client = await house.connect()
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL")
         assert (await client.ask("analyze", ticker="A B", id=1))["code"] == "invalid_message"
         assert len(results(await client.take(5))) == 5
@@ -242,9 +242,9 @@ async def test_an_error_does_not_disturb_the_running_analysis(autojump_clock: Mo
 async def test_a_single_holding_completes_with_an_error_in_place_of_the_correlation(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house() as house:
-        client = await house.connect()
-        viewer = await house.connect(events=True)
+    async with open_app() as app:
+        client = await app.connect()
+        subscriber = await app.connect(events=True)
         await client.ask("set_holdings", holdings={"MSFT": -3})
         await client.send("analyze", ticker="MSFT")
         frames = await client.take(5)
@@ -252,16 +252,16 @@ async def test_a_single_holding_completes_with_an_error_in_place_of_the_correlat
             ("error" if metric == "correlation" else "analysis_result", metric) for metric in METRICS
         ]
         assert frames[2]["code"] == "no_other_holdings"
-        seen = await viewer.until("analysis_completed")
+        seen = await subscriber.until("analysis_completed")
         assert [f["type"] for f in seen if f.get("metric") == "correlation"] == ["metric_error"]
         assert (seen[-1]["results"], seen[-1]["errors"]) == (4, 1)
 
 
 async def test_portfolio_of_a_new_session_is_worth_its_holdings(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         portfolio = await client.ask("get_portfolio", id=1)
-        prices = house.server.services.book.current.prices
+        prices = app.server.services.book.current.prices
         assert portfolio["holdings"] == HOLDINGS
         assert portfolio["version"] == 1
         assert portfolio["total_value"] == pytest.approx(sum(n * prices[t] for t, n in HOLDINGS.items()))
@@ -269,8 +269,8 @@ async def test_portfolio_of_a_new_session_is_worth_its_holdings(autojump_clock: 
 
 
 async def test_holdings_can_be_short_fractional_or_zero(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         portfolio = await client.ask("set_holdings", holdings={"AAPL": -2.5, "MSFT": 0, "JPM": 1})
         assert portfolio["holdings"] == {"AAPL": -2.5, "MSFT": 0, "JPM": 1}
         assert portfolio["version"] == 2
@@ -280,16 +280,16 @@ async def test_holdings_can_be_short_fractional_or_zero(autojump_clock: MockCloc
 
 
 async def test_an_empty_portfolio_is_an_error_and_not_a_number(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         assert (await client.ask("set_holdings", holdings={}))["total_value"] == 0
         assert (await client.ask("analyze", ticker="AAPL"))["code"] == "empty_portfolio"
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
 
 
 async def test_a_trade_changes_one_line(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         assert (await client.ask("trade", ticker="AAPL", shares=-100))["holdings"] == {
             "GOOGL": 50,
             "MSFT": 75,
@@ -298,27 +298,27 @@ async def test_a_trade_changes_one_line(autojump_clock: MockClock) -> None:
 
 
 async def test_a_value_beyond_all_numbers_is_refused_and_changes_nothing(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
-        book = house.server.services.book
+    async with open_app() as app:
+        client = await app.connect()
+        book = app.server.services.book
         book._tick = replace(book.current, prices={**book.current.prices, "AAPL": 1e300})
         answer = await client.ask("trade", ticker="AAPL", shares=1e15)
         assert (answer["code"], answer["retryable"]) == ("value_overflow", False)
-        assert (await house.document())["holdings"] == HOLDINGS
+        assert (await app.document())["holdings"] == HOLDINGS
 
 
 async def test_a_version_that_is_gone_is_refused(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         assert (await client.ask("set_holdings", holdings={"MSFT": 1}, version=1))["version"] == 2
         answer = await client.ask("set_holdings", holdings={"AAPL": 1}, version=1)
         assert answer["code"] == "version_conflict"
-        assert (await house.document())["holdings"] == {"MSFT": 1}
+        assert (await app.document())["holdings"] == {"MSFT": 1}
 
 
 async def test_holdings_that_change_restart_the_run_on_the_new_snapshot(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        client = await house.connect(events=True)
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        client = await app.connect(events=True)
         await client.send("analyze", ticker="AAPL", id=5)
         first = (await client.until("analysis_started"))[-1]
         await client.until("analysis_result")
@@ -331,32 +331,32 @@ async def test_holdings_that_change_restart_the_run_on_the_new_snapshot(autojump
         assert {f["run_id"] for f in after if f["type"] == "analysis_result"} == {first["run_id"] + 1}
         assert len(results(after)) == 5
         assert {f["id"] for f in after if f["type"] == "analysis_result"} == {5}
-        recorded = [r["run_id"] for r in (await house.document())["analysis_results"]]
+        recorded = [r["run_id"] for r in (await app.document())["analysis_results"]]
         assert recorded == sorted(recorded)
         assert recorded.count(first["run_id"] + 1) == 5
 
 
 async def test_an_edit_ends_the_run_at_once_and_not_at_its_next_write(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=Delay(100, 100)) as house:
-        client, viewer = await house.connect(), await house.connect(events=True)
+    async with open_app(metric_delay_seconds=Delay(100, 100)) as app:
+        client, subscriber = await app.connect(), await app.connect(events=True)
         await client.send("analyze", ticker="AAPL")
-        await viewer.until("analysis_started")
+        await subscriber.until("analysis_started")
         started = trio.current_time()
         await client.ask("trade", ticker="AAPL", shares=1)
-        assert (await viewer.until("analysis_cancelled"))[-1]["reason"] == "portfolio_changed"
-        assert (await viewer.until("analysis_started"))[-1]["version"] == 2
+        assert (await subscriber.until("analysis_cancelled"))[-1]["reason"] == "portfolio_changed"
+        assert (await subscriber.until("analysis_started"))[-1]["version"] == 2
         assert trio.current_time() == started
 
 
 async def test_cancel_right_behind_an_edit_leaves_nothing_running(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        client, viewer = await house.connect(), await house.connect(events=True)
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        client, subscriber = await app.connect(), await app.connect(events=True)
         await client.send("analyze", ticker="AAPL")
-        await viewer.until("analysis_started")
+        await subscriber.until("analysis_started")
         await client.send("trade", ticker="AAPL", shares=1)
         await client.send("cancel", id=1)
         await trio.sleep(10)
-        events = await viewer.silence(1)
+        events = await subscriber.silence(1)
         ends = [f["run_id"] for f in events if f["type"] == "analysis_cancelled"]
         starts = [f["run_id"] for f in events if f["type"] == "analysis_started"]
         # The second run may have been cancelled before its start had left.
@@ -364,12 +364,12 @@ async def test_cancel_right_behind_an_edit_leaves_nothing_running(autojump_clock
         assert set(starts) <= set(ends) <= {1, 2}
         assert len(ends) == len(set(ends))
         assert results(events) == []
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
 
 
 async def test_the_newest_analyze_wins_whichever_socket_sent_it(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        one, two = await house.connect(), await house.connect()
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        one, two = await app.connect(), await app.connect()
         await one.send("analyze", ticker="AAPL", id=1)
         await trio.sleep(1)
         await two.send("analyze", ticker="MSFT")
@@ -380,8 +380,8 @@ async def test_the_newest_analyze_wins_whichever_socket_sent_it(autojump_clock: 
 
 
 async def test_two_sessions_do_not_notice_each_other(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        one, two = await house.connect("one"), await house.connect("two")
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        one, two = await app.connect("one"), await app.connect("two")
         await one.send("analyze", ticker="AAPL")
         await two.send("analyze", ticker="MSFT")
         await trio.aclose_forcefully(one.stream)
@@ -391,13 +391,13 @@ async def test_two_sessions_do_not_notice_each_other(autojump_clock: MockClock) 
 async def test_a_session_expires_when_idle_and_market_ticks_do_not_keep_it(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(session_ttl_seconds=3_600, market_update_interval_seconds=600) as house:
-        client = await house.connect()
+    async with open_app(session_ttl_seconds=3_600, market_update_interval_seconds=600) as app:
+        client = await app.connect()
         await client.ask("set_holdings", holdings={"MSFT": 1})
         await trio.sleep(3_600 - 1)
         assert (await client.ask("get_portfolio"))["version"] == 2
         await trio.sleep(3_600 - 1)
-        assert (await house.document())["version"] == 2
+        assert (await app.document())["version"] == 2
         await trio.sleep(2)
         answer = await client.ask("analyze", ticker="MSFT")
         assert answer["code"] == "session_expired"
@@ -409,8 +409,8 @@ async def test_a_session_expires_when_idle_and_market_ticks_do_not_keep_it(
 async def test_what_an_expired_session_left_is_never_shown_as_the_clients_portfolio(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(session_ttl_seconds=3_600) as house:
-        client = await house.connect()
+    async with open_app(session_ttl_seconds=3_600) as app:
+        client = await app.connect()
         await client.ask("set_holdings", holdings={"MSFT": 1})
         await trio.sleep(3_601)
         answer = await client.ask("get_portfolio", id=1)
@@ -424,8 +424,8 @@ async def test_what_an_expired_session_left_is_never_shown_as_the_clients_portfo
 async def test_a_cancel_is_answered_once_though_the_store_drops_in_between(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        client = await house.connect()
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL")
         await trio.sleep(1)
 
@@ -434,7 +434,7 @@ async def test_a_cancel_is_answered_once_though_the_store_drops_in_between(
             raise StoreUnavailable("the connection was lost", sent=True)
 
         with monkeypatch.context() as without:
-            without.setattr(house.store, "finish_analysis", lost)
+            without.setattr(app.store, "finish_analysis", lost)
             answer = await client.ask("cancel", id=1)
             assert (answer["id"], answer["type"], answer["ticker"]) == (1, "analysis_cancelled", "AAPL")
             assert await client.silence(10) == []
@@ -443,16 +443,16 @@ async def test_a_cancel_is_answered_once_though_the_store_drops_in_between(
 async def test_a_change_whose_reply_was_lost_is_not_called_retryable(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_house() as house:
-        client = await house.connect()
-        run = house.store._run
+    async with open_app() as app:
+        client = await app.connect()
+        run = app.store._run
 
         async def lossy(*args: object, **options: object) -> None:
             await run(*args, **options)
             raise StoreUnavailable("the connection was lost", sent=True)
 
         with monkeypatch.context() as without:
-            without.setattr(house.store, "_run", lossy)
+            without.setattr(app.store, "_run", lossy)
             for change in (
                 {"action": "trade", "ticker": "AAPL", "shares": 1},
                 {"action": "set_holdings", "holdings": {"AAPL": 1}},
@@ -467,22 +467,22 @@ async def test_a_change_whose_reply_was_lost_is_not_called_retryable(
 
 
 async def test_a_trade_that_states_its_version_is_made_once(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         trade = {"ticker": "AAPL", "shares": 1, "version": 1}
         assert (await client.ask("trade", **trade))["holdings"]["AAPL"] == 101
         assert (await client.ask("trade", **trade))["code"] == "version_conflict"
-        assert (await house.document())["holdings"]["AAPL"] == 101
+        assert (await app.document())["holdings"]["AAPL"] == 101
 
 
 @pytest.mark.parametrize("version", ["1.5", "1e300", "-1", '"x"'])
 async def test_a_document_that_nobody_wrote_like_this_is_named_and_the_socket_stays(
     autojump_clock: MockClock, version: str
 ) -> None:
-    async with open_house() as house:
-        client, viewer = await house.connect(), await house.connect(events=True)
-        await viewer.receive()
-        redis = house.store._client
+    async with open_app() as app:
+        client, subscriber = await app.connect(), await app.connect(events=True)
+        await subscriber.receive()
+        redis = app.store._client
         await redis.execute_command("JSON.SET", "portfolio:{s}", "$.version", version)
         for request in (
             {"action": "get_portfolio"},
@@ -492,38 +492,38 @@ async def test_a_document_that_nobody_wrote_like_this_is_named_and_the_socket_st
             {"action": "get_results"},
         ):
             assert (await client.ask(**request))["code"] == "session_broken"
-        other = await house.connect(events=True)
+        other = await app.connect(events=True)
         assert (await other.receive())["code"] == "session_broken"
         await redis.execute_command("JSON.SET", "portfolio:{s}", "$.version", "1")
         assert (await client.ask("get_portfolio"))["version"] == 1
 
 
 async def test_every_tick_revalues_every_session(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        clients = [await house.connect(f"s{n}") for n in range(3)]
+    async with open_app() as app:
+        clients = [await app.connect(f"s{n}") for n in range(3)]
         for client in clients:
             await client.ask("get_portfolio")
-        before = await house.document("s1")
+        before = await app.document("s1")
         await trio.sleep(30.5)
-        tick = house.server.services.book.current
+        tick = app.server.services.book.current
         for n in range(3):
-            valued = await house.document(f"s{n}")
+            valued = await app.document(f"s{n}")
             assert valued["valued"] == {"tick_id": tick.tick_id, "as_of": tick.as_of}
             assert valued["total_value"] == pytest.approx(
                 sum(n * tick.prices[t] for t, n in HOLDINGS.items())
             )
-        after = await house.document("s1")
+        after = await app.document("s1")
         assert after["total_value"] != before["total_value"]
         assert after["last_activity"] == before["last_activity"]
         assert tick.tick_id == int((START + 30) * 1000)
 
 
 async def test_a_client_that_never_reads_is_closed_and_no_other_notices(autojump_clock: MockClock) -> None:
-    async with open_house(max_queue_bytes=20_000, send_seconds=5) as house:
+    async with open_app(max_queue_bytes=20_000, send_seconds=5) as app:
         ours, theirs = trio.testing.memory_stream_pair()
-        house.server.connections.start_soon(house.server.http_server.serve, NarrowStream(theirs, 3_000))
-        deaf = await house.connect_through(ours, "deaf")
-        other = await house.connect("other")
+        app.server.connections.start_soon(app.server.http_server.serve, NarrowStream(theirs, 3_000))
+        deaf = await app.connect_through(ours, "deaf")
+        other = await app.connect("other")
         for _ in range(50):
             await deaf.send("analyze", ticker="AAPL")
             await other.send("analyze", ticker="MSFT")
@@ -531,54 +531,54 @@ async def test_a_client_that_never_reads_is_closed_and_no_other_notices(autojump
         # Nothing more can be said to it, so nothing more is waited for.
         await trio.sleep(5)
         await trio.testing.wait_all_tasks_blocked()
-        assert [room.session_id for room in house.server.services.hub.rooms] == ["other"]
-        assert len(house.server.connections.child_tasks) == 1
+        assert [group.session_id for group in app.server.services.hub.groups] == ["other"]
+        assert len(app.server.connections.child_tasks) == 1
         await other.send("analyze", ticker="MSFT")
         assert len(results(await other.take(5))) == 5
-        assert (await house.document("deaf"))["current_analysis"] is None
+        assert (await app.document("deaf"))["current_analysis"] is None
 
 
 async def test_what_a_slow_client_has_not_got_yet_of_the_old_run_it_never_gets(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
+    async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
         ours, theirs = trio.testing.memory_stream_pair()
-        road = StallingStream(theirs)
-        house.server.connections.start_soon(house.server.http_server.serve, road)
-        client = await house.connect_through(ours)
-        viewer = await house.connect(events=True)
+        transport = StallingStream(theirs)
+        app.server.connections.start_soon(app.server.http_server.serve, transport)
+        client = await app.connect_through(ours)
+        subscriber = await app.connect(events=True)
         await client.send("analyze", ticker="AAPL")
-        road.stall_sending()
+        transport.stall_sending()
         # All five are computed and recorded now: one is half-way out, four wait.
         await trio.sleep(10)
-        assert len((await house.document())["analysis_results"]) == 5
-        assert "analysis_completed" not in [f["type"] for f in await viewer.silence(1)]
+        assert len((await app.document())["analysis_results"]) == 5
+        assert "analysis_completed" not in [f["type"] for f in await subscriber.silence(1)]
 
         await client.send("analyze", ticker="GOOGL")
         await trio.sleep(10)
         # The frame on its way must be out before the new run takes its snapshot.
-        assert (await house.document())["run_counter"] == 1
-        assert [f["reason"] for f in await viewer.until("analysis_cancelled")] == ["switched"]
+        assert (await app.document())["run_counter"] == 1
+        assert [f["reason"] for f in await subscriber.until("analysis_cancelled")] == ["switched"]
 
-        road.resume()
+        transport.resume()
         frames = await client.take(6)
         assert [ticker for ticker, _ in results(frames)] == ["AAPL"] + ["GOOGL"] * 5
         assert await client.silence(10) == []
 
 
 async def test_a_restart_waits_for_the_frame_on_its_way(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
+    async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
         ours, theirs = trio.testing.memory_stream_pair()
-        road = StallingStream(theirs)
-        house.server.connections.start_soon(house.server.http_server.serve, road)
-        slow, other = await house.connect_through(ours), await house.connect()
+        transport = StallingStream(theirs)
+        app.server.connections.start_soon(app.server.http_server.serve, transport)
+        slow, other = await app.connect_through(ours), await app.connect()
         await slow.send("analyze", ticker="AAPL")
-        road.stall_sending()
+        transport.stall_sending()
         await trio.sleep(4)
         await other.ask("trade", ticker="AAPL", shares=1)
         await trio.sleep(10)
-        assert (await house.document())["run_counter"] == 1
-        road.resume()
+        assert (await app.document())["run_counter"] == 1
+        transport.resume()
         runs = [frame["run_id"] for frame in await slow.take(6)]
         assert runs == [1, 2, 2, 2, 2, 2]
 
@@ -586,29 +586,29 @@ async def test_a_restart_waits_for_the_frame_on_its_way(autojump_clock: MockCloc
 async def test_a_client_past_its_budget_is_closed_with_1013_and_all_of_it_is_freed(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(max_queue_bytes=5_000, send_seconds=1000, metric_delay_seconds=SLOW) as house:
+    async with open_app(max_queue_bytes=5_000, send_seconds=1000, metric_delay_seconds=SLOW) as app:
         ours, theirs = trio.testing.memory_stream_pair()
-        road = StallingStream(theirs)
-        house.server.connections.start_soon(house.server.http_server.serve, road)
-        slow = await house.connect_through(ours)
+        transport = StallingStream(theirs)
+        app.server.connections.start_soon(app.server.http_server.serve, transport)
+        slow = await app.connect_through(ours)
         await slow.ask("get_portfolio")
-        road.stall_sending()
+        transport.stall_sending()
         for _ in range(100):
             await slow.send("get_portfolio")
         await trio.testing.wait_all_tasks_blocked()
-        (session,) = house.server._sessions
+        (session,) = app.server._sessions
         assert session._outbox.overflowed
         assert session._outbox._bytes == 0
-        road.resume()
+        transport.resume()
         assert await slow.closed() == 1013
         await trio.testing.wait_all_tasks_blocked()
-        assert house.server.services.hub.rooms == ()
+        assert app.server.services.hub.groups == ()
 
 
-async def test_every_viewer_sees_the_same_events_in_the_same_order(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW) as house:
-        viewers = [await house.connect(events=True) for _ in range(3)]
-        one, two, _ = viewers
+async def test_every_subscriber_sees_the_same_events_in_the_same_order(autojump_clock: MockClock) -> None:
+    async with open_app(metric_delay_seconds=SLOW) as app:
+        subscribers = [await app.connect(events=True) for _ in range(3)]
+        one, two, _ = subscribers
         await one.send("analyze", ticker="AAPL", id=1)
         await trio.sleep(3)
         await two.send("analyze", ticker="MSFT", id=2)
@@ -618,7 +618,7 @@ async def test_every_viewer_sees_the_same_events_in_the_same_order(autojump_cloc
         await two.send("cancel", id=4)
         await one.send("analyze", ticker="GOOGL", id=5)
         await trio.sleep(30)
-        seen = [await viewer.silence(1) for viewer in viewers]
+        seen = [await subscriber.silence(1) for subscriber in subscribers]
         assert {frame.pop("id", None) for frame in seen[0]} == {None, 1, 3, 5}
         assert {frame.pop("id", None) for frame in seen[1]} == {None, 2, 4}
         assert seen[0] == seen[1] == seen[2]
@@ -627,46 +627,46 @@ async def test_every_viewer_sees_the_same_events_in_the_same_order(autojump_cloc
 
 
 async def test_two_sockets_that_edit_at_once_lose_nothing(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        sockets = [await house.connect(), await house.connect()]
+    async with open_app() as app:
+        sockets = [await app.connect(), await app.connect()]
         for n in range(40):
             for socket, ticker in zip(sockets, ("AAPL", "JPM"), strict=True):
                 await socket.send("trade", ticker=ticker, shares=1, id=n)
         answers = [await socket.take(40) for socket in sockets]
         versions = sorted(frame["version"] for frames in answers for frame in frames)
         assert versions == list(range(2, 82))
-        holdings = (await house.document())["holdings"]
+        holdings = (await app.document())["holdings"]
         assert (holdings["AAPL"], holdings["JPM"]) == (140, 40)
 
 
 async def test_a_peer_that_vanishes_is_gone_within_the_deadline_and_its_run_cancelled(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(
+    async with open_app(
         metric_delay_seconds=Delay(500, 500), ping_interval_seconds=20, ping_timeout_seconds=10
-    ) as house:
+    ) as app:
         ours, theirs = trio.testing.memory_stream_pair()
-        road = StallingStream(theirs)
-        house.server.connections.start_soon(house.server.http_server.serve, road)
-        vanishing = await house.connect_through(ours)
-        viewer = await house.connect(events=True)
+        transport = StallingStream(theirs)
+        app.server.connections.start_soon(app.server.http_server.serve, transport)
+        vanishing = await app.connect_through(ours)
+        subscriber = await app.connect(events=True)
         await vanishing.send("analyze", ticker="AAPL")
-        await viewer.until("analysis_started")
+        await subscriber.until("analysis_started")
         # Nothing more arrives from it, and nothing says that it is gone.
-        road.stall_receiving()
-        gone = (await viewer.until("analysis_cancelled"))[-1]
+        transport.stall_receiving()
+        gone = (await subscriber.until("analysis_cancelled"))[-1]
         assert gone["reason"] == "disconnected"
         # The read that was under way still brings one pong; the second ping finds nobody.
         assert trio.current_time() == pytest.approx(20 + 20 + 10)
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
 
 
 async def test_drain_lets_a_run_finish_and_closes_with_1001(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW, drain_seconds=10) as house:
-        client = await house.connect()
+    async with open_app(metric_delay_seconds=SLOW, drain_seconds=10) as app:
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL")
         await trio.sleep(1)
-        house.nursery.start_soon(house.server.drain)
+        app.nursery.start_soon(app.server.drain)
         assert len(results(await client.take(5))) == 5
         assert await client.closed() == 1001
         closed = client.socket.closed
@@ -675,16 +675,16 @@ async def test_drain_lets_a_run_finish_and_closes_with_1001(autojump_clock: Mock
 
 
 async def test_drain_cancels_what_takes_too_long(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=Delay(60, 60), drain_seconds=10) as house:
-        client = await house.connect(events=True)
+    async with open_app(metric_delay_seconds=Delay(60, 60), drain_seconds=10) as app:
+        client = await app.connect(events=True)
         await client.send("analyze", ticker="AAPL")
         await client.until("analysis_started")
         started = trio.current_time()
-        house.nursery.start_soon(house.server.drain)
+        app.nursery.start_soon(app.server.drain)
         await trio.testing.wait_all_tasks_blocked()
         assert (await client.ask("analyze", ticker="MSFT"))["code"] == "draining"
         frames = await client.until("analysis_cancelled")
         assert frames[-1]["reason"] == "draining"
         assert trio.current_time() - started == pytest.approx(10)
         assert await client.closed() == 1001
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None

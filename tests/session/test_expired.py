@@ -12,8 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.redis import EmbeddedServer
 from portfolio_trio.settings import Delay
+from tests.support.app import METRICS, App, Client, Frame, open_app, results
 from tests.support.clock import virtual_wall_time
-from tests.support.house import METRICS, Client, Frame, House, open_house, results
 
 pytestmark = pytest.mark.trio
 
@@ -21,7 +21,7 @@ TTL = 100
 
 
 @asynccontextmanager
-async def two_houses(**settings: Any) -> AsyncIterator[tuple[House, House]]:
+async def two_apps(**settings: Any) -> AsyncIterator[tuple[App, App]]:
     shared = EmbeddedServer(virtual_wall_time)
     options: dict[str, Any] = {
         "session_ttl_seconds": TTL,
@@ -29,21 +29,21 @@ async def two_houses(**settings: Any) -> AsyncIterator[tuple[House, House]]:
         **settings,
     }
     async with (
-        open_house(embedded=shared, **options) as one,
-        open_house(embedded=shared, seed=1, **options) as two,
+        open_app(embedded=shared, **options) as one,
+        open_app(embedded=shared, seed=1, **options) as two,
     ):
         yield one, two
 
 
-async def greeted(house: House) -> Client:
-    client = await house.connect(events=True)
+async def subscribed(app: App) -> Client:
+    client = await app.connect(events=True)
     assert (await client.receive())["type"] == "portfolio"
     return client
 
 
-async def lose(house: House) -> None:
+async def lose(app: App) -> None:
     """The document is gone, as after FLUSHALL or a restart without persistence."""
-    await house.server._redis.delete("portfolio:{s}")
+    await app.server._redis.delete("portfolio:{s}")
 
 
 def gist(frames: list[Frame]) -> list[tuple[Any, ...]]:
@@ -59,8 +59,8 @@ EXPIRED = ("error", "session_expired", None)
 
 
 async def test_a_client_that_only_analyzes_is_told_once(autojump_clock: MockClock) -> None:
-    async with open_house(session_ttl_seconds=TTL) as house:
-        client = await house.connect()
+    async with open_app(session_ttl_seconds=TTL) as app:
+        client = await app.connect()
         for _ in range(3):
             for run_id in (1, 2):
                 await client.send("analyze", ticker="AAPL")
@@ -70,25 +70,25 @@ async def test_a_client_that_only_analyzes_is_told_once(autojump_clock: MockCloc
 
 
 async def test_what_was_edited_and_run_before_does_not_stand_in_the_way(autojump_clock: MockClock) -> None:
-    async with two_houses() as (one, two):
-        client, viewer = await greeted(one), await greeted(two)
+    async with two_apps() as (one, two):
+        client, subscriber = await subscribed(one), await subscribed(two)
         for _ in range(3):
             await client.ask("trade", ticker="AAPL", shares=1)
             await client.send("analyze", ticker="AAPL")
             await client.until("analysis_completed")
-        await viewer.silence(1)
+        await subscriber.silence(1)
         await lose(one)
         assert (await client.ask("get_portfolio"))["code"] == "session_expired"
-        assert gist(await viewer.silence(1)) == []
+        assert gist(await subscriber.silence(1)) == []
         await client.send("get_portfolio", id=1)
         made = await client.silence(1)
         assert [(f["version"], f["holdings"]["AAPL"], f.get("id")) for f in made][-1] == (1, 100, 1)
         await client.send("analyze", ticker="AAPL")
         assert gist(await client.silence(1)) == RUN_ONE
-        # The viewer on the other worker asked nothing, and is told all of it.
-        assert gist(await viewer.silence(1)) == [EXPIRED, ("portfolio", 1, None), *RUN_ONE]
-        await viewer.send("trade", ticker="AAPL", shares=1, id=2)
-        assert gist(await viewer.silence(1)) == [("portfolio", 2, None)]
+        # The subscriber on the other worker asked nothing, and is told all of it.
+        assert gist(await subscriber.silence(1)) == [EXPIRED, ("portfolio", 1, None), *RUN_ONE]
+        await subscriber.send("trade", ticker="AAPL", shares=1, id=2)
+        assert gist(await subscriber.silence(1)) == [("portfolio", 2, None)]
         assert gist(await client.silence(1)) == [("portfolio", 2, None)]
 
 
@@ -103,8 +103,8 @@ async def test_each_socket_is_told_once_whatever_it_asks(
         "get_portfolio": {},
         "set_holdings": {"holdings": {"AAPL": 1}},
     }
-    async with two_houses() as (one, two):
-        sockets = [await house.connect(events=events) for house in (one, one, two)]
+    async with two_apps() as (one, two):
+        sockets = [await app.connect(events=events) for app in (one, one, two)]
         for socket in sockets:
             await socket.ask("get_portfolio")
             await socket.send("analyze", ticker="AAPL")
@@ -129,11 +129,11 @@ async def test_each_socket_is_told_once_whatever_it_asks(
 
 
 async def test_a_reset_in_the_middle_of_a_run(autojump_clock: MockClock) -> None:
-    async with two_houses(metric_delay_seconds=Delay(2, 5)) as (one, two):
-        client, other, viewer = await greeted(one), await greeted(two), await greeted(two)
+    async with two_apps(metric_delay_seconds=Delay(2, 5)) as (one, two):
+        client, other, subscriber = await subscribed(one), await subscribed(two), await subscribed(two)
         await client.send("analyze", ticker="AAPL", id="old")
         await client.until("analysis_started")
-        await viewer.until("analysis_started")
+        await subscriber.until("analysis_started")
         await lose(one)
         # Made anew by the other worker, with a run of the same number on the same version.
         assert (await other.until("analysis_started"))[-1]["run_id"] == 1
@@ -156,28 +156,28 @@ async def test_a_reset_in_the_middle_of_a_run(autojump_clock: MockClock) -> None
 async def test_an_answer_of_the_old_document_that_comes_late_is_asked_for_again(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house() as house:
-        viewer, late = await greeted(house), await house.connect()
-        await viewer.ask("trade", ticker="AAPL", shares=1)
-        store, arrived = house.store, trio.Event()
+    async with open_app() as app:
+        subscriber, late = await subscribed(app), await app.connect()
+        await subscriber.ask("trade", ticker="AAPL", shares=1)
+        store, arrived = app.store, trio.Event()
 
         class Late:
             def __getattr__(self, name: str) -> Any:
                 return getattr(store, name)
 
             async def get_portfolio(self, *args: Any, **more: Any) -> Any:
-                house.server.services.store = store
+                app.server.services.store = store
                 opened = await store.get_portfolio(*args, **more)
                 await arrived.wait()
                 return opened
 
-        house.server.services.store = Late()  # type: ignore[assignment]
-        late = await house.connect(events=True)
+        app.server.services.store = Late()  # type: ignore[assignment]
+        late = await app.connect(events=True)
         await wait_all_tasks_blocked()
-        await lose(house)
-        assert (await viewer.ask("get_portfolio"))["code"] == "session_expired"
-        assert (await viewer.ask("get_portfolio"))["version"] == 1
+        await lose(app)
+        assert (await subscriber.ask("get_portfolio"))["code"] == "session_expired"
+        assert (await subscriber.ask("get_portfolio"))["version"] == 1
         arrived.set()
         assert (await late.receive())["version"] == 1
-        await viewer.send("analyze", ticker="AAPL")
+        await subscriber.send("analyze", ticker="AAPL")
         assert gist(await late.silence(1)) == RUN_ONE

@@ -11,17 +11,17 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.settings import Delay
 from tests.hub.test_order import assert_orderly, versions
-from tests.session.test_expired import greeted, two_houses
-from tests.support.house import METRICS, Client, Frame, House
+from tests.session.test_expired import subscribed, two_apps
+from tests.support.app import METRICS, App, Client, Frame
 
 pytestmark = pytest.mark.trio
 
 SLOW = Delay(2, 5)
 
 
-async def fall_back(house: House, document: Frame) -> None:
+async def fall_back(app: App, document: Frame) -> None:
     """The document is as it was once, as on a replica that had not got the rest."""
-    await house.server._redis.execute_command("JSON.SET", "portfolio:{s}", "$", json.dumps(document))
+    await app.server._redis.execute_command("JSON.SET", "portfolio:{s}", "$", json.dumps(document))
 
 
 async def run_of(client: Client, ticker: str = "AAPL") -> int:
@@ -38,9 +38,9 @@ async def advance(client: Client, times: int) -> None:
         await run_of(client)
 
 
-async def assert_shown(frames: list[Frame], house: House) -> None:
+async def assert_shown(frames: list[Frame], app: App) -> None:
     """The last state that was shown is what the document holds."""
-    document = await house.document()
+    document = await app.document()
     states = [f for f in frames if f["type"] == "portfolio"]
     assert (states[-1]["version"], states[-1]["holdings"]) == (document["version"], document["holdings"])
 
@@ -54,18 +54,18 @@ ASKED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("asked", ASKED)
-@pytest.mark.parametrize("asks_first", ["who knew", "a newcomer", "the other server"])
+@pytest.mark.parametrize("asks_first", ["who knew", "a new subscriber", "the other server"])
 async def test_numbers_do_not_fall_and_the_truth_is_shown(
     autojump_clock: MockClock, asked: str, asks_first: str
 ) -> None:
-    async with two_houses() as (one, two):
-        client, viewer, there = await greeted(one), await greeted(one), await greeted(two)
+    async with two_apps() as (one, two):
+        client, subscriber, there = await subscribed(one), await subscribed(one), await subscribed(two)
         await advance(client, 1)
         lagging = await one.document()
         await advance(client, 3)
-        seen = {each: await each.silence(1) for each in (viewer, there)}
+        seen = {each: await each.silence(1) for each in (subscriber, there)}
         await fall_back(one, lagging)
-        if asks_first == "a newcomer":
+        if asks_first == "a new subscriber":
             client = await one.connect(events=True)
             first = await client.receive()
             assert (first["version"], first["holdings"]["AAPL"]) == (6, 101)
@@ -90,14 +90,14 @@ async def test_numbers_do_not_fall_and_the_truth_is_shown(
             if each is not client:
                 await assert_shown(frames, one)
         last = await run_of(there)
-        await viewer.silence(1)
-        assert await run_of(viewer) == last + 1
+        await subscriber.silence(1)
+        assert await run_of(subscriber) == last + 1
 
 
 @pytest.mark.parametrize("survives", ["the run", "some results", "nothing of it", "only its edit is lost"])
 async def test_a_run_on_its_way_starts_again_by_itself(autojump_clock: MockClock, survives: str) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        client, plain, viewer = await greeted(one), await two.connect(), await greeted(two)
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+        client, plain, subscriber = await subscribed(one), await two.connect(), await subscribed(two)
         await plain.ask("get_portfolio")
         before = await one.document()
         await client.ask("trade", ticker="AAPL", shares=1)
@@ -117,7 +117,7 @@ async def test_a_run_on_its_way_starts_again_by_itself(autojump_clock: MockClock
         frames = await plain.silence(30)
         assert not [f for f in frames if "code" in f], frames
         assert [f["run_id"] for f in frames[-5:]] == [2] * 5
-        events = await viewer.silence(1)
+        events = await subscriber.silence(1)
         assert_orderly(events)
         assert [f["reason"] for f in events if f["type"] == "analysis_cancelled"] == ["portfolio_changed"]
         await assert_shown(events, one)
@@ -133,8 +133,8 @@ async def test_a_run_on_its_way_starts_again_by_itself(autojump_clock: MockClock
 async def test_a_run_starts_again_when_somebody_else_finds_out(
     autojump_clock: MockClock, asked: str, runs_on: int
 ) -> None:
-    async with two_houses(metric_delay_seconds=SLOW) as (one, two):
-        client, runner = await greeted(one), await greeted((one, two)[runs_on])
+    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+        client, runner = await subscribed(one), await subscribed((one, two)[runs_on])
         await client.ask("trade", ticker="AAPL", shares=1)
         lagging = await one.document()
         await runner.send("analyze", ticker="AAPL", id="mine")
@@ -150,15 +150,15 @@ async def test_a_run_starts_again_when_somebody_else_finds_out(
 
 
 async def test_a_tick_finds_out_where_nobody_asks(autojump_clock: MockClock) -> None:
-    async with two_houses() as (one, two):
-        client, viewers = await greeted(one), [await greeted(one), await greeted(two)]
+    async with two_apps() as (one, two):
+        client, subscribers = await subscribed(one), [await subscribed(one), await subscribed(two)]
         lagging = await one.document()
         await advance(client, 2)
-        frames = [await viewer.silence(1) for viewer in viewers]
+        frames = [await subscriber.silence(1) for subscriber in subscribers]
         await fall_back(one, lagging)
         await one.server.updater.tick()
-        for seen, viewer in zip(frames, viewers, strict=True):
-            seen.extend(await viewer.silence(1))
+        for seen, subscriber in zip(frames, subscribers, strict=True):
+            seen.extend(await subscriber.silence(1))
             assert versions(seen) == sorted(versions(seen))
             assert versions(seen)[-1] == 4
             await assert_shown(seen, one)
@@ -166,16 +166,16 @@ async def test_a_tick_finds_out_where_nobody_asks(autojump_clock: MockClock) -> 
 
 async def test_a_document_that_went_on_to_the_same_version_is_found_out(autojump_clock: MockClock) -> None:
     """A worker that had not heard of the lost edit makes another one, which gets its number."""
-    async with two_houses() as (one, two):
-        client, there = await greeted(one), await greeted(two)
+    async with two_apps() as (one, two):
+        client, there = await subscribed(one), await subscribed(two)
         lagging = await one.document()
-        room = two.server.services.hub.room("s")
-        assert room is not None
-        relay = two.server.services.relay
-        take, relay._take = relay._take, lambda *_: None  # type: ignore[method-assign]
+        group = two.server.services.hub.group("s")
+        assert group is not None
+        peer_subscriber = two.server.services.peer_subscriber
+        take, peer_subscriber._take = peer_subscriber._take, lambda *_: None  # type: ignore[method-assign]
         await client.ask("trade", ticker="AAPL", shares=1)
         await wait_all_tasks_blocked()
-        relay._take = take  # type: ignore[method-assign]
+        peer_subscriber._take = take  # type: ignore[method-assign]
         await fall_back(one, lagging)
         await there.send("trade", ticker="AAPL", shares=50, id="other")
         seen = [await each.silence(1) for each in (client, there)]
@@ -187,8 +187,8 @@ async def test_a_document_that_went_on_to_the_same_version_is_found_out(autojump
 
 
 async def test_an_edit_for_a_version_that_was_lost_is_refused(autojump_clock: MockClock) -> None:
-    async with two_houses() as (one, _):
-        client = await greeted(one)
+    async with two_apps() as (one, _):
+        client = await subscribed(one)
         lagging = await one.document()
         await client.ask("trade", ticker="AAPL", shares=1)
         await fall_back(one, lagging)

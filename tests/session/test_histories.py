@@ -27,7 +27,7 @@ from portfolio_trio.server.server import GOODBYE_SECONDS, PEERS_SECONDS
 from portfolio_trio.session.analysis import START_SECONDS
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import PortfolioStore, StoreError, StoreUnavailable
-from tests.support.house import METRICS, Client, House, open_house
+from tests.support.app import METRICS, App, Client, open_app
 from tests.support.streams import StallingStream
 
 Frame = dict[str, Any]
@@ -120,12 +120,12 @@ class MoodyStore:
         raise StoreUnavailable("the reply was lost", sent=True)
 
 
-class Seat:
-    """One socket: what it saw, and the road that can be stalled."""
+class Subscriber:
+    """One socket: what it saw, and the transport that can be stalled."""
 
-    def __init__(self, client: Client, road: StallingStream) -> None:
+    def __init__(self, client: Client, transport: StallingStream) -> None:
         self.client = client
-        self.road = road
+        self.transport = transport
         self.frames: list[Frame] = []
         self.is_stalled = False
         self.closed: CloseReason | None = None
@@ -153,34 +153,34 @@ class Seat:
 class Story:
     """Plays a history and keeps what everybody saw."""
 
-    house: House
+    app: App
     store: MoodyStore
-    seats: dict[tuple[str, int], Seat] = field(default_factory=dict)
-    left: list[Seat] = field(default_factory=list)
+    subscribers: dict[tuple[str, int], Subscriber] = field(default_factory=dict)
+    left: list[Subscriber] = field(default_factory=list)
     late: list[StallingStream] = field(default_factory=list)
-    accepted: list[Seat] = field(default_factory=list)
+    accepted: list[Subscriber] = field(default_factory=list)
     drain_took: float | None = None
     is_draining: bool = False
-    viewers: dict[str, Seat] = field(default_factory=dict)
+    watchers: dict[str, Subscriber] = field(default_factory=dict)
     ticks: dict[int, dict[str, float]] = field(default_factory=dict)
     newest_valued: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     timeline: list[str] = field(default_factory=list)
 
     async def play(self, steps: list[Step]) -> None:
-        self.house.server.updater._ledger = self.store
+        self.app.server.updater._ledger = self.store
         self.remember_tick()
         for session in SESSIONS:
-            self.viewers[session] = await self.join(session, events=True)
+            self.watchers[session] = await self.join(session, events=True)
             for socket in range(2):
-                self.seats[session, socket] = await self.join(session, events=socket == 1)
+                self.subscribers[session, socket] = await self.join(session, events=socket == 1)
         for step in steps:
             self.timeline.append(f"{trio.current_time():8.3f}  {step}")
             await self.do(step)
             self.remember_tick()
             self.check()
         self.store.mood = "store works"
-        for road in (*(seat.road for seat in self.everybody()), *self.late):
-            road.resume()
+        for transport in (*(subscriber.transport for subscriber in self.everybody()), *self.late):
+            transport.resume()
         if self.is_draining:
             await trio.sleep(60)
             self.check()
@@ -191,76 +191,81 @@ class Story:
         self.check()
         await self.check_the_end()
 
-    def everybody(self) -> list[Seat]:
-        return [*self.viewers.values(), *self.seats.values(), *self.left]
+    def everybody(self) -> list[Subscriber]:
+        return [*self.watchers.values(), *self.subscribers.values(), *self.left]
 
     def remember_tick(self) -> None:
-        tick = self.house.server.services.book.current
+        tick = self.app.server.services.book.current
         self.ticks[tick.tick_id] = dict(tick.prices)
 
-    async def join(self, session: str, *, events: bool) -> Seat:
+    async def join(self, session: str, *, events: bool) -> Subscriber:
         ours, theirs = memory_stream_pair()
-        road = StallingStream(theirs)
-        self.house.server.connections.start_soon(self.house.server.http_server.serve, road)
-        seat = Seat(await self.house.connect_through(ours, session, events=events), road)
-        self.house.nursery.start_soon(seat.read)
-        return seat
+        transport = StallingStream(theirs)
+        self.app.server.connections.start_soon(self.app.server.http_server.serve, transport)
+        subscriber = Subscriber(await self.app.connect_through(ours, session, events=events), transport)
+        self.app.nursery.start_soon(subscriber.read)
+        return subscriber
 
     async def knock(self, session: str) -> None:
         """Come, and have the acceptance held up on its way."""
         ours, theirs = memory_stream_pair()
-        road = StallingStream(theirs)
-        road.stall_sending()
-        self.late.append(road)
-        self.house.server.connections.start_soon(self.house.server.http_server.serve, road)
+        transport = StallingStream(theirs)
+        transport.stall_sending()
+        self.late.append(transport)
+        self.app.server.connections.start_soon(self.app.server.http_server.serve, transport)
         # Refused, or let in too late for its patience: the library says so in its own task.
         with suppress(BaseExceptionGroup):
             async with trio.open_nursery() as nursery:
-                house = House(self.house.server, nursery)
-                seat = Seat(await house.connect_through(ours, session, events=True), road)
-                self.accepted.append(seat)
-                await seat.read()
+                app = App(self.app.server, nursery)
+                subscriber = Subscriber(await app.connect_through(ours, session, events=True), transport)
+                self.accepted.append(subscriber)
+                await subscriber.read()
 
     async def drain(self) -> None:
         began = trio.current_time()
-        await self.house.server.drain()
+        await self.app.server.drain()
         self.drain_took = trio.current_time() - began
 
     async def do(self, step: Step) -> None:  # noqa: C901, PLR0912 - one case for each thing that can happen
-        seat = self.seats[step.session, step.socket]
+        subscriber = self.subscribers[step.session, step.socket]
         match step.what:
             case "analyze":
-                await self.send(seat, "analyze", ticker=step.ticker, receipt=True)
+                await self.send(subscriber, "analyze", ticker=step.ticker, receipt=True)
             case "cancel":
-                await self.send(seat, "cancel")
+                await self.send(subscriber, "cancel")
             case "edit":
-                await self.send(seat, "trade", ticker=step.ticker, shares=1)
+                await self.send(subscriber, "trade", ticker=step.ticker, shares=1)
             case "leave":
-                await trio.aclose_forcefully(seat.client.stream)
+                await trio.aclose_forcefully(subscriber.client.stream)
                 if self.is_draining:
                     # Nobody is let in any more.
-                    seat.read_at_drain = False
+                    subscriber.read_at_drain = False
                     return
-                self.left.append(seat)
-                self.seats[step.session, step.socket] = await self.join(step.session, events=step.socket == 1)
+                self.left.append(subscriber)
+                self.subscribers[step.session, step.socket] = await self.join(
+                    step.session, events=step.socket == 1
+                )
             case "stall":
-                seat.road.stall_sending()
-                seat.is_stalled, seat.read_at_drain = True, seat.read_at_drain and not self.is_draining
+                subscriber.transport.stall_sending()
+                subscriber.is_stalled, subscriber.read_at_drain = (
+                    True,
+                    subscriber.read_at_drain and not self.is_draining,
+                )
             case "resume":
-                for road in (seat.road, *self.late):
-                    road.resume()
-                seat.is_stalled = False
+                for transport in (subscriber.transport, *self.late):
+                    transport.resume()
+                subscriber.is_stalled = False
             case "knock":
-                self.house.nursery.start_soon(self.knock, step.session)
+                self.app.nursery.start_soon(self.knock, step.session)
                 await trio.testing.wait_all_tasks_blocked()
             case "drain":
                 if not self.is_draining:
                     self.is_draining = True
                     for each in self.everybody():
                         each.read_at_drain = not each.is_stalled and each.closed is None
-                    self.house.nursery.start_soon(self.drain)
+                    self.app.nursery.start_soon(self.drain)
             case "tick":
-                await self.house.server.updater.tick()
+                await self.app.server.updater.tick()
             case "jump":
                 await self.jump(step.ticker)
             case "wait":
@@ -270,16 +275,16 @@ class Story:
             case mood:
                 self.store.call, self.store.mood = step.call, mood
 
-    async def send(self, seat: Seat, action: str, **fields: object) -> None:
+    async def send(self, subscriber: Subscriber, action: str, **fields: object) -> None:
         # A socket that was closed as too slow takes nothing any more; so be it.
         try:
-            await seat.client.send(action, **fields)
+            await subscriber.client.send(action, **fields)
         except Exception:  # noqa: BLE001 - however the library says that it is over
             return
 
     async def jump(self, ticker: str) -> None:
         """One tick in which one name moves by a half, so that whatever runs on it is stale."""
-        book = self.house.server.services.book
+        book = self.app.server.services.book
         book.prices_for([ticker])
         source, quote = book._source, SimulatedSource.quote
         assert isinstance(source, SimulatedSource)
@@ -290,54 +295,54 @@ class Story:
 
         source.quote = jumping  # type: ignore[method-assign, assignment]
         try:
-            await self.house.server.updater.tick()
+            await self.app.server.updater.tick()
         finally:
             del source.quote
 
     def check(self) -> None:
-        for viewer in self.viewers.values():
-            check_turns(viewer.frames)
-            check_versions(viewer.frames)
-            check_values(viewer.frames)
-        for seat in self.everybody():
-            check_order(seat.frames)
-            check_snapshots(seat.frames, self.ticks)
-        for session in self.house.server._sessions:
+        for watcher in self.watchers.values():
+            check_turns(watcher.frames)
+            check_versions(watcher.frames)
+            check_values(watcher.frames)
+        for subscriber in self.everybody():
+            check_order(subscriber.frames)
+            check_snapshots(subscriber.frames, self.ticks)
+        for session in self.app.server._sessions:
             assert session._outbox._bytes <= BUDGET
 
     async def check_the_drain(self, steps: list[Step]) -> None:
         """It ended in time; who read was told; each run that was seen to start was seen to end."""
         assert self.drain_took is not None, "the drain has not ended"
         assert self.drain_took <= DRAIN_BOUND
-        assert not self.house.server._sessions
-        for seat in (*self.viewers.values(), *self.seats.values(), *self.accepted):
-            assert seat.was_told or not seat.read_at_drain, f"closed with {seat.closed}"
+        assert not self.app.server._sessions
+        for subscriber in (*self.watchers.values(), *self.subscribers.values(), *self.accepted):
+            assert subscriber.was_told or not subscriber.read_at_drain, f"closed with {subscriber.closed}"
         store_works = not any(step.what.startswith("store") for step in steps)
-        for session, viewer in self.viewers.items():
-            turns = [f for f in viewer.frames if f["type"] in TURNS]
+        for session, watcher in self.watchers.items():
+            turns = [f for f in watcher.frames if f["type"] in TURNS]
             assert not turns or turns[-1]["type"] != "analysis_started", f"{turns[-1]} never ended"
-            check_completed(viewer.frames)
-            document = await self.house.document(session)
-            check_recorded(viewer.frames, document["analysis_results"])
+            check_completed(watcher.frames)
+            document = await self.app.document(session)
+            check_recorded(watcher.frames, document["analysis_results"])
             assert document["current_analysis"] is None or not store_works
 
     async def check_the_end(self) -> None:
-        for session, viewer in self.viewers.items():
-            turns = [f for f in viewer.frames if f["type"] in TURNS]
+        for session, watcher in self.watchers.items():
+            turns = [f for f in watcher.frames if f["type"] in TURNS]
             assert not turns or turns[-1]["type"] != "analysis_started", f"{turns[-1]} never ended"
-            check_completed(viewer.frames)
+            check_completed(watcher.frames)
             # Nothing that was begun stays, at the latest after a few sweeps.
             for _ in range(TRIES):
-                await self.house.server.updater.tick()
+                await self.app.server.updater.tick()
                 await trio.sleep(1)
-            document = await self.house.document(session)
+            document = await self.app.document(session)
             assert document["current_analysis"] is None
-            check_recorded(viewer.frames, document["analysis_results"])
+            check_recorded(watcher.frames, document["analysis_results"])
             # Whatever the store did to it, the session is as good as new.
-            last = await self.house.connect(session)
+            last = await self.app.connect(session)
             await last.send("analyze", ticker=next(iter(document["holdings"])))
             assert [f["run_id"] for f in await last.take(len(METRICS))] == [document["run_counter"] + 1] * 5
-            assert (await self.house.document(session))["current_analysis"] is None
+            assert (await self.app.document(session))["current_analysis"] is None
 
 
 def check_turns(frames: list[Frame]) -> None:
@@ -361,7 +366,7 @@ def check_turns(frames: list[Frame]) -> None:
 
 
 def check_versions(frames: list[Frame]) -> None:
-    """Once a viewer has seen holdings, no number on older ones."""
+    """Once a subscriber has seen holdings, no number on older ones."""
     version = 0
     of_run: dict[int, int] = {}
     for frame in frames:
@@ -457,17 +462,17 @@ def test_a_drain_tells_everybody_whatever_goes_on(
 
 def play(steps: list[Step], delay: Delay | None) -> None:
     async def main() -> None:
-        async with open_house(
+        async with open_app(
             metric_delay_seconds=delay,
             max_queue_bytes=BUDGET,
             send_seconds=20,
             drain_seconds=DRAIN_SECONDS,
             market_update_interval_seconds=10_000,
-        ) as house:
-            store = MoodyStore(house.store, house.nursery)
-            house.server.services.relay._orphans._store = store  # type: ignore[assignment]
-            house.server.services.store = store  # type: ignore[assignment]
-            story = Story(house, store)
+        ) as app:
+            store = MoodyStore(app.store, app.nursery)
+            app.server.services.peer_subscriber._orphans._store = store  # type: ignore[assignment]
+            app.server.services.store = store  # type: ignore[assignment]
+            story = Story(app, store)
             try:
                 await story.play(steps)
             except BaseException:

@@ -7,14 +7,14 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.session.runner import Runner
-from tests.support.house import House, open_house
+from tests.support.app import App, open_app
 
 pytestmark = pytest.mark.trio
 
 
-def tasks_of_sockets(house: House) -> list[int]:
+def tasks_of_sockets(app: App) -> list[int]:
     """How many tasks each socket has."""
-    return [1 + below(task) for task in house.server.connections.child_tasks]
+    return [1 + below(task) for task in app.server.connections.child_tasks]
 
 
 def below(task: trio.lowlevel.Task) -> int:
@@ -23,34 +23,34 @@ def below(task: trio.lowlevel.Task) -> int:
 
 async def test_an_idle_connection_has_two_tasks(autojump_clock: MockClock) -> None:
     """Its own, which waits for requests, and the WebSocket library's reader."""
-    async with open_house() as house:
-        clients = [await house.connect(events=events) for events in (False, True)]
+    async with open_app() as app:
+        clients = [await app.connect(events=events) for events in (False, True)]
         await clients[1].receive()
         await wait_all_tasks_blocked()
-        assert tasks_of_sockets(house) == [2, 2]
+        assert tasks_of_sockets(app) == [2, 2]
         for client in clients:
             await client.send("analyze", ticker="AAPL")
         await trio.sleep(1)
-        assert tasks_of_sockets(house) == [2, 2]
+        assert tasks_of_sockets(app) == [2, 2]
 
 
 async def test_pings_add_a_task_only_while_they_are_on_their_way(autojump_clock: MockClock) -> None:
-    async with open_house(ping_interval_seconds=20) as house:
-        await house.connect()
+    async with open_app(ping_interval_seconds=20) as app:
+        await app.connect()
         await trio.sleep(20 * 10 + 1)
-        assert tasks_of_sockets(house) == [2]
-        assert len(house.server.services.keep_alive) == 1
+        assert tasks_of_sockets(app) == [2]
+        assert len(app.server.services.keep_alive) == 1
 
 
 async def test_who_leaves_is_not_watched_any_more(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         await client.ask("get_portfolio")
-        assert len(house.server.services.keep_alive) == 1
+        assert len(app.server.services.keep_alive) == 1
         await client.stream.aclose()
         await wait_all_tasks_blocked()
-        assert len(house.server.services.keep_alive) == 0
-        assert tasks_of_sockets(house) == []
+        assert len(app.server.services.keep_alive) == 0
+        assert tasks_of_sockets(app) == []
 
 
 async def test_events_for_a_socket_that_ends_are_dropped(
@@ -62,14 +62,14 @@ async def test_events_for_a_socket_that_ends_are_dropped(
         await trio.sleep(1)
 
     monkeypatch.setattr(Runner, "clear", clear_slowly)
-    async with open_house() as house:
-        leaving, staying = await house.connect(events=True), await house.connect(events=True)
+    async with open_app() as app:
+        leaving, staying = await app.connect(events=True), await app.connect(events=True)
         await leaving.receive()
         await staying.receive()
         await leaving.stream.aclose()
         await wait_all_tasks_blocked()
-        (room,) = house.server.services.hub.rooms
-        assert len(room.viewers) == 2
+        (group,) = app.server.services.hub.groups
+        assert len(group.subscribers) == 2
         assert (await staying.ask("trade", ticker="AAPL", shares=1))["type"] == "portfolio"
         await trio.sleep(2)
-        assert len(room.viewers) == 1
+        assert len(group.subscribers) == 1

@@ -12,8 +12,8 @@ from portfolio_trio.peers.orphans import ORPHANS, Orphan, Orphans
 from portfolio_trio.session.analysis import START_SECONDS
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
-from tests.session.test_expired import greeted, two_houses
-from tests.support.house import House, open_house
+from tests.session.test_expired import subscribed, two_apps
+from tests.support.app import App, open_app
 
 pytestmark = pytest.mark.trio
 
@@ -21,15 +21,15 @@ pytestmark = pytest.mark.trio
 class Wire:
     """A store whose calls may be carried out though nobody gets the reply, as with a real connection."""
 
-    def __init__(self, house: House) -> None:
-        self._store = house.store
-        self._house = house
+    def __init__(self, app: App) -> None:
+        self._store = app.store
+        self._app = app
         self.lag = 0.0
         self.lost: set[str] = set()
         self.away: set[str] = set()
-        services: Any = house.server.services
+        services: Any = app.server.services
         services.store = self
-        services.relay._orphans._store = self
+        services.peer_subscriber._orphans._store = self
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
@@ -49,7 +49,7 @@ class Wire:
                 replies.append(await method(*args, **more))
                 arrived.set()
 
-            self._house.nursery.start_soon(carry_out)
+            self._app.nursery.start_soon(carry_out)
             await arrived.wait()
             if name in self.lost:
                 raise StoreUnavailable("the connection was lost", sent=True)
@@ -58,13 +58,13 @@ class Wire:
         return call
 
 
-async def current_of(house: House) -> Any:
-    return (await house.document())["current_analysis"]
+async def current_of(app: App) -> Any:
+    return (await app.document())["current_analysis"]
 
 
 async def test_a_start_that_comes_too_late_does_not_stay(autojump_clock: MockClock) -> None:
-    async with two_houses() as (one, two):
-        client, viewer = await greeted(one), await greeted(two)
+    async with two_apps() as (one, two):
+        client, subscriber = await subscribed(one), await subscribed(two)
         wire = Wire(one)
         wire.lag = START_SECONDS + 1
         await client.send("analyze", ticker="AAPL", id=1)
@@ -75,51 +75,51 @@ async def test_a_start_that_comes_too_late_does_not_stay(autojump_clock: MockClo
         wire.lag = 0
         await client.send("analyze", ticker="AAPL", id=2)
         assert (await client.until("analysis_completed"))[-1]["run_id"] == 2
-        await viewer.until("analysis_completed")
+        await subscriber.until("analysis_completed")
 
 
 async def test_a_start_whose_reply_is_lost_does_not_stay(autojump_clock: MockClock) -> None:
-    async with two_houses() as (one, two):
-        client = await greeted(one)
+    async with two_apps() as (one, two):
+        client = await subscribed(one)
         wire = Wire(one)
         wire.lost, wire.away = {"start_analysis"}, {"finish_analysis"}
         await client.send("analyze", ticker="AAPL")
         assert (await client.receive())["type"] == "analysis_failed"
         await trio.sleep(1)
         # Who comes now is shown what the document says.
-        viewer = await two.connect(events=True)
-        assert (await viewer.receive())["current_analysis"]["run_id"] == 1
+        subscriber = await two.connect(events=True)
+        assert (await subscriber.receive())["current_analysis"]["run_id"] == 1
         assert await current_of(one) is not None
         wire.away = set()
         await one.server.updater.tick()
-        ended = await viewer.until("analysis_cancelled")
+        ended = await subscriber.until("analysis_cancelled")
         assert (ended[-1]["run_id"], ended[-1]["reason"]) == (1, "disconnected")
         assert await current_of(one) is None
-        assert not len(one.server.services.relay._orphans)
+        assert not len(one.server.services.peer_subscriber._orphans)
         began = trio.current_time()
         await two.server.drain()
         assert trio.current_time() - began < 1
 
 
 async def test_cancel_clears_what_nobody_carries_out(autojump_clock: MockClock) -> None:
-    async with two_houses() as (one, two):
-        client, viewer = await greeted(one), await greeted(two)
+    async with two_apps() as (one, two):
+        client, subscriber = await subscribed(one), await subscribed(two)
         await one.store.start_analysis("s", ticker="AAPL", started_at="2026-11-18T11:06:40.000Z", tick_id=1)
         late = await two.connect("s", events=True)
         await late.receive()
         answer = await client.ask("cancel", id=1)
         assert (answer["type"], answer["run_id"], answer["reason"]) == ("analysis_cancelled", 1, "cancelled")
         assert await current_of(one) is None
-        assert [f["run_id"] for f in await viewer.silence(1)] == [1]
+        assert [f["run_id"] for f in await subscriber.silence(1)] == [1]
         assert "run_id" not in await client.ask("cancel", id=2)
 
 
 async def test_a_run_that_could_not_be_cleared_when_its_socket_went_is_cleared_later(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(metric_delay_seconds=None, market_update_interval_seconds=10_000) as house:
-        client = await greeted(house)
-        wire = Wire(house)
+    async with open_app(metric_delay_seconds=None, market_update_interval_seconds=10_000) as app:
+        client = await subscribed(app)
+        wire = Wire(app)
         store: Any = wire
 
         async def fail(*_args: Any, **_more: Any) -> None:
@@ -132,11 +132,11 @@ async def test_a_run_that_could_not_be_cleared_when_its_socket_went_is_cleared_l
         await client.until("analysis_failed")
         await client.stream.aclose()
         await trio.sleep(5)
-        assert await current_of(house) is not None
+        assert await current_of(app) is not None
         wire.away = set()
-        await house.server.updater.tick()
+        await app.server.updater.tick()
         await trio.sleep(1)
-        assert await current_of(house) is None
+        assert await current_of(app) is None
 
 
 async def test_few_are_remembered() -> None:
@@ -148,15 +148,15 @@ async def test_few_are_remembered() -> None:
 
 
 async def test_who_has_seen_a_run_end_does_not_cancel_it_again(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=Delay(2, 5)) as house:
-        client, viewer = await greeted(house), await greeted(house)
-        wire = Wire(house)
+    async with open_app(metric_delay_seconds=Delay(2, 5)) as app:
+        client, subscriber = await subscribed(app), await subscribed(app)
+        wire = Wire(app)
         wire.away |= {"record_results", "finish_analysis"}
         await client.send("analyze", ticker="AAPL")
         assert (await client.until("analysis_failed"))[-1]["run_id"] == 1
         wire.away.clear()
-        assert await current_of(house) is not None
+        assert await current_of(app) is not None
         answer = await client.ask("cancel", id="c")
         assert answer == {"id": "c", "type": "analysis_cancelled", "reason": "cancelled"}
-        assert await current_of(house) is None
-        assert [f["type"] for f in await viewer.silence(1)] == ["analysis_started", "analysis_failed"]
+        assert await current_of(app) is None
+        assert [f["type"] for f in await subscriber.silence(1)] == ["analysis_started", "analysis_failed"]

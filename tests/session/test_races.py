@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from portfolio_trio.metrics import BUILT_IN, AnalysisInputs, metric
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import PortfolioStore, StoreUnavailable
-from tests.support.house import House, open_house, results
+from tests.support.app import App, open_app, results
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,8 +53,8 @@ class Meddler:
         return meddled
 
 
-def meddle(house: House, call: str, **hooks: Callable[[], Awaitable[None]]) -> None:
-    house.server.services.store = Meddler(house.store, call, **hooks)  # type: ignore[assignment]
+def meddle(app: App, call: str, **hooks: Callable[[], Awaitable[None]]) -> None:
+    app.server.services.store = Meddler(app.store, call, **hooks)  # type: ignore[assignment]
 
 
 async def a_second() -> None:
@@ -64,24 +64,24 @@ async def a_second() -> None:
 async def test_a_run_cancelled_while_it_starts_does_not_stay_in_the_document(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
         # The script has run, its reply is on the way.
-        meddle(house, "start_analysis", after=a_second)
+        meddle(app, "start_analysis", after=a_second)
         await client.send("analyze", ticker="AAPL")
         await trio.sleep(0.5)
         assert (await client.ask("cancel"))["type"] == "analysis_cancelled"
         await trio.sleep(1)
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
         assert await client.silence(1) == []
 
 
 async def test_a_store_that_hangs_while_a_run_starts_holds_a_switch_up_for_a_bounded_time(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house() as house:
-        client = await house.connect()
-        meddle(house, "start_analysis", before=trio.sleep_forever)
+    async with open_app() as app:
+        client = await app.connect()
+        meddle(app, "start_analysis", before=trio.sleep_forever)
         await client.send("analyze", ticker="AAPL")
         await trio.sleep(0.5)
         asked = trio.current_time()
@@ -90,16 +90,16 @@ async def test_a_store_that_hangs_while_a_run_starts_holds_a_switch_up_for_a_bou
 
 
 async def test_only_one_of_three_sockets_runs_at_a_time(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=Delay(2, 2)) as house:
-        sockets = [await house.connect() for _ in range(3)]
-        viewer = await house.connect(events=True)
-        meddle(house, "start_analysis", after=a_second)
-        # The two that come later both find the other idle and the last of the room running.
+    async with open_app(metric_delay_seconds=Delay(2, 2)) as app:
+        sockets = [await app.connect() for _ in range(3)]
+        subscriber = await app.connect(events=True)
+        meddle(app, "start_analysis", after=a_second)
+        # The two that come later both find the other idle and the last of the session running.
         asking = (sockets[2], sockets[0], sockets[1])
         for socket, ticker in zip(asking, ("AAPL", "GOOGL", "MSFT"), strict=True):
             await socket.send("analyze", ticker=ticker)
             await trio.sleep(0.1)
-        events = await viewer.until("analysis_completed")
+        events = await subscriber.until("analysis_completed")
         turns = [
             (f["type"], f["ticker"])
             for f in events
@@ -118,13 +118,13 @@ async def test_only_one_of_three_sockets_runs_at_a_time(autojump_clock: MockCloc
 async def test_a_restart_that_is_overtaken_is_not_waited_for_in_vain(
     autojump_clock: MockClock, by: str
 ) -> None:
-    async with open_house() as house:
-        one, two, viewer = await house.connect(), await house.connect(), await house.connect(events=True)
-        meddle(house, "start_analysis", after=a_second)
+    async with open_app() as app:
+        one, two, subscriber = await app.connect(), await app.connect(), await app.connect(events=True)
+        meddle(app, "start_analysis", after=a_second)
         await one.send("analyze", ticker="AAPL", id=1)
         await trio.sleep(0.2)
-        (room,) = house.server.services.hub.rooms
-        room.restart_runs()
+        (group,) = app.server.services.hub.groups
+        group.restart_runs()
         await trio.sleep(0.2)
         if by == "cancel":
             answer = await one.ask("cancel", id=2)
@@ -135,28 +135,28 @@ async def test_a_restart_that_is_overtaken_is_not_waited_for_in_vain(
             if newer is two:
                 assert (await one.receive())["code"] == "superseded"
             assert len(results(await newer.take(5))) == 5
-        reasons = [f["reason"] for f in await viewer.silence(5) if f["type"] == "analysis_cancelled"]
+        reasons = [f["reason"] for f in await subscriber.silence(5) if f["type"] == "analysis_cancelled"]
         ends = {"another socket": "superseded", "the same socket": "switched", "cancel": "cancelled"}
         assert reasons == ["portfolio_changed", ends[by]]
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
 
 
 async def test_results_whose_end_was_decided_while_they_were_recorded_are_not_sent(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house() as house:
-        client = await house.connect()
-        viewer = await house.connect(events=True)
+    async with open_app() as app:
+        client = await app.connect()
+        subscriber = await app.connect(events=True)
 
         async def holdings_change_under_it() -> None:
-            house.server.services.store = store
-            (room,) = house.server.services.hub.rooms
-            room.restart_runs()
+            app.server.services.store = store
+            (group,) = app.server.services.hub.groups
+            group.restart_runs()
 
-        store = house.store
-        meddle(house, "record_results", after=holdings_change_under_it)
+        store = app.store
+        meddle(app, "record_results", after=holdings_change_under_it)
         await client.send("analyze", ticker="AAPL")
-        events = await viewer.until("analysis_completed")
+        events = await subscriber.until("analysis_completed")
         assert {f["run_id"] for f in events if f["type"] == "analysis_result"} == {2}
         assert {f["run_id"] for f in await client.take(5)} == {2}
 
@@ -165,35 +165,35 @@ async def test_results_whose_end_was_decided_while_they_were_recorded_are_not_se
 async def test_a_store_that_is_away_is_said_to_be_and_is_used_again_when_it_is_back(
     autojump_clock: MockClock, call: str
 ) -> None:
-    async with open_house() as house:
-        working = house.store
+    async with open_app() as app:
+        working = app.store
 
         async def away() -> None:
             raise StoreUnavailable("Redis is away", sent=False)
 
-        meddle(house, call, before=away)
-        client = await house.connect()
+        meddle(app, call, before=away)
+        client = await app.connect()
         request: dict[str, Any] = {"ticker": "AAPL"}
         action = "analyze"
         if call == "set_holdings":
             action, request = "set_holdings", {"holdings": {"AAPL": 1}}
         answer = await client.ask(action, **request)
         assert (answer["code"], answer["retryable"]) == ("unavailable", True)
-        house.server.services.store = working
+        app.server.services.store = working
         await client.send("analyze", ticker="AAPL")
         assert len(results(await client.take(5))) == 5
-        assert (await house.document())["current_analysis"] is None
+        assert (await app.document())["current_analysis"] is None
 
 
 async def test_a_portfolio_that_never_rests_ends_the_request_with_an_error(autojump_clock: MockClock) -> None:
-    async with open_house() as house:
-        client = await house.connect()
+    async with open_app() as app:
+        client = await app.connect()
 
         async def changes_again() -> None:
-            (room,) = house.server.services.hub.rooms
-            room.restart_runs()
+            (group,) = app.server.services.hub.groups
+            group.restart_runs()
 
-        meddle(house, "record_results", after=changes_again)
+        meddle(app, "record_results", after=changes_again)
         answer = await client.ask("analyze", ticker="AAPL", id=4)
         assert (answer["code"], answer["id"], answer["retryable"]) == ("portfolio_changed", 4, True)
         assert (await client.ask("get_portfolio"))["type"] == "portfolio"
@@ -206,8 +206,8 @@ async def test_a_metric_that_raises_ends_itself_and_not_the_run(
     def broken(inputs: AnalysisInputs) -> float:
         raise RuntimeError(inputs.ticker)
 
-    async with open_house(metrics=BUILT_IN.extended(broken)) as house:
-        client = await house.connect()
+    async with open_app(metrics=BUILT_IN.extended(broken)) as app:
+        client = await app.connect()
         await client.send("analyze", ticker="AAPL")
         frames = await client.take(6)
         assert len(results(frames)) == 5
@@ -229,8 +229,8 @@ async def test_a_heavy_metric_runs_in_a_thread_and_a_switch_does_not_wait_for_it
     try:
         # Threads take real time.
         with trio.fail_after(30):
-            async with open_house(metrics=BUILT_IN.extended(heavy)) as house:
-                client = await house.connect()
+            async with open_app(metrics=BUILT_IN.extended(heavy)) as app:
+                client = await app.connect()
                 await client.send("analyze", ticker="AAPL")
                 assert len(results(await client.take(5))) == 5
                 await trio.to_thread.run_sync(inside.wait)

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 
 from portfolio_trio.settings import Delay
-from tests.support.house import Client, House, open_house, results
+from tests.support.app import App, Client, open_app, results
 from tests.support.streams import StallingStream
 
 pytestmark = pytest.mark.trio
@@ -15,22 +15,22 @@ pytestmark = pytest.mark.trio
 SLOW = Delay(2, 5)
 
 
-async def connect_slowly(house: House) -> tuple[Client, StallingStream]:
-    """A socket, and the road to it, which can be stalled."""
+async def connect_slowly(app: App) -> tuple[Client, StallingStream]:
+    """A socket, and the transport to it, which can be stalled."""
     ours, theirs = memory_stream_pair()
-    road = StallingStream(theirs)
-    house.server.connections.start_soon(house.server.http_server.serve, road)
-    return await house.connect_through(ours), road
+    transport = StallingStream(theirs)
+    app.server.connections.start_soon(app.server.http_server.serve, transport)
+    return await app.connect_through(ours), transport
 
 
 async def test_a_switch_on_a_socket_that_is_not_read_holds_up_no_other_socket(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
-        slow, road = await connect_slowly(house)
-        other = await house.connect(events=True)
+    async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
+        slow, transport = await connect_slowly(app)
+        other = await app.connect(events=True)
         await slow.send("analyze", ticker="AAPL")
-        road.stall_sending()
+        transport.stall_sending()
         await trio.sleep(10)
         await slow.send("analyze", ticker="GOOGL")
         await trio.testing.wait_all_tasks_blocked()
@@ -43,11 +43,11 @@ async def test_a_switch_on_a_socket_that_is_not_read_holds_up_no_other_socket(
 
 
 async def test_a_socket_that_is_not_read_answers_nobody_elses_cancel_late(autojump_clock: MockClock) -> None:
-    async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
-        slow, road = await connect_slowly(house)
-        other = await house.connect()
+    async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
+        slow, transport = await connect_slowly(app)
+        other = await app.connect()
         await slow.send("analyze", ticker="AAPL")
-        road.stall_sending()
+        transport.stall_sending()
         await trio.sleep(10)
         await slow.send("analyze", ticker="GOOGL")
         await trio.testing.wait_all_tasks_blocked()
@@ -59,16 +59,16 @@ async def test_a_socket_that_is_not_read_answers_nobody_elses_cancel_late(autoju
 async def test_many_switches_on_a_socket_that_is_not_read_wait_for_its_one_frame(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_house(metric_delay_seconds=SLOW, send_seconds=1000) as house:
-        slow, road = await connect_slowly(house)
+    async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
+        slow, transport = await connect_slowly(app)
         await slow.send("analyze", ticker="AAPL")
-        road.stall_sending()
+        transport.stall_sending()
         await trio.sleep(10)
         for ticker in ("GOOGL", "MSFT", "GOOGL", "MSFT"):
             await slow.send("analyze", ticker=ticker)
             await trio.sleep(1)
         # The frame of the first on its way must be out before any of them takes its snapshot.
-        assert (await house.document())["run_counter"] == 1
-        road.resume()
+        assert (await app.document())["run_counter"] == 1
+        transport.resume()
         assert [ticker for ticker, _ in results(await slow.take(6))] == ["AAPL"] + ["MSFT"] * 5
-        assert (await house.document())["run_counter"] == 2
+        assert (await app.document())["run_counter"] == 2

@@ -48,12 +48,12 @@ async def test_each_way_to_end_a_run_is_kept(engine: Engine) -> None:
         )
 
 
-async def test_the_dead_leave_a_run_that_was_cut_off(engine: Engine) -> None:
+async def test_lost_workers_leave_a_run_that_was_cut_off(engine: Engine) -> None:
     async with engine.opened() as it:
         await it.create()
         it.store.worker = "one"
         await start(it)
-        await it.store.revalue_all(FakeTick(2), dead=["one"])
+        await it.store.revalue_all(FakeTick(2), lost=["one"])
         assert await ends(it) == (cancelled(1, "disconnected"),)
 
 

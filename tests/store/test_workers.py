@@ -56,16 +56,16 @@ def store_of(it: Opened, name: str) -> PortfolioStore:
     return PortfolioStore(it.client, worker=name)
 
 
-# --- who lives, who leads ---------------------------------------------------------------------------------
+# --- who lives, who leads -----------------------------------------------------------------------------------
 
 
 async def test_the_first_leads_and_keeps_the_lease(engine: Engine) -> None:
     async with engine.opened() as it:
         one, two = worker(it, "one"), worker(it, "two")
-        first = await one.beat()
-        assert (first.leads, first.known, first.tick_id, first.dead) == (True, False, None, ())
-        assert not (await two.beat()).leads
-        again = await one.beat()
+        first = await one.heartbeat()
+        assert (first.leads, first.known, first.tick_id, first.lost) == (True, False, None, ())
+        assert not (await two.heartbeat()).leads
+        again = await one.heartbeat()
         assert (again.leads, again.known) == (True, True)
 
 
@@ -74,75 +74,75 @@ async def test_a_worker_that_retires_gives_up_its_lease_at_once_and_is_cleaned_u
 ) -> None:
     async with engine.opened() as it:
         one, two, three = (worker(it, name) for name in ("one", "two", "three"))
-        await one.beat()
-        await two.beat()
+        await one.heartbeat()
+        await two.heartbeat()
         await two.retire()
-        assert not (await three.beat()).leads
+        assert not (await three.heartbeat()).leads
         await one.retire()
-        taken = await three.beat()
-        assert (taken.leads, sorted(taken.dead)) == (True, ["one", "two"])
+        taken = await three.heartbeat()
+        assert (taken.leads, sorted(taken.lost)) == (True, ["one", "two"])
 
 
 async def test_a_dead_leader_is_followed_when_its_lease_ends() -> None:
     clock = Clock()
     async with Engine("embedded", "embedded://").opened(wall_clock=clock) as it:
         one, two = worker(it, "one"), worker(it, "two")
-        await one.beat()
+        await one.heartbeat()
         clock.now += LEASE - 0.001
-        assert not (await two.beat()).leads
+        assert not (await two.heartbeat()).leads
         clock.now += 0.001
-        assert (await two.beat()).leads
+        assert (await two.heartbeat()).leads
         # The old one is alive still and has lost the lease, not its life.
-        late = await one.beat()
+        late = await one.heartbeat()
         assert (late.leads, late.known) == (False, True)
 
 
-async def test_the_dead_are_named_until_they_are_forgotten() -> None:
+async def test_lost_workers_are_named_until_they_are_forgotten() -> None:
     clock = Clock()
     async with Engine("embedded", "embedded://").opened(wall_clock=clock) as it:
         one, two = worker(it, "one"), worker(it, "two")
-        await one.beat()
+        await one.heartbeat()
         clock.now += TTL
-        assert (await two.beat()).dead == ("one",)
-        assert (await two.beat()).dead == ("one",)
+        assert (await two.heartbeat()).lost == ("one",)
+        assert (await two.heartbeat()).lost == ("one",)
         await two.forget(["one"])
-        assert (await two.beat()).dead == ()
-        assert not (await one.beat()).known
+        assert (await two.heartbeat()).lost == ()
+        assert not (await one.heartbeat()).known
 
 
 async def test_other_prices_on_the_same_redis_are_refused_while_anybody_lives() -> None:
     clock = Clock()
     async with Engine("embedded", "embedded://").opened(wall_clock=clock) as it:
-        await worker(it, "one").beat()
+        await worker(it, "one").heartbeat()
         with pytest.raises(OtherSource, match=r"simulated, not from csv"):
-            await worker(it, "two", source="csv").beat()
+            await worker(it, "two", source="csv").heartbeat()
         clock.now += TTL
-        assert (await worker(it, "two", source="csv").beat()).leads
+        assert (await worker(it, "two", source="csv").heartbeat()).leads
 
 
-# --- ticks ----------------------------------------------------------------------------------------------
+# --- ticks --------------------------------------------------------------------------------------------------
 
 
 async def test_a_tick_reaches_everybody(engine: Engine) -> None:
     async with engine.opened() as it:
         one, two = worker(it, "one"), worker(it, "two")
-        await one.beat()
+        await one.heartbeat()
         assert await two.read_tick() is None
         async with two.listen() as heard:
             await one.publish_tick(tick_of(7))
             await one.announce_sweep(7)
-            assert await one.post("two", "a letter")
+            assert await one.send_batch("two", "a batch")
             # Whether anybody listens is not known on a cluster.
-            assert await one.post("three", "another's") is not it.client.many_keys
+            assert await one.send_batch("three", "another's") is not it.client.many_keys
             with anyio.fail_after(10):
                 messages = [await anext(heard) for _ in range(3)]
         assert messages == [
             Message(TICKS.encode(), b"7"),
             Message(SWEPT.encode(), b"7"),
-            Message(b"portfolio-inbox:two", b"a letter"),
+            Message(b"portfolio-inbox:two", b"a batch"),
         ]
         assert await two.read_tick() == tick_of(7)
-        assert (await two.beat()).tick_id == 7
+        assert (await two.heartbeat()).tick_id == 7
 
 
 async def test_only_the_leader_publishes_and_never_an_older_tick(engine: Engine) -> None:
@@ -150,7 +150,7 @@ async def test_only_the_leader_publishes_and_never_an_older_tick(engine: Engine)
         one, two = worker(it, "one"), worker(it, "two")
         with pytest.raises(NotUpdater):
             await one.publish_tick(tick_of(1))
-        await one.beat()
+        await one.heartbeat()
         await one.publish_tick(tick_of(7))
         with pytest.raises(NotUpdater):
             await two.publish_tick(tick_of(8))
@@ -164,11 +164,11 @@ async def test_a_leader_that_slept_through_its_lease_is_refused() -> None:
     clock = Clock()
     async with Engine("embedded", "embedded://").opened(wall_clock=clock) as it:
         one, two = worker(it, "one"), worker(it, "two")
-        await one.beat()
+        await one.heartbeat()
         clock.now += LEASE
         with pytest.raises(NotUpdater):
             await one.publish_tick(tick_of(7))
-        await two.beat()
+        await two.heartbeat()
         await two.publish_tick(tick_of(8))
         with pytest.raises(NotUpdater):
             await one.publish_tick(tick_of(9))
@@ -184,7 +184,7 @@ async def test_what_is_no_tick_is_named(engine: Engine) -> None:
 
 STEPS: Final = st.lists(
     st.one_of(
-        st.tuples(st.just("beat"), st.integers(0, 2)),
+        st.tuples(st.just("heartbeat"), st.integers(0, 2)),
         st.tuples(st.just("publish"), st.integers(0, 2)),
         st.tuples(st.just("wait"), st.sampled_from([0.5, 2.5, 4.9, 5.0, 11.0])),
     ),
@@ -202,8 +202,8 @@ def test_there_is_one_leader_at_a_time_and_ticks_only_rise(steps: list[tuple[str
             for number, (kind, value) in enumerate(steps, start=1):
                 if kind == "wait":
                     clock.now += value
-                elif kind == "beat":
-                    leads = (await workers[value].beat()).leads
+                elif kind == "heartbeat":
+                    leads = (await workers[value].heartbeat()).leads
                     assert leads == (leader == value or clock.now >= until)
                     if leads:
                         leader, until = value, clock.now + LEASE
@@ -222,7 +222,7 @@ def test_there_is_one_leader_at_a_time_and_ticks_only_rise(steps: list[tuple[str
     anyio.run(main, backend="trio")
 
 
-# --- what a session knows -------------------------------------------------------------------------------
+# --- what a session knows -----------------------------------------------------------------------------------
 
 
 async def test_who_is_attached_is_told_to_all_others(engine: Engine) -> None:
@@ -297,7 +297,7 @@ async def test_nobody_attaches_to_what_is_not_there_or_no_session(engine: Engine
 Prepare = Callable[[Opened], Any]
 
 
-async def test_a_sweep_clears_what_the_dead_have_left(engine: Engine) -> None:
+async def test_a_sweep_clears_what_lost_workers_have_left(engine: Engine) -> None:
     async with engine.opened() as it:
         one, two = store_of(it, "one"), store_of(it, "two")
         for name in ("s", "t", "u"):
@@ -308,7 +308,7 @@ async def test_a_sweep_clears_what_the_dead_have_left(engine: Engine) -> None:
         # A document that has the tick already is cleared all the same.
         await one.start_analysis("u", ticker="AAPL", started_at=AT, tick_id=1)
         await it.store.revalue(["u"], tick=FakeTick(2))
-        report = await two.revalue_all(FakeTick(2), dead=("one", "nobody"))
+        report = await two.revalue_all(FakeTick(2), lost=("one", "nobody"))
         assert (report.revalued, report.counts.get("stale"), report.errors) == (2, 1, 0)
         documents = {name: await it.store.get_document(name) for name in ("s", "t", "u")}
         assert [documents[name]["current_analysis"] is None for name in ("s", "t", "u")] == [

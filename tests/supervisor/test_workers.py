@@ -18,7 +18,7 @@ import trio
 from portfolio_trio.cli import worker
 from portfolio_trio.settings import Settings
 from portfolio_trio.supervisor.child_process import _python
-from tests.support.house import METRICS
+from tests.support.app import METRICS
 from tests.support.processes import COMMAND, PATIENCE, Tree, serving_with_workers
 from tests.support.redis_servers import NO_JSON_SERVER, wait_until
 

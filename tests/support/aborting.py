@@ -19,7 +19,7 @@ from trio_websocket import ConnectionClosed
 from typing_extensions import override
 
 from portfolio_trio.protocol.messages import SUBPROTOCOL
-from tests.support.processes import Door, Tree, json_or_skip, serving_alone, serving_with_workers
+from tests.support.processes import Dialer, Tree, json_or_skip, serving_alone, serving_with_workers
 from tests.support.redis_servers import private_server
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ async def _crowd(ports: list[int], seconds: float, draw: random.Random, toll: To
     done = trio.Event()
     with trio.fail_after(seconds + 2 * PATIENCE):
         async with trio.open_nursery() as sockets:
-            first, last = Door(ports[0], sockets), Door(ports[-1], sockets)
+            first, last = Dialer(ports[0], sockets), Dialer(ports[-1], sockets)
             try:
                 async with trio.open_nursery() as crowd:
                     for number in range(SESSIONS):
@@ -127,8 +127,8 @@ async def _crowd(ports: list[int], seconds: float, draw: random.Random, toll: To
                         crowd.start_soon(_trade, last, session, done, toll)
                         crowd.start_soon(_look_on, first, session, done, toll)
                     for number in range(APART):
-                        door = (first, last)[number % 2]
-                        crowd.start_soon(_analyze, door, f"apart-{number}", done, toll)
+                        dialer = (first, last)[number % 2]
+                        crowd.start_soon(_analyze, dialer, f"apart-{number}", done, toll)
                     await trio.sleep(seconds)
                     done.set()
             finally:
@@ -175,10 +175,10 @@ async def _until(stream: trio.SocketStream, word: bytes) -> None:
             seen += more
 
 
-async def _trade(door: Door, session: str, done: trio.Event, toll: Toll) -> None:
+async def _trade(dialer: Dialer, session: str, done: trio.Event, toll: Toll) -> None:
     """Buy and sell, and have each trade answered."""
     with _staying(toll):
-        client = await door.view(session)
+        client = await dialer.subscribe(session)
         while not done.is_set():
             for shares in (1, -1):
                 await client.send("trade", ticker="MSFT", shares=shares, id=toll.answers)
@@ -189,10 +189,10 @@ async def _trade(door: Door, session: str, done: trio.Event, toll: Toll) -> None
             await trio.sleep(0.005)
 
 
-async def _look_on(door: Door, session: str, done: trio.Event, toll: Toll) -> None:
+async def _look_on(dialer: Dialer, session: str, done: trio.Event, toll: Toll) -> None:
     """See what the others do, and the ticks until the end."""
     with _staying(toll):
-        client = await door.view(session)
+        client = await dialer.subscribe(session)
         while not done.is_set():
             with trio.fail_after(PATIENCE):
                 await client.receive()
@@ -200,10 +200,10 @@ async def _look_on(door: Door, session: str, done: trio.Event, toll: Toll) -> No
             await client.until("portfolio_update")
 
 
-async def _analyze(door: Door, session: str, done: trio.Event, toll: Toll) -> None:
+async def _analyze(dialer: Dialer, session: str, done: trio.Event, toll: Toll) -> None:
     """Have analyses of a session of one's own, each to its end, and see the ticks until the end."""
     with _staying(toll):
-        client = await door.view(session)
+        client = await dialer.subscribe(session)
         while not done.is_set():
             await client.send("analyze", ticker="AAPL")
             with trio.fail_after(PATIENCE):

@@ -13,13 +13,13 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 
 from portfolio_trio.client import connect
 from portfolio_trio.protocol.messages import SUBPROTOCOL, Portfolio, Valued
-from tests.support.house import METRICS
+from tests.support.app import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from portfolio_trio.client import Backoff, Event, Limits, PortfolioClient
-    from tests.support.house import Frame, House
+    from tests.support.app import App, Frame
 
 Wrap: TypeAlias = Callable[[trio.abc.HalfCloseableStream], trio.abc.HalfCloseableStream]
 Script: TypeAlias = "Callable[[Peer], Awaitable[None]]"
@@ -34,16 +34,16 @@ STATE = Portfolio(
 )
 
 
-class Road:
-    """Dials a house in memory, and can be cut.
+class Transport:
+    """Dials an app in memory, and can be cut.
 
     Attributes:
-        house: Where it leads; None refuses every connection.
+        app: Where it leads; None refuses every connection.
         dialled: How often it was taken.
     """
 
-    def __init__(self, house: House | None, wrap: Wrap = lambda stream: stream) -> None:
-        self.house = house
+    def __init__(self, app: App | None, wrap: Wrap = lambda stream: stream) -> None:
+        self.app = app
         self.dialled = 0
         self.stream: trio.abc.HalfCloseableStream
         self._wrap = wrap
@@ -51,10 +51,10 @@ class Road:
     async def dial(self) -> trio.abc.Stream:
         await trio.lowlevel.checkpoint()
         self.dialled += 1
-        if self.house is None:
+        if self.app is None:
             raise ConnectionRefusedError("nobody listens")
         ours, theirs = memory_stream_pair()
-        self.house.server.connections.start_soon(self.house.server.http_server.serve, theirs)
+        self.app.server.connections.start_soon(self.app.server.http_server.serve, theirs)
         self.stream = self._wrap(ours)
         return self.stream
 
@@ -65,17 +65,17 @@ class Road:
 
 @asynccontextmanager
 async def enter(
-    house: House,
-    road: Road | None = None,
+    app: App,
+    transport: Transport | None = None,
     *,
     session_id: str = "s",
     limits: Limits | None = None,
     backoff: Backoff | None = None,
 ) -> AsyncGenerator[PortfolioClient]:
-    """A typed client of a house."""
+    """A typed client of an app."""
     async with connect(
         f"ws://memory/ws/{session_id}",
-        open_stream=(road or Road(house)).dial,
+        open_stream=(transport or Transport(app)).dial,
         limits=limits,
         backoff=backoff,
     ) as portfolio:

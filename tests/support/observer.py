@@ -1,4 +1,4 @@
-"""Holds what the viewers of a session have seen against what always holds, and counts what does not."""
+"""Holds what the subscribers of a session have seen against what always holds, and counts what does not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENDS = {"analysis_completed": "completed", "analysis_cancelled": "cancelled", "a
 
 
 class Observer:
-    """What the viewers of one session have seen, wherever they are.
+    """What the subscribers of one session have seen, wherever they are.
 
     Attributes:
         faults: How often each kind of fault was seen.
@@ -26,7 +26,7 @@ class Observer:
         self._ends: dict[int, tuple[object, ...]] = {}
 
     def look(self, frames: Sequence[Frame], metrics: int) -> None:
-        """Take all that one viewer has seen, from its greeting on."""
+        """Take all that one subscriber has seen, from its first state on."""
         version, tick, current, outcomes, late = 0, 0, None, 0, False
         ended: set[int] = set()
         for frame in frames:
@@ -60,7 +60,7 @@ class Observer:
         self._check("a run without an end", current is None, {"run_id": current})
 
     def compare(self, frames: Sequence[Frame]) -> None:
-        """Take the ends alone of what one viewer has seen, where starts and results may have been lost."""
+        """Take only the ends of what one subscriber has seen, where starts and results may be lost."""
         for frame in frames:
             if frame["type"] in ENDS and frame.get("run_id") is not None:
                 self._end(frame["run_id"], frame)

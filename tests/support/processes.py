@@ -22,7 +22,7 @@ from trio_websocket import wrap_client_stream
 from websockets.sync.client import ClientConnection, connect
 
 from portfolio_trio.protocol.messages import SUBPROTOCOL
-from tests.support.house import Client, Frame
+from tests.support.app import Client, Frame
 from tests.support.redis_servers import (
     NO_PRIVATE_JSON_SERVER,
     Command,
@@ -209,7 +209,7 @@ def two_processes(shared: Shared, *flags: str) -> Iterator[Pair]:
         yield Pair(shared, (one, two))
 
 
-class Door:
+class Dialer:
     """Where one server lets sockets in, and who takes care of them."""
 
     def __init__(self, port: int, nursery: trio.Nursery) -> None:
@@ -230,11 +230,11 @@ class Door:
         )
         return Client(socket, stream)
 
-    async def view(self, session_id: str) -> Client:
+    async def subscribe(self, session_id: str) -> Client:
         """Open a socket that gets the session's events, and has got its state."""
-        viewer = await self.connect(session_id, events=True)
-        assert (await viewer.receive())["type"] == "portfolio"
-        return viewer
+        subscriber = await self.connect(session_id, events=True)
+        assert (await subscriber.receive())["type"] == "portfolio"
+        return subscriber
 
     def close(self) -> None:
         """Close every socket without a word."""
@@ -243,13 +243,13 @@ class Door:
 
 
 @asynccontextmanager
-async def open_doors(*servers: Tree) -> AsyncIterator[list[Door]]:
+async def open_dialers(*servers: Tree) -> AsyncIterator[list[Dialer]]:
     """The ways into some servers; the block has to end within `STORY_SECONDS`."""
     with trio.fail_after(STORY_SECONDS):
         with ExitStack() as stack:
             async with trio.open_nursery() as nursery:
-                doors = [Door(server.port, nursery) for server in servers]
-                for door in doors:
-                    stack.callback(door.close)
-                yield doors
+                dialers = [Dialer(server.port, nursery) for server in servers]
+                for dialer in dialers:
+                    stack.callback(dialer.close)
+                yield dialers
                 nursery.cancel_scope.cancel()

@@ -1,9 +1,9 @@
--- beat: a worker says that it lives, and holds or takes the lease of the one that updates the market.
+-- heartbeat: a worker says that it lives, and holds or takes the lease of the one that updates the market.
 -- KEYS    portfolio-workers:{market}, portfolio-tick:{market}
 -- ARGV    worker, ttl_ms (how long it counts as alive), lease_ms (how long it may update the market), source
 --         (the name of its prices)
 -- reply   {"ok", "1" if it may update the market, "1" if it counted as alive until now, tick_id of the newest
---         tick ("" for none), dead worker ...}
+--         tick ("" for none), lost worker ...}
 --         {"other_source", source}: living workers have other prices; nothing changed
 -- fence   the lease goes to another worker only when its time is over, by the clock of this server alone
 -- include prelude.lua
@@ -11,7 +11,7 @@
 local workers, tick, me, source = KEYS[1], KEYS[2], ARGV[1], ARGV[4]
 local now = now_ms()
 
-local held, dead, known, alone = {}, {}, '0', true
+local held, lost, known, alone = {}, {}, '0', true
 local entries = redis.call('HGETALL', workers)
 for index = 1, #entries, 2 do
   local name, value = entries[index], entries[index + 1]
@@ -20,7 +20,7 @@ for index = 1, #entries, 2 do
   if not worker then held[name] = value
   elseif worker == me then known = living and '1' or '0'
   elseif living then alone = false
-  else dead[#dead + 1] = worker end
+  else lost[#lost + 1] = worker end
 end
 if not alone and held.source and held.source ~= source then return {'other_source', held.source} end
 
@@ -30,5 +30,5 @@ redis.call('HSET', workers, 'source', source, 'worker:' .. me, integer(now + ARG
 if leads then redis.call('HSET', workers, 'updater', me, 'updater_until', integer(now + ARGV[3])) end
 
 local answer = {'ok', leads and '1' or '0', known, redis.call('HGET', tick, 'tick_id') or ''}
-for _, worker in ipairs(dead) do answer[#answer + 1] = worker end
+for _, worker in ipairs(lost) do answer[#answer + 1] = worker end
 return answer

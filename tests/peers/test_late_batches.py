@@ -1,4 +1,4 @@
-"""Two whole servers in memory, and letters of one that come late."""
+"""Two whole servers in memory, and batches of one that come late."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.redis import EmbeddedServer
 from portfolio_trio.settings import Delay
+from tests.support.app import METRICS, App, Client, open_app
 from tests.support.clock import virtual_wall_time
-from tests.support.house import METRICS, Client, House, open_house
 
 pytestmark = pytest.mark.trio
 
 
-def hold_letters(house: House, monkeypatch: pytest.MonkeyPatch) -> trio.Event:
-    """Letters of a server wait from now on until the event is set; they stay in order."""
+def hold_batches(app: App, monkeypatch: pytest.MonkeyPatch) -> trio.Event:
+    """Batches of a server wait from now on until the event is set; they stay in order."""
     release = trio.Event()
-    workers: Any = house.server.membership._workers
-    send = workers.post
+    workers: Any = app.server.membership._workers
+    send = workers.send_batch
 
-    async def late(worker: str, letter: str) -> bool:
+    async def late(worker: str, batch: str) -> bool:
         await release.wait()
-        return bool(await send(worker, letter))
+        return bool(await send(worker, batch))
 
-    monkeypatch.setattr(workers, "post", late)
+    monkeypatch.setattr(workers, "send_batch", late)
     return release
 
 
-async def viewer_of(house: House) -> Client:
-    viewer = await house.connect(events=True)
-    assert (await viewer.receive())["type"] == "portfolio"
-    return viewer
+async def subscriber_of(app: App) -> Client:
+    subscriber = await app.connect(events=True)
+    assert (await subscriber.receive())["type"] == "portfolio"
+    return subscriber
 
 
 async def test_nothing_of_a_run_elsewhere_is_seen_after_an_edit_here(
@@ -41,13 +41,13 @@ async def test_nothing_of_a_run_elsewhere_is_seen_after_an_edit_here(
 ) -> None:
     shared = EmbeddedServer(virtual_wall_time)
     async with (
-        open_house(embedded=shared, metric_delay_seconds=Delay(2, 5)) as one,
-        open_house(embedded=shared, seed=1) as two,
+        open_app(embedded=shared, metric_delay_seconds=Delay(2, 5)) as one,
+        open_app(embedded=shared, seed=1) as two,
     ):
-        runner, editor = await viewer_of(one), await viewer_of(two)
+        runner, editor = await subscriber_of(one), await subscriber_of(two)
         await runner.send("analyze", ticker="AAPL")
         await editor.until("analysis_started")
-        release = hold_letters(one, monkeypatch)
+        release = hold_batches(one, monkeypatch)
         await runner.until("analysis_result")
         await editor.send("trade", ticker="AAPL", shares=1)
         await wait_all_tasks_blocked()

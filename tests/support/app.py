@@ -75,7 +75,7 @@ class Client:
                 return -1 if end.reason is None else int(end.reason.code)
 
 
-class House:
+class App:
     """A server and the nursery its clients live in."""
 
     def __init__(self, server: Server, nursery: trio.Nursery) -> None:
@@ -110,14 +110,14 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(
+async def open_app(
     *,
     metrics: MetricRegistry | None = None,
     seed: int = 0,
     embedded: EmbeddedServer | None = None,
     faults: int = 0,
     **settings: object,
-) -> AsyncGenerator[House]:
+) -> AsyncGenerator[App]:
     """A server in memory; under `trio.testing.MockClock` its wall clock is virtual, too.
 
     As many faults as given are contained in it, since a fault that is contained fails no test by itself.
@@ -133,7 +133,7 @@ async def open_house(
         ) as server,
         trio.open_nursery() as nursery,
     ):
-        yield House(server, nursery)
+        yield App(server, nursery)
         assert server.services.faults.counts.total() == faults, server.services.faults.counts
         nursery.cancel_scope.cancel()
 

@@ -1,6 +1,6 @@
 """What the sockets of one session are shown, and in which order: decisions only, no I/O, no clock, no Trio.
 
-Replies of Redis and letters of other workers wake their tasks in no fixed order. So nothing is shown because
+Replies of Redis and batches of other workers wake their tasks in no fixed order. So nothing is shown because
 its task happens to run, but because it follows from what has been shown: versions never fall, a run begins
 once and ends once, and whatever comes after a run's end in the document waits until that end is known.
 """
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
     from portfolio_trio.hub.run_state import EndReason, Run
 
-SceneKind = Literal["portfolio", "portfolio_update", "started", "outcome", "end"]
+OrderedEventKind = Literal["portfolio", "portfolio_update", "started", "outcome", "end"]
 
 HOLD_SECONDS: Final = 2.0
 """How long the end of a run is waited for from the worker that ran it."""
 
-HELD_SCENES: Final = 1_000
+MAX_HELD_EVENTS: Final = 1_000
 """How much may wait for the end of a run before that end is given up."""
 
 
-class Spectator(Protocol):
-    """A socket that gets events, as the stage knows it."""
+class EventSubscriber(Protocol):
+    """A socket that gets events, as the sequencer knows it."""
 
-    def see(self, event: str, run: Run | None = None) -> None:
+    def enqueue(self, frame: str, run: Run | None = None) -> None:
         """Queue an event; it can be dropped with ``run``, if one is given."""
 
-    def see_latest(self, event: str) -> None:
+    def enqueue_latest(self, frame: str) -> None:
         """Queue an event in place of the latest one that still waits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class OrderedEvent:
     """One thing that happened.
 
     Attributes:
@@ -54,13 +54,13 @@ class Scene:
         again: With ``portfolio``: something may have been missed; who has seen it sees it again.
         version: With ``portfolio_update``: the holdings it values.
         tick_id: With ``portfolio_update``: the tick.
-        asker: Who had asked, and gets ``own`` in place of ``text``, or a state with ``request_id``.
+        requester: Who had asked, and gets ``own`` in place of ``text``, or a state with ``request_id``.
         own: The frame for who had asked.
         request_id: Of who had asked.
-        but: Who is told otherwise.
+        exclude: Who is told otherwise.
     """
 
-    kind: SceneKind
+    kind: OrderedEventKind
     text: str = ""
     run_id: int | None = None
     run: Run | None = None
@@ -70,14 +70,14 @@ class Scene:
     again: bool = False
     version: int = 0
     tick_id: int = 0
-    asker: Spectator | None = None
+    requester: EventSubscriber | None = None
     own: str = ""
     request_id: str | int | None = None
-    but: Spectator | None = None
+    exclude: EventSubscriber | None = None
 
 
 @dataclass(slots=True)
-class _Sight:
+class _Seen:
     """What one socket has been shown: the newest version and tick, and the run that is open for it."""
 
     version: int = 0
@@ -86,7 +86,7 @@ class _Sight:
     told: bool = False
 
 
-class Stage:
+class EventSequencer:
     """Shows what happens in one session to its sockets, in an order that holds for all of them.
 
     Args:
@@ -95,7 +95,7 @@ class Stage:
     Attributes:
         newest: The newest state that is known, as the document had it.
         open: The run whose start has been shown, and whose end has not.
-        released: How many scenes have waited and wait no more, since the beginning.
+        released: How many events have waited and wait no more, since the beginning.
     """
 
     def __init__(self, alone: Callable[[Any], AbstractContextManager[object]] = nullcontext) -> None:
@@ -104,9 +104,9 @@ class Stage:
         self.open: Running | None = None
         self.released = 0
         self._last = 0
-        self._asker: Spectator | None = None
-        self._sights: dict[Spectator, _Sight] = {}
-        self._held: deque[Scene] = deque()
+        self._requester: EventSubscriber | None = None
+        self._seen: dict[EventSubscriber, _Seen] = {}
+        self._held: deque[OrderedEvent] = deque()
 
     @property
     def awaited(self) -> int | None:
@@ -115,7 +115,7 @@ class Stage:
 
     @property
     def waiting(self) -> int:
-        """How many scenes wait for the end of a run."""
+        """How many events wait for the end of a run."""
         return len(self._held)
 
     @property
@@ -127,26 +127,28 @@ class Stage:
         """Whether the end of a run has been shown, or ruled out by what has."""
         return run_id <= self._last and (self.open is None or self.open.run_id != run_id)
 
-    # --- who looks on ---
+    # --- the subscribers ---
 
-    def greet(self, spectator: Spectator, state: Portfolio, request_id: str | int | None = None) -> None:
-        """Show a newcomer the state; from now on it sees what happens."""
+    def subscribe(
+        self, subscriber: EventSubscriber, state: Portfolio, request_id: str | int | None = None
+    ) -> None:
+        """Show a new subscriber the state; from now on it sees what happens."""
         newest = self._merge(state)
         current = self.open if self.open is not None and self.open.version >= newest.version else None
-        self._sights[spectator] = _Sight(
+        self._seen[subscriber] = _Seen(
             newest.version, newest.valued.tick_id, None if current is None else current.run_id
         )
-        self._see(spectator, _frame(newest, current, request_id))
+        self._enqueue(subscriber, _frame(newest, current, request_id))
 
-    def leave(self, spectator: Spectator) -> None:
+    def leave(self, subscriber: EventSubscriber) -> None:
         """A socket has gone."""
-        self._sights.pop(spectator, None)
+        self._seen.pop(subscriber, None)
 
-    def tell(self, spectator: Spectator) -> None:
+    def mark_told(self, subscriber: EventSubscriber) -> None:
         """A socket has been told that its session has expired."""
-        sight = self._sights.get(spectator)
-        if sight is not None:
-            sight.told = True
+        seen = self._seen.get(subscriber)
+        if seen is not None:
+            seen.told = True
 
     def begin_anew(self, expired: str) -> None:
         """The session has expired and was made anew: nothing of what was is true any more.
@@ -155,20 +157,20 @@ class Stage:
             expired: The frame that says so, for each socket that has not been told.
         """
         # Who had asked for it is answered by its own task.
-        self.close("disconnected", but=self._asker)
+        self.close("disconnected", exclude=self._requester)
         # Whoever waits for an answer gets it.
         held, self._held = self._held, deque()
-        for scene in held:
-            self._show(scene)
+        for event in held:
+            self._broadcast(event)
         self.open, self.newest, self._last = None, None, 0
-        for spectator, sight in self._sights.items():
-            if not sight.told:
-                self._see(spectator, expired)
-            self._sights[spectator] = _Sight()
+        for subscriber, seen in self._seen.items():
+            if not seen.told:
+                self._enqueue(subscriber, expired)
+            self._seen[subscriber] = _Seen()
 
-    def is_greeted(self, spectator: Spectator) -> bool:
-        """Whether a socket sees what happens."""
-        return spectator in self._sights
+    def is_subscribed(self, subscriber: EventSubscriber) -> bool:
+        """Whether a socket gets the events."""
+        return subscriber in self._seen
 
     def answer(self, state: Portfolio, request_id: str | int | None) -> Portfolio:
         """The state for a socket that sees no events: this one, or a newer one if that is known."""
@@ -179,34 +181,34 @@ class Stage:
         return newest.model_copy(update={"current_analysis": self.open or current, "id": request_id})
 
     def adopt(self, running: Running) -> None:
-        """A run counts as started, for whoever is greeted from now on."""
+        """A run counts as started, for whoever subscribes from now on."""
         if running.run_id > self._last and self.open is None:
             self.open, self._last = running, running.run_id
 
     # --- what happens ---
 
-    def play(self, scene: Scene) -> None:
-        """Show a scene, now or when its turn has come; or never, where what has been shown rules it out."""
-        if self._held and (self.open is None or scene.run_id != self.open.run_id):
-            self._held.append(scene)
-            if len(self._held) > HELD_SCENES and self.open is not None:
+    def publish(self, event: OrderedEvent) -> None:
+        """Show an event, now or later; or never, where what has been shown rules it out."""
+        if self._held and (self.open is None or event.run_id != self.open.run_id):
+            self._held.append(event)
+            if len(self._held) > MAX_HELD_EVENTS and self.open is not None:
                 self.close("superseded")
             return
-        if self._must_wait(scene):
-            self._held.append(scene)
+        if self._must_wait(event):
+            self._held.append(event)
             return
-        if scene.kind == "outcome" and self._is_doomed:
+        if event.kind == "outcome" and self._is_doomed:
             return
-        self._show(scene)
+        self._broadcast(event)
         while self._held and not self._must_wait(self._held[0]):
             self.released += 1
-            self._show(self._held.popleft())
+            self._broadcast(self._held.popleft())
 
-    def close(self, reason: EndReason | str, *, but: Spectator | None = None) -> None:
+    def close(self, reason: EndReason | str, *, exclude: EventSubscriber | None = None) -> None:
         """The open run is over, and nobody can say better how than ``reason``."""
         if self.open is not None:
             ended = AnalysisCancelled(ticker=self.open.ticker, run_id=self.open.run_id, reason=reason)
-            self.play(Scene("end", ended.to_json(), run_id=self.open.run_id, but=but))
+            self.publish(OrderedEvent("end", ended.to_json(), run_id=self.open.run_id, exclude=exclude))
 
     def drop(self, run: Run) -> None:
         """Forget what of a run's outcomes still waits."""
@@ -217,95 +219,95 @@ class Stage:
         """Whether the open run was cut short by new holdings: then no more numbers on the old ones."""
         run = self.open
         return run is not None and any(
-            scene.state is not None
-            and scene.state.current_analysis is not None
-            and scene.state.current_analysis.run_id == run.run_id
-            for scene in self._held
+            event.state is not None
+            and event.state.current_analysis is not None
+            and event.state.current_analysis.run_id == run.run_id
+            for event in self._held
         )
 
-    def _must_wait(self, scene: Scene) -> bool:
-        """Whether a scene comes after the end of the open run, which has not been shown yet."""
+    def _must_wait(self, event: OrderedEvent) -> bool:
+        """Whether an event comes after the end of the open run, which has not been shown yet."""
         run = self.open
         if run is None:
             return False
-        if scene.kind == "started":
-            return scene.run_id is not None and scene.run_id > run.run_id
-        if scene.adopts is not None and scene.adopts.run_id > run.run_id:
+        if event.kind == "started":
+            return event.run_id is not None and event.run_id > run.run_id
+        if event.adopts is not None and event.adopts.run_id > run.run_id:
             # A run that began unseen, read in the document: the end of the one before it was unseen, too.
             return True
-        return scene.state is not None and scene.state.version > run.version
+        return event.state is not None and event.state.version > run.version
 
-    def _show(self, scene: Scene) -> None:
-        if scene.kind == "portfolio" and scene.state is not None:
-            self._show_state(scene, scene.state)
-        elif scene.kind == "portfolio_update":
-            self._show_update(scene)
-        elif scene.kind == "started" and scene.running is not None:
-            self._show_start(scene, scene.running)
-        elif scene.kind == "outcome":
-            self._show_outcome(scene)
-        elif scene.kind == "end":
-            self._show_end(scene, scene.run_id)
+    def _broadcast(self, event: OrderedEvent) -> None:
+        if event.kind == "portfolio" and event.state is not None:
+            self._broadcast_state(event, event.state)
+        elif event.kind == "portfolio_update":
+            self._broadcast_update(event)
+        elif event.kind == "started" and event.running is not None:
+            self._broadcast_start(event, event.running)
+        elif event.kind == "outcome":
+            self._broadcast_outcome(event)
+        elif event.kind == "end":
+            self._broadcast_end(event, event.run_id)
 
-    def _show_state(self, scene: Scene, state: Portfolio) -> None:
+    def _broadcast_state(self, event: OrderedEvent, state: Portfolio) -> None:
         newest = self._merge(state)
-        adopted = scene.adopts if scene.adopts is not None and scene.adopts.run_id > self._last else None
+        adopted = event.adopts if event.adopts is not None and event.adopts.run_id > self._last else None
         if adopted is not None:
             self.open, self._last = adopted, adopted.run_id
-        for spectator, sight in self._sights.items():
-            asked = spectator is scene.asker
-            if not (asked or scene.again or adopted is not None or sight.version < newest.version):
+        for subscriber, seen in self._seen.items():
+            asked = subscriber is event.requester
+            if not (asked or event.again or adopted is not None or seen.version < newest.version):
                 continue
-            sight.version = newest.version
-            sight.tick_id = max(sight.tick_id, newest.valued.tick_id)
+            seen.version = newest.version
+            seen.tick_id = max(seen.tick_id, newest.valued.tick_id)
             if adopted is not None:
-                sight.open = adopted.run_id
-            current = self.open if self.open is not None and self.open.run_id == sight.open else None
-            self._see(spectator, _frame(newest, current, scene.request_id if asked else None))
+                seen.open = adopted.run_id
+            current = self.open if self.open is not None and self.open.run_id == seen.open else None
+            self._enqueue(subscriber, _frame(newest, current, event.request_id if asked else None))
 
-    def _show_update(self, scene: Scene) -> None:
-        for spectator, sight in self._sights.items():
-            if sight.version <= scene.version and sight.tick_id <= scene.tick_id:
-                sight.tick_id = scene.tick_id
-                with self._alone(spectator):
-                    spectator.see_latest(scene.text)
+    def _broadcast_update(self, event: OrderedEvent) -> None:
+        for subscriber, seen in self._seen.items():
+            if seen.version <= event.version and seen.tick_id <= event.tick_id:
+                seen.tick_id = event.tick_id
+                with self._alone(subscriber):
+                    subscriber.enqueue_latest(event.text)
 
-    def _show_start(self, scene: Scene, running: Running) -> None:
+    def _broadcast_start(self, event: OrderedEvent, running: Running) -> None:
         if running.run_id <= self._last:
             return
-        self.open, self._last, self._asker = running, running.run_id, scene.asker
-        for spectator, sight in self._sights.items():
-            if sight.version > running.version:
+        self.open, self._last, self._requester = running, running.run_id, event.requester
+        for subscriber, seen in self._seen.items():
+            if seen.version > running.version:
                 # It was over before the holdings that this socket has been shown: too late to begin.
                 continue
-            sight.open = running.run_id
-            self._see(spectator, _text_for(spectator, scene))
+            seen.open = running.run_id
+            self._enqueue(subscriber, _text_for(subscriber, event))
 
-    def _show_outcome(self, scene: Scene) -> None:
-        if self.open is None or self.open.run_id != scene.run_id:
+    def _broadcast_outcome(self, event: OrderedEvent) -> None:
+        if self.open is None or self.open.run_id != event.run_id:
             return
-        for spectator, sight in self._sights.items():
+        for subscriber, seen in self._seen.items():
             # Once newer holdings have been shown, no number on older ones.
-            if sight.open == scene.run_id and sight.version <= self.open.version:
-                self._see(spectator, _text_for(spectator, scene), scene.run)
+            if seen.open == event.run_id and seen.version <= self.open.version:
+                self._enqueue(subscriber, _text_for(subscriber, event), event.run)
 
-    def _show_end(self, scene: Scene, run_id: int | None) -> None:
+    def _broadcast_end(self, event: OrderedEvent, run_id: int | None) -> None:
         # One that ends before it has begun for anybody says so, once.
         never_began = run_id is None or run_id > self._last
         if run_id is not None:
             self._last = max(self._last, run_id)
         if self.open is not None and self.open.run_id == run_id:
             self.open = None
-        for spectator, sight in self._sights.items():
-            is_open = run_id is not None and sight.open == run_id
+        for subscriber, seen in self._seen.items():
+            is_open = run_id is not None and seen.open == run_id
             if is_open:
-                sight.open = None
-            if (is_open or never_began or spectator is scene.asker) and spectator is not scene.but:
-                self._see(spectator, _text_for(spectator, scene))
+                seen.open = None
+            if (is_open or never_began or subscriber is event.requester) and subscriber is not event.exclude:
+                self._enqueue(subscriber, _text_for(subscriber, event))
 
-    def _see(self, spectator: Spectator, event: str, run: Run | None = None) -> None:
-        with self._alone(spectator):
-            spectator.see(event, run)
+    def _enqueue(self, subscriber: EventSubscriber, frame: str, run: Run | None = None) -> None:
+        with self._alone(subscriber):
+            subscriber.enqueue(frame, run)
 
     def _merge(self, state: Portfolio) -> Portfolio:
         if self.newest is None or _place(self.newest) <= _place(state):
@@ -317,8 +319,8 @@ def _place(state: Portfolio) -> tuple[int, int]:
     return state.version, state.valued.tick_id
 
 
-def _text_for(spectator: Spectator, scene: Scene) -> str:
-    return scene.own if spectator is scene.asker else scene.text
+def _text_for(subscriber: EventSubscriber, event: OrderedEvent) -> str:
+    return event.own if subscriber is event.requester else event.text
 
 
 def _frame(state: Portfolio, current: Running | None, request_id: str | int | None) -> str:

@@ -1,4 +1,4 @@
-"""A front door in memory and a client at it."""
+"""An HTTP server in memory and a client at it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
@@ -38,7 +38,7 @@ async def echo(transport: WebSocketTransport) -> None:
         await transport.send([message if isinstance(message, str) else f"{len(message)} bytes"])
 
 
-class Door:
+class MemoryServer:
     """Serves connections in memory, each in its own task, and remembers how they ended."""
 
     def __init__(self, nursery: trio.Nursery, **settings: Any) -> None:
