@@ -9,6 +9,8 @@ import nox
 
 PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if shutil.which(f"python{version}")]
 
+MINIMUM_TESTS = ("tests/redis", "tests/http", "tests/store", "tests/metrics", "tests/test_settings.py")
+
 nox.options.sessions = ["tests", "lint", "types", "examples"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
@@ -74,6 +76,38 @@ def typescript(session: nox.Session) -> None:
         session.run("node", "generate.mjs", "document.json", ".", external=True)
         made = ["ours.ts", "uses.ts", "from_schema.ts", "from_asyncapi.ts"]
         session.run("npx", "tsc", "--strict", "--noEmit", "--skipLibCheck", *made, external=True)
+
+
+@nox.session
+def minimum(session: nox.Session) -> None:
+    """A part of the suite with the lowest version of each dependency that pyproject.toml admits."""
+    session.install("uv==0.13.8")
+    lowest = ("uv", "pip", "install", "--python", f"{session.bin}/python", "--resolution", "lowest-direct")
+    session.run(*lowest, "-e", ".[test]")
+    session.run("pytest", "-q", *(session.posargs or MINIMUM_TESTS))
+
+
+@nox.session
+def ops(session: nox.Session) -> None:
+    """What can be said of ops/, compose.yaml and .github/ without running them."""
+    session.install("-r", "ops/requirements.txt")
+    session.run("zizmor", "--offline", "--persona", "pedantic", ".github")
+    session.run("hadolint", "ops/Dockerfile")
+    session.run("kubernetes-validate", "--strict", "ops/kubernetes.yaml")
+    schemas = {
+        "compose-spec": ["compose.yaml"],
+        "dependabot": [".github/dependabot.yml"],
+        "github-issue-config": [".github/ISSUE_TEMPLATE/config.yml"],
+        "github-issue-forms": [".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/idea.yml"],
+        "github-workflows": [f".github/workflows/{name}.yml" for name in ("tests", "weekly", "release")],
+    }
+    for schema, files in schemas.items():
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    if shutil.which("promtool"):
+        session.run("promtool", "check", "config", "--syntax-only", "ops/prometheus.yml", external=True)
+        session.run("promtool", "test", "rules", "ops/alerts_test.yml", external=True)
+    else:
+        session.warn("promtool is not on the PATH: the alert rules were not tested")
 
 
 @nox.session
