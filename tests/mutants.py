@@ -303,14 +303,14 @@ MUTANTS = (
     ),
     Mutant(
         "the refusal of names that stand twice",
-        "portfolio_trio/protocol/messages.py",
+        "portfolio_trio/protocol/requests.py",
         "    twice = repeated_name(frame, names)\n",
         "    twice = None\n",
         ("tests/protocol/test_messages.py",),
     ),
     Mutant(
         "the refusal of unknown fields",
-        "portfolio_trio/protocol/messages.py",
+        "portfolio_trio/protocol/requests.py",
         ', extra="forbid"',
         "",
         ("tests/protocol/test_messages.py",),
@@ -949,7 +949,7 @@ MUTANTS = (
     ),
     Mutant(
         "the stop at the first of many wrong values",
-        "portfolio_trio/protocol/messages.py",
+        "portfolio_trio/protocol/requests.py",
         "    _refuse_floods(frame)\n",
         "",
         ("tests/protocol/test_messages.py",),

@@ -8,7 +8,7 @@ import trio
 from pydantic import ValidationError
 
 from portfolio_trio.access._tokens import TokenFault, TokenRefused
-from portfolio_trio.protocol.messages import Authenticate
+from portfolio_trio.protocol.requests import Authenticate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -24,10 +24,9 @@ from portfolio_trio.protocol.messages import (
     Error,
     Message,
     Portfolio,
-    RequestError,
     Results,
-    parse_request,
 )
+from portfolio_trio.protocol.requests import RequestError, parse_request
 
 if TYPE_CHECKING:
     import ssl

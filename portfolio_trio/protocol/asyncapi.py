@@ -15,17 +15,19 @@ from portfolio_trio.protocol.messages import (
     AnalysisFailed,
     AnalysisResult,
     AnalysisStarted,
-    Analyze,
-    Authenticate,
-    Cancel,
     Error,
-    GetPortfolio,
-    GetResults,
     Message,
     MetricFailure,
     Portfolio,
     PortfolioUpdate,
     Results,
+)
+from portfolio_trio.protocol.requests import (
+    Analyze,
+    Authenticate,
+    Cancel,
+    GetPortfolio,
+    GetResults,
     SetHoldings,
     Trade,
 )
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from portfolio_trio.protocol.messages import Request
+    from portfolio_trio.protocol.requests import Request
     from portfolio_trio.protocol.schemas import Json
 
 # What answers a request, besides an error.

@@ -13,24 +13,27 @@ from portfolio_trio.protocol.messages import (
     AnalysisFailed,
     AnalysisResult,
     AnalysisStarted,
-    Analyze,
-    Authenticate,
-    Cancel,
     Error,
-    GetPortfolio,
-    GetResults,
     MetricFailure,
     Portfolio,
     PortfolioUpdate,
     Results,
     Running,
+    Valued,
+)
+from portfolio_trio.protocol.requests import (
+    Analyze,
+    Authenticate,
+    Cancel,
+    GetPortfolio,
+    GetResults,
     SetHoldings,
     Trade,
-    Valued,
 )
 
 if TYPE_CHECKING:
-    from portfolio_trio.protocol.messages import Message, Request
+    from portfolio_trio.protocol.messages import Message
+    from portfolio_trio.protocol.requests import Request
 
 _AS_OF: Final = "2026-01-05T15:30:00.000Z"
 _STARTED_AT: Final = "2026-01-05T15:30:12.250Z"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from portfolio_trio.protocol.messages import Request
+    from portfolio_trio.protocol.requests import Request
 
 # JSON, which has no shape of its own.
 Json = dict[str, Any]

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from portfolio_trio.http import Request, Upgrade, WebSocketTransport
     from portfolio_trio.market import PriceSource
     from portfolio_trio.metrics import MetricRegistry
-    from portfolio_trio.protocol.messages import Authenticate
+    from portfolio_trio.protocol.requests import Authenticate
     from portfolio_trio.redis import EmbeddedServer, RedisClient, ServerFacts
     from portfolio_trio.settings import Settings
 

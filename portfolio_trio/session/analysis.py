@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.market import Tick
     from portfolio_trio.metrics import AnalysisInputs, Metric, Result
-    from portfolio_trio.protocol.messages import Analyze
+    from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.services import Services
     from portfolio_trio.store import Ending, Known, RunStart
 

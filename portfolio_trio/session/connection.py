@@ -24,13 +24,10 @@ from portfolio_trio.protocol.codes import CloseCode, ErrorCode
 from portfolio_trio.protocol.messages import (
     SUBPROTOCOL,
     AnalysisCancelled,
-    Authenticate,
     Error,
     MetricFailure,
-    RequestError,
-    parse_request,
-    read_id,
 )
+from portfolio_trio.protocol.requests import Authenticate, RequestError, parse_request, read_id
 from portfolio_trio.session.handlers import RequestHandler
 from portfolio_trio.session.outbox import Outbox
 from portfolio_trio.session.runner import Runner

@@ -21,15 +21,13 @@ from portfolio_trio.hub.unpriced import refusal
 from portfolio_trio.locks import Holding
 from portfolio_trio.market import MarketFullError
 from portfolio_trio.protocol.codes import ErrorCode
-from portfolio_trio.protocol.messages import (
-    AnalysisCancelled,
+from portfolio_trio.protocol.messages import AnalysisCancelled, Error, Results
+from portfolio_trio.protocol.requests import (
     Analyze,
     Authenticate,
     Cancel,
-    Error,
     GetPortfolio,
     GetResults,
-    Results,
     SetHoldings,
     Trade,
 )
@@ -41,7 +39,8 @@ if TYPE_CHECKING:
 
     from portfolio_trio import store
     from portfolio_trio.hub.hub import SessionGroup
-    from portfolio_trio.protocol.messages import Portfolio, Request
+    from portfolio_trio.protocol.messages import Portfolio
+    from portfolio_trio.protocol.requests import Request
     from portfolio_trio.session.runner import Requester, Runner
     from portfolio_trio.session.services import Services
     from portfolio_trio.store import CurrentAnalysis

@@ -23,7 +23,6 @@ from portfolio_trio.protocol.messages import (
     AnalysisCompleted,
     AnalysisFailed,
     AnalysisStarted,
-    Analyze,
     Error,
     Running,
 )
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.hub.hub import SessionEvent, SessionGroup
     from portfolio_trio.metrics import AnalysisInputs
+    from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.analysis import Outcome
     from portfolio_trio.session.services import Services
     from portfolio_trio.store import Ending, Known, RunStart

@@ -23,7 +23,7 @@ from portfolio_trio.access import (
     first_message,
 )
 from portfolio_trio.http import Upgrade, accept_websocket
-from portfolio_trio.protocol.messages import Authenticate
+from portfolio_trio.protocol.requests import Authenticate
 from tests.http.frames import BINARY, CLOSE, TEXT, Answer, Frame, close, frame, head
 from tests.http.memory_server import VIRTUAL_TIME, Client, MemoryServer, echo
 

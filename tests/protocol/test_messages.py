@@ -13,18 +13,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from portfolio_trio.canonical import canonical_shares
-from portfolio_trio.protocol import messages
+from portfolio_trio.protocol import requests
 from portfolio_trio.protocol.codes import ERRORS, ErrorCode
 from portfolio_trio.protocol.fields import MAX_HOLDINGS
-from portfolio_trio.protocol.messages import (
-    AnalysisResult,
-    Analyze,
-    MetricFailure,
-    RequestError,
-    SetHoldings,
-    Trade,
-    parse_request,
-)
+from portfolio_trio.protocol.messages import AnalysisResult, MetricFailure
+from portfolio_trio.protocol.requests import Analyze, RequestError, SetHoldings, Trade, parse_request
 from tests.support.tickers import NO_TICKERS, TICKERS
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -254,13 +247,13 @@ def test_a_flood_of_what_is_wrong_is_not_gathered(
 ) -> None:
     """Each of 25,000 bad values had an error made for it, of which one is told."""
     seen: list[int] = []
-    explain = messages._explain
+    explain = requests._explain
 
     def counted(text: str, error: ValidationError) -> Any:
         seen.append(error.error_count())
         return explain(text, error)
 
-    monkeypatch.setattr(messages, "_explain", counted)
+    monkeypatch.setattr(requests, "_explain", counted)
     with pytest.raises(RequestError) as refused:
         parse_request(json.dumps({**frame, "id": 7}))
     assert (refused.value.answer.code, refused.value.answer.id) == (code, 7)
@@ -268,7 +261,7 @@ def test_a_flood_of_what_is_wrong_is_not_gathered(
 
 
 def test_a_flood_of_one_name_is_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(messages, "_explain")
+    monkeypatch.delattr(requests, "_explain")
     lines = ",".join(['"AAPL":"x"'] * 20_000)
     with pytest.raises(RequestError, match='"AAPL" stands twice'):
         parse_request('{"action":"set_holdings","holdings":{' + lines + "}}")

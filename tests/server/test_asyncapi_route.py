@@ -19,7 +19,8 @@ from portfolio_trio.protocol.closes import CLOSES, worth_reconnecting
 from portfolio_trio.protocol.codes import ERRORS, CloseCode, ErrorCode
 from portfolio_trio.protocol.events import parse_message
 from portfolio_trio.protocol.examples import MESSAGES, REQUESTS
-from portfolio_trio.protocol.messages import Message, Request, parse_request
+from portfolio_trio.protocol.messages import Message
+from portfolio_trio.protocol.requests import Request, RequestError, parse_request
 from tests.support.app import METRICS, open_app
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def test_the_schema_requires_what_is_always_there(example: Message) -> None:
 )
 def test_what_the_schema_refuses_the_server_refuses(name: str, frame: Json) -> None:
     assert refuses(name, frame)
-    with pytest.raises(messages.RequestError):
+    with pytest.raises(RequestError):
         parse_request(json.dumps(frame))
 
 

@@ -11,7 +11,8 @@ from trio.testing import MockClock
 from typing_extensions import override
 
 from portfolio_trio.metrics import AnalysisInputs, Metric, MetricRegistry
-from portfolio_trio.protocol.messages import AnalysisResult, Analyze
+from portfolio_trio.protocol.messages import AnalysisResult
+from portfolio_trio.protocol.requests import Analyze
 from portfolio_trio.session.analysis import Analysis
 from portfolio_trio.store import Known, RunStart
 
