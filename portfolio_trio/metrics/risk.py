@@ -110,7 +110,7 @@ def _holding(held: _Held, own: Moments, periods: int) -> HoldingRisk:
     except MetricError as error:
         errors["correlation"] = error.code
     ticker, shares, price, value, weight, target, budget = held
-    volatility = canonical(sqrt(periods * own.variance))
+    volatility, budget = canonical(sqrt(periods * own.variance)), _written(budget)
     return HoldingRisk(
         ticker,
         shares,
@@ -128,14 +128,17 @@ def _holding(held: _Held, own: Moments, periods: int) -> HoldingRisk:
     )
 
 
+def _written(budget: float | None) -> float | None:
+    return None if budget is None else canonical(budget)
+
+
 def _unknown(held: _Held, code: str) -> HoldingRisk:
     """A holding of which history says nothing."""
     ticker, shares, price, value, weight, target, budget = held
-    budget = None if budget is None else canonical(budget)
     missing = ["risk", "volatility", "beta", "correlation", "score"]
     errors = dict.fromkeys(missing if budget is not None else [*missing, "budget"], code)
     return HoldingRisk(
-        ticker, shares, price, value, weight, None, None, None, None, target, budget, None, errors
+        ticker, shares, price, value, weight, None, None, None, None, target, _written(budget), None, errors
     )
 
 

@@ -89,7 +89,7 @@ def test_to_budgets_every_holding_carries_its_budget(case: Case) -> None:
     done = case.plan()
     held = np.array([name in case.portfolio.holdings for name in done.after.tickers])
     budgets = case.targets.budgets_of(done.after.tickers)
-    budgets = held / held.sum() if budgets is None else budgets
+    budgets = held / held.sum() if budgets is None else np.array(budgets)
     assert not isinstance(done.risks_after, str)
     assert done.risks_after == pytest.approx(budgets, abs=1e-9)
     assert done.after.gross == pytest.approx(done.before.gross + case.wish.cash, rel=1e-9)
