@@ -7,8 +7,8 @@
 --         {"missing"}: there is none, and none was given; or it is another one
 --         {"behind"}: it has less than is known, see lift; nothing changed
 --         {"opened", holdings, version, total_value, valued, current_analysis, run_counter, incarnation,
---         run_ends, other attached worker ...}, all but the incarnation and the workers as JSON text; run_ends
---         is "" where the document has none
+--         run_ends, targets, other attached worker ...}, all but the incarnation and the workers as JSON text;
+--         run_ends is "" where the document has none
 --         {"unattached", ...}: as "opened", but the server is full and did not take the worker: a session can be
 --         read all the same
 --         {"wrong_type"}: the key holds something else, which stays as it is
@@ -20,7 +20,7 @@ local incarnation, known = ARGV[5], ARGV[6]
 
 local reply, status = read(
   key, '$.holdings', '$.version', '$.total_value', '$.valued', '$.current_analysis', '$.attached',
-  '$.run_counter', '$.incarnation', '$.run_ends')
+  '$.run_counter', '$.incarnation', '$.run_ends', '$.targets')
 if status == 'missing' and document ~= '' then
   redis.call('JSON.SET', key, '$', document)
   redis.call('EXPIRE', key, ttl)
@@ -58,4 +58,4 @@ elseif worker ~= '' and not string.find(attached, quoted(worker), 1, true) then
 end
 return with_others(
   {answer, holdings, version, total, valuation, current, counter, own or '',
-  field(reply, '$.run_ends') or ''}, reply, worker)
+  field(reply, '$.run_ends') or '', targets_of(reply)}, reply, worker)

@@ -54,6 +54,9 @@ local function is_other(reply, incarnation)
   return incarnation ~= '' and field(reply, '$.incarnation') ~= '"' .. incarnation .. '"'
 end
 
+-- JSON text of the owner's targets; documents of earlier releases have none.
+local function targets_of(reply) return field(reply, '$.targets') or 'null' end
+
 -- Prices by ticker, from JSON text {"AAPL":190.5}.
 local function prices_by_ticker(text)
   local prices = {}

@@ -2,11 +2,12 @@
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    expected version ("" for any), holdings (JSON text), total_value (JSON text), tick_id, as_of, now (RFC
 --         3339), ttl_seconds, worker (that asks), incarnation (of the document; "" for any), known (as for lift)
--- reply   {"ok", version, current_analysis, other attached worker ...}, the first two as JSON text
+-- reply   {"ok", version, current_analysis, targets, other attached worker ...}, the first three as JSON text
 --         {"version", version}: another version is held; {"missing"}: or the document is another one;
 --         {"behind"}: it has less than is known, see lift; {"wrong_type"}: nothing changed
 -- fence   the incarnation, what is known, and the expected version, where one is given. A running analysis stays
 --         current: its own fence refuses what it still writes, for the version is no longer its own
+-- targets stay as they are: a name that is no longer held is still wanted
 -- ends    of the run that is current: portfolio_changed, unless it had ended otherwise before
 -- include prelude.lua
 
@@ -15,7 +16,8 @@ local tick_id, as_of, now, ttl, worker = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARG
 local incarnation, known = ARGV[9], ARGV[10]
 
 local reply, status = read(
-  key, '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter', '$.run_ends')
+  key, '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter', '$.run_ends',
+  '$.targets')
 if status then return {status} end
 if is_other(reply, incarnation) then return {'missing'} end
 local held, current = whole(reply, '$.version'), field(reply, '$.current_analysis')
@@ -37,4 +39,4 @@ if run_id then
 end
 redis.call('JSON.MSET', unpack(changes))
 redis.call('EXPIRE', key, ttl)
-return with_others({'ok', version, current}, reply, worker)
+return with_others({'ok', version, current, targets_of(reply)}, reply, worker)

@@ -4,8 +4,8 @@
 --         incarnation (of the document; "" for any), token (of this start, made by the caller), known (as for
 --         lift), ended (run_id of the caller's run before, if the document may not know how it ended; "" for
 --         none), how (that was: members of an end, as JSON text)
--- reply   {"ok", run_id, holdings, version, total_value, replaced (run_id that was current; 0 for none),
---         other attached worker ...}, the first five as JSON text
+-- reply   {"ok", run_id, holdings, version, total_value, replaced (run_id that was current; 0 for none), targets,
+--         other attached worker ...}, all but the workers as JSON text
 --         {"missing"}: or the document is another one; {"behind"}: it has less than is known, see lift;
 --         {"wrong_type"}
 -- fence   the incarnation and what is known. The newest start wins, and with it every later write of an older
@@ -19,7 +19,7 @@ local ended, how = ARGV[9], ARGV[10]
 
 local reply, status = read(
   key, '$.run_counter', '$.holdings', '$.version', '$.total_value', '$.attached', '$.incarnation',
-  '$.current_analysis.run_id', '$.current_analysis.token', '$.run_ends')
+  '$.current_analysis.run_id', '$.current_analysis.token', '$.run_ends', '$.targets')
 if status then return {status} end
 if is_other(reply, incarnation) then return {'missing'} end
 
@@ -30,7 +30,7 @@ if is_behind(reply, known) then return {'behind'} end
 
 local replaced = number(reply, '$.current_analysis.run_id') or '0'
 if token ~= '' and field(reply, '$.current_analysis.token') == quoted(token) then
-  return with_others({'ok', replaced, holdings, version, total, '0'}, reply, worker)
+  return with_others({'ok', replaced, holdings, version, total, '0', targets_of(reply)}, reply, worker)
 end
 
 local run_id = integer(counter + 1)
@@ -53,4 +53,4 @@ if ends ~= before then
 end
 redis.call('JSON.MSET', unpack(changes))
 redis.call('EXPIRE', key, ttl)
-return with_others({'ok', run_id, holdings, version, total, replaced}, reply, worker)
+return with_others({'ok', run_id, holdings, version, total, replaced, targets_of(reply)}, reply, worker)

@@ -3,8 +3,8 @@
 -- ARGV    ticker, shares (signed, at most nine decimals), max_holdings, prices (JSON text {"AAPL":190.5}),
 --         tick_id, as_of, now (RFC 3339), ttl_seconds, worker (that asks), expected version ("" for any),
 --         incarnation (of the document; "" for any), known (as for lift)
--- reply   {"ok", holdings, version, total_value, current_analysis, other attached worker ...}, the first four
---         as JSON text
+-- reply   {"ok", holdings, version, total_value, current_analysis, targets, other attached worker ...}, the first
+--         five as JSON text
 --         {"version", version}: another version is held;
 --         {"missing_prices", ticker, ...}: held after the trade, but not among the prices; {"too_many_holdings"},
 --         {"overflow"}, {"missing"}: or the document is another one; {"behind"}: it has less than is known, see
@@ -13,6 +13,7 @@
 -- fence   the incarnation, what is known, and the expected version, where one is given; else trades add up in
 --         whatever order they come. A running analysis stays current, and its own fence refuses what it still
 --         writes
+-- targets stay as they are: a name that is no longer held is still wanted
 -- ends    of the run that is current: portfolio_changed, unless it had ended otherwise before
 -- include prelude.lua
 
@@ -41,7 +42,8 @@ local function traded(holdings)
 end
 
 local reply, status = read(
-  key, '$.holdings', '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter', '$.run_ends')
+  key, '$.holdings', '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter', '$.run_ends',
+  '$.targets')
 if status then return {status} end
 if is_other(reply, incarnation) then return {'missing'} end
 local before, held = field(reply, '$.holdings'), whole(reply, '$.version')
@@ -69,4 +71,4 @@ if run_id then
 end
 redis.call('JSON.MSET', unpack(changes))
 redis.call('EXPIRE', key, ttl)
-return with_others({'ok', holdings, version, total, current}, reply, worker)
+return with_others({'ok', holdings, version, total, current, targets_of(reply)}, reply, worker)

@@ -30,6 +30,7 @@ FLOORS: Final = (
         "log_throttle",
         "settings_flags",
         "escaping",
+        "targets",
         "tickers",
         "times",
     },

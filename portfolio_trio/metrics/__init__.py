@@ -1,6 +1,6 @@
 """Five numbers about a stock within its portfolio: pure arithmetic on one snapshot; no I/O, no clock.
 
-Imports only the rule for numbers.
+Imports only the rule for numbers and what targets are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from portfolio_trio.metrics.receipt import Comparison, Receipt, Replay, recomput
 from portfolio_trio.metrics.registry import Detail, Metric, MetricRegistry, Result, compute, metric
 from portfolio_trio.metrics.returns import ReturnsCache
 from portfolio_trio.metrics.snapshot import METHOD_VERSION
-from portfolio_trio.metrics.targets import Targets
+from portfolio_trio.targets import Targets
 
 __all__ = [
     "BUILT_IN",

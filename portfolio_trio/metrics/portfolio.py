@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.metrics.bars import Bars
     from portfolio_trio.metrics.kernel import Moments
-    from portfolio_trio.metrics.targets import Targets
+    from portfolio_trio.targets import Targets
 
 _NAN: Final = float("nan")
 

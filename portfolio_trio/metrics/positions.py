@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.metrics.history import History
     from portfolio_trio.metrics.returns import ReturnsCache
-    from portfolio_trio.metrics.targets import Targets
+    from portfolio_trio.targets import Targets
 
 
 class Totals(NamedTuple):

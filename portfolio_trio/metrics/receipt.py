@@ -12,7 +12,7 @@ from portfolio_trio.metrics.errors import MetricError
 from portfolio_trio.metrics.registry import MetricRegistry, compute
 from portfolio_trio.metrics.returns import ReturnsCache
 from portfolio_trio.metrics.snapshot import METHOD_VERSION
-from portfolio_trio.metrics.targets import NO_TARGETS, Targets
+from portfolio_trio.targets import NO_TARGETS, Targets
 
 if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars

@@ -14,7 +14,7 @@ from portfolio_trio.metrics.inputs import AnalysisInputs
 from portfolio_trio.metrics.portfolio import Lines, PortfolioInputs
 from portfolio_trio.metrics.rows import Calendars, Window
 from portfolio_trio.metrics.snapshot import history_digest
-from portfolio_trio.metrics.targets import NO_TARGETS
+from portfolio_trio.targets import NO_TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from portfolio_trio.metrics.bars import Bars
-    from portfolio_trio.metrics.targets import Targets
+    from portfolio_trio.targets import Targets
 
 _ONLY_CASH: Final = Window(np.empty((0, WINDOW)), periods=252, newest=-1)
 _NO_CASH: Final[frozenset[str]] = frozenset()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from portfolio_trio.metrics.returns import ReturnsCache
-    from portfolio_trio.metrics.targets import Targets
+    from portfolio_trio.targets import Targets
 
 
 class Hedge(NamedTuple):

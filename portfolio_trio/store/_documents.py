@@ -19,7 +19,7 @@ _DOCUMENT: Final = TypeAdapter(list[dict[str, JsonValue]])
 _PORTFOLIO: Final = TypeAdapter(Portfolio)
 _PORTFOLIO_FIELDS: Final = ("holdings", "version", "total_value", "valued", "current_analysis")
 # What a document of an earlier release may lack.
-_LATER_FIELDS: Final = ("run_counter", "incarnation")
+_LATER_FIELDS: Final = ("run_counter", "incarnation", "targets")
 
 
 async def read_portfolio(client: RedisClient, session_id: str) -> Portfolio:

@@ -19,6 +19,7 @@ from portfolio_trio.store.errors import (
     WrongType,
 )
 from portfolio_trio.store.models import CurrentAnalysis, Ending, Portfolio, Revaluation, RunStart, Valued
+from portfolio_trio.targets import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _HOLDINGS: Final = TypeAdapter(dict[str, float])
 _CURRENT: Final = TypeAdapter(CurrentAnalysis | None)
+_TARGETS: Final = TypeAdapter(Targets | None)
 _VALUED: Final = TypeAdapter(Valued)
 _ENDING: Final = TypeAdapter(Ending)
 _ENDINGS: Final = TypeAdapter(tuple[Ending, ...])
@@ -67,6 +69,7 @@ def portfolio(
     total: str | bytes,
     valued: str | bytes,
     current: bytes,
+    targets: bytes = b"null",
     others: Sequence[bytes],
     attached: bool = True,
     counter: bytes = b"0",
@@ -86,6 +89,7 @@ def portfolio(
             total_value=float(total),
             valued=_VALUED.validate_json(valued),
             current_analysis=_CURRENT.validate_json(current),
+            targets=_TARGETS.validate_json(targets),
             others=workers(others),
             attached=attached,
             run_counter=int(counter),
@@ -125,7 +129,7 @@ def run_start(session_id: str, reply: Sequence[bytes], *, started_at: str, tick_
     """
     if reply[0] != b"ok":
         raise refusal(session_id, reply)
-    _, run_id, holdings, version, total, replaced, *others = reply
+    _, run_id, holdings, version, total, replaced, targets, *others = reply
     try:
         return RunStart(
             int(run_id),
@@ -136,6 +140,7 @@ def run_start(session_id: str, reply: Sequence[bytes], *, started_at: str, tick_
             replaced=int(replaced),
             started_at=started_at,
             tick_id=tick_id,
+            targets=_TARGETS.validate_json(targets),
         )
     except ValueError as error:
         raise WrongType(session_id) from error

@@ -21,6 +21,7 @@ from portfolio_trio.store._texts import (
     ending_text,
     holdings_text,
     new_document,
+    targets_text,
     total_value,
 )
 from portfolio_trio.store.errors import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         SweepReport,
         Tick,
     )
+    from portfolio_trio.targets import Targets
 
 # More than there can be of anything, and exact in Lua.
 _ALL: Final = 2**53
@@ -351,7 +353,7 @@ class PortfolioStore:
         reply = await self._edit("set_holdings", session_id, *args, known=known)
         if reply[0] != b"ok":
             raise _replies.refusal(session_id, reply)
-        _, version, current, *others = reply
+        _, version, current, targets, *others = reply
         return _replies.portfolio(
             session_id,
             holdings=text,
@@ -359,6 +361,7 @@ class PortfolioStore:
             total=total,
             valued=prices.valued,
             current=current,
+            targets=targets,
             others=others,
         )
 
@@ -408,7 +411,7 @@ class PortfolioStore:
             raise TooManyHoldings(self._max_holdings)
         if reply[0] != b"ok":
             raise _replies.refusal(session_id, reply)
-        _, holdings, version, total, current, *others = reply
+        _, holdings, version, total, current, targets, *others = reply
         return _replies.portfolio(
             session_id,
             holdings=holdings,
@@ -416,6 +419,43 @@ class PortfolioStore:
             total=total,
             valued=prices.valued,
             current=current,
+            targets=targets,
+            others=others,
+        )
+
+    async def set_targets(
+        self,
+        session_id: str,
+        targets: Targets | None,
+        *,
+        at: str,
+        expected_version: int | None = None,
+        incarnation: str = "",
+        known: Known = NOTHING,
+    ) -> Portfolio:
+        """Keep where the owner wants to be, as shares of 1; the holdings and their value stay as they are.
+
+        Raises:
+            OutcomeUnknown: The reply was lost, and the change may have been made.
+            VersionConflict: The portfolio is not at ``expected_version``.
+            SessionMissing: There is no such session.
+            FellBack: It has less than is known.
+        """
+        text = targets_text(targets)
+        expected = "" if expected_version is None else expected_version
+        args = (expected, text, checked_time(at), self._ttl, self.worker, incarnation, known.text)
+        reply = await self._edit("set_targets", session_id, *args, known=known)
+        if reply[0] != b"ok":
+            raise _replies.refusal(session_id, reply)
+        _, holdings, version, total, valued, current, *others = reply
+        return _replies.portfolio(
+            session_id,
+            holdings=holdings,
+            version=version,
+            total=total,
+            valued=valued,
+            current=current,
+            targets=text.encode(),
             others=others,
         )
 
@@ -529,7 +569,7 @@ class PortfolioStore:
             return None
         if reply[0] not in {b"opened", b"unattached"}:
             raise _replies.refusal(session_id, reply)
-        status, holdings, version, total, valued, current, counter, own, ends, *others = reply
+        status, holdings, version, total, valued, current, counter, own, ends, targets, *others = reply
         return _replies.portfolio(
             session_id,
             holdings=holdings,
@@ -537,6 +577,7 @@ class PortfolioStore:
             total=total,
             valued=valued,
             current=current,
+            targets=targets,
             others=others,
             attached=status == b"opened",
             counter=counter,

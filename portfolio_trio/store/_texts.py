@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from portfolio_trio.store.models import Ending
+    from portfolio_trio.targets import Targets
 
 # The scripts cut texts at quotation marks and braces.
 _CODE: Final = re.compile(r"\w+", re.ASCII)
@@ -90,6 +91,25 @@ def total_value(holdings: Mapping[str, float], prices: Mapping[str, float]) -> f
     return canonical(total)
 
 
+def targets_text(targets: Targets | None) -> str:
+    """Return targets as JSON text: shares of 1, with the digits that every engine reads back.
+
+    Raises:
+        ValueError: A name is no ticker.
+    """
+    if targets is None:
+        return "null"
+    weights, budgets = _shares_text(targets.weights), _shares_text(targets.budgets)
+    return f'{{"weights":{weights},"budgets":{budgets},"band":{canonical_text(targets.band)}}}'
+
+
+def _shares_text(shares: Mapping[str, float] | None) -> str:
+    if shares is None:
+        return "null"
+    total = sum(shares.values())
+    return holdings_text({checked_ticker(name): share / total for name, share in shares.items()})
+
+
 def valued_text(tick_id: int, as_of: str) -> str:
     """Return ``valued`` as JSON text."""
     return f'{{"tick_id":{tick_id},"as_of":"{as_of}"}}'
@@ -127,7 +147,7 @@ def new_document(
     return (
         f'{{"session_id":{json.dumps(session_id)},"holdings":{holdings},"version":1,'
         f'"total_value":{canonical_text(total)},"valued":{valued},'
-        f'"run_counter":0,"current_analysis":null,"run_ends":[],"analysis_results":[],"result_sizes":[],"results_bytes":0,'
+        f'"run_counter":0,"current_analysis":null,"targets":null,"run_ends":[],"analysis_results":[],"result_sizes":[],"results_bytes":0,'
         f'"last_activity":"{at}",'
         f'"attached":{json.dumps(attached)},"incarnation":"{incarnation}"}}'
     )

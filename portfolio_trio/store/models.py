@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
+from portfolio_trio.targets import Targets  # noqa: TC001 - pydantic needs it
+
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
@@ -102,6 +104,7 @@ class Portfolio:
         total_value: Sum of shares times price, in currency units.
         valued: The prices behind ``total_value``.
         current_analysis: The run that may write; None when nothing runs.
+        targets: Where the owner wants to be; None where that was never said.
         created: This call created the session.
         others: The other workers that have sockets of the session.
         attached: False where a full server did not take the worker that asked to be attached.
@@ -116,6 +119,7 @@ class Portfolio:
     total_value: float
     valued: Valued
     current_analysis: CurrentAnalysis | None
+    targets: Targets | None = None
     created: bool = False
     others: tuple[str, ...] = ()
     attached: bool = True
@@ -169,6 +173,7 @@ class RunStart:
         replaced: The run that was current until then; 0 for none.
         started_at: As the caller said, RFC 3339 in UTC with Z.
         tick_id: As the caller said.
+        targets: Where the owner wants to be; None where that was never said.
     """
 
     run_id: int
@@ -179,6 +184,7 @@ class RunStart:
     replaced: int = 0
     started_at: str = ""
     tick_id: int = 0
+    targets: Targets | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ NAMES: Final = (
     "finish_analysis",
     "set_holdings",
     "trade",
+    "set_targets",
     "revalue",
     "leave_session",
     "heartbeat",

@@ -88,8 +88,8 @@ def test_to_weights_every_drift_is_closed_and_the_cash_is_spent(case: Case) -> N
 def test_to_budgets_every_holding_carries_its_budget(case: Case) -> None:
     done = case.plan()
     held = np.array([name in case.portfolio.holdings for name in done.after.tickers])
-    budgets = case.targets.budgets_of(done.after.tickers)
-    budgets = held / held.sum() if budgets is None else np.array(budgets)
+    shares = case.targets.budgets_of(done.after.tickers)
+    budgets = held / held.sum() if shares is None else np.array(shares)
     assert not isinstance(done.risks_after, str)
     assert done.risks_after == pytest.approx(budgets, abs=1e-9)
     assert done.after.gross == pytest.approx(done.before.gross + case.wish.cash, rel=1e-9)

@@ -64,6 +64,7 @@ class Model:
                 "valued": {"tick_id": tick.tick_id, "as_of": tick.as_of},
                 "run_counter": 0,
                 "current_analysis": None,
+                "targets": None,
                 "run_ends": [],
                 "analysis_results": [],
                 "result_sizes": [],
@@ -175,6 +176,16 @@ class Model:
         if len(holdings) > self._max_holdings and ticker not in self.document()["holdings"]:
             raise TooManyHoldings(self._max_holdings)
         return self._change(holdings, _total(holdings, tick), tick, at)
+
+    def set_targets(self, targets: dict[str, Any] | None, at: str, expected: int | None) -> int:
+        document = self.document()
+        if expected is not None and document["version"] != expected:
+            raise VersionConflict("s", document["version"])
+        self._touch(at)
+        self._end(outcome="cancelled", reason="portfolio_changed")
+        document["targets"] = targets
+        document["version"] += 1
+        return int(document["version"])
 
     def _change(self, holdings: dict[str, float], total: float, tick: FakeTick, at: str) -> int:
         document = self._touch(at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portfolio_trio.store import SessionMissing, StoreError
+from portfolio_trio.targets import Targets
 from portfolio_trio.times import rfc3339
 from tests.store.engines import TTL, Engine, FakeTick, Opened, result
 from tests.store.model import Model
@@ -30,6 +31,9 @@ tickers = st.sampled_from(["AAPL", "BRK.B", "C", "D-1", "NOPRICE"])
 shares = st.integers(-8, 8).map(lambda quarters: quarters / 4)
 holdings = st.dictionaries(tickers, shares, max_size=MAX_HOLDINGS + 1)
 tick_steps = st.integers(-1, 2)
+# Shares of 1 that are exact, as the store scales them.
+wanted = st.none() | st.sampled_from([{"AAPL": 1.0}, {"AAPL": 0.25, "BRK.B": 0.75}, {"C": 0.5, "D-1": 0.5}])
+targets = st.builds(Targets, weights=wanted, budgets=wanted, band=st.sampled_from([0.0, 0.125]))
 # How far a stated number is from the one that holds: mostly not at all.
 slips = st.sampled_from([0, 0, 0, 0, -1, 1])
 
@@ -75,6 +79,12 @@ class SetHoldings(Op):
 
 
 @dataclass(frozen=True)
+class SetTargets(Op):
+    targets: Targets | None
+    expected: int | None
+
+
+@dataclass(frozen=True)
 class Trade(Op):
     ticker: str
     shares: float
@@ -105,6 +115,7 @@ operations: st.SearchStrategy[Op] = st.one_of(
     st.just(RecordAgain()),
     st.builds(Finish, run=slips),
     st.builds(SetHoldings, holdings=holdings, expected=st.none() | slips),
+    st.builds(SetTargets, targets=st.none() | targets, expected=st.none() | slips),
     st.builds(Trade, ticker=tickers, shares=shares),
     st.builds(Revalue, step=tick_steps),
     st.builds(OpenSession, holdings=holdings),
@@ -128,8 +139,8 @@ class World:
         self._calls += 1
         return rfc3339(1_795_000_000 + self.model.now + self._calls / 1000)
 
-    # One line for each kind of call (PLR0911).
-    def resolved(self, op: Op) -> tuple[Any, ...] | None:  # noqa: PLR0911
+    # One line for each kind of call (C901, PLR0911).
+    def resolved(self, op: Op) -> tuple[Any, ...] | None:  # noqa: C901, PLR0911
         """The call with its real numbers, the same for the model and every engine; None for no call."""
         try:
             document = self.model.document()
@@ -148,6 +159,9 @@ class World:
             case SetHoldings(held, expected):
                 version = None if expected is None else document["version"] + expected
                 return "set_holdings", held, self.tick, self.at, version
+            case SetTargets(wanted, expected):
+                version = None if expected is None else document["version"] + expected
+                return "set_targets", None if wanted is None else asdict(wanted), self.at, version
             case Trade(ticker, traded):
                 return "trade", ticker, traded, self.tick, self.at
             case Revalue(step):
@@ -202,6 +216,9 @@ async def ask_engine(it: Opened, name: str, *args: Any) -> object:  # noqa: PLR0
         case "set_holdings", (held, tick, at, expected):
             changed = await store.set_holdings("s", held, tick=tick, at=at, expected_version=expected)
             return changed.version
+        case "set_targets", (wanted, at, expected):
+            targets = None if wanted is None else Targets(**wanted)
+            return (await store.set_targets("s", targets, at=at, expected_version=expected)).version
         case "trade", (ticker, traded, tick, at):
             return (await store.trade("s", ticker, traded, tick=tick, at=at)).version
         case "revalue", (tick,):
@@ -302,7 +319,8 @@ async def test_a_long_life_with_every_kind_of_call(engines: list[Engine]) -> Non
         Finish(0), Finish(-1), SetHoldings({"NOPRICE": 1}, None), SetHoldings({}, 0),
         SetHoldings({"D-1": -1.5}, -1), Trade("D-1", 1), Wait(TTL // 2), Revalue(2), Wait(TTL // 2),
         Revalue(1), Wait(1), Start("C"), Revalue(1), OpenSession({}), Start("C"), last,
-        Start("D-1"), Trade("NOPRICE", 0), Trade("NOPRICE", 2), late, SetHoldings({"NOPRICE": 0,
+        Start("D-1"), SetTargets(Targets({"C": 1.0}), 0), last, SetTargets(None, -1),
+        Trade("NOPRICE", 0), Trade("NOPRICE", 2), late, SetHoldings({"NOPRICE": 0,
         "C": 1}, None), Revalue(1), Trade("C", 1), Trade("NOPRICE", 1),
     ]  # fmt: skip
     await same_on_all(engines, history)

@@ -28,6 +28,7 @@ async def test_open_creates_the_whole_document(engine: Engine) -> None:
             "valued": {"tick_id": 1, "as_of": TICK.as_of},
             "run_counter": 0,
             "current_analysis": None,
+            "targets": None,
             "run_ends": [],
             "analysis_results": [],
             "result_sizes": [],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portfolio_trio.metrics import Targets
+from portfolio_trio.targets import Targets
 
 
 def test_what_is_beyond_the_band_is_named_with_its_drift() -> None:

@@ -1,0 +1,42 @@
+-- set_targets: keeps where the owner wants to be; the holdings stay as they are.
+-- KEYS[1] portfolio:{<session_id>}
+-- ARGV    expected version ("" for any), targets (JSON text; "null" for none), now (RFC 3339), ttl_seconds, worker
+--         (that asks), incarnation (of the document; "" for any), known (as for lift)
+-- reply   {"ok", holdings, version, total_value, valued, current_analysis, other attached worker ...}, the first five
+--         as JSON text
+--         {"version", version}: another version is held; {"missing"}: or the document is another one;
+--         {"behind"}: it has less than is known, see lift; {"wrong_type"}: nothing changed
+-- fence   the incarnation, what is known, and the expected version, where one is given. The version rises, for two
+--         metrics are measured against the targets: a running analysis stays current, and its own fence refuses what
+--         it still writes
+-- ends    of the run that is current: portfolio_changed, unless it had ended otherwise before
+-- include prelude.lua
+
+local key, expected, targets, now, ttl, worker = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local incarnation, known = ARGV[6], ARGV[7]
+
+local reply, status = read(
+  key, '$.holdings', '$.version', '$.total_value', '$.valued', '$.current_analysis', '$.attached', '$.incarnation',
+  '$.run_counter', '$.run_ends')
+if status then return {status} end
+if is_other(reply, incarnation) then return {'missing'} end
+local holdings, held = field(reply, '$.holdings'), whole(reply, '$.version')
+local total, valuation = number(reply, '$.total_value'), field(reply, '$.valued')
+local current = field(reply, '$.current_analysis')
+if not (holdings and held and total and valuation and current) then return {'wrong_type'} end
+if is_behind(reply, known) then return {'behind'} end
+if expected ~= '' and tonumber(expected) ~= tonumber(held) then return {'version', held} end
+
+local version = integer(held + 1)
+local changes = {
+  key, '$.targets', targets,
+  key, '$.version', version,
+  key, '$.last_activity', quoted(now)}
+local run_id = string.match(current, '"run_id":%s*(%d+)')
+if run_id then
+  local ends = with_end(field(reply, '$.run_ends'), run_id, cancelled('portfolio_changed'), false)
+  for _, value in ipairs({key, '$.run_ends', ends}) do changes[#changes + 1] = value end
+end
+redis.call('JSON.MSET', unpack(changes))
+redis.call('EXPIRE', key, ttl)
+return with_others({'ok', holdings, version, total, valuation, current}, reply, worker)
