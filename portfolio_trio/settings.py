@@ -218,6 +218,12 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="part of gross value by which a tick may move a portfolio under a run",
     )
+    drain_notice_seconds: NonNegativeFloat = Field(
+        0.0,
+        allow_inf_nan=False,
+        description="seconds before the drain in which /ready says 503 and new sockets are refused, and the "
+        "port stays open: for load balancers",
+    )
     drain_seconds: NonNegativeFloat = Field(
         10.0,
         allow_inf_nan=False,

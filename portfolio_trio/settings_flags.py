@@ -30,7 +30,7 @@ _GROUPS: Final = {
     "redis_url": "Redis and sessions",
     "market_update_interval_seconds": "prices",
     "metric_delay_seconds": "analyses and portfolios",
-    "drain_seconds": "the end",
+    "drain_notice_seconds": "the end",
     "max_results": "limits",
 }
 _METAVARS: Final = {

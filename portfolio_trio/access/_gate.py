@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.access._origins import OriginRefused
+from portfolio_trio.escaping import echo
+from portfolio_trio.log_throttle import Seldom
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from portfolio_trio.access._connection_limits import ConnectionLimits, Slots
     from portfolio_trio.access._new_sessions import NewSessionLimit
     from portfolio_trio.access._origins import OriginPolicy
     from portfolio_trio.access._tokens import SessionTokens
     from portfolio_trio.http import Upgrade
+
+log: Final = logging.getLogger(__name__)
+
+# Pages try again and again.
+REFUSED_LOG_SECONDS: Final = 10.0
 
 
 class Gate:
@@ -23,6 +35,9 @@ class Gate:
         new_sessions: How many may be made by ``POST /session``.
         new_by_socket: How many may be made by opening a socket of one that does not exist.
         tokens: Opens sessions; None where whoever knows a session's id may.
+
+    Args:
+        clock: Seconds, for the log of refused pages.
     """
 
     def __init__(
@@ -32,6 +47,7 @@ class Gate:
         origins: OriginPolicy,
         new_sessions: NewSessionLimit,
         new_by_socket: NewSessionLimit,
+        clock: Callable[[], float],
         tokens: SessionTokens | None = None,
     ) -> None:
         self.connection_limits = connection_limits
@@ -39,6 +55,7 @@ class Gate:
         self.new_sessions = new_sessions
         self.new_by_socket = new_by_socket
         self.tokens = tokens
+        self._refused_log = Seldom(log, seconds=REFUSED_LOG_SECONDS, clock=clock)
 
     def asks_for_token(self, upgrade: Upgrade) -> bool:
         """Whether a token is wanted and has to come as the first message."""
@@ -59,13 +76,28 @@ class Gate:
         """
         slots = self.connection_limits.enter(upgrade.peer)
         try:
-            self.origins.check(upgrade.origin, upgrade.host)
+            self.check_origin(upgrade.origin, upgrade.host)
             if not self.asks_for_token(upgrade):
                 self.join(slots, upgrade.session_id, upgrade.token)
         except Exception:
             slots.leave()
             raise
         return slots
+
+    def check_origin(self, origin: str | None, host: str) -> None:
+        """Return if a page may connect; who runs the server reads of one that may not, and how to let it in.
+
+        A browser tells its page nothing but that there is no connection.
+
+        Raises:
+            OriginRefused: The page is of another site.
+        """
+        try:
+            self.origins.check(origin, host)
+        except OriginRefused:
+            flag = self.origins.flag_for(origin or "", host)
+            self._refused_log.warning("refused a page of %s: %s lets it in", echo(origin or ""), flag)
+            raise
 
     def join(self, slots: Slots, session_id: str, token: str | None) -> None:
         """Check the token where tokens are wanted; then take a place of the session, too.

@@ -16,7 +16,7 @@ Imports no room but the ground floor: it knows nothing of portfolios.
 """
 
 from portfolio_trio.http._head import Head
-from portfolio_trio.http._http_server import HttpServer, Request, Route
+from portfolio_trio.http._http_server import SESSION_PLACE, HttpServer, Request, Route, Routes
 from portfolio_trio.http._listeners import serve_listeners
 from portfolio_trio.http._pending import Pending, Visit
 from portfolio_trio.http._response import Response
@@ -24,6 +24,7 @@ from portfolio_trio.http._upgrade import Upgrade, peer_of
 from portfolio_trio.http.websocket import Disconnected, WebSocketTransport, accept_websocket
 
 __all__ = [
+    "SESSION_PLACE",
     "Disconnected",
     "Head",
     "HttpServer",
@@ -31,6 +32,7 @@ __all__ = [
     "Request",
     "Response",
     "Route",
+    "Routes",
     "Upgrade",
     "Visit",
     "WebSocketTransport",

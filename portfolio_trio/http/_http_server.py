@@ -17,6 +17,7 @@ from portfolio_trio.http._upgrade import (
     peer_of,
     read_upgrade,
     send_response,
+    token_of,
     upgrade_required,
 )
 from portfolio_trio.http.websocket import Disconnected
@@ -24,16 +25,29 @@ from portfolio_trio.http.websocket import Disconnected
 logger = logging.getLogger(__name__)
 
 _WEBSOCKETS = "/ws/"
+_SESSIONS = "/session/"
+SESSION_PLACE = "{session_id}"
+"""Stands in the path of a route for any session id; behind `/session/` only."""
+
 _BODY_CHUNK = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A plain HTTP request: its head, its whole body, and the client's address (None off TCP)."""
+    """A plain HTTP request: its head, its whole body, and the client's address (None off TCP).
+
+    `session_id` is what stands in the path where the route has a place for it, else empty.
+    """
 
     head: Head
     body: bytes = field(default=b"", repr=False)
     peer: str | None = None
+    session_id: str = ""
+
+    @property
+    def token(self) -> str | None:
+        """The token in the header Authorization, else in the query."""
+        return token_of(self.head)
 
 
 Route = Callable[[Request], Awaitable[Response]]
@@ -44,7 +58,8 @@ class HttpServer:
     """Serves HTTP and WebSocket upgrades on accepted streams.
 
     Args:
-        routes: The plain answers, by method and path. A GET route answers HEAD too.
+        routes: The plain answers, by method and path, where `SESSION_PLACE` stands for any session's id. A
+            GET route answers HEAD too.
         websocket: Takes the upgrades of `/ws/{session_id}`; it rejects or accepts, and returns when the
             WebSocket is over.
         header_seconds: How long a client may take for its head; then 408, or a silent close when it has not
@@ -156,23 +171,25 @@ class HttpServer:
     async def _respond(
         self, head: Head, connection: h11.Connection, stream: trio.abc.Stream, visit: Visit
     ) -> Response:
-        route = self._find_route(head)
+        route, session_id = self._find_route(head)
         self._check_announced_size(head)
         body = await self._read_body(connection, stream)
         visit.asked()
         with trio.move_on_after(self._route_seconds):
             try:
-                return await route(Request(head=head, body=body, peer=peer_of(stream)))
+                return await route(Request(head=head, body=body, peer=peer_of(stream), session_id=session_id))
             except Exception:
                 logger.exception("The route %s %s failed.", head.method, head.path)
                 return Response.error(500, "internal_error", "The server failed.")
         return Response.error(503, "unavailable", "The server is too slow just now.", retry_after=1)
 
-    def _find_route(self, head: Head) -> Route:
+    def _find_route(self, head: Head) -> tuple[Route, str]:
+        """The route of a path, and the session id that stands in the path."""
         method = "GET" if head.method == "HEAD" else head.method
-        if (route := self._routes.get((method, head.path))) is not None:
-            return route
-        allowed = {method for method, path in self._routes if path == head.path}
+        path, session_id = _place_of(head.path)
+        if (route := self._routes.get((method, path))) is not None:
+            return route, session_id
+        allowed = {method for method, known in self._routes if known == path}
         if allowed:
             raise _wrong_method(allowed)
         raise refuse(404, "not_found", "Nothing lives at this path.")
@@ -209,6 +226,14 @@ class HttpServer:
                 go_on = connection.send(h11.InformationalResponse(status_code=100, headers=[]))
                 await stream.send_all(go_on or b"")
             connection.receive_data(bytes(await stream.receive_some(_BODY_CHUNK)))
+
+
+def _place_of(path: str) -> tuple[str, str]:
+    """A path as routes name it, and the session id that it has."""
+    session_id, slash, rest = path.removeprefix(_SESSIONS).partition("/")
+    if not path.startswith(_SESSIONS) or not SESSION_ID.fullmatch(session_id):
+        return path, ""
+    return f"{_SESSIONS}{SESSION_PLACE}{slash}{rest}", session_id
 
 
 def _wrong_method(allowed: set[str]) -> HttpError:

@@ -134,7 +134,7 @@ def read_upgrade(head: Head, session_id: str, stream: trio.abc.Stream) -> Upgrad
         subprotocols=subprotocols,
         origin=head.header("origin"),
         host=head.header("host") or "",
-        token=_bearer(head) or head.query.get("token"),
+        token=token_of(head),
         peer=peer_of(stream),
         stream=stream,
         key=_key(head),
@@ -161,6 +161,11 @@ def _key(head: Head) -> str:
     if len(nonce) != _KEY_BYTES:
         raise refuse(400, "bad_handshake", "Sec-WebSocket-Key must be 16 bytes in base64.")
     return key
+
+
+def token_of(head: Head) -> str | None:
+    """Return the token in the header Authorization, else in the query."""
+    return _bearer(head) or head.query.get("token")
 
 
 def _bearer(head: Head) -> str | None:

@@ -47,6 +47,7 @@ def open_gate(settings: Settings, now: Callable[[], float]) -> Gate:
             burst_seconds=BURST_SECONDS,
             clock=trio.current_time,
         ),
+        clock=trio.current_time,
         tokens=_tokens(settings, now),
     )
 

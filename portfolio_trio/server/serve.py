@@ -76,8 +76,7 @@ async def serve(
             task_status.started(address)
             await _first_of(partial(anext, signals), dismissed)
             log.info("draining: a second signal ends at once")
-            accepting.cancel()
-            nursery.start_soon(_drain_then_end, server, nursery.cancel_scope)
+            nursery.start_soon(_drain_then_end, server, accepting, nursery.cancel_scope)
             await anext(signals)
             nursery.cancel_scope.cancel()
 
@@ -93,7 +92,9 @@ async def _wait_then_end(wait: Callable[[], Awaitable[object]], end: trio.Cancel
     end.cancel()
 
 
-async def _drain_then_end(server: Server, end: trio.CancelScope) -> None:
+async def _drain_then_end(server: Server, accepting: trio.CancelScope, end: trio.CancelScope) -> None:
+    await server.give_notice()
+    accepting.cancel()
     await server.drain()
     end.cancel()
 

@@ -22,7 +22,7 @@ import trio
 
 from portfolio_trio.access import RateLimit, Refused, first_message
 from portfolio_trio.faults import Faults
-from portfolio_trio.http import HttpServer, Response, accept_websocket
+from portfolio_trio.http import HttpServer, accept_websocket
 from portfolio_trio.hub.hub import Hub
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.market.updater import MarketUpdater
@@ -33,23 +33,20 @@ from portfolio_trio.peers.tick_exchange import Exchange
 from portfolio_trio.peers.tick_feed import TickFeed
 from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL
-from portfolio_trio.server.asyncapi_route import AsyncApiRoute
 from portfolio_trio.server.entrance import open_gate
-from portfolio_trio.server.page_route import page_routes
-from portfolio_trio.server.session_route import SessionRoute, allow_cross_origin
-from portfolio_trio.server.startup import not_fresh, open_book, open_metrics, open_store, settle_holdings
-from portfolio_trio.server.write_probe import WriteProbe
+from portfolio_trio.server.ready_route import ReadyRoute
+from portfolio_trio.server.routes import routes
+from portfolio_trio.server.startup import open_book, open_metrics, open_store, settle_holdings
 from portfolio_trio.session.connection import Session
 from portfolio_trio.session.services import Services
 from portfolio_trio.store import StoreError, Workers
 from portfolio_trio.supervisor.listeners import StartError
-from portfolio_trio.web import open_page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from portfolio_trio.access import Slots
-    from portfolio_trio.http import Request, Upgrade, WebSocketTransport
+    from portfolio_trio.http import Upgrade, WebSocketTransport
     from portfolio_trio.market import PriceSource
     from portfolio_trio.metrics import MetricRegistry
     from portfolio_trio.protocol.requests import Authenticate
@@ -60,9 +57,6 @@ log: Final = logging.getLogger(__name__)
 
 # What all sockets together get to say goodbye once nothing runs any more.
 GOODBYE_SECONDS: Final = 8.0
-# A tick may be so many intervals late, and so many seconds, before the server is not ready.
-LATE_TICKS: Final = 3
-LATE_SECONDS: Final = 10.0
 # What the ends of runs on other workers, cancelled at the same moment, get to arrive.
 PEERS_SECONDS: Final = 3.0
 # What the goodbye of one that came too late may take.
@@ -102,31 +96,37 @@ class Server:
         self.connections = connections
         self.gate = open_gate(services.settings, services.now)
         self.http_server = HttpServer(
-            routes={
-                ("GET", "/health"): _health,
-                ("GET", "/ready"): self._ready,
-                ("GET", "/asyncapi.json"): AsyncApiRoute(services),
-                ("POST", "/session"): SessionRoute(services, self.gate),
-                ("OPTIONS", "/session"): partial(allow_cross_origin, gate=self.gate),
-                **(page_routes(open_page(), self.gate.origins) if services.settings.dashboard else {}),
-            },
+            routes=routes(services, self.gate, ReadyRoute(services, redis, lambda: self._leaving)),
             websocket=self._welcome,
             header_seconds=services.settings.header_seconds,
         )
         self._redis = redis
-        self._writes = WriteProbe(redis)
         self._sessions: dict[Session, None] = {}
         # Each upgrade that was let in, from before its 101 to its goodbye: what ends its wait for a token.
         self._sockets: set[trio.CancelScope] = set()
         self._emptied = trio.Event()
+        # From the notice on nobody new is let in; the drain ends who is there.
+        self._leaving = False
         self._draining = False
+
+    async def give_notice(self) -> None:
+        """Be there for ``drain_notice_seconds`` as one that leaves: not ready, and closed to new sockets.
+
+        Whoever spreads clients over servers sees it on an open port, and sends them elsewhere. Analyses on
+        open sockets go on as ever.
+        """
+        self._leaving = True
+        seconds = self.services.settings.drain_notice_seconds
+        if seconds:
+            log.info("not ready any more; the port stays open for %g s", seconds)
+            await trio.sleep(seconds)
 
     async def drain(self) -> None:
         """Let running analyses finish for ``drain_seconds``, then end every socket with 1001.
 
         From the first moment on nobody becomes a session any more, so those that are one are all there are.
         """
-        self._draining = True
+        self._leaving = self._draining = True
         for waiting in self._sockets:
             waiting.cancel()
         sessions = tuple(self._sessions)
@@ -161,7 +161,7 @@ class Server:
                 nursery.start_soon(carry_out, session)
 
     async def _welcome(self, upgrade: Upgrade) -> None:
-        if self._draining:
+        if self._leaving:
             await upgrade.reject(503, "draining", "The server is going away; connect again.", retry_after=1)
             return
         try:
@@ -237,42 +237,6 @@ class Server:
         self._sockets.discard(waiting)
         if self._draining and not self._sockets:
             self._emptied.set()
-
-    async def _ready(self, _request: Request) -> Response:
-        """200 while the store takes writes and prices are fresh, else 503; the body says which it is."""
-        book = self.services.book
-        tick = book.current
-        reasons = [*not_fresh(book, self.services.settings.default_holdings)]
-        if tick.stale and not reasons:
-            reasons.append("the prices are stale")
-        # The number of a tick is its time, or later where the clock went back.
-        age = self.services.now() - tick.tick_id / 1000
-        if age > LATE_TICKS * self.services.settings.market_update_interval_seconds + LATE_SECONDS:
-            reasons.append("the market is not updated any more: ticks are missing")
-        if not self._redis.ready:
-            reasons.append("the store is away")
-        refusal = await self._writes.reason()
-        if refusal is not None:
-            reasons.append(refusal)
-        if self._draining:
-            reasons.append("the server is draining")
-        return Response.json(
-            {
-                "status": "not ready" if reasons else "ready",
-                "reasons": reasons,
-                "store": "reachable" if self._redis.ready else "away",
-                "tick_id": tick.tick_id,
-                "as_of": tick.as_of,
-                "last_bar": book.last_closes.newest,
-                "stale": tick.stale,
-                "draining": self._draining,
-            },
-            status=503 if reasons else 200,
-        )
-
-
-async def _health(_request: Request) -> Response:
-    return Response.json({"status": "ok"})
 
 
 @asynccontextmanager

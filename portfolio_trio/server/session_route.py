@@ -63,15 +63,12 @@ class SessionRoute:
         origin, host = request.head.header("origin"), request.head.header("host") or ""
         headers = self._gate.origins.cors_headers(origin, host)
         try:
-            self._gate.origins.check(origin, host)
+            self._gate.check_origin(origin, host)
             ask = _read(request.body or b"{}")
             self._check(ask, request.peer)
             return await self._open(ask, headers)
         except Refused as refused:
-            return Response.error(
-                refused.status, refused.code, refused.detail,
-                retry_after=refused.retry_after, headers=(*headers, *refused.headers),
-            )  # fmt: skip
+            return refusal_of(refused, headers)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             place = ".".join(str(part) for part in first["loc"])
@@ -105,8 +102,22 @@ class SessionRoute:
         )
 
 
-async def allow_cross_origin(request: Request, gate: Gate) -> Response:
-    """``OPTIONS /session``, which browsers send before a JSON body to another origin."""
+def refusal_of(refused: Refused, headers: tuple[tuple[str, str], ...]) -> Response:
+    """The answer to whom may not come in."""
+    return Response.error(
+        refused.status,
+        refused.code,
+        refused.detail,
+        retry_after=refused.retry_after,
+        headers=(*headers, *refused.headers),
+    )
+
+
+async def allow_cross_origin(request: Request, gate: Gate, method: str) -> Response:
+    """``OPTIONS``, which browsers send before a JSON body or a token to another origin."""
     origin, host = request.head.header("origin"), request.head.header("host") or ""
-    methods = (("Access-Control-Allow-Methods", "POST"), ("Access-Control-Allow-Headers", "content-type"))
-    return Response(headers=(*gate.origins.cors_headers(origin, host), *methods))
+    allowed = (
+        ("Access-Control-Allow-Methods", method),
+        ("Access-Control-Allow-Headers", "authorization, content-type"),
+    )
+    return Response(headers=(*gate.origins.cors_headers(origin, host), *allowed))

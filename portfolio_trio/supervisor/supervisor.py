@@ -192,11 +192,12 @@ async def supervise(settings: Settings, flags: Sequence[str]) -> int:
                 partial(launch_worker, flags=[*flags, *shared], listeners=listeners),
                 settings.workers,
                 Restarts(random.Random()),  # noqa: S311 - spreads delays; no secret hangs on it
-                patience=settings.drain_seconds + MARGIN_SECONDS,
+                patience=settings.drain_notice_seconds + settings.drain_seconds + MARGIN_SECONDS,
             )
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_announce, supervisor, listeners, settings.workers)
-                nursery.start_soon(_stop_on_signals, signals, supervisor, listeners)
+                notice = settings.drain_notice_seconds
+                nursery.start_soon(_stop_on_signals, signals, supervisor, listeners, notice)
                 status = await supervisor.run()
                 nursery.cancel_scope.cancel()
         return status
@@ -225,11 +226,21 @@ async def _announce(supervisor: Supervisor, listeners: Sequence[trio.SocketListe
 
 
 async def _stop_on_signals(
-    signals: AsyncIterator[int], supervisor: Supervisor, listeners: Sequence[trio.SocketListener]
+    signals: AsyncIterator[int],
+    supervisor: Supervisor,
+    listeners: Sequence[trio.SocketListener],
+    notice: float,
 ) -> None:
-    async for _ in signals:
-        log.info("draining: a second signal ends at once")
-        supervisor.stop()
-        # The workers close theirs; while one copy is open, connections would be taken that nobody serves.
-        for listener in listeners:
-            await listener.aclose()
+    async with trio.open_nursery() as nursery:
+        async for _ in signals:
+            log.info("draining: a second signal ends at once")
+            supervisor.stop()
+            nursery.start_soon(_close, listeners, notice)
+
+
+async def _close(listeners: Sequence[trio.SocketListener], notice: float) -> None:
+    # The workers close theirs after as long; while one copy is open then, connections would be taken that
+    # nobody serves.
+    await trio.sleep(notice)
+    for listener in listeners:
+        await listener.aclose()

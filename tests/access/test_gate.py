@@ -51,6 +51,7 @@ class Guarded:
             origins=OriginPolicy(),
             new_sessions=limit,
             new_by_socket=limit,
+            clock=trio.current_time,
             tokens=tokens,
         )
 

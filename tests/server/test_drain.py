@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,10 +13,13 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import ConnectionClosed
 
-from portfolio_trio.settings import Delay
+from portfolio_trio.server.serve import serve
+from portfolio_trio.settings import Delay, Settings
 from portfolio_trio.store import SessionMissing
-from tests.support.app import App, Client, open_app
-from tests.support.streams import StallingStream
+from tests.http.frames import Answer, head, plain_head
+from tests.http.memory_server import Client as Wire
+from tests.support.app import METRICS, App, Client, open_app
+from tests.support.streams import StallingStream, stream_pair
 
 pytestmark = pytest.mark.trio
 
@@ -67,6 +72,46 @@ async def test_all_are_told_when_to_come_back(autojump_clock: MockClock) -> None
         await app.server.drain()
         assert trio.current_time() == began
         assert all([tells_when_to_come_back(await goodbye(client)) for client in clients])
+
+
+async def test_notice_is_given_on_an_open_port(autojump_clock: MockClock) -> None:
+    async with open_app(drain_notice_seconds=5) as app:
+        client = await app.connect()
+        assert (await client.ask("get_portfolio"))["type"] == "portfolio"
+        began = trio.current_time()
+        app.nursery.start_soon(app.server.give_notice)
+        await trio.testing.wait_all_tasks_blocked()
+        answer = await ask(app, plain_head(b"/ready"))
+        assert (answer.status, json.loads(answer.body)["reasons"]) == (503, ["the server is draining"])
+        assert (await ask(app, plain_head(b"/health"))).status == 200
+        refused = await ask(app, head(b"/ws/s"))
+        assert (refused.status, json.loads(refused.body)["code"]) == (503, "draining")
+        # Who is there already works as ever.
+        await client.send("analyze", ticker="AAPL")
+        assert {frame["type"] for frame in await client.take(len(METRICS))} == {"analysis_result"}
+        assert trio.current_time() < began + 5
+
+
+async def test_the_port_is_closed_after_the_notice(caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings(port=0, drain_notice_seconds=1.0)
+    caplog.set_level("INFO")
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        address = await nursery.start(partial(serve, settings, dismissed=stop.wait))
+        stop.set()
+        while "the port stays open" not in caplog.text:
+            await trio.testing.wait_all_tasks_blocked()
+        async with await trio.open_tcp_stream(*address) as stream:
+            await stream.send_all(plain_head(b"/ready"))
+            assert (await stream.receive_some(64)).startswith(b"HTTP/1.1 503")
+    with pytest.raises(OSError, match="connect"):
+        await trio.open_tcp_stream(*address)
+
+
+async def ask(app: App, request: bytes) -> Answer:
+    ours, theirs = stream_pair()
+    app.server.connections.start_soon(app.server.http_server.serve, theirs)
+    return await Wire(ours).ask(request)
 
 
 async def test_a_socket_whose_acceptance_is_on_its_way_is_told_and_holds_up_nobody(

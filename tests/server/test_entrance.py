@@ -84,6 +84,15 @@ async def test_a_wrong_body_is_explained(body: object) -> None:
 
 
 @VIRTUAL_TIME
+@pytest.mark.parametrize("body", [b"xx", [], b"\xff"])
+async def test_what_is_no_object_is_told_what_to_send(body: object) -> None:
+    async with open_app() as app:
+        detail = json.loads((await post(app, body)).body)["detail"]
+        assert detail.endswith('; send a JSON object such as {"holdings": {"AAPL": 100}}, or no body')
+        assert not detail.startswith(":")
+
+
+@VIRTUAL_TIME
 async def test_a_token_is_needed_and_is_renewed_with_the_old_one() -> None:
     async with open_app(auth_secret=SECRET) as app:
         session = await new_session(app)
