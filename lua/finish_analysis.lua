@@ -5,9 +5,9 @@
 --         end, as JSON text), own ("1" where the worker that ran it says so: its word stands, also where it is
 --         not current any more and the document had another end of it, else "0")
 -- reply   {"ok", run_id, ticker, end, other attached worker ...}
---         {"superseded", current run_id, end}, {"not_running", end}: end is how this run ended, as JSON text, ""
---         where the document does not say; {"wrong_type"}: nothing changed; {"missing"}: neither, or the document
---         is another one
+--         {"superseded", current run_id, end, other attached worker ...}, {"not_running", end, other ...}: end is
+--         how this run ended, as JSON text, "" where the document does not say
+--         {"wrong_type"}: nothing changed; {"missing"}: neither, or the document is another one
 -- fence   current_analysis.run_id and its token, as far as given, and the incarnation; neither the time to live
 --         nor last_activity is touched: that a client went away is no activity of its
 -- include prelude.lua
@@ -36,11 +36,11 @@ local function ended()
 end
 
 local current = whole(reply, '$.current_analysis.run_id')
-if not current then return {'not_running', ended()} end
+if not current then return with_others({'not_running', ended()}, reply, worker) end
 local has_number = not run_id or tonumber(current) == run_id
 -- A document that fell back may have handed out the number once more.
 local has_token = run_id and token == '' or field(reply, '$.current_analysis.token') == quoted(token)
-if not (has_number and has_token) then return {'superseded', current, ended()} end
+if not (has_number and has_token) then return with_others({'superseded', current, ended()}, reply, worker) end
 
 local changed = with_end(ends, current, how, own)
 redis.call('JSON.MSET', key, '$.current_analysis', 'null', key, '$.run_ends', changed)

@@ -134,7 +134,7 @@ local function names(list)
 end
 
 -- How many ends of runs a document keeps.
-local MAX_ENDS = 8
+local MAX_ENDS = 32
 
 -- How the newest runs ended, as the document has it: calls `see` with each run_id and its JSON text, oldest first.
 local function each_end(ends, see)
@@ -152,14 +152,14 @@ local function end_of(ends, run_id)
 end
 
 -- JSON text of `run_ends` with the end of one run more. What stands there of that run already stays, unless the
--- caller overrules it.
-local function with_end(ends, run_id, how, overrules)
+-- worker that ran it says otherwise, whose word is marked as `told` where the run did not complete.
+local function with_end(ends, run_id, how, own)
   local kept, known = {}, false
-  local ended = '{"run_id":' .. integer(run_id) .. ',' .. how .. '}'
+  local ended = '{"run_id":' .. integer(run_id) .. ',' .. how .. (own and not string.find(how, '"completed"', 1, true) and ',"told":true}' or '}')
   each_end(ends, function(id, text)
     local same = id == tonumber(run_id)
     known = known or same
-    kept[#kept + 1] = same and overrules and ended or text
+    kept[#kept + 1] = same and own and ended or text
   end)
   if not known then kept[#kept + 1] = ended end
   return '[' .. table.concat(kept, ',', math.max(1, #kept - MAX_ENDS + 1)) .. ']'

@@ -808,6 +808,27 @@ MUTANTS = (
         PEERS,
     ),
     Mutant(
+        "the wait for the word of who ran a run, where the document has another",
+        "portfolio_trio/peers/subscriber.py",
+        "(given_up or (ended is not None and ended.is_final))",
+        "True",
+        ("tests/peers/test_ends_of_runs.py", "tests/peers/test_subscriber.py"),
+    ),
+    Mutant(
+        "the end of a run that is written as soon as Redis is back",
+        "portfolio_trio/session/runner.py",
+        "                self._services.peer_subscriber.adopt(orphan)\n                raise\n",
+        "                raise\n",
+        ("tests/peers/test_ends_of_runs.py",),
+    ),
+    Mutant(
+        "the end of a run for who came before the next start",
+        "portfolio_trio/session/runner.py",
+        "            self._group.set_peers_late(start.others, before)\n",
+        "            self._group.set_peers(start.others)\n",
+        ("tests/peers/test_ends_of_runs.py",),
+    ),
+    Mutant(
         "the gap in batches",
         "portfolio_trio/hub/events.py",
         "        return batch.previous == last\n",
@@ -1104,7 +1125,7 @@ MUTANTS = (
     Mutant(
         "the end that the document has, for who missed the batches",
         "portfolio_trio/peers/subscriber.py",
-        "            group.close(state.end_of(run.run_id) or _likely_end(state, run))\n",
+        "            group.close(ended or _likely_end(state, run))\n",
         "            group.close(_likely_end(state, run))\n",
         ENDS,
     ),

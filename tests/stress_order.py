@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio_websocket import ConnectionClosed
 
+from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from tests.support.app import METRICS
 from tests.support.observer import Observer
 from tests.support.processes import Dialer, lasting_redis, serving_alone
@@ -33,8 +34,8 @@ FLAGS = (
     *("--metric-delay-seconds", "0,0.05", "--market-update-interval-seconds", "1"),
     *("--requests-per-second", "1000", "--request-burst", "1000"),
 )
-# What all get to end, once nobody asks any more.
-REST_SECONDS = 5.0
+# What all get to end, once nobody asks any more: longer than the word of any worker is waited for.
+REST_SECONDS = WORD_SECONDS + 2 * HOLD_SECONDS + 1
 
 
 async def read(client: Client, frames: list[Frame]) -> None:

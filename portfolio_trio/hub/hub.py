@@ -156,6 +156,7 @@ class SessionGroup:
         self._faults = faults
         self._on_hold = on_hold
         self._cancelling: dict[int, SessionSubscriber] = {}
+        self._told: AnalysisCancelled | AnalysisFailed | None = None
         # Stands for the newest remote run, so that what of it waits can be dropped.
         self._remote_run: Run | None = None
         # In the order in which they came, so that events leave in the same order each time.
@@ -238,6 +239,8 @@ class SessionGroup:
             if requester is not None and own and requester is not exclude:
                 requester.enqueue(own)
             return
+        if isinstance(event, AnalysisCancelled | AnalysisFailed):
+            self._told = event
         others = bool(self.remote.others)
         text = event.to_json() if others or self.has_subscribers else ""
         self._publish(
@@ -460,6 +463,10 @@ class SessionGroup:
                 frame=told.to_json(),
             )
         self._peers.send(strangers, peer_event)
+
+    def told_of(self, run_id: int) -> AnalysisCancelled | AnalysisFailed | None:
+        """What this worker has told of the end of a run, if it was the last that it told of."""
+        return self._told if self._told is not None and self._told.run_id == run_id else None
 
     def add_peer(self, worker: str) -> None:
         """Another worker speaks of the session: it wants to hear of it, too."""

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 OrderedEventKind = Literal["portfolio", "portfolio_update", "started", "outcome", "end"]
 
 HOLD_SECONDS: Final = 2.0
-"""How long the end of a run is waited for from the worker that ran it."""
+"""How long the end of a run is waited for from the worker that ran it, before the document is read."""
+
+WORD_SECONDS: Final = 10.0
+"""How long it is waited for where the document has no word of that worker; by then it is dead, or told."""
 
 MAX_HELD_EVENTS: Final = 1_000
 """How much may wait for the end of a run before that end is given up."""

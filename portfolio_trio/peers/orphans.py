@@ -54,6 +54,10 @@ class Orphans:
         while len(self._tries) > ORPHANS:
             del self._tries[next(iter(self._tries))]
 
+    def is_unasked(self, orphan: Orphan) -> bool:
+        """Whether Redis has not answered for a run yet."""
+        return self._tries.get(orphan) == TRIES
+
     @property
     def all(self) -> tuple[Orphan, ...]:
         """Every run that may still stand in a document."""

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from portfolio_trio.hub.endings import cancelled, message_of
 from portfolio_trio.hub.events import RUN_ENDS, Batch, SequenceTracker
 from portfolio_trio.hub.run_state import EndReason
-from portfolio_trio.hub.sequencer import HOLD_SECONDS
+from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.peers.orphans import Orphan, Orphans
 from portfolio_trio.protocol.messages import Portfolio, Running
@@ -148,16 +148,27 @@ class PeerSubscriber:
         """A run may stand in a document though nobody carries it out: clear it, now or when Redis is back."""
         self._orphans.adopt(orphan)
         if self._running:
-            self._nursery.start_soon(self._clear, orphan)
+            self._nursery.start_soon(self._clear_in_time, orphan)
 
     def sweep(self) -> None:
         """Try again to clear what nobody carries out."""
         for orphan in self._orphans.all if self._running else ():
             self._nursery.start_soon(self._clear, orphan)
 
-    async def look_up(self, group: SessionGroup) -> None:
-        """Nobody has told how a run ended, though it has had time to: show what the document says."""
-        await self._quietly_read(group, again=False, late=True)
+    async def find_end(self, group: SessionGroup, run_id: int) -> None:
+        """Wait for the end of a run, and where nobody tells it show what the document says.
+
+        After `WORD_SECONDS` at the latest that may be the word of somebody else than who ran it.
+        """
+        until = trio.current_time() + WORD_SECONDS
+        while not group.sequencer.is_over(run_id):
+            with trio.move_on_after(HOLD_SECONDS):
+                await group.wait_ended(run_id)
+                return
+            given_up = trio.current_time() >= until
+            await self._quietly_read(group, again=False, late=True, given_up=given_up)
+            if given_up:
+                return
 
     def reread(self, group: SessionGroup) -> None:
         """The document of a session is another one than was known: read it."""
@@ -283,6 +294,7 @@ class PeerSubscriber:
 
     async def _resolve(self, group: SessionGroup, run_id: int) -> None:
         """Find out how a run ended if nobody tells it in time."""
+        until = trio.current_time() + WORD_SECONDS
         while group.sequencer.open is not None and group.sequencer.open.run_id == run_id:
             due = 0
             for _ in range(2):
@@ -293,7 +305,8 @@ class PeerSubscriber:
                     return
             awaited: int | None = run_id
             while self._hub.group(group.session_id) is group:
-                if not await self._quietly_read(group, again=False, late=True):
+                given_up = trio.current_time() >= until
+                if not await self._quietly_read(group, again=False, late=True, given_up=given_up):
                     break
                 if group.sequencer.awaited in {None, awaited} or group.sequencer.released >= due:
                     break
@@ -338,16 +351,24 @@ class PeerSubscriber:
                 break
         return [*unread, *waiting]
 
-    async def _quietly_read(self, group: SessionGroup, *, again: bool = True, late: bool = False) -> bool:
+    async def _quietly_read(
+        self, group: SessionGroup, *, again: bool = True, late: bool = False, given_up: bool = False
+    ) -> bool:
         try:
-            await self._read(group, again=again, late=late)
+            await self._read(group, again=again, late=late, given_up=given_up)
         except StoreError as error:
             log.info("session %s cannot be read anew: %s", group.session_id, error)
             return False
         return True
 
     async def _read(
-        self, group: SessionGroup, *, again: bool = True, late: bool = False, lost: Known | None = None
+        self,
+        group: SessionGroup,
+        *,
+        again: bool = True,
+        late: bool = False,
+        given_up: bool = False,
+        lost: Known | None = None,
     ) -> None:
         """Bring the sockets of a session to what the document says.
 
@@ -355,6 +376,7 @@ class PeerSubscriber:
             group: The session.
             again: Show it though they may know it.
             late: Whoever ran what is over has had time to say how it ended.
+            given_up: It has said nothing for so long that anybody else's word on that will do.
             lost: What was known before the document fell back behind it: it gets new numbers first.
         """
         if not group.attached:
@@ -374,7 +396,7 @@ class PeerSubscriber:
                 # Whoever asks next is told.
                 return
             if state.incarnation == group.incarnation and lost is None:
-                await self._catch_up(group, state, late=late)
+                await self._catch_up(group, state, late=late, given_up=given_up)
             if group.enter(state, since):
                 if lost is None:
                     self._present(group, state, again=again and since == state.incarnation)
@@ -396,7 +418,7 @@ class PeerSubscriber:
         group.renew_runs(state.version, 0 if current is None else current.run_id)
         group.broadcast_state(self._to_message(state), adopts=adopts, again=again)
 
-    async def _catch_up(self, group: SessionGroup, state: State, *, late: bool) -> None:
+    async def _catch_up(self, group: SessionGroup, state: State, *, late: bool, given_up: bool) -> None:
         """End what the document says is over."""
         current = state.current_analysis
         newest = 0 if current is None else current.run_id
@@ -407,8 +429,9 @@ class PeerSubscriber:
         if run is None or run.run_id == newest or state.run_counter < run.run_id:
             # Cut short by new holdings it may be, but whoever runs it has not put it away yet.
             return
-        if not late:
-            # It has ended. Who ran it knows how, and its word may be on its way.
+        ended = state.end_of(run.run_id)
+        if not late and not (ended is not None and ended.told):
+            # It has ended. Who ran it knows how, and its word may be on its way, or its last results.
             self._start(group, self._resolve, group, run.run_id)
             return
         # If it was run by a socket here, that tells it now.
@@ -416,8 +439,17 @@ class PeerSubscriber:
             group.remote.end()
         async with group.start_lock:
             await group.supersede_runs(run.run_id + 1)
-        if group.sequencer.open is run:
-            group.close(state.end_of(run.run_id) or _likely_end(state, run))
+        if group.sequencer.open is run and (given_up or (ended is not None and ended.is_final)):
+            group.close(ended or _likely_end(state, run))
+
+    async def _clear_in_time(self, orphan: Orphan) -> None:
+        """Clear a run as soon as Redis can be asked: until then the document lacks the word of its worker."""
+        pause = RETRY_SECONDS
+        await self._clear(orphan)
+        while self._orphans.is_unasked(orphan):
+            await trio.sleep(pause)
+            pause = min(2 * pause, MAX_RETRY_SECONDS)
+            await self._clear(orphan)
 
     async def _clear(self, orphan: Orphan) -> None:
         # The boundary between one session and the peer subscriber, whose nursery this task is in.

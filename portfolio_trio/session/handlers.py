@@ -9,13 +9,10 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
-import trio
-
 from portfolio_trio.access import Refused
 from portfolio_trio.hub.endings import cancelled
 from portfolio_trio.hub.error_messages import NoNewSession
 from portfolio_trio.hub.run_state import EndReason
-from portfolio_trio.hub.sequencer import HOLD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.hub.unpriced import refusal
 from portfolio_trio.locks import Holding
@@ -270,10 +267,7 @@ class RequestHandler:
                 # Nobody carries it out: there is no other word on it.
                 self._group.publish(told, exclude=self._requester, incarnation=self._group.incarnation)
             else:
-                with trio.move_on_after(HOLD_SECONDS):
-                    await self._group.wait_ended(run_id)
-                if self._group.sequencer.open is not None and self._group.sequencer.open.run_id == run_id:
-                    await self._services.peer_subscriber.look_up(self._group)
+                await self._services.peer_subscriber.find_end(self._group, run_id)
                 self._group.close(ended, exclude=self._requester)
         self._requester.answer(told.echo(request.id))
 

@@ -112,7 +112,12 @@ class _RunSink:
     def claimed(self, start: RunStart) -> None:
         self._run.run_id = start.run_id
         self._runner.add_run_id(start.run_id)
-        self._group.set_peers(start.others)
+        before = self._group.told_of(start.replaced)
+        if before is None:
+            self._group.set_peers(start.others)
+        else:
+            # It stood there until now: who is new has read of it, and may have missed its end.
+            self._group.set_peers_late(start.others, before)
         self._running = Running(
             ticker=self._run.ticker,
             started_at=start.started_at,
@@ -265,18 +270,31 @@ class Runner:
             if run is not None and run.may_send and run.run_id == analysis.run_id:
                 # Started again meanwhile.
                 return
-            end = await self._services.store.finish_analysis(
-                self._group.session_id,
-                run_id=analysis.run_id,
-                token=analysis.token,
-                incarnation=analysis.incarnation,
-                ending=self._ending(analysis.run_id),
-                own=True,
-            )
-            analysis.run_id = None
-            if end.cleared:
-                # How the run ended was told before; who came meanwhile has seen it stand there.
-                self._group.set_peers_late(end.others, self._told)
+            run_id, ending = analysis.run_id, self._ending(analysis.run_id)
+            try:
+                end = await self._services.store.finish_analysis(
+                    self._group.session_id,
+                    run_id=run_id,
+                    token=analysis.token,
+                    incarnation=analysis.incarnation,
+                    ending=ending,
+                    own=True,
+                )
+            except SessionMissing:
+                raise
+            except (StoreError, trio.Cancelled):
+                # What has been told is to stand there soon, whether this socket asks again or not.
+                orphan = Orphan(self._group.session_id, analysis.incarnation, run_id, ending=ending)
+                self._services.peer_subscriber.adopt(orphan)
+                raise
+            if analysis.run_id == run_id:
+                analysis.run_id = None
+            # How the run ended was told before; who came meanwhile has seen it stand there.
+            self._group.set_peers_late(end.others, self._told_of(run_id))
+
+    def _told_of(self, run_id: int) -> AnalysisCancelled | AnalysisFailed | None:
+        """What was told of the end of a run, if it was the last one."""
+        return self._told if self._told is not None and self._told.run_id == run_id else None
 
     def _ending(self, run_id: int) -> Ending:
         """How a run of this socket ended, as was told or is about to be."""
@@ -427,6 +445,7 @@ class Runner:
             # On new holdings it would start again, if nobody else had taken its place meanwhile.
             task.reason = EndReason.SUPERSEDED
             task.scope.cancel()
+            self._nursery.start_soon(self._clear_after, task)
             if reason is EndReason.DISCONNECTED and not self.requester.receives_events:
                 code, detail = _GIVEN_UP
                 self.requester.answer(

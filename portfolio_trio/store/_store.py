@@ -309,7 +309,8 @@ class PortfolioStore:
         args = ("" if run_id is None else run_id, self.worker, incarnation, token, how, int(own))
         reply = await self._run("finish_analysis", session_id, *args, idempotent=True)
         if reply[0] in {b"superseded", b"not_running"}:
-            return RunEnd(cleared=False, ending=_replies.ending(reply[-1]))
+            text, *others = reply[2 if reply[0] == b"superseded" else 1 :]
+            return RunEnd(cleared=False, others=_replies.workers(others), ending=_replies.ending(text))
         if reply[0] != b"ok":
             raise _replies.refusal(session_id, reply)
         _, cleared, ticker, text, *others = reply

@@ -84,6 +84,7 @@ class Ending:
         reason: Why it was cancelled, or the code with which it failed.
         results: How many results it gave; only where it completed.
         errors: How many metrics gave none; only where it completed.
+        told: The worker that ran it says so, as it does of each that completed, and has told its viewers.
     """
 
     run_id: Whole
@@ -91,6 +92,12 @@ class Ending:
     reason: str = ""
     results: Whole = 0
     errors: Whole = 0
+    told: bool = field(default=False, compare=False)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is the word of the worker that ran it."""
+        return self.told or self.outcome == "completed"
 
 
 @dataclass(frozen=True, slots=True)

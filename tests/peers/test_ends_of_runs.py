@@ -8,10 +8,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.peers.membership import WORKER_TTL_SECONDS
 from portfolio_trio.settings import Delay
+from portfolio_trio.store import StoreUnavailable
 from tests.peers.test_two_servers import die, subscriber_of, two_apps
-from tests.support.app import METRICS, App, Frame
+from tests.support.app import METRICS, App, Client, Frame
 
 pytestmark = pytest.mark.trio
 
@@ -87,3 +89,50 @@ async def test_the_end_of_what_lost_workers_ran_is_that_of_the_document(
         told = end_of(await there.silence(4 * WORKER_TTL_SECONDS), 1)
         assert told["type"] == ("analysis_completed" if completes else "analysis_cancelled")
         assert told.get("reason") == (None if completes else "disconnected")
+
+
+async def test_another_end_in_the_document_waits_for_the_word_of_who_ran_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_apps(**QUIET) as (one, two):
+        here, there = await subscriber_of(one), await subscriber_of(two)
+        await here.send("analyze", ticker="AAPL")
+        await there.until("analysis_started")
+        mute(one, monkeypatch)
+        with monkeypatch.context() as away:
+
+            async def fail(*_: Any, **__: Any) -> None:
+                await trio.lowlevel.checkpoint()
+                raise StoreUnavailable("away", sent=False)
+
+            away.setattr(one.store, "finish_analysis", fail)
+            await here.send("cancel")
+            told = (await here.until("analysis_cancelled"))[-1]
+            # For the document the run went on, and was cut short by this.
+            await there.send("trade", ticker="AAPL", shares=1)
+            assert await there.silence(1.5 * HOLD_SECONDS) == []
+        assert end_of(await there.silence(WORD_SECONDS), 1)["reason"] == told["reason"] == "cancelled"
+
+
+async def test_who_comes_between_the_end_of_a_run_and_the_next_start_hears_of_both(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_apps(**QUIET) as (one, two):
+        here = await subscriber_of(one)
+        await here.send("analyze", ticker="AAPL")
+        await here.until("analysis_started")
+        start = one.store.start_analysis
+        newcomer: list[Client] = []
+
+        async def start_late(*args: Any, **options: Any) -> Any:
+            # The run before has been told to be over; the document does not know yet.
+            newcomer.append(await subscriber_of(two))
+            return await start(*args, **options)
+
+        with monkeypatch.context() as late:
+            late.setattr(one.store, "start_analysis", start_late)
+            await here.send("analyze", ticker="MSFT")
+            await here.until("analysis_started")
+        (there,) = newcomer
+        seen = [(f["type"], f["run_id"]) for f in await there.silence(0.5 * HOLD_SECONDS)]
+        assert seen[:2] == [("analysis_cancelled", 1), ("analysis_started", 2)]

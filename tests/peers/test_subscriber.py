@@ -8,10 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from portfolio_trio.hub.sequencer import HOLD_SECONDS
+from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION
-from portfolio_trio.store import PortfolioChanged, RunSuperseded
+from portfolio_trio.store import Ending, PortfolioChanged, RunSuperseded
 from tests.peers.fakes import current, opened, peer_event, running
 
 pytestmark = pytest.mark.trio
@@ -80,7 +80,8 @@ async def test_an_end_that_nobody_tells_is_looked_up(autojump_clock: MockClock) 
     async with opened("s") as world, world.subscribe("s") as (_, subscriber):
         world.batch(peer_event("claim", 1), peer_event("analysis_started", 1))
         world.batch(peer_event("claim", 2), peer_event("analysis_started", 2))
-        world.store.change("s", current_analysis=current(2), run_counter=2)
+        ended = Ending(1, "cancelled", "superseded", told=True)
+        world.store.change("s", current_analysis=current(2), run_counter=2, run_ends=(ended,))
         await trio.sleep(HOLD_SECONDS * 0.9)
         assert subscriber.seen == ["<analysis_started 1>"]
         await trio.sleep(HOLD_SECONDS * 0.2)
@@ -89,6 +90,20 @@ async def test_an_end_that_nobody_tells_is_looked_up(autojump_clock: MockClock) 
         world.batch(peer_event("analysis_completed", 1))
         await wait_all_tasks_blocked()
         assert len(subscriber.seen) == 3
+
+
+async def test_the_word_of_who_ran_it_is_waited_for_where_the_document_has_another(
+    autojump_clock: MockClock,
+) -> None:
+    async with opened("s") as world, world.subscribe("s") as (_, subscriber):
+        world.batch(peer_event("claim", 1), peer_event("analysis_started", 1))
+        world.batch(peer_event("claim", 2), peer_event("analysis_started", 2))
+        ended = Ending(1, "cancelled", "portfolio_changed")
+        world.store.change("s", current_analysis=current(2), run_counter=2, run_ends=(ended,))
+        await trio.sleep(WORD_SECONDS)
+        assert subscriber.seen == ["<analysis_started 1>"]
+        await trio.sleep(1.1 * HOLD_SECONDS)
+        assert subscriber.seen[1:] == ["analysis_cancelled 1 portfolio_changed", "<analysis_started 2>"]
 
 
 async def test_news_of_a_run_whose_beginning_is_missing_lead_to_a_read() -> None:

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.hub.run_state import EndReason
-from portfolio_trio.hub.sequencer import HOLD_SECONDS
+from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.peers.subscriber import MAX_RETRY_SECONDS, READS_AT_ONCE, RETRY_SECONDS
 from portfolio_trio.store import Ending
 from tests.peers.fakes import current, opened, peer_event
@@ -185,7 +185,8 @@ async def test_many_ends_that_nobody_tells_are_waited_for_once(autojump_clock: M
         for run_id in range(1, 6):
             world.batch(peer_event("claim", run_id), peer_event("analysis_started", run_id))
         await wait_all_tasks_blocked()
-        world.store.change("s", run_counter=5)
+        ends = tuple(Ending(run_id, "cancelled", "superseded", told=True) for run_id in range(1, 5))
+        world.store.change("s", run_counter=5, run_ends=ends)
         await trio.sleep(1.1 * HOLD_SECONDS)
         told = [each for run_id in range(1, 5) for each in (run_id, run_id)]
         assert [int("".join(filter(str.isdigit, each))) for each in subscriber.seen[:-1]] == told
@@ -200,7 +201,7 @@ async def test_a_reading_shows_what_no_batch_has_told(autojump_clock: MockClock)
         # Its end was lost, and an edit.
         world.store.change("s", version=2, run_counter=1, others=("two", "three"))
         world.peer_subscriber.miss()
-        await trio.sleep(1.1 * HOLD_SECONDS)
+        await trio.sleep(WORD_SECONDS + 1.1 * HOLD_SECONDS)
         assert subscriber.seen == [
             "<analysis_started 1>",
             "analysis_cancelled 1 portfolio_changed",

@@ -54,7 +54,8 @@ async def test_lost_workers_leave_a_run_that_was_cut_off(engine: Engine) -> None
         it.store.worker = "one"
         await start(it)
         await it.store.revalue_all(FakeTick(2), lost=["one"])
-        assert await ends(it) == (cancelled(1, "disconnected"),)
+        (end,) = await ends(it)
+        assert (end, end.told) == (cancelled(1, "disconnected"), False)
 
 
 async def test_the_word_of_the_worker_that_ran_it_stands(engine: Engine) -> None:
@@ -70,6 +71,7 @@ async def test_the_word_of_the_worker_that_ran_it_stands(engine: Engine) -> None
         await start(it)
         await start(it, cancelled(2, "switched"))
         assert await ends(it) == (cancelled(1, "cancelled"), cancelled(2, "switched"))
+        assert [end.told for end in await ends(it)] == [True, True]
 
 
 async def test_who_is_refused_learns_how_its_run_ended(engine: Engine) -> None:
@@ -120,9 +122,9 @@ async def test_a_namesake_that_completed_is_no_repetition(engine: Engine) -> Non
 async def test_only_the_newest_ends_are_kept(engine: Engine) -> None:
     async with engine.opened() as it:
         await it.create()
-        for _ in range(12):
+        for _ in range(36):
             await start(it)
-        assert [end.run_id for end in await ends(it)] == list(range(4, 12))
+        assert [end.run_id for end in await ends(it)] == list(range(4, 36))
 
 
 @pytest.mark.parametrize("found", ["", '"text"', "17", "null", '[{"run_id":"x"}]', '{"other":{}}'])
