@@ -23,7 +23,7 @@ local reply, status = read(
   '$.run_counter', '$.incarnation', '$.run_ends', '$.targets')
 if status == 'missing' and document ~= '' then
   redis.call('JSON.SET', key, '$', document)
-  redis.call('EXPIRE', key, ttl)
+  live_for(key, ttl)
   return {'created'}
 end
 if status then return {status} end
@@ -47,7 +47,7 @@ end
 
 if now ~= '' then
   -- First, for a full server refuses it nothing, and then nothing else that belongs to the same change.
-  redis.call('EXPIRE', key, ttl)
+  live_for(key, ttl)
   taken('JSON.SET', key, '$.last_activity', quoted(now))
 end
 local answer = 'opened'

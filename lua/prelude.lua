@@ -28,6 +28,11 @@ local function sum_of_shares(held, traded)
   return tonumber(canonical(tonumber(string.format('%.' .. decimals .. 'f', sum))))
 end
 
+-- Lets a session live for so many seconds from now, which a client has just made it worth; 0 is for ever.
+local function live_for(key, ttl)
+  if tonumber(ttl) == 0 then redis.call('PERSIST', key) else redis.call('EXPIRE', key, ttl) end
+end
+
 -- Reads two or more `$` paths. With a single path the engines wrap the reply differently.
 -- Returns the reply's text, or nil and a status: missing, wrong_type.
 local function read(key, ...)

@@ -123,5 +123,5 @@ else
     key, '$.results_bytes', integer(bytes),
     key, '$.last_activity', quoted(now))
 end
-redis.call('EXPIRE', key, ttl)
+live_for(key, ttl)
 return with_others({'ok'}, reply, worker)

@@ -38,5 +38,5 @@ if run_id then
   for _, value in ipairs({key, '$.run_ends', ends}) do changes[#changes + 1] = value end
 end
 redis.call('JSON.MSET', unpack(changes))
-redis.call('EXPIRE', key, ttl)
+live_for(key, ttl)
 return with_others({'ok', holdings, version, total, valuation, current}, reply, worker)

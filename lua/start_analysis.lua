@@ -52,5 +52,5 @@ if ends ~= before then
   for _, value in ipairs({key, '$.run_ends', ends}) do changes[#changes + 1] = value end
 end
 redis.call('JSON.MSET', unpack(changes))
-redis.call('EXPIRE', key, ttl)
+live_for(key, ttl)
 return with_others({'ok', run_id, holdings, version, total, replaced, targets_of(reply)}, reply, worker)

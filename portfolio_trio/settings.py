@@ -187,7 +187,11 @@ class Settings(BaseSettings):
     redis_timeout_seconds: PositiveFloat = Field(
         5.0, allow_inf_nan=False, description="seconds Redis has to answer before it counts as away"
     )
-    session_ttl_seconds: PositiveInt = Field(86_400, description="idle seconds after which a session expires")
+    session_ttl_seconds: NonNegativeInt = Field(
+        86_400,
+        description="seconds after which a session expires whose clients ask nothing; 0: never. Watching "
+        "alone does not keep it",
+    )
     market_update_interval_seconds: PositiveFloat = Field(
         30.0, allow_inf_nan=False, description="seconds from one market tick to the next"
     )

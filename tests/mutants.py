@@ -57,6 +57,34 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the life for ever of a session whose time to live is 0",
+        "lua/prelude.lua",
+        "if tonumber(ttl) == 0 then redis.call('PERSIST', key) else",
+        "if tonumber(ttl) == 0 then else",
+        ("tests/store/test_sessions.py",),
+    ),
+    Mutant(
+        "the refusal of new sockets while notice is given",
+        "portfolio_trio/server/server.py",
+        "        if self._leaving:\n",
+        "        if self._draining:\n",
+        ("tests/server/test_drain.py",),
+    ),
+    Mutant(
+        "the token of who reads a session without a socket",
+        "portfolio_trio/server/reads.py",
+        "            if self._gate.tokens is not None:\n",
+        "            if False:\n",
+        ("tests/server/test_reads.py",),
+    ),
+    Mutant(
+        "the origin of who reads a session without a socket",
+        "portfolio_trio/server/reads.py",
+        "            self._gate.check_origin(origin, host)\n",
+        "",
+        ("tests/server/test_reads.py",),
+    ),
+    Mutant(
         "the look whether a document has fallen back",
         "lua/prelude.lua",
         "if not incarnation or field(",

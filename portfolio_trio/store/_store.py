@@ -83,7 +83,7 @@ class PortfolioStore:
 
         Args:
             client: The way to Redis.
-            ttl_seconds: How long a session lives after its client last did something.
+            ttl_seconds: How long a session lives after its client last did something; 0: for ever.
             max_results: How many results a document keeps, the newest ones.
             max_results_bytes: How long their texts may be together; of two limits the narrower one holds.
             max_holdings: How many lines a portfolio may have.

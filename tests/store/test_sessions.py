@@ -41,6 +41,25 @@ async def test_open_creates_the_whole_document(engine: Engine) -> None:
         assert 0 < await it.client.ttl(KEY) <= TTL
 
 
+async def test_a_session_lives_for_ever_where_it_shall(engine: Engine) -> None:
+    async with engine.opened() as it:
+        ever = PortfolioStore(it.client, ttl_seconds=0)
+        await ever.open_session("s", holdings=HOLDINGS, tick=TICK, at=AT)
+        assert await it.client.ttl(KEY) == -1
+        run = await ever.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1)
+        await ever.record_results(
+            "s", run_id=run.run_id, version=run.version, results=["{}"], at=AT, finish=True
+        )
+        await ever.set_holdings("s", {"AAPL": 1}, tick=TICK, at=AT)
+        await ever.trade("s", "AAPL", 1, tick=TICK, at=AT)
+        assert await it.client.ttl(KEY) == -1
+        # The setting was another one before, and is again.
+        await it.store.get_portfolio("s", at=LATER)
+        assert 0 < await it.client.ttl(KEY) <= TTL
+        await ever.get_portfolio("s", at=LATER)
+        assert await it.client.ttl(KEY) == -1
+
+
 async def test_open_again_refreshes_and_changes_nothing_else(engine: Engine) -> None:
     async with engine.opened() as it:
         created = await it.store.open_session("s", holdings=HOLDINGS, tick=TICK, at=AT)
