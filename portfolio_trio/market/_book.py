@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import trio
 
 from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.market._admissions import Admissions
-from portfolio_trio.market._check import check_cash_column, checked_price, sift
+from portfolio_trio.market._check import checked_price, sift
+from portfolio_trio.market._columns import Columns
 from portfolio_trio.market._errors import (
     BookNotOpenError,
     MarketError,
     MarketFullError,
     PriceSourceError,
-    PriceSourceTimeoutError,
-    shown,
 )
-from portfolio_trio.market._freshness import Dated, Freshness, MaxAge, freshness
-from portfolio_trio.market._last_closes import LastCloses
-from portfolio_trio.market._tick import Tick
-from portfolio_trio.metrics.bars import Bars
-from portfolio_trio.times import rfc3339
+from portfolio_trio.market._freshness import Freshness, MaxAge, freshness
+from portfolio_trio.market._reports import Reports
+from portfolio_trio.market._source_calls import SourceCalls
+from portfolio_trio.market._tick_maker import TickMaker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
-    import numpy.typing as npt
-
+    from portfolio_trio.market._last_closes import LastCloses
     from portfolio_trio.market._source import PriceSource
+    from portfolio_trio.market._tick import Tick
+    from portfolio_trio.metrics.bars import Bars
 
-_T = TypeVar("_T")
 log: Final = logging.getLogger(__name__)
 
 _FULL_LOG_SECONDS: Final = 60.0
@@ -51,8 +46,6 @@ class PriceBook:
 
     Attributes:
         cash: Names that cost 1 at every tick, without a column.
-        last_error: Why the newest tick is stale, or has old bars; None while all is well.
-        unpriced: Why a name has no price at the newest tick, for each name the source reported on.
     """
 
     def __init__(
@@ -79,6 +72,7 @@ class PriceBook:
             max_age: How old prices may be before a tick is stale; by default as old as they like.
         """
         self._source = source
+        self._calls = SourceCalls(source, cash)
         self._now = now
         self.cash: Final = frozenset(cash)
         self._cash_prices: Final = dict.fromkeys(sorted(self.cash), 1.0)
@@ -90,17 +84,13 @@ class PriceBook:
         self._tick: Tick | None = None
         # The newest tick that all processes have: `open` makes one for this process alone.
         self._shared_id = 0
-        self._listed: Bars | None = None
-        self._bars: Bars | None = None
-        self._last: LastCloses | None = None
-        self._unmerged: dict[str, npt.NDArray[np.float64]] = {}
-        self._first: dict[str, float] = {}
+        self._ticks = TickMaker(now, self._max_age, cash=self._cash_prices, max_names=max_names)
+        self._columns = Columns()
         self._admissions = Admissions()
         # What names that have gone cost at the current tick: back within it, they cost the same.
         self._parted: dict[str, float] = {}
         self._full_log = Seldom(log, seconds=_FULL_LOG_SECONDS, clock=now)
-        self.last_error: MarketError | None = None
-        self.unpriced: Mapping[str, str] = MappingProxyType({})
+        self._reports = Reports()
 
     @property
     def source_name(self) -> str:
@@ -120,25 +110,24 @@ class PriceBook:
         return self._tick
 
     @property
-    def bars(self) -> Bars:
-        """The closed bars, admitted names included. `BookNotOpenError` before `open`.
+    def last_error(self) -> MarketError | None:
+        """Why the newest tick is stale, or has old bars; None while all is well."""
+        return self._reports.error
 
-        Merged when first read after an admission, so that admissions in between cost nothing.
-        """
-        if self._bars is None:
-            raise BookNotOpenError("the price book has no bars yet: await open() first")
-        if self._unmerged:
-            self._bars = _with_columns(self._bars, self._unmerged)
-            self._unmerged = {}
-        return self._bars
+    @property
+    def unpriced(self) -> Mapping[str, str]:
+        """Why a name has no price at the newest tick, for each name the source reported on."""
+        return self._reports.unpriced
+
+    @property
+    def bars(self) -> Bars:
+        """The closed bars, admitted names included. `BookNotOpenError` before `open`."""
+        return self._columns.bars
 
     @property
     def last_closes(self) -> LastCloses:
         """The newest close of each name in `bars`."""
-        bars = self.bars
-        if self._last is None or self._last.bars is not bars:
-            self._last = LastCloses(bars)
-        return self._last
+        return self._columns.last_closes
 
     def freshness(self, holdings: Mapping[str, float]) -> Freshness:
         """What the current prices are worth to a portfolio; lines of zero shares do not count."""
@@ -163,8 +152,8 @@ class PriceBook:
             PriceSourceError: The source cannot load bars or cannot quote: there is nothing to start with.
         """
         async with self._writing:
-            self._list(await self._load(self._open_timeout))
-            return self._set(self._quoted(await self._quote({}, self._open_timeout)))
+            self._list(await self._calls.load(self._open_timeout))
+            return self._set(self._quoted(await self._calls.quote({}, self._open_timeout)))
 
     async def advance(self, commit: Callable[[Tick], Awaitable[None]] | None = None) -> Tick:
         """Publish the next tick.
@@ -181,13 +170,13 @@ class PriceBook:
             bars_error = await self._reload()
             previous = self.current.prices
             try:
-                quoted = await self._quote(previous, self._quote_timeout)
+                quoted = await self._calls.quote(previous, self._quote_timeout)
             except PriceSourceError as error:
-                self._report(error)
-                tick = self._repeated(error)
+                self._reports.report(error)
+                tick = self._ticks.repeat(self.current, error)
             else:
                 tick = self._quoted(quoted)
-                self._report(bars_error or _staleness(tick))
+                self._reports.report(bars_error or _staleness(tick))
             if commit is not None:
                 await commit(tick)
             self._shared_id = tick.tick_id
@@ -217,15 +206,14 @@ class PriceBook:
         async with self._writing:
             if tick.tick_id <= self._shared_id:
                 return False
-            self._report(await self._reload() or _staleness(tick))
-            self.unpriced = MappingProxyType(dict.fromkeys(unpriced, "had none where the tick was made"))
+            self._reports.report(await self._reload() or _staleness(tick))
+            self._reports.adopt_unpriced(unpriced)
             for ticker in tick.prices:
-                if not self._has_column(ticker) and ticker not in self.cash:
+                if ticker not in self._columns and ticker not in self.cash:
                     self._admit_column(ticker)
-            first = {
-                t: price for t, price in self._first.items() if t not in unpriced and self._has_column(t)
-            }
-            told = {t: price for t, price in tick.prices.items() if self._has_column(t)}
+            admitted = self._admissions.prices.items()
+            first = {t: price for t, price in admitted if t not in unpriced and t in self._columns}
+            told = {t: price for t, price in tick.prices.items() if t in self._columns}
             self._shared_id = tick.tick_id
             self._set(replace(tick, prices=MappingProxyType({**first, **told, **self._cash_prices})))
             # Whoever leads has looked at all portfolios, and knows each name that is held.
@@ -250,8 +238,7 @@ class PriceBook:
             return
         for ticker in gone:
             self._admissions.leave(ticker)
-            self._first.pop(ticker, None)
-        self._bars = _without_columns(self.bars, frozenset(gone))
+        self._columns.remove(gone)
         tick = self.current
         kept = dict(tick.prices)
         self._parted.update((ticker, kept.pop(ticker)) for ticker in gone if ticker in kept)
@@ -277,7 +264,7 @@ class PriceBook:
         known = self.current.prices
         unknown = [ticker for ticker in dict.fromkeys(wanted) if ticker not in known]
         if unknown:
-            self._check_share([ticker for ticker in unknown if not self._has_column(ticker)], session_id)
+            self._check_share([ticker for ticker in unknown if ticker not in self._columns], session_id)
             self._admit(unknown, session_id)
         prices = self.current.prices
         return {ticker: prices[ticker] for ticker in wanted if ticker in prices}
@@ -303,96 +290,32 @@ class PriceBook:
 
     async def _reload(self) -> PriceSourceError | None:
         try:
-            self._list(await self._load(self._quote_timeout))
+            self._list(await self._calls.load(self._quote_timeout))
         except PriceSourceError as error:
             return error
         return None
-
-    async def _load(self, seconds: float) -> Bars:
-        bars: object = await self._ask(self._source.load, seconds)
-        if not isinstance(bars, Bars):
-            raise PriceSourceError(f"price source {self._source.name} loaded {shown(bars)}, which is no Bars")
-        for ticker in self._cash_prices:
-            check_cash_column(self._source.name, bars, ticker)
-        return bars
-
-    async def _quote(self, previous: Mapping[str, float], seconds: float) -> Mapping[str, object]:
-        asked = {ticker: price for ticker, price in previous.items() if ticker not in self.cash}
-        quoted: object = await self._ask(partial(self._source.quote, asked), seconds)
-        if not isinstance(quoted, Mapping):
-            raise PriceSourceError(
-                f"price source {self._source.name} quoted {shown(quoted)}, which is no mapping"
-            )
-        return quoted
-
-    async def _ask(self, ask: Callable[[], Awaitable[_T]], seconds: float) -> _T:
-        """Await what the source answers; whatever it raises becomes a `PriceSourceError`."""
-        with trio.move_on_after(seconds):
-            try:
-                return await ask()
-            except PriceSourceError:
-                raise
-            # A source may be anybody's plug-in: what it raises must not end the updater.
-            except Exception as error:
-                raise PriceSourceError(f"price source {self._source.name}: {error!r}") from error
-        raise PriceSourceTimeoutError(f"price source {self._source.name} did not answer in {seconds:g} s")
 
     def _list(self, bars: Bars) -> None:
         """Take the source's bars; names admitted before are asked for again, as dates may differ.
 
         A name that has no column any more loses its price at once, as what is priced has a column.
         """
-        if bars is self._listed:
+        if bars is self._columns.listed:
             return
-        known = () if self._listed is None else self.bars.tickers
-        self._listed = self._bars = bars
-        self._unmerged = {}
-        for ticker in known:
-            if ticker not in bars.column and self._admit_column(ticker) is None:
+        for ticker in self._columns.replace(bars):
+            if self._admit_column(ticker) is None:
                 self._admissions.leave(ticker)
         if self._tick is not None:
-            kept = {t: price for t, price in self._tick.prices.items() if self._has_column(t)}
-            prices = {**kept, **self._cash_prices}
-            self._tick = replace(
-                self._tick,
-                prices=MappingProxyType(prices),
-                last_known=MappingProxyType(self._known_without(prices)),
-            )
+            kept = {t: price for t, price in self._tick.prices.items() if t in self._columns}
+            self._tick = self._ticks.reprice(self._tick, kept)
 
     def _quoted(self, quoted: Mapping[str, object]) -> Tick:
         """Return what the source has quoted as the next tick."""
         prices, unpriced = sift(quoted, self._is_quoted)
-        self._report_unpriced(unpriced)
-        now = self._now()
-        now_ms = int(now * 1000)
-        why = self._max_age.reasons(
-            now,
-            priced=prices,
-            newest_bar=self.last_closes.newest,
-            quoted_at=self._source.quoted_at if isinstance(self._source, Dated) else None,
+        self._reports.report_unpriced(unpriced)
+        return self._ticks.make(
+            prices, self._tick, newest_bar=self.last_closes.newest, quoted_at=self._calls.quoted_at
         )
-        prices.update(self._cash_prices)
-        return Tick(
-            self._next_id(now_ms),
-            rfc3339(now_ms / 1000),
-            MappingProxyType(prices),
-            stale=bool(why),
-            why=why,
-            last_known=MappingProxyType(self._known_without(prices)),
-        )
-
-    def _repeated(self, error: PriceSourceError) -> Tick:
-        """Return the old prices under a new id."""
-        tick_id = self._next_id(int(self._now() * 1000))
-        return replace(self.current, tick_id=tick_id, stale=True, why=(str(error),))
-
-    def _known_without(self, prices: Mapping[str, float]) -> dict[str, float]:
-        """The newest price of each name that had one and is not among `prices`; the newest `max_names`."""
-        if self._tick is None:
-            return {}
-        had = {**self._tick.last_known, **self._tick.prices}
-        known = [(ticker, price) for ticker, price in had.items() if ticker not in prices]
-        return dict(known[-self._max_names :])
 
     def _with_admitted(self, tick: Tick, previous: Mapping[str, float]) -> Tick:
         """Add the names that were admitted while the source was quoting: it could not know of them."""
@@ -403,28 +326,22 @@ class PriceBook:
         }
         return replace(tick, prices=MappingProxyType({**tick.prices, **admitted})) if admitted else tick
 
-    def _next_id(self, now_ms: int) -> int:
-        return max(now_ms, 1 if self._tick is None else self._tick.tick_id + 1)
-
     def _set(self, tick: Tick) -> Tick:
         self._tick = tick
         self._parted = {}
         return tick
 
-    def _has_column(self, ticker: str) -> bool:
-        return ticker in self._unmerged or (self._bars is not None and ticker in self._bars.column)
-
     def _is_quoted(self, ticker: str) -> bool:
-        return self._has_column(ticker) and ticker not in self.cash
+        return ticker in self._columns and ticker not in self.cash
 
     def _check_share(self, new: Sequence[str], session_id: str | None) -> None:
         if session_id is None or not new:
             return
         try:
-            self._admissions.check(session_id, len(new), self._max_names - self._columns)
+            self._admissions.check(session_id, len(new), self._max_names - len(self._columns))
         except MarketFullError as full:
             # One will do: a source that supplies no name at all lacks no room for them.
-            if self._ask_for_admission(new[0]) is None:
+            if self._calls.admit(new[0], self._columns.rows) is None:
                 return
             self._full_log.warning("the market: %s", full)
             raise
@@ -432,7 +349,7 @@ class PriceBook:
     def _admit(self, tickers: Iterable[str], session_id: str | None = None) -> None:
         first = {}
         for ticker in tickers:
-            if self._has_column(ticker):
+            if ticker in self._columns:
                 continue
             price = self._admit_column(ticker, session_id)
             if price is not None:
@@ -440,69 +357,20 @@ class PriceBook:
         if first:
             self._tick = replace(self.current, prices=MappingProxyType({**self.current.prices, **first}))
 
-    @property
-    def _columns(self) -> int:
-        return len(self._unmerged) + (0 if self._bars is None else len(self._bars.tickers))
-
     def _admit_column(self, ticker: str, session_id: str | None = None) -> float | None:
         """Take the history of `ticker` from the source; return its first price, None if there is none."""
-        if self._columns >= self._max_names:
+        if len(self._columns) >= self._max_names:
             return None
-        admission = self._ask_for_admission(ticker)
+        admission = self._calls.admit(ticker, self._columns.rows)
         if admission is None:
             return None
-        price, self._unmerged[ticker] = admission
-        self._first[ticker] = price
-        self._admissions.enter(ticker, session_id)
+        price, column = admission
+        self._columns.add(ticker, column)
+        self._admissions.enter(ticker, price, session_id)
         return price
-
-    def _ask_for_admission(self, ticker: str) -> tuple[float, npt.NDArray[np.float64]] | None:
-        """The first price and the column of a name, if the source supplies it and both can be used."""
-        try:
-            admission = self._source.admit(ticker)
-            if admission is None:
-                return None
-            price = checked_price(admission.price)
-            column = np.asarray(admission.closes, dtype=np.float64)
-        except Exception:
-            log.exception("price source %s could not admit %s", self._source.name, shown(ticker))
-            return None
-        if price is None or self._bars is None or column.shape != (len(self._bars.dates),):
-            log.error(
-                "price source %s admitted %s with no usable price or column", self._source.name, shown(ticker)
-            )
-            return None
-        return price, column
-
-    def _report(self, error: MarketError | None) -> None:
-        """Keep `error` and log it when it is news: a feed that is down all night fills no log."""
-        if error is not None and str(error) != str(self.last_error):
-            log.warning("prices are not up to date: %s", error)
-        elif error is None and self.last_error is not None:
-            log.info("prices are up to date again")
-        self.last_error = error
-
-    def _report_unpriced(self, unpriced: Mapping[str, str]) -> None:
-        news = {ticker: reason for ticker, reason in unpriced.items() if self.unpriced.get(ticker) != reason}
-        if news:
-            log.warning(
-                "no price for %s", "; ".join(f"{t} ({reason})" for t, reason in list(news.items())[:20])
-            )
-        self.unpriced = MappingProxyType(dict(unpriced))
 
 
 def _staleness(tick: Tick) -> PriceSourceError | None:
     if not tick.stale:
         return None
     return PriceSourceError("; ".join(tick.why) or "the source failed where the tick was made")
-
-
-def _with_columns(bars: Bars, columns: Mapping[str, npt.NDArray[np.float64]]) -> Bars:
-    # Row by row of the transposed table, as in `Bars` each column lies in one piece.
-    closes = np.vstack([bars.closes.T, *columns.values()]).T
-    return Bars(bars.dates, (*bars.tickers, *columns), closes)
-
-
-def _without_columns(bars: Bars, gone: Collection[str]) -> Bars:
-    kept = [place for place, ticker in enumerate(bars.tickers) if ticker not in gone]
-    return Bars(bars.dates, tuple(bars.tickers[place] for place in kept), bars.closes[:, kept])

@@ -408,7 +408,8 @@ async def test_a_market_without_ticks_is_not_ready(mock_clock: MockClock, late: 
 
 async def test_simulated_prices_are_fresh_for_ever(mock_clock: MockClock) -> None:
     async with open_app() as app:
-        app.server.services.book._now = lambda: START + 1_000 * DAY
+        book = app.server.services.book
+        book._now = book._ticks._now = lambda: START + 1_000 * DAY
         await app.server.updater.tick()
         assert (await ready(app))[0] == 200
         client = await app.connect()

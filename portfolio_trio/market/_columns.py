@@ -1,0 +1,90 @@
+"""The closed bars of a price book: those its source lists, and those of names that were admitted since."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from portfolio_trio.market._errors import BookNotOpenError
+from portfolio_trio.market._last_closes import LastCloses
+from portfolio_trio.metrics.bars import Bars
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import numpy.typing as npt
+
+
+class Columns:
+    """One table, to which columns are added and of which they are taken.
+
+    A name's column is either in the table or among those that wait to be merged into it, never in both: many
+    that are added one after the other cost one merge, when the table is read next.
+
+    Attributes:
+        listed: What the source has listed last.
+    """
+
+    def __init__(self) -> None:
+        self.listed: Bars | None = None
+        self._bars: Bars | None = None
+        self._waiting: dict[str, npt.NDArray[np.float64]] = {}
+        self._last: LastCloses | None = None
+
+    def __contains__(self, ticker: str) -> bool:
+        """Whether a name has a column."""
+        return ticker in self._waiting or (self._bars is not None and ticker in self._bars.column)
+
+    def __len__(self) -> int:
+        """How many names have one."""
+        return len(self._waiting) + (0 if self._bars is None else len(self._bars.tickers))
+
+    @property
+    def rows(self) -> int:
+        """How many dates there are."""
+        return 0 if self._bars is None else len(self._bars.dates)
+
+    @property
+    def bars(self) -> Bars:
+        """The whole table. `BookNotOpenError` before the first `replace`."""
+        if self._bars is None:
+            raise BookNotOpenError("the price book has no bars yet: await open() first")
+        if self._waiting:
+            self._bars = _with_columns(self._bars, self._waiting)
+            self._waiting = {}
+        return self._bars
+
+    @property
+    def last_closes(self) -> LastCloses:
+        """The newest close of each name."""
+        bars = self.bars
+        if self._last is None or self._last.bars is not bars:
+            self._last = LastCloses(bars)
+        return self._last
+
+    def replace(self, listed: Bars) -> tuple[str, ...]:
+        """Take what the source lists in place of all there is; return the names that have no column now."""
+        known = () if self.listed is None else self.bars.tickers
+        self.listed = self._bars = listed
+        self._waiting = {}
+        return tuple(ticker for ticker in known if ticker not in listed.column)
+
+    def add(self, ticker: str, column: npt.NDArray[np.float64]) -> None:
+        """Give a name that has none a column, of `rows` closes."""
+        self._waiting[ticker] = column
+
+    def remove(self, tickers: Collection[str]) -> None:
+        """Take columns away."""
+        self._bars = _without_columns(self.bars, frozenset(tickers))
+
+
+def _with_columns(bars: Bars, columns: Mapping[str, npt.NDArray[np.float64]]) -> Bars:
+    # Row by row of the transposed table, as in `Bars` each column lies in one piece.
+    closes = np.vstack([bars.closes.T, *columns.values()]).T
+    return Bars(bars.dates, (*bars.tickers, *columns), closes)
+
+
+def _without_columns(bars: Bars, gone: Collection[str]) -> Bars:
+    kept = [place for place, ticker in enumerate(bars.tickers) if ticker not in gone]
+    return Bars(bars.dates, tuple(bars.tickers[place] for place in kept), bars.closes[:, kept])

@@ -1,0 +1,49 @@
+"""What is wrong with the prices, kept for whoever asks and logged when it is news."""
+
+from __future__ import annotations
+
+import logging
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from portfolio_trio.market._errors import MarketError
+
+log: Final = logging.getLogger(__name__)
+
+_NAMED: Final = 20
+
+
+class Reports:
+    """Logs a change of what is wrong, and not each tick on which it still is: a feed may be down all night.
+
+    Attributes:
+        error: Why the newest tick is stale, or has old bars; None while all is well.
+        unpriced: Why a name has no price at the newest tick, for each name the source reported on.
+    """
+
+    def __init__(self) -> None:
+        self.error: MarketError | None = None
+        self.unpriced: Mapping[str, str] = MappingProxyType({})
+
+    def report(self, error: MarketError | None) -> None:
+        """Take what is wrong with the newest tick."""
+        if error is not None and str(error) != str(self.error):
+            log.warning("prices are not up to date: %s", error)
+        elif error is None and self.error is not None:
+            log.info("prices are up to date again")
+        self.error = error
+
+    def adopt_unpriced(self, tickers: Iterable[str]) -> None:
+        """Take the names that another process could not price; that one has logged why."""
+        self.unpriced = MappingProxyType(dict.fromkeys(tickers, "had none where the tick was made"))
+
+    def report_unpriced(self, unpriced: Mapping[str, str]) -> None:
+        """Take which names the source could not price, and why."""
+        news = {ticker: reason for ticker, reason in unpriced.items() if self.unpriced.get(ticker) != reason}
+        if news:
+            named = list(news.items())[:_NAMED]
+            log.warning("no price for %s", "; ".join(f"{ticker} ({reason})" for ticker, reason in named))
+        self.unpriced = MappingProxyType(dict(unpriced))

@@ -1,0 +1,107 @@
+"""Asking a price source, with a limit of time: what comes back can be used, or is a named error."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import numpy as np
+import trio
+
+from portfolio_trio.market._check import check_cash_column, checked_price
+from portfolio_trio.market._errors import PriceSourceError, PriceSourceTimeoutError, shown
+from portfolio_trio.market._freshness import Dated
+from portfolio_trio.metrics.bars import Bars
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    import numpy.typing as npt
+
+    from portfolio_trio.market._source import PriceSource
+
+_T = TypeVar("_T")
+log: Final = logging.getLogger(__name__)
+
+
+class SourceCalls:
+    """The calls of one price book to its source, which may be anybody's plug-in.
+
+    Args:
+        source: The prices.
+        cash: Names that it is not asked for; where it lists one, that costs 1 on every day.
+    """
+
+    def __init__(self, source: PriceSource, cash: Iterable[str]) -> None:
+        self._source = source
+        self._cash = frozenset(cash)
+
+    @property
+    def name(self) -> str:
+        """What the source calls itself."""
+        return self._source.name
+
+    @property
+    def quoted_at(self) -> float | None:
+        """When its live prices were written, seconds since 1970; None where it does not say."""
+        return self._source.quoted_at if isinstance(self._source, Dated) else None
+
+    async def load(self, seconds: float) -> Bars:
+        """The closed bars.
+
+        Raises:
+            PriceSourceError: It has none, or none that can be used, or is late.
+        """
+        bars: object = await self._ask(self._source.load, seconds)
+        if not isinstance(bars, Bars):
+            raise PriceSourceError(f"price source {self.name} loaded {shown(bars)}, which is no Bars")
+        for ticker in sorted(self._cash):
+            check_cash_column(self.name, bars, ticker)
+        return bars
+
+    async def quote(self, previous: Mapping[str, float], seconds: float) -> Mapping[str, object]:
+        """What it quotes, unchecked, after these prices.
+
+        Raises:
+            PriceSourceError: It quotes nothing, or is late.
+        """
+        asked = {ticker: price for ticker, price in previous.items() if ticker not in self._cash}
+        quoted: object = await self._ask(partial(self._source.quote, asked), seconds)
+        if not isinstance(quoted, Mapping):
+            raise PriceSourceError(f"price source {self.name} quoted {shown(quoted)}, which is no mapping")
+        return quoted
+
+    def admit(self, ticker: str, closes: int) -> tuple[float, npt.NDArray[np.float64]] | None:
+        """The first price and the column of a name; None unless it supplies both and they can be used.
+
+        Args:
+            ticker: The name.
+            closes: How long the column has to be.
+        """
+        try:
+            admission = self._source.admit(ticker)
+            if admission is None:
+                return None
+            price = checked_price(admission.price)
+            column = np.asarray(admission.closes, dtype=np.float64)
+        except Exception:
+            log.exception("price source %s could not admit %s", self.name, shown(ticker))
+            return None
+        if price is None or column.shape != (closes,):
+            log.error("price source %s admitted %s with no usable price or column", self.name, shown(ticker))
+            return None
+        return price, column
+
+    async def _ask(self, ask: Callable[[], Awaitable[_T]], seconds: float) -> _T:
+        """Await what the source answers; whatever it raises becomes a `PriceSourceError`."""
+        with trio.move_on_after(seconds):
+            try:
+                return await ask()
+            except PriceSourceError:
+                raise
+            # What a plug-in raises must not end the updater.
+            except Exception as error:
+                raise PriceSourceError(f"price source {self.name}: {error!r}") from error
+        raise PriceSourceTimeoutError(f"price source {self.name} did not answer in {seconds:g} s")
