@@ -79,6 +79,28 @@ def typescript(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The site, with warnings as errors, and what its pages show and point to; in `.nox/docs/tmp/site`."""
+    session.install("-e", ".[test]", "-r", "docs/requirements.txt")
+    site = str(Path(session.create_tmp()) / "site")
+    session.run("sphinx-build", "-b", "html", "-W", "--keep-going", "-q", "docs", site)
+    session.run("pytest", "-q", "tests/docs/test_pages.py")
+
+
+@nox.session
+def clients(session: nox.Session) -> None:
+    """The programs of docs/other-clients.md: Node where there is npm, a browser where there is Chromium."""
+    session.install("-e", ".[test]", "playwright")
+    environment = {}
+    if shutil.which("npm"):
+        folder = Path(session.create_tmp()).absolute()
+        install = ("npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), "ws@8")
+        session.run(*install, external=True)
+        environment["PORTFOLIO_TEST_NODE_MODULES"] = str(folder / "node_modules")
+    session.run("pytest", "-q", "-rs", "tests/docs/test_other_clients.py", env=environment)
+
+
+@nox.session
 def minimum(session: nox.Session) -> None:
     """A part of the suite with the lowest version of each dependency that pyproject.toml admits."""
     session.install("uv==0.13.8")

@@ -1,10 +1,12 @@
 """A typed client of a session, on Trio.
 
-async with connect("ws://127.0.0.1:8000/ws/my-session") as portfolio:
-    print(portfolio.state.total_value)
-    async with portfolio.analyze("AAPL") as results:
-        async for outcome in results:
-            print(outcome.metric, outcome)
+::
+
+    async with connect("ws://127.0.0.1:8000/ws/my-session") as portfolio:
+        print(portfolio.state.total_value)
+        async with portfolio.analyze("AAPL") as results:
+            async for outcome in results:
+                print(outcome.metric, outcome)
 
 Imports protocol, and nothing of the server.
 """

@@ -1,0 +1,1 @@
+"""The pages of docs/, the README and its like."""
