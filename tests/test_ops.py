@@ -48,6 +48,20 @@ def test_the_dashboard_has_a_place_for_each_panel() -> None:
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda file: str(file.name)
+)
+def test_workflows_run_sessions_and_tests_that_exist(file: Path) -> None:
+    text = file.read_text()
+    sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
+    named = {name for row in re.findall(r"session: \[(.*)\]", text) for name in row.split(", ")}
+    named |= set(re.findall(r"nox --session (\w+)", text))
+    assert named <= sessions
+    assert not [
+        path for path in re.findall(r"\b(?:tests|examples)/[\w/.]+", text) if not (ROOT / path).exists()
+    ]
+
+
 @pytest.mark.parametrize("file", ["compose.yaml", "ops/Dockerfile", "ops/kubernetes.yaml"])
 def test_each_setting_that_is_set_exists(file: str) -> None:
     named = set(re.findall(r"\bPORTFOLIO_([A-Z_]+)\b", (ROOT / file).read_text()))

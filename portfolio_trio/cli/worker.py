@@ -21,6 +21,7 @@ from portfolio_trio.cli.main import PROGRAM
 from portfolio_trio.server.serve import serve
 from portfolio_trio.settings import Settings
 from portfolio_trio.supervisor.listeners import shown_url
+from portfolio_trio.supervisor.notify import tell_ready
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,7 @@ async def serve_alone(settings: Settings) -> None:
         address = await nursery.start(serve, settings)
         settle()
         log.info("serving %s", shown_url(address))
+        tell_ready()
 
 
 async def serve_for_supervisor(

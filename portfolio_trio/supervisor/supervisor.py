@@ -29,6 +29,7 @@ from portfolio_trio.supervisor.listeners import (
     stop_signals,
     stoppable,
 )
+from portfolio_trio.supervisor.notify import tell_ready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -223,6 +224,7 @@ async def _announce(supervisor: Supervisor, listeners: Sequence[trio.SocketListe
     url = shown_url(address_of(listeners))
     await supervisor.serving.wait()
     log.info("serving %s with %d workers", url, workers)
+    tell_ready()
 
 
 async def _stop_on_signals(
