@@ -8,6 +8,7 @@ it is read. ``lua/prelude.lua`` has the same rules for what the scripts add up.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from math import copysign, inf, isfinite
 from typing import Final
 
@@ -22,6 +23,12 @@ _SMALL: Final = 1e-8
 # Whole numbers are printed with a trailing ".0" from here to 1e16, which makes two digits more.
 _WHOLE: Final = 1e15
 _WITH_EXPONENT: Final = 1e16
+# Ends of the decades from there to `_WHOLE`, and what scales a number of each to 15 digits before the point.
+_DECADES: Final = tuple(float(f"1e{exponent}") for exponent in range(-7, 15))
+_POWERS: Final = tuple(float(f"1e{exponent}") for exponent in range(22, -1, -1))
+# Added and taken away again it leaves an integer: doubles of this size have no digit behind the point.
+_TO_INTEGER: Final = 1.5 * 2.0**52
+_CLEAR: Final = 0.4
 # Below this, nine decimals are within 15 digits.
 _NINE_DECIMALS: Final = 1e6
 
@@ -38,6 +45,13 @@ def canonical(value: float) -> float:
     """
     size = abs(value)
     if _SMALL <= size < _WHOLE:
+        # Scaled to 15 digits before the point, at most a sixteenth off: to which integer this rounds is clear
+        # unless it is near the middle of two. That integer over an exact power of ten is the nearest double.
+        power = _POWERS[bisect_right(_DECADES, size)]
+        scaled = value * power
+        digits = (scaled + _TO_INTEGER) - _TO_INTEGER
+        if -_CLEAR < scaled - digits < _CLEAR:
+            return digits / power
         return float(f"{value:.15g}")
     if size < _SMALL:
         return float(f"{value:.22f}") + 0.0

@@ -97,3 +97,16 @@ def test_adding_up_leaves_no_dust(steps: tuple[float, ...], left: float) -> None
     for traded in steps:
         held = canonical_shares(held + traded, held, traded)
     assert held == left
+
+
+@given(st.integers(10**14, 10**15 - 1), st.integers(-22, 0), st.integers(-2, 2))
+@example(100_000_000_000_000, -7, 0)
+@example(999_999_999_999_999, -22, 2)
+def test_halfway_between_two_of_15_digits_it_is_what_formatting_says(
+    digits: int, power: int, ulps: int
+) -> None:
+    value = float(f"{digits}.5e{power}")
+    for _ in range(abs(ulps)):
+        value = math.nextafter(value, math.copysign(math.inf, ulps))
+    assert canonical(value) == float(f"{value:.15g}")
+    assert canonical(-value) == float(f"{-value:.15g}")
