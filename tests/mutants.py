@@ -34,6 +34,7 @@ DRAIN = ("tests/server/test_drain.py", "tests/session/test_histories.py")
 SLOW = ("tests/session/test_slow_sockets.py", "tests/session/test_connection.py")
 CALENDARS = ("tests/metrics/test_calendars.py",)
 KERNEL = ("tests/metrics/test_kernel.py",)
+RETURNS = ("tests/metrics/test_returns.py",)
 SERVERS = ("tests/peers/test_two_servers.py",)
 UNPRICED = ("tests/server/test_unpriced.py",)
 FILES = ("tests/market/test_csv_source.py",)
@@ -1408,15 +1409,15 @@ MUTANTS = (
     ),
     Mutant(
         "the digits that every Redis reads, in a result",
-        "portfolio_trio/metrics/registry.py",
-        "    return Result(canonical(result.value), result.detail)\n",
-        "    return result\n",
+        "portfolio_trio/metrics/compute.py",
+        "    return canonical(value), found\n",
+        "    return value, found\n",
         ("tests/metrics/test_registry.py",),
     ),
     Mutant(
         "the digits that every Redis reads, in a detail",
-        "portfolio_trio/metrics/registry.py",
-        "        _make_exact(result.detail)\n",
+        "portfolio_trio/metrics/compute.py",
+        "        _make_exact(found)\n",
         "        pass\n",
         ("tests/metrics/test_registry.py",),
     ),
@@ -1447,6 +1448,13 @@ MUTANTS = (
         "shares and line(name, shares) or quoted(name) .. ':' .. text",
         "quoted(name) .. ':' .. text",
         NUMBERS,
+    ),
+    Mutant(
+        "the formatting of what is halfway between two of 15 digits",
+        "portfolio_trio/canonical.py",
+        "_CLEAR: Final = 0.4\n",
+        "_CLEAR: Final = 0.6\n",
+        ("tests/test_canonical.py",),
     ),
     Mutant(
         "two digits fewer where .0 is printed",
@@ -1500,23 +1508,72 @@ MUTANTS = (
     Mutant(
         "the others added up beside a holding of most of the risk",
         "portfolio_trio/metrics/kernel.py",
-        "(sizes > 0.5) | (risks > 0.5 * float(np.add.reduce(risks)))",
-        "sizes > 0.5",
+        "size > 0.5 or size * sqrt(self._squares[index]) > whole.half_volatility",
+        "size > 0.5",
         KERNEL,
     ),
     Mutant(
         "the others added up beside a holding of most of the value",
         "portfolio_trio/metrics/kernel.py",
-        "(sizes > 0.5) | (risks > 0.5 * float(np.add.reduce(risks)))",
-        "risks > 0.5 * float(np.add.reduce(risks))",
+        "size > 0.5 or size * sqrt(self._squares[index]) > whole.half_volatility",
+        "size * sqrt(self._squares[index]) > whole.half_volatility",
         KERNEL,
     ),
     Mutant(
         "one order of summation for one holding and for all",
         "portfolio_trio/metrics/kernel.py",
-        "rest_covariances = np.add.reduce(table * rests, axis=1).tolist()",
-        "rest_covariances = np.einsum('ij,ij->i', table, rests).tolist()",
+        "rests = whole.returns - self._columns * whole.weights[:, np.newaxis]",
+        "rests = (1 - np.eye(len(whole.weights))).dot(self._columns * whole.weights[:, np.newaxis])",
         KERNEL,
+    ),
+    Mutant(
+        "the prices that a kept snapshot was taken at",
+        "portfolio_trio/metrics/returns.py",
+        "if live == known.prices and targets == known.portfolio.wanted:",
+        "if targets == known.portfolio.wanted:",
+        RETURNS,
+    ),
+    Mutant(
+        "the targets that a kept snapshot was taken with",
+        "portfolio_trio/metrics/returns.py",
+        "if live == known.prices and targets == known.portfolio.wanted:",
+        "if live == known.prices:",
+        RETURNS,
+    ),
+    Mutant(
+        "the shares of a kept snapshot",
+        "portfolio_trio/metrics/returns.py",
+        "key = (tuple(holdings), tuple(holdings.values()))",
+        "key = (tuple(holdings), ())",
+        RETURNS,
+    ),
+    Mutant(
+        "the bound of the snapshots that are kept",
+        "portfolio_trio/metrics/returns.py",
+        "while self._lines > MAX_LINES and len(self._portfolios) > 1:",
+        "while False:",
+        RETURNS,
+    ),
+    Mutant(
+        "the side of each position in what moves most with a stock",
+        "portfolio_trio/metrics/correlation.py",
+        "    if inputs.portfolio.is_long:\n",
+        "    if True:\n",
+        RETURNS,
+    ),
+    Mutant(
+        "the length of a window that is kept",
+        "portfolio_trio/metrics/history.py",
+        "table = self._windows.get(rows)",
+        "table = next(iter(self._windows.values()), None)",
+        RETURNS,
+    ),
+    Mutant(
+        "the stock that its neighbours are kept for",
+        "portfolio_trio/metrics/history.py",
+        "found = self._neighbours.get(index)",
+        "found = next(iter(self._neighbours.values()), None)",
+        RETURNS,
     ),
     Mutant(
         "the longest gap that gives a return",

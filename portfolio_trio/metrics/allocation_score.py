@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from math import copysign, isfinite, sqrt
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
-
-from typing_extensions import override
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from portfolio_trio.metrics.kernel import ZERO_VARIANCE, require_moving
 from portfolio_trio.metrics.portfolio_risk import risk_share
-from portfolio_trio.metrics.registry import Detail, metric
+from portfolio_trio.metrics.registry import Detail, Field, metric
 
 if TYPE_CHECKING:
     from portfolio_trio.metrics.inputs import AnalysisInputs
@@ -35,20 +33,29 @@ class AllocationScoreDetail(Detail):
     shares_to_trade: float | None
     side: Side
 
-    @override
-    @classmethod
-    def of(cls, inputs: AnalysisInputs, value: float) -> Self:
-        """Compute it beside a score."""
-        budget, sign = inputs.budget, copysign(1.0, inputs.weight)
-        size = target_size(inputs)
-        if size is None:
-            return cls(budget=budget, target_value=None, shares_to_trade=None, side=_side(sign * value))
-        # The difference of values: a position on its target trades exactly nothing.
-        trade = (sign * size - inputs.value) / inputs.price
-        return cls(budget=budget, target_value=sign * size, shares_to_trade=trade, side=_side(trade))
+
+def allocation_score_fields(inputs: AnalysisInputs, value: float) -> dict[str, Field]:
+    """Compute the detail beside a value."""
+    budget, sign = inputs.budget, copysign(1.0, inputs.weight)
+    size = target_size(inputs)
+    if size is None:
+        return {
+            "budget": budget,
+            "target_value": None,
+            "shares_to_trade": None,
+            "side": _side(sign * value),
+        }
+    # The difference of values: a position on its target trades exactly nothing.
+    trade = (sign * size - inputs.value) / inputs.price
+    return {
+        "budget": budget,
+        "target_value": sign * size,
+        "shares_to_trade": trade,
+        "side": _side(trade),
+    }
 
 
-@metric("allocation_score", detail=AllocationScoreDetail)
+@metric("allocation_score", detail=AllocationScoreDetail, fields=allocation_score_fields)
 def allocation_score(inputs: AnalysisInputs) -> float:
     """Risk budget less risk share: b_i - w_i (Sw)_i / w'Sw.
 
@@ -61,8 +68,7 @@ def allocation_score(inputs: AnalysisInputs) -> float:
         MetricError: ``insufficient_history`` below 60 common returns; ``zero_portfolio_variance``
             where w'Sw is at most 1e-24; ``zero_variance`` where a is at most 1e-24.
     """
-    moments = inputs.moments
-    return budget_gap(inputs.ticker, moments, inputs.budget)
+    return budget_gap(inputs.ticker, inputs.moments, inputs.budget)
 
 
 def budget_gap(ticker: str, moments: Moments, budget: float) -> float:

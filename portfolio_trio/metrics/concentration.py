@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
-from typing_extensions import override
 
-from portfolio_trio.metrics.registry import Detail, metric
+from portfolio_trio.metrics.registry import Detail, Field, metric
 
 if TYPE_CHECKING:
     from portfolio_trio.metrics.inputs import AnalysisInputs
@@ -33,24 +32,23 @@ class ConcentrationDetail(Detail):
     effective_holdings: float
     rank: int
 
-    @override
-    @classmethod
-    def of(cls, inputs: AnalysisInputs, value: float) -> Self:
-        """Compute it beside a share of gross value."""
-        weights = inputs.weights
-        active = value - inputs.target
-        hhi = float(weights.dot(weights))
-        return cls(
-            weight=inputs.weight,
-            active_weight=active,
-            overweight=active > 0.0,
-            hhi=hhi,
-            effective_holdings=1.0 / hhi,
-            rank=1 + int(np.count_nonzero(np.abs(weights) > value)),
-        )
+
+def concentration_fields(inputs: AnalysisInputs, value: float) -> dict[str, Field]:
+    """Compute the detail beside a value."""
+    portfolio = inputs.portfolio
+    active = value - inputs.target
+    hhi = portfolio.hhi
+    return {
+        "weight": inputs.weight,
+        "active_weight": active,
+        "overweight": active > 0.0,
+        "hhi": hhi,
+        "effective_holdings": 1.0 / hhi,
+        "rank": 1 + int(np.count_nonzero(portfolio.sizes > value)),
+    }
 
 
-@metric("concentration", detail=ConcentrationDetail)
+@metric("concentration", detail=ConcentrationDetail, fields=concentration_fields)
 def concentration(inputs: AnalysisInputs) -> float:
     """Share of gross value: abs(m_i) / G, 0 to 1, sums to 1 over the holdings.
 

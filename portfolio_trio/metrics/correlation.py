@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
-from typing_extensions import override
 
 from portfolio_trio.metrics.errors import MetricError
-from portfolio_trio.metrics.history import WINDOW
 from portfolio_trio.metrics.kernel import ZERO_VARIANCE, require_moving
-from portfolio_trio.metrics.registry import Detail, metric
+from portfolio_trio.metrics.registry import Detail, Field, metric
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from portfolio_trio.metrics.inputs import AnalysisInputs
     from portfolio_trio.metrics.kernel import Moments
 
 MONTH, QUARTER = 21, 63
-# A product with ones is the quickest sum over rows this short.
-_ONES = np.ones((WINDOW, 1))
 
 
 class CorrelationDetail(Detail):
@@ -46,24 +40,22 @@ class CorrelationDetail(Detail):
     most_diversifying: str | None
     n_obs: int
 
-    @override
-    @classmethod
-    def of(cls, inputs: AnalysisInputs, value: float) -> Self:
-        """Compute it beside an EWMA correlation."""
-        pair = np.array((inputs.own_returns, inputs.rest_returns)) * inputs.history.undo_weights
-        closest, most_diversifying = _extremes(inputs)
-        return cls(
-            pearson=_pearson(pair),
-            rolling_21=_pearson(pair[:, -MONTH:]),
-            rolling_63=_pearson(pair[:, -QUARTER:]) if inputs.n_obs >= QUARTER else None,
-            beta=inputs.rest_covariance / inputs.rest_variance,
-            closest=closest,
-            most_diversifying=most_diversifying,
-            n_obs=inputs.n_obs,
-        )
+
+def correlation_fields(inputs: AnalysisInputs, _value: float) -> dict[str, Field]:
+    """Compute the detail beside a value."""
+    closest, most_diversifying = _extremes(inputs)
+    return {
+        "pearson": _pearson(inputs, inputs.n_obs),
+        "rolling_21": _pearson(inputs, MONTH),
+        "rolling_63": _pearson(inputs, QUARTER),
+        "beta": inputs.rest_covariance / inputs.rest_variance,
+        "closest": closest,
+        "most_diversifying": most_diversifying,
+        "n_obs": inputs.n_obs,
+    }
 
 
-@metric("correlation", detail=CorrelationDetail)
+@metric("correlation", detail=CorrelationDetail, fields=correlation_fields)
 def correlation(inputs: AnalysisInputs) -> float:
     """EWMA correlation of the stock with the rest of the portfolio: c / sqrt(a v), -1 to 1.
 
@@ -98,25 +90,26 @@ def _clip(value: float) -> float:
     return min(1.0, max(-1.0, value))
 
 
-def _pearson(pair: npt.NDArray[np.float64]) -> float | None:
-    """Pearson correlation of two rows, shape ``(2, n)``; None where one of them does not move."""
-    rows = pair.shape[1]
-    centred = pair - pair.dot(_ONES[:rows]) / rows
-    (first, cross), (_, second) = centred.dot(centred.T).tolist()
-    if min(first, second) <= rows * ZERO_VARIANCE:
+def _pearson(inputs: AnalysisInputs, rows: int) -> float | None:
+    """Pearson correlation with the rest over the newest returns; None where one of them does not move."""
+    window = inputs.history.window(rows)
+    if window is None:
         return None
-    return _clip(cross / (sqrt(first) * sqrt(second)))
+    own = window.squares[inputs.index]
+    cross, rest = window.beside(inputs.index, inputs.rest_weights)
+    if min(own, rest) <= rows * ZERO_VARIANCE:
+        return None
+    return _clip(cross / (sqrt(own) * sqrt(rest)))
 
 
 def _extremes(inputs: AnalysisInputs) -> tuple[str | None, str | None]:
     """The holdings that move most and least with the stock, by signed EWMA correlation."""
-    history = inputs.history
-    if len(history.flat) >= inputs.count - 1:
+    neighbours = inputs.history.neighbours(inputs.index)
+    if neighbours is None:
         return None, None
-    covariances = history.weighted.dot(inputs.own_returns)
-    # Only the order matters, so the stock's own volatility may stay in.
-    scaled = covariances * np.copysign(history.inverse_volatilities, inputs.values)
-    scaled[history.flat] = scaled[inputs.index] = -np.inf
-    highest = int(scaled.argmax())
-    scaled[history.flat] = scaled[inputs.index] = np.inf
-    return inputs.tickers[highest], inputs.tickers[int(scaled.argmin())]
+    tickers = inputs.tickers
+    if inputs.portfolio.is_long:
+        return tickers[neighbours.closest], tickers[neighbours.farthest]
+    signed = np.copysign(1.0, inputs.values[neighbours.places]) * neighbours.scaled
+    highest, lowest = neighbours.places[[signed.argmax(), signed.argmin()]].tolist()
+    return tickers[highest], tickers[lowest]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from portfolio_trio.metrics.kernel import ZERO_VARIANCE, Kernel
+from portfolio_trio.metrics.table import FOLDED, Table, centred
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,6 +33,22 @@ def decay_weights(rows: int) -> npt.NDArray[np.float64]:
 def weigh(returns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """``sqrt(k) * R``, one contiguous row per name, shape ``(N, L)``."""
     return returns * np.sqrt(decay_weights(returns.shape[1]))
+
+
+class Neighbours(NamedTuple):
+    """How the other names that move do so with one.
+
+    Attributes:
+        places: Where they stand among the names.
+        scaled: EWMA covariance with the one over the other's volatility, in the order of `places`.
+        closest: The place of the largest of these, of the first among equals.
+        farthest: The place of the smallest.
+    """
+
+    places: npt.NDArray[np.intp]
+    scaled: npt.NDArray[np.float64]
+    closest: int
+    farthest: int
 
 
 @dataclass(frozen=True, slots=False, eq=False)
@@ -102,9 +119,47 @@ class History:
     @cached_property
     def kernel(self) -> Kernel:
         """The sums over these returns."""
-        return Kernel(self.weighted)
+        return Kernel(Table(self.weighted))
+
+    @cached_property
+    def _windows(self) -> dict[int, Table]:
+        return {}
+
+    def window(self, rows: int) -> Table | None:
+        """The newest returns, equally weighted and less their mean; None where there are fewer.
+
+        Built once for each number of rows.
+        """
+        if rows > self.n_obs:
+            return None
+        table = self._windows.get(rows)
+        if table is None:
+            table = self._windows[rows] = centred((self.weighted * self.undo_weights)[:, -rows:])
+        return table
+
+    @cached_property
+    def _neighbours(self) -> dict[int, Neighbours]:
+        return {}
+
+    def neighbours(self, index: int) -> Neighbours | None:
+        """How the other names move with one, worked out once; None where none of them moves."""
+        found = self._neighbours.get(index)
+        if found is None:
+            others = self.variances > ZERO_VARIANCE
+            others[index] = False
+            places = np.flatnonzero(others)
+            if not len(places):
+                return None
+            # Only the order matters, so the one's own volatility may stay in.
+            scaled = self.kernel.covariances(index)[places] / np.sqrt(self.variances[places])
+            closest, farthest = int(places[scaled.argmax()]), int(places[scaled.argmin()])
+            found = self._neighbours[index] = Neighbours(places, scaled, closest, farthest)
+        return found
 
     @property
     def nbytes(self) -> int:
-        """Memory held, in bytes, nearly."""
-        return self.weighted.nbytes + 1024
+        """Memory held, in bytes, nearly, with all that may be worked out later."""
+        count = len(self.tickers)
+        # The tables of windows are as long as the windows where they are not folded.
+        tables = self.weighted.nbytes * 4 // 3 if count > FOLDED else 0
+        return self.weighted.nbytes + tables + 1024

@@ -177,12 +177,18 @@ class AnalysisInputs:
         return own
 
     @cached_property
+    def rest_weights(self) -> npt.NDArray[np.float64]:
+        """The others' signed values over their gross value, 0 for the ticker, shape ``(N,)``, read-only."""
+        weights = np.array(self.portfolio.lines.values)
+        weights[self.index] = 0.0
+        weights /= self.rest_gross or 1.0
+        weights.setflags(write=False)
+        return weights
+
+    @cached_property
     def rest_returns(self) -> npt.NDArray[np.float64]:
         """Weighted returns of the rest on its own gross value, z / H, shape ``(L,)``, read-only."""
-        self.require_rows()
-        others = self.values.copy()
-        others[self.index] = 0.0
-        rest: npt.NDArray[np.float64] = (others / (self.rest_gross or 1.0)).dot(self.history.weighted)
+        rest: npt.NDArray[np.float64] = self.rest_weights.dot(self.history.weighted)
         rest.setflags(write=False)
         return rest
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import fsum
+from math import fsum, sqrt
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -10,9 +10,11 @@ import numpy as np
 from portfolio_trio.metrics.errors import MetricError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from array import array
 
     import numpy.typing as npt
+
+    from portfolio_trio.metrics.table import Table
 
     Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -47,6 +49,26 @@ class Moments(NamedTuple):
     portfolio_variance: float
 
 
+class Whole(NamedTuple):
+    """What all holdings of a portfolio have in common; made by `Kernel.whole`.
+
+    Attributes:
+        values: Signed value of each, in currency units.
+        gross: The sum of their sizes.
+        weights: w, shape ``(N,)``.
+        returns: Y w, folded, shape ``(K,)``.
+        variance: w'Sw.
+        half_volatility: Half of the sum of the holdings' volatilities, each times the size of its weight.
+    """
+
+    values: array[float]
+    gross: float
+    weights: Floats
+    returns: Floats
+    variance: float
+    half_volatility: float
+
+
 def require_moving(ticker: str, moments: Moments) -> None:
     """Raise `MetricError` ``zero_variance`` where the prices of a holding do not move."""
     if moments.variance <= ZERO_VARIANCE:
@@ -68,89 +90,78 @@ class Kernel:
         variances: EWMA variance of each name's returns, shape ``(N,)``.
     """
 
-    def __init__(self, weighted: Floats) -> None:
-        self._table = weighted
-        self.variances: Floats = np.add.reduce(weighted * weighted, axis=1)
-        self._volatilities: Floats = np.sqrt(self.variances)
+    def __init__(self, table: Table) -> None:
+        self._columns = table.columns
+        self.variances: Floats = np.array(table.squares)
+        self._squares = table.squares
+        self._volatilities = np.sqrt(self.variances)
 
-    def one(self, values: Sequence[float], gross: float, index: int) -> Moments:
-        """Of the holding at a place.
+    def whole(self, values: array[float], gross: float) -> Whole:
+        """What the holdings of a portfolio have in common.
 
         Args:
             values: Signed value of each holding in currency units, in the order of the names.
             gross: The sum of their sizes.
-            index: The place of the holding.
         """
-        portfolio = _Portfolio(self._table, self._volatilities, np.array(values), gross)
-        own = self._table[index]
-        weight = float(portfolio.weights[index])
-        portfolio_covariance = float(np.add.reduce(own * portfolio.returns))
-        rest_gross = gross - abs(values[index])
-        if portfolio.dominant[index]:
-            return self._dominant(portfolio, index, portfolio_covariance)
-        rest = portfolio.returns - own * weight
-        share = rest_gross / gross
+        weights: Floats = np.frombuffer(values) / gross
+        returns: Floats = weights.dot(self._columns)
+        half = 0.5 * float(np.abs(weights).dot(self._volatilities))
+        return Whole(values, gross, weights, returns, float(returns.dot(returns)), half)
+
+    def one(self, whole: Whole, index: int) -> Moments:
+        """The moments of the holding at a place."""
+        weight = whole.values[index] / whole.gross
+        if self._dominates(whole, weight, index):
+            return self._beside_next_to_nothing(whole, weight, index)
+        return self._usual(whole, weight, index, whole.returns - self._columns[index] * weight)
+
+    def every(self, whole: Whole) -> list[Moments]:
+        """The moments of all holdings, in the order of the names."""
+        rests = whole.returns - self._columns * whole.weights[:, np.newaxis]
+        return [
+            self._beside_next_to_nothing(whole, weight, index)
+            if self._dominates(whole, weight, index)
+            else self._usual(whole, weight, index, rest)
+            for index, (weight, rest) in enumerate(zip(whole.weights.tolist(), rests, strict=True))
+        ]
+
+    def covariances(self, index: int) -> Floats:
+        """EWMA covariance of a name with each of the names, its column of S, shape ``(N,)``."""
+        covariances: Floats = self._columns.dot(self._columns[index])
+        return covariances
+
+    def _dominates(self, whole: Whole, weight: float, index: int) -> bool:
+        """Whether a holding is more than half of the portfolio's value, or of its volatilities."""
+        size = abs(weight)
+        return size > 0.5 or size * sqrt(self._squares[index]) > whole.half_volatility  # noqa: PLR2004 - half
+
+    def _usual(self, whole: Whole, weight: float, index: int, rest: Floats) -> Moments:
+        """With the returns of the others on the gross value of the whole."""
+        own = self._columns[index]
+        rest_gross = whole.gross - abs(whole.values[index])
+        share = rest_gross / whole.gross
         return Moments(
-            weight=weight,
-            rest_gross=rest_gross,
-            variance=float(self.variances[index]),
-            rest_covariance=float(np.add.reduce(own * rest)) / share,
-            rest_variance=float(np.add.reduce(rest * rest)) / (share * share),
-            portfolio_covariance=portfolio_covariance,
-            portfolio_variance=portfolio.variance,
+            weight,
+            rest_gross,
+            self._squares[index],
+            float(own.dot(rest)) / share,
+            float(rest.dot(rest)) / (share * share),
+            float(own.dot(whole.returns)),
+            whole.variance,
         )
 
-    def every(self, values: Sequence[float], gross: float) -> list[Moments]:
-        """Of all holdings, in the order of the names; the arguments are those of `one`."""
-        table = self._table
-        portfolio = _Portfolio(table, self._volatilities, np.array(values), gross)
-        portfolio_covariances = np.add.reduce(table * portfolio.returns, axis=1).tolist()
-        rests = portfolio.returns - table * portfolio.weights[:, np.newaxis]
-        rest_gross = [gross - abs(value) for value in values]
-        rest_covariances = np.add.reduce(table * rests, axis=1).tolist()
-        rest_variances = np.add.reduce(rests * rests, axis=1).tolist()
-        shares = [each / gross or 1.0 for each in rest_gross]
-        found = list(
-            map(
-                Moments,
-                portfolio.weights.tolist(),
-                rest_gross,
-                self.variances.tolist(),
-                [each / share for each, share in zip(rest_covariances, shares, strict=True)],
-                [each / (share * share) for each, share in zip(rest_variances, shares, strict=True)],
-                portfolio_covariances,
-                [portfolio.variance] * len(table),
-            )
-        )
-        for index in np.flatnonzero(portfolio.dominant).tolist():
-            found[index] = self._dominant(portfolio, index, portfolio_covariances[index])
-        return found
-
-    def _dominant(self, portfolio: _Portfolio, index: int, portfolio_covariance: float) -> Moments:
-        """The moments of a holding beside which the others may be next to nothing."""
-        others = portfolio.values.copy()
+    def _beside_next_to_nothing(self, whole: Whole, weight: float, index: int) -> Moments:
+        """With the others added up, on their own gross value."""
+        others = np.array(whole.values)
         others[index] = 0.0
         rest_gross = fsum(np.abs(others).tolist())
-        rest = (others / (rest_gross or 1.0)).dot(self._table)
+        own, rest = self._columns[index], (others / (rest_gross or 1.0)).dot(self._columns)
         return Moments(
-            weight=float(portfolio.weights[index]),
-            rest_gross=rest_gross,
-            variance=float(self.variances[index]),
-            rest_covariance=float(np.add.reduce(self._table[index] * rest)),
-            rest_variance=float(np.add.reduce(rest * rest)),
-            portfolio_covariance=portfolio_covariance,
-            portfolio_variance=portfolio.variance,
+            weight,
+            rest_gross,
+            self._squares[index],
+            float(own.dot(rest)),
+            float(rest.dot(rest)),
+            float(own.dot(whole.returns)),
+            whole.variance,
         )
-
-
-class _Portfolio:
-    """What all holdings of a portfolio have in common."""
-
-    def __init__(self, table: Floats, volatilities: Floats, values: Floats, gross: float) -> None:
-        self.values = values
-        self.weights: Floats = values / gross
-        self.returns: Floats = self.weights.dot(table)
-        self.variance = float(np.add.reduce(self.returns * self.returns))
-        sizes = np.abs(self.weights)
-        risks = sizes * volatilities
-        self.dominant: npt.NDArray[np.bool_] = (sizes > 0.5) | (risks > 0.5 * float(np.add.reduce(risks)))  # noqa: PLR2004 - half

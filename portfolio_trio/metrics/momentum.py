@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from typing_extensions import override
-
-from portfolio_trio.metrics.registry import Detail, metric
+from portfolio_trio.metrics.registry import Detail, Field, metric
 
 if TYPE_CHECKING:
     from portfolio_trio.metrics.inputs import AnalysisInputs
@@ -35,22 +33,21 @@ class MomentumDetail(Detail):
     volatility: float
     from_52_week_high: float | None
 
-    @override
-    @classmethod
-    def of(cls, inputs: AnalysisInputs, value: float) -> Self:
-        """Compute it beside a momentum."""
-        trend = inputs.trend
-        return cls(
-            raw_12_1=inputs.require_year(),
-            return_1m=trend.return_1m,
-            return_3m=trend.return_3m,
-            return_6m=trend.return_6m,
-            volatility=inputs.volatility,
-            from_52_week_high=trend.from_high,
-        )
+
+def momentum_fields(inputs: AnalysisInputs, _value: float) -> dict[str, Field]:
+    """Compute the detail beside a value."""
+    trend = inputs.trend
+    return {
+        "raw_12_1": inputs.require_year(),
+        "return_1m": trend.return_1m,
+        "return_3m": trend.return_3m,
+        "return_6m": trend.return_6m,
+        "volatility": inputs.volatility,
+        "from_52_week_high": trend.from_high,
+    }
 
 
-@metric("momentum", detail=MomentumDetail)
+@metric("momentum", detail=MomentumDetail, fields=momentum_fields)
 def momentum(inputs: AnalysisInputs) -> float:
     """Weight times risk-adjusted 12-1 return: w_i (P[-22] / P[-253] - 1) / sqrt(A a).
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from portfolio_trio.metrics.errors import AnalysisError, MetricError
 from portfolio_trio.metrics.history import MIN_ROWS, History
+from portfolio_trio.metrics.inputs import AnalysisInputs
 from portfolio_trio.metrics.snapshot import snapshot_hash
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from portfolio_trio.metrics.bars import Bars
-    from portfolio_trio.metrics.kernel import Moments
+    from portfolio_trio.metrics.kernel import Moments, Whole
     from portfolio_trio.targets import Targets
 
 _NAN: Final = float("nan")
@@ -56,6 +57,17 @@ class PortfolioInputs:
     def gross(self) -> float:
         """G, sum of abs(m), in currency units."""
         return self.lines.gross
+
+    def of(self, ticker: str) -> AnalysisInputs:
+        """What the metrics of one ticker read.
+
+        Raises:
+            AnalysisError: ``not_held``.
+        """
+        index = self.place.get(ticker)
+        if index is None:
+            raise AnalysisError("not_held", f"{ticker} is not in the portfolio", (ticker,))
+        return AnalysisInputs(ticker, index, self)
 
     @cached_property
     def place(self) -> Mapping[str, int]:
@@ -94,9 +106,26 @@ class PortfolioInputs:
     @cached_property
     def weights(self) -> npt.NDArray[np.float64]:
         """Signed weights w = m / G, sum of abs(w) = 1, shape ``(N,)``."""
-        weights: npt.NDArray[np.float64] = np.array(self.lines.values) / self.gross
+        weights: npt.NDArray[np.float64] = np.frombuffer(self.lines.values) / self.gross
         weights.setflags(write=False)
         return weights
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.float64]:
+        """Shares of gross value, abs(w), shape ``(N,)``, read-only."""
+        sizes: npt.NDArray[np.float64] = np.abs(self.weights)
+        sizes.setflags(write=False)
+        return sizes
+
+    @cached_property
+    def hhi(self) -> float:
+        """Herfindahl-Hirschman index, sum of w^2: 1/N to 1."""
+        return float(self.weights.dot(self.weights))
+
+    @cached_property
+    def is_long(self) -> bool:
+        """Whether no position is short."""
+        return min(self.lines.values) > 0.0
 
     def require_rows(self, rows: int = MIN_ROWS) -> None:
         """Raise `MetricError` ``insufficient_history`` below so many common returns, by default 60."""
@@ -109,14 +138,18 @@ class PortfolioInputs:
                 culprits,
             )
 
+    @cached_property
+    def _whole(self) -> Whole:
+        self.require_rows()
+        return self.history.kernel.whole(self.lines.values, self.gross)
+
     def moments(self, index: int) -> Moments:
         """What history says about the holding at a place; computed at each call.
 
         Raises:
             MetricError: ``insufficient_history`` below 60 common returns.
         """
-        self.require_rows()
-        return self.history.kernel.one(self.lines.values, self.gross, index)
+        return self.history.kernel.one(self._whole, index)
 
     def all_moments(self) -> list[Moments]:
         """The same of every holding, in the order of `tickers`, to the last digit; O(L N).
@@ -124,8 +157,7 @@ class PortfolioInputs:
         Raises:
             MetricError: ``insufficient_history`` below 60 common returns.
         """
-        self.require_rows()
-        return self.history.kernel.every(self.lines.values, self.gross)
+        return self.history.kernel.every(self._whole)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import TYPE_CHECKING, Self
-
-from typing_extensions import override
+from typing import TYPE_CHECKING
 
 from portfolio_trio.metrics.errors import MetricError
 from portfolio_trio.metrics.kernel import ZERO_VARIANCE
-from portfolio_trio.metrics.registry import Detail, metric
+from portfolio_trio.metrics.registry import Detail, Field, metric
 
 if TYPE_CHECKING:
     from portfolio_trio.metrics.inputs import AnalysisInputs
@@ -40,22 +38,6 @@ class PortfolioRiskDetail(Detail):
     share_per_weight: float
     n_obs: int
 
-    @override
-    @classmethod
-    def of(cls, inputs: AnalysisInputs, value: float) -> Self:
-        """Compute it beside a risk share."""
-        volatility = sqrt(inputs.periods * inputs.portfolio_variance)
-        beta = portfolio_beta(inputs.moments)
-        return cls(
-            marginal=beta * volatility,
-            component=value * volatility,
-            portfolio_volatility=volatility,
-            volatility=inputs.volatility,
-            beta=beta,
-            share_per_weight=beta,
-            n_obs=inputs.n_obs,
-        )
-
 
 def risk_share(moments: Moments) -> float:
     """Share of portfolio variance: w_i (Sw)_i / w'Sw, the value of `portfolio_risk`.
@@ -82,7 +64,22 @@ def portfolio_beta(moments: Moments) -> float:
     return moments.portfolio_covariance / moments.portfolio_variance
 
 
-@metric("portfolio_risk", detail=PortfolioRiskDetail)
+def portfolio_risk_fields(inputs: AnalysisInputs, value: float) -> dict[str, Field]:
+    """Compute the detail beside a value."""
+    volatility = sqrt(inputs.periods * inputs.portfolio_variance)
+    beta = portfolio_beta(inputs.moments)
+    return {
+        "marginal": beta * volatility,
+        "component": value * volatility,
+        "portfolio_volatility": volatility,
+        "volatility": inputs.volatility,
+        "beta": beta,
+        "share_per_weight": beta,
+        "n_obs": inputs.n_obs,
+    }
+
+
+@metric("portfolio_risk", detail=PortfolioRiskDetail, fields=portfolio_risk_fields)
 def portfolio_risk(inputs: AnalysisInputs) -> float:
     """Share of portfolio variance: w_i (Sw)_i / w'Sw, Euler decomposition.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from portfolio_trio.metrics.compute import compute
 from portfolio_trio.metrics.errors import MetricError
-from portfolio_trio.metrics.registry import MetricRegistry, compute
 from portfolio_trio.metrics.returns import ReturnsCache
 from portfolio_trio.metrics.snapshot import METHOD_VERSION
 from portfolio_trio.targets import NO_TARGETS, Targets
@@ -17,6 +17,7 @@ from portfolio_trio.targets import NO_TARGETS, Targets
 if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
     from portfolio_trio.metrics.inputs import AnalysisInputs
+    from portfolio_trio.metrics.registry import MetricRegistry
 
 RELATIVE_TOLERANCE = 1e-9
 """Machines sum in different order: up to here two values are the same number."""

@@ -1,18 +1,15 @@
-"""What a metric is, how one is made, and the one place that runs it."""
+"""What a metric is, and how one is made."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
-from portfolio_trio.canonical import canonical
-from portfolio_trio.metrics.errors import MetricError
 from portfolio_trio.metrics.inputs import AnalysisInputs
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -41,6 +38,8 @@ class Result:
     detail: Detail | None = None
 
 
+Field: TypeAlias = float | int | str | bool | None
+FieldsFunction: TypeAlias = Callable[[AnalysisInputs, float], dict[str, Field]]
 MetricFunction: TypeAlias = Callable[[AnalysisInputs], "Result | float"]
 
 
@@ -55,6 +54,8 @@ class Metric:
             returns NaN.
         detail: The model of its detail, which is its schema; None where it has none. Where the
             function returns the value alone, `Detail.of` computes the detail.
+        fields: What gives its detail beside a value as plain fields, as those built in do: a model costs
+            more than their arithmetic. They must be what the model of the detail would take.
         heavy: Whether it takes longer than about a millisecond, so that it runs in a worker thread.
 
     Raises:
@@ -66,6 +67,7 @@ class Metric:
     function: MetricFunction
     detail: type[Detail] | None = None
     heavy: bool = False
+    fields: FieldsFunction | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -74,15 +76,21 @@ class Metric:
             raise TypeError(f"metric {self.name}: its function cannot be called")
         if self.detail is not None and not issubclass(self.detail, Detail):
             raise TypeError(f"metric {self.name}: its detail must be a subclass of Detail")
+        if self.fields is not None and self.detail is None:
+            raise TypeError(f"metric {self.name}: fields of a detail need a model that describes them")
 
 
 def metric(
-    name: str, *, detail: type[Detail] | None = None, heavy: bool = False
+    name: str,
+    *,
+    detail: type[Detail] | None = None,
+    heavy: bool = False,
+    fields: FieldsFunction | None = None,
 ) -> Callable[[MetricFunction], Metric]:
     """Make a `Metric` from the function below; it joins a registry only where it is put in one."""
 
     def make(function: MetricFunction) -> Metric:
-        return Metric(name, function, detail, heavy)
+        return Metric(name, function, detail, heavy, fields)
 
     return make
 
@@ -119,72 +127,3 @@ class MetricRegistry(Mapping[str, Metric]):
     @override
     def __len__(self) -> int:
         return len(self._metrics)
-
-
-def compute(metric: Metric, inputs: AnalysisInputs, *, detail: bool = True) -> Result:
-    """Run one metric and hold it to its promise; whatever comes back is fit for the wire.
-
-    Its value, and every number in its detail, is canonical: see `portfolio_trio.canonical`.
-
-    Without `detail` only the value is asked for, which costs a third.
-
-    Raises:
-        MetricError: With `metric` filled in. Code ``metric_failed`` where the function raised
-            something else (which is the cause), returned no finite float, or not its own detail.
-    """
-    try:
-        returned = metric.function(inputs)
-        if isinstance(returned, Result):
-            _check(metric, returned.value)
-            result = returned
-        else:
-            _check(metric, returned)
-            result = Result(
-                returned, metric.detail.of(inputs, returned) if metric.detail and detail else None
-            )
-    except MetricError as error:
-        error.metric = metric.name
-        raise
-    except Exception as error:  # a plug-in may raise anything at all
-        raise _failed(metric, f"it raised {type(error).__name__}") from error
-    if detail and type(result.detail) is not (metric.detail or type(None)):
-        raise _failed(metric, f"it returned {type(result.detail).__name__} for its detail")
-    if result.detail is not None:
-        _make_exact(result.detail)
-    return Result(canonical(result.value), result.detail)
-
-
-def _make_exact(model: BaseModel) -> None:
-    """Make every number in a detail canonical, in place, past the model's frozenness."""
-    fields = model.__dict__
-    for name, held in fields.items():
-        if isinstance(held, float):
-            fields[name] = canonical(held)
-        elif isinstance(held, (BaseModel, list, tuple, dict)):
-            fields[name] = _exact(held)
-
-
-def _exact(value: object) -> object:
-    """The same value, with every number in it canonical."""
-    if isinstance(value, float):
-        return canonical(value)
-    if isinstance(value, BaseModel):
-        _make_exact(value)
-    elif isinstance(value, dict):
-        return {_exact(key): _exact(each) for key, each in value.items()}
-    elif isinstance(value, tuple) and hasattr(value, "_make"):
-        return value._make(map(_exact, value))
-    elif isinstance(value, (list, tuple)):
-        return type(value)(map(_exact, value))
-    return value
-
-
-def _check(metric: Metric, value: object) -> None:
-    if not isinstance(value, float):
-        raise _failed(metric, f"it returned {type(value).__name__}, not a float")
-    if not isfinite(value):
-        raise _failed(metric, "its value is not finite")
-
-
-def _failed(metric: Metric, reason: str) -> MetricError:
-    return MetricError("metric_failed", f"{metric.name}: {reason}", metric=metric.name)

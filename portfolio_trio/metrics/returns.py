@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
 from portfolio_trio.metrics.culprits import culprits
 from portfolio_trio.metrics.errors import AnalysisError
 from portfolio_trio.metrics.history import MIN_ROWS, WINDOW, History
-from portfolio_trio.metrics.inputs import AnalysisInputs
 from portfolio_trio.metrics.portfolio import Lines, PortfolioInputs
 from portfolio_trio.metrics.rows import Calendars, Window
 from portfolio_trio.metrics.snapshot import history_digest
@@ -22,10 +21,24 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from portfolio_trio.metrics.bars import Bars
+    from portfolio_trio.metrics.inputs import AnalysisInputs
     from portfolio_trio.targets import Targets
 
 _ONLY_CASH: Final = Window(np.empty((0, WINDOW)), periods=252, newest=-1)
 _NO_CASH: Final[frozenset[str]] = frozenset()
+
+MAX_LINES: Final = 65_536
+"""Holdings of the snapshots that are kept, some 200 bytes each."""
+
+# The names and the shares of a portfolio, in the order of its mapping.
+_Key: TypeAlias = tuple[tuple[str, ...], tuple[float, ...]]
+
+
+class _Taken(NamedTuple):
+    """A snapshot, and the prices that it was taken at."""
+
+    portfolio: PortfolioInputs
+    prices: tuple[float | None, ...]
 
 
 class ReturnsCache:
@@ -34,12 +47,13 @@ class ReturnsCache:
     Where the names of a portfolio have one calendar, their returns come from an array that all names
     of this calendar share; where calendars differ, its rows are found for that set of names. Either
     way the result is kept for the next snapshot of the same set, the most recently used first, within
-    `max_bytes`. Not for use by several threads at once; the inputs it hands out are.
+    `max_bytes`. So are whole snapshots: between two ticks somebody looks at several tickers of one
+    portfolio. Not for use by several threads at once; the inputs it hands out are.
 
     Args:
         bars: Closed daily bars.
         cash: Names that cost 1 for ever, whatever column they may have.
-        max_bytes: Memory for held sets; the newest is kept whatever its size.
+        max_bytes: Memory for the returns of held sets; the newest is kept whatever its size.
     """
 
     def __init__(self, bars: Bars, *, cash: Iterable[str] = (), max_bytes: int = 64 * 2**20) -> None:
@@ -49,6 +63,8 @@ class ReturnsCache:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._histories: OrderedDict[tuple[str, ...], History] = OrderedDict()
+        self._portfolios: OrderedDict[_Key, _Taken] = OrderedDict()
+        self._lines = 0
 
     def inputs(
         self,
@@ -70,10 +86,10 @@ class ReturnsCache:
             AnalysisError: ``empty_portfolio``, ``not_held`` or ``bad_price``, checked in this order.
             ValueError: Shares are not finite.
         """
-        held = _held(holdings)
-        if not holdings.get(ticker):
+        # Whether it is held at all is said before what is wrong with a price.
+        if any(holdings.values()) and not holdings.get(ticker):
             raise AnalysisError("not_held", f"{ticker} is not in the portfolio", (ticker,))
-        return AnalysisInputs(ticker, held.index(ticker), self._portfolio(held, holdings, prices, targets))
+        return self.portfolio(holdings, prices, targets=targets).of(ticker)
 
     def portfolio(
         self,
@@ -82,18 +98,30 @@ class ReturnsCache:
         *,
         targets: Targets = NO_TARGETS,
     ) -> PortfolioInputs:
-        """Take one snapshot of all holdings; arguments and errors are those of `inputs`, without a ticker."""
-        return self._portfolio(_held(holdings), holdings, prices, targets)
+        """Take one snapshot of all holdings; arguments and errors are those of `inputs`, without a ticker.
 
-    def _portfolio(
-        self,
-        held: tuple[str, ...],
-        holdings: Mapping[str, float],
-        prices: Mapping[str, float],
-        targets: Targets,
-    ) -> PortfolioInputs:
+        Who asks again with the same holdings, prices and targets gets the same snapshot, as long as it is
+        among those kept.
+        """
+        key = (tuple(holdings), tuple(holdings.values()))
+        known = self._portfolios.get(key)
+        if known is not None:
+            live = tuple(map(prices.get, known.portfolio.tickers))
+            if live == known.prices and targets == known.portfolio.wanted:
+                self._portfolios.move_to_end(key)
+                return known.portfolio
+            self._forget(key)
+        held = _held(holdings)
         lines = Lines.of(held, holdings, prices)
-        return PortfolioInputs(held, lines, targets, self.history(held), self.bars)
+        taken = PortfolioInputs(held, lines, targets, self.history(held), self.bars)
+        self._portfolios[key] = _Taken(taken, tuple(map(prices.get, held)))
+        self._lines += len(held)
+        while self._lines > MAX_LINES and len(self._portfolios) > 1:
+            self._forget(next(iter(self._portfolios)))
+        return taken
+
+    def _forget(self, key: _Key) -> None:
+        self._lines -= self._portfolios.pop(key).portfolio.count
 
     def history(self, tickers: tuple[str, ...]) -> History:
         """The weighted returns of a set of names, sorted; built once and kept within `max_bytes`."""

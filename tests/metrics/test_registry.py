@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from math import nan
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pytest
+from hypothesis import given
 from pydantic import BaseModel, ValidationError
 from typing_extensions import override
 
@@ -22,10 +24,11 @@ from portfolio_trio.metrics import (
     PluginError,
     Result,
     compute,
+    compute_text,
     installed_metrics,
     metric,
 )
-from tests.metrics.support import make_portfolio
+from tests.metrics.support import LAW, Portfolio, make_portfolio, portfolios
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,6 +158,51 @@ def test_the_five_and_their_details_are_canonical(inputs: AnalysisInputs) -> Non
         numbers = [result.value, *(n for n in result.detail.model_dump().values() if isinstance(n, float))]
         assert numbers == [canonical(number) for number in numbers]
         assert compute(each, inputs, detail=False).value == result.value
+
+
+@LAW
+@given(portfolios())
+def test_the_fields_of_the_five_are_what_their_models_take(portfolio: Portfolio) -> None:
+    inputs = portfolio.inputs("N0")
+    for each in BUILT_IN.values():
+        try:
+            text = compute_text(each, inputs)
+        except MetricError as error:
+            with pytest.raises(MetricError, match=error.code):
+                compute(each, inputs)
+            continue
+        result = compute(each, inputs)
+        assert each.detail is not None
+        assert result.value == text.value
+        assert text.detail is not None
+        assert result.detail is not None
+        # Fields without a value are left out, in the same order.
+        assert json.loads(text.detail, object_pairs_hook=list) == [
+            (name, value) for name, value in result.detail if value is not None
+        ]
+        assert each.detail(**dict(result.detail)) == result.detail
+
+
+def test_the_text_of_a_metric_of_ones_own_is_that_of_its_model(inputs: AnalysisInputs) -> None:
+    @metric("own", detail=Extra)
+    def own(_inputs: AnalysisInputs) -> float:
+        return 1 / 3
+
+    assert compute_text(own, inputs) == (0.333333333333333, '{"note":"A","number":0.333333333333333}')
+    assert compute_text(Metric("plain", lambda _: 0.5), inputs) == (0.5, None)
+
+
+@pytest.mark.parametrize("number", [nan, float("inf")])
+def test_fields_hold_no_nan(inputs: AnalysisInputs, number: float) -> None:
+    broken = Metric("broken", lambda _: 1.0, Bare, fields=lambda _inputs, _value: {"number": number})
+    with pytest.raises(MetricError, match="ValueError") as caught:
+        compute_text(broken, inputs)
+    assert caught.value.code == "metric_failed"
+
+
+def test_fields_need_a_model_that_describes_them() -> None:
+    with pytest.raises(TypeError, match="model"):
+        Metric("a", lambda _: 1.0, fields=lambda _inputs, _value: {})
 
 
 def test_what_a_metric_raises_is_the_cause(inputs: AnalysisInputs) -> None:

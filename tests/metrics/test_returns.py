@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from portfolio_trio.metrics import ReturnsCache
+from portfolio_trio.metrics import (
+    BUILT_IN,
+    AnalysisError,
+    MetricError,
+    ReturnsCache,
+    compute_text,
+    returns,
+)
 from portfolio_trio.metrics.history import decay_weights
 from portfolio_trio.metrics.rows import Calendars
-from tests.metrics.support import make_bars, make_portfolio, outcomes, walk
+from portfolio_trio.targets import Targets
+from tests.metrics.support import LAW, Portfolio, make_bars, make_portfolio, outcomes, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portfolio_trio.metrics.portfolio import PortfolioInputs
+
+    Wanted: TypeAlias = Mapping[str, float] | None
 
 NAMES = {f"N{index:02d}": 1.0 + index for index in range(12)}
 
@@ -104,3 +122,72 @@ def test_inputs_answer_for_themselves() -> None:
     assert inputs.portfolio_covariance == pytest.approx((m[1] * a + c) / inputs.gross, rel=1e-12)
     assert inputs.last_bar == portfolio.bars.dates[-1]
     assert all(isinstance(each, float) for each in outcomes(inputs).values())
+
+
+def whole_run(cache: ReturnsCache, portfolio: Portfolio, ticker: str, targets: Wanted) -> list[object]:
+    """The snapshot's name and everything the five say, or why not."""
+    inputs = cache.inputs(ticker, portfolio.holdings, portfolio.prices, targets=Targets(targets, targets))
+    said: list[object] = [inputs.snapshot, inputs.last_bar]
+    for metric in BUILT_IN.values():
+        try:
+            said.append(compute_text(metric, inputs))
+        except MetricError as error:
+            said.append((error.code, error.tickers))
+    return said
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from([2.0, 5.0, -1.0, 0.0]), min_size=4, max_size=4).filter(any),
+        st.integers(0, 3),
+        st.sampled_from([1.0, 1.25]),
+        st.sampled_from([None, {"N00": 1.0, "N01": 1.0, "N02": 1.0, "N03": 1.0}, {"N00": 2.0, "N01": 1.0}]),
+    ),
+    min_size=2,
+    max_size=8,
+)
+BARS = make_portfolio(dict.fromkeys(("N00", "N01", "N02", "N03"), 1.0), seed=3)
+
+
+@settings(LAW, max_examples=60)
+@given(STEPS)
+@example([([2.0] * 4, 0, 1.0, None), ([2.0, 2.0, -1.0, 2.0], 0, 1.0, None), ([2.0] * 4, 1, 1.25, None)])
+@example([([2.0, 2.0, 0.0, 0.0], 0, 1.0, None), ([2.0, 2.0, 0.0, 0.0], 0, 1.0, {"N00": 2.0, "N01": 1.0})])
+def test_a_cache_says_of_every_portfolio_what_a_new_one_says(
+    steps: list[tuple[list[float], int, float, Wanted]],
+) -> None:
+    cache = ReturnsCache(BARS.bars)
+    for shares, index, rise, targets in steps:
+        holdings = dict(zip(BARS.holdings, shares, strict=True))
+        # The price of one alone, so that shares of value change.
+        prices = BARS.prices | {"N01": BARS.prices["N01"] * rise}
+        portfolio = BARS._replace(holdings=holdings, prices=prices)
+        ticker = list(holdings)[index]
+        wanted = targets if any(holdings[name] for name in targets or holdings) else None
+        if not holdings[ticker]:
+            for each in (cache, ReturnsCache(BARS.bars)):
+                with pytest.raises(AnalysisError, match="not_held"):
+                    whole_run(each, portfolio, ticker, wanted)
+            continue
+        said = whole_run(cache, portfolio, ticker, wanted)
+        assert said == whole_run(ReturnsCache(BARS.bars), portfolio, ticker, wanted)
+
+
+def test_snapshots_are_kept_within_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(returns, "MAX_LINES", 30)
+    portfolio = make_portfolio(NAMES)
+    cache = ReturnsCache(portfolio.bars)
+
+    def taken(size: float) -> PortfolioInputs:
+        holdings = {name: shares * size for name, shares in portfolio.holdings.items()}
+        return cache.portfolio(holdings, portfolio.prices)
+
+    first, second = taken(1.0), taken(2.0)
+    assert taken(1.0) is first
+    taken(3.0)
+    assert taken(1.0) is first
+    assert taken(2.0) is not second
+    dearer = cache.portfolio(portfolio.holdings, portfolio.prices | {"N00": 1.0})
+    assert dearer is not first
+    assert cache.portfolio(portfolio.holdings, portfolio.prices | {"N00": 1.0}) is dearer
+    assert sum(each.portfolio.count for each in cache._portfolios.values()) == cache._lines <= 30
