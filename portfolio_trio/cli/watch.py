@@ -23,6 +23,7 @@ from portfolio_trio.client import (
     Unknown,
     connect,
 )
+from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
     AnalysisCompleted,
@@ -53,6 +54,10 @@ _RunEvent: TypeAlias = (
     | Error
 )
 
+# What a table takes beside its rows: title, head, three rules; a caption or an empty line.
+FRAME_ROWS: Final = 6
+# The total and the rule above it.
+TOTAL_ROWS: Final = 2
 # How many lines of what happened stand above the tables.
 LINES: Final = 12
 # A retryable refusal (the store is away, a price is missing) is asked about again after so long.
@@ -132,7 +137,8 @@ async def _ask(portfolio: PortfolioClient, board: _Board, ticker: str) -> None:
             async with portfolio.analyze(ticker) as results:
                 await results.completed()
         except RequestFailed as failed:
-            board.line(f"{ticker.upper()}: {failed.detail}", "red")
+            # An event may have said so already, in the same words.
+            board.line(_failure(ticker.upper(), failed.detail), "red")
             if not failed.retryable:
                 return
             await trio.sleep(AGAIN_SECONDS)
@@ -160,52 +166,79 @@ class _Board:
         """Show one event."""
         if isinstance(event, AnalysisStarted):
             self._run, self._cells, self._end = event, {}, "running"
-        elif isinstance(event, ReceivedResult):
+        elif isinstance(event, Error) and event.code == ErrorCode.SESSION_EXPIRED:
+            # What takes its place counts its runs and versions anew.
+            self._run = None
+        elif isinstance(event, ConnectionLost) and self._end == "running":
+            self._end = "lost with the connection"
+        elif self._run is not None and getattr(event, "run_id", None) == self._run.run_id:
+            self._take_of_run(event)
+        self.line(*_describe(event))
+
+    def _take_of_run(self, event: Event) -> None:
+        if isinstance(event, ReceivedResult):
             self._cells[event.metric] = Text(f"{event.value:.6f}", "green")
         elif isinstance(event, MetricFailure):
             self._cells[event.metric] = Text(event.code, "red")
-        elif isinstance(event, AnalysisCompleted | AnalysisCancelled | AnalysisFailed) and self._run:
-            self._end = (
-                event.type.removeprefix("analysis_") if event.run_id == self._run.run_id else self._end
-            )
-        self.line(*_describe(event))
+        elif isinstance(event, AnalysisCompleted | AnalysisCancelled | AnalysisFailed):
+            self._end = event.type.removeprefix("analysis_")
 
     def line(self, text: str, style: str = "") -> None:
-        """Say one thing."""
+        """Say one thing; what has just been said is not said again."""
         said = Text(text, style)
-        self._lines.append(said)
-        if self._live is None:
-            self._console.print(said, soft_wrap=True)
-        else:
+        if not self._lines or self._lines[-1].plain != text:
+            self._lines.append(said)
+            if self._live is None:
+                self._console.print(said, soft_wrap=True)
+        if self._live is not None:
             self._live.update(self._render(), refresh=True)
 
     def _render(self) -> RenderableType:
-        parts: list[RenderableType] = [*self._lines, self._render_portfolio()]
+        parts: list[RenderableType] = []
+        left = self._console.height
         if self._run is not None:
+            left -= len(self._run.metrics) + FRAME_ROWS
             parts.append(self._render_run(self._run))
-        return Group(*parts)
+        holdings = self._portfolio.state.holdings
+        shown = min(len(holdings), max(left - FRAME_ROWS - TOTAL_ROWS - 1, 1))
+        parts.insert(0, self._render_portfolio(shown))
+        left -= shown + FRAME_ROWS + TOTAL_ROWS + (shown < len(holdings))
+        lines = list(self._lines)[-left:] if left > 0 else []
+        return Group(*lines, *parts)
 
-    def _render_portfolio(self) -> Table:
+    def _render_portfolio(self, rows: int) -> Group:
+        """The largest holdings, so many of them, and what all are worth."""
         state, values = self._portfolio.state, self._portfolio.values
         where = "" if self._portfolio.connected else ", connecting again"
-        table = Table(title=f"{state.session_id}, version {state.version}{where}", title_justify="left")
+        title = Text(f"{state.session_id}, version {state.version}{where}", "italic")
+        table = Table()
         table.add_column("holding")
         table.add_column("shares", justify="right")
         table.add_column("value", justify="right", min_width=14)
+        by_size = sorted(state.holdings, key=lambda ticker: -abs(values.get(ticker, 0.0)))
+        kept = {*by_size[:rows]}
         for ticker, shares in state.holdings.items():
-            table.add_row(ticker, _count(shares), f"{values[ticker]:,.2f}" if ticker in values else "")
+            if ticker in kept:
+                value = f"{values[ticker]:,.2f}" if ticker in values else Text("at the next tick", "dim")
+                table.add_row(ticker, _count(shares), value)
+        if len(kept) < len(state.holdings):
+            table.add_row(f"and {len(state.holdings) - len(kept)} more", "", "", style="dim")
         table.add_section()
         table.add_row("total", "", f"{state.total_value:,.2f}")
-        table.caption = f"as of {state.valued.as_of}"
-        return table
+        return Group(title, table, Text(f"as of {state.valued.as_of}", "dim italic"))
 
-    def _render_run(self, run: AnalysisStarted) -> Table:
-        table = Table(title=f"{run.ticker}, run {run.run_id}: {self._end}", title_justify="left")
+    def _render_run(self, run: AnalysisStarted) -> Group:
+        """The newest run; dim where the holdings have changed since."""
+        old = run.version != self._portfolio.state.version
+        of = f" of version {run.version}, which has changed" if old else ""
+        table = Table(style="dim" if old else "")
         table.add_column("metric")
         table.add_column("value", justify="right", min_width=14)
+        unknown = Text("…" if self._end == "running" else "", "dim")
         for metric in run.metrics:
-            table.add_row(metric, self._cells.get(metric, Text("…", "dim")))
-        return table
+            cell = self._cells.get(metric, unknown)
+            table.add_row(metric, Text(cell.plain, "dim") if old else cell)
+        return Group(Text(f"{run.ticker}, run {run.run_id}{of}: {self._end}", "italic"), table)
 
 
 def _describe(event: Event) -> tuple[str, str]:
@@ -221,7 +254,7 @@ def _describe(event: Event) -> tuple[str, str]:
             stale = " (prices are stale)" if event.stale else ""
             return f"worth {event.total_value:,.2f} as of {event.as_of}{stale}", "dim"
         case ConnectionLost():
-            return f"{event.detail}; connecting again in {event.retry_in:.1f} s", "yellow"
+            return f"{event.detail}; connecting again", "yellow"
         case Missed():
             return f"{event.count} events were too many to show", "yellow"
         case Results() | Unknown():
@@ -230,7 +263,7 @@ def _describe(event: Event) -> tuple[str, str]:
             return _describe_run(event)
 
 
-def _describe_run(event: _RunEvent) -> tuple[str, str]:
+def _describe_run(event: _RunEvent) -> tuple[str, str]:  # noqa: PLR0911 - a line for each event
     match event:
         case AnalysisStarted():
             return f"{event.ticker}: run {event.run_id} started", "bold"
@@ -242,10 +275,16 @@ def _describe_run(event: _RunEvent) -> tuple[str, str]:
             return f"{event.ticker}: run {event.run_id} completed", "bold green"
         case AnalysisCancelled():
             return f"{event.ticker or 'nothing'}: cancelled ({event.reason})", "bold red"
-        case AnalysisFailed() | Error():
-            return f"{event.code}: {event.detail}", "red"
+        case AnalysisFailed():
+            return _failure(event.ticker, event.detail), "red"
+        case Error():
+            return event.detail, "red"
         case _:
             assert_never(event)
+
+
+def _failure(ticker: str, detail: str) -> str:
+    return detail if ticker in detail else f"{ticker}: {detail}"
 
 
 def _count(shares: float) -> str:

@@ -75,7 +75,13 @@ async def connect(
     Raises:
         ValueError: The URL is not of that form.
         ConnectFailed: The first connection could not be opened.
+        RuntimeError: It runs in another event loop than Trio's.
     """
+    if not trio.lowlevel.in_trio_run():
+        raise RuntimeError(
+            "portfolio_trio.client is for Trio: run it with trio.run(main). Under asyncio any WebSocket "
+            "library speaks to the server, such as `websockets` (docs/other-clients.md)"
+        )
     address = Address.of(url)
     headers = [] if token is None else [(b"Authorization", f"Bearer {token}".encode("ascii"))]
     route = Route(address, headers, open_stream or partial(address.open, ssl_context))

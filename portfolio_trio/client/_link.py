@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections import deque
 from dataclasses import dataclass
 from math import inf
@@ -157,7 +159,7 @@ class Link:
             try:
                 stream = await self._route.open_stream()
             except (OSError, trio.BrokenResourceError) as error:
-                return Ending(f"the server cannot be reached: {error.__cause__ or error}")
+                return Ending(f"the server cannot be reached: {_reason(error)}")
             try:
                 async with trio.open_nursery() as nursery:
                     ending = await self._serve(nursery, stream, patience)
@@ -234,3 +236,17 @@ class Link:
             self._ending = ending
             self._dispatcher.close(ending, own=self._closing)
             self._change.unpark_all()
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says of an attempt to connect, in its words; of several attempts, the first."""
+    if isinstance(error, BaseExceptionGroup):
+        return _reason(error.exceptions[0])
+    if error.__cause__ is not None:
+        return _reason(error.__cause__)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
+        # The text of one that Trio raises repeats the address.
+        return os.strerror(error.errno or 0)
+    return getattr(error, "strerror", None) or str(error)
