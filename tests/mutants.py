@@ -921,6 +921,27 @@ MUTANTS = (
         ("tests/http/test_frames.py",),
     ),
     Mutant(
+        "the wait of frames behind a send under way",
+        "portfolio_trio/http/_frame_sender.py",
+        "        if self._turn.locked() or self._wire is not Wire.OPEN:",
+        "        if self._wire is not Wire.OPEN and not self._turn.locked():",
+        ("tests/http/test_send_now.py",),
+    ),
+    Mutant(
+        "the close frame behind which nothing leaves at once",
+        "portfolio_trio/http/_frame_sender.py",
+        "        if self._turn.locked() or self._wire is not Wire.OPEN:",
+        "        if self._turn.locked():",
+        ("tests/http/test_send_now.py",),
+    ),
+    Mutant(
+        "the rest of what was to leave at once",
+        "portfolio_trio/session/connection.py",
+        "            if not await self._send([]):\n                return\n",
+        "",
+        ("tests/session/test_sent_at_once.py",),
+    ),
+    Mutant(
         "the end of a text that is not UTF-8",
         "portfolio_trio/http/_frame_reader.py",
         "data[start:end]).decode()",

@@ -1,11 +1,11 @@
 """What goes out on a WebSocket: whole frames, one behind the other, and none behind a close frame."""
 
-import os
 import struct
 from enum import Enum, auto
 
 import trio
 
+from portfolio_trio.http import _at_once
 from portfolio_trio.http._response import half_close, linger
 from portfolio_trio.locks import Holding
 
@@ -20,8 +20,6 @@ _MAX_CLOSE_REASON = _MAX_SHORT_PAYLOAD - 2
 NO_CODE = 1005
 # A forceful close does not wait; this bounds the shield all the same.
 _CLOSE_SECONDS = 1.0
-# Elsewhere the number of a socket is not that of a file.
-_CAN_WRITE_SOCKETS = os.name == "posix"
 
 
 def text_frame(message: str) -> bytes:
@@ -85,11 +83,11 @@ class FrameSender:
         What has not leaves with the next `send`, of nothing if need be, in front of what that sends. Only
         sockets without TLS take frames in this way.
         """
-        if self._wire is not Wire.OPEN:
+        self._rest += frames
+        # While another send is under way, nobody knows yet what may follow it.
+        if self._turn.locked() or self._wire is not Wire.OPEN:
             return False
-        frames = self._rest + frames
-        taken = 0 if self._turn.locked() else _write(self._stream, frames)
-        self._rest = frames[taken:]
+        self._rest = self._rest[_at_once.write_now(self._stream, self._rest) :]
         return not self._rest
 
     async def send(self, frames: bytes) -> None:
@@ -136,7 +134,6 @@ class FrameSender:
     def abort(self) -> None:
         """Give the connection up: a send under way fails, and nothing more is sent."""
         self._wire = Wire.TORN
-        self._rest = b""
         if self._sending is not None:
             self._sending.cancel()
 
@@ -156,15 +153,3 @@ class FrameSender:
         """Close the socket at once."""
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await trio.aclose_forcefully(self._stream)
-
-
-def _write(stream: trio.abc.Stream, data: bytes) -> int:
-    """Return how many bytes the stream's socket has taken at once; 0 where there is none."""
-    if not (_CAN_WRITE_SOCKETS and isinstance(stream, trio.SocketStream)):
-        return 0
-    try:
-        # Trio's sockets do not block, and all that Trio's own send does besides is to wait.
-        return os.write(stream.socket.fileno(), data)
-    except OSError:
-        # It is full or broken: the send that may wait finds out which.
-        return 0

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import trio
 from wsproto.events import CloseConnection, Ping, Pong
 
+from portfolio_trio.http._at_once import read_now, socket_of
 from portfolio_trio.http._frame_reader import FrameError, FrameReader
 from portfolio_trio.http._frame_sender import FrameSender, ping_frame, pong_frame, text_frame
 from portfolio_trio.http._upgrade import Upgrade
@@ -134,6 +135,7 @@ class WebSocketTransport:
         "_most_messages",
         "_pinged",
         "_reading",
+        "_socket",
         "_stream",
         "sender",
         "subprotocol",
@@ -152,6 +154,7 @@ class WebSocketTransport:
         """What was accepted; None where the client speaks none."""
         self.sender = FrameSender(stream)
         self._stream = stream
+        self._socket = socket_of(stream)
         self._frames = frames
         self._most_messages = queue_messages
         self._close_seconds = close_seconds
@@ -329,10 +332,16 @@ class WebSocketTransport:
                     if isinstance(event, CloseConnection):
                         return _End(int(event.code), event.reason or "")
                     await self._handle(event)
-            data = await self._stream.receive_some(_READ_BYTES)
-            if not data:
-                return _End(ABNORMAL)
-            self._frames.feed(bytes(data))
+            if self._socket is None:
+                data: bytes | None = bytes(await self._stream.receive_some(_READ_BYTES))
+            else:
+                await trio.lowlevel.wait_readable(self._socket)
+                data = read_now(self._socket, _READ_BYTES)
+            if data is not None:
+                if not data:
+                    return _End(ABNORMAL)
+                self._frames.feed(data)
+                del data
 
     async def _handle(self, event: str | bytes | Ping | Pong) -> None:
         if isinstance(event, Ping):

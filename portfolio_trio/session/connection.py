@@ -2,7 +2,7 @@
 
     connection nursery
     ├─ reader    takes requests one after another, answers them, decides
-    ├─ writer    the only task that sends; there while something waits to be sent
+    ├─ writer    there while something waits to be sent that the socket did not take at once
     └─ run       at most one: the scope of the current analysis, its metric tasks inside
 
 The reader never waits for a metric. It waits for a run only after having cancelled it, so that the next
@@ -11,6 +11,7 @@ one starts when nothing of the last is left.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -34,7 +35,7 @@ from portfolio_trio.session.runner import Runner
 from portfolio_trio.store import MissingPrices, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from portfolio_trio.http import WebSocketTransport
     from portfolio_trio.hub.hub import SessionGroup, SessionSubscriber
@@ -84,6 +85,7 @@ class Session:
         # Set once and never taken back: from then on nothing is queued and no task is started.
         self._ended = False
         self._writing = False
+        self._gathering = False
         self._close: tuple[CloseCode, str] = (CloseCode.NORMAL, "")
         self._nursery: trio.Nursery
         self._group: SessionGroup
@@ -208,6 +210,17 @@ class Session:
         """Wait until all of the run that was queued here has left."""
         await self._outbox.flushed(run)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What the block queues here leaves in one send, at its end."""
+        self._gathering = True
+        try:
+            yield
+        finally:
+            self._gathering = False
+            if not self._ended:
+                self._send_soon()
+
     def restart_run(self) -> None:
         """End the run as ``portfolio_changed`` and start it again, if there is one."""
         self._runner.restart()
@@ -252,16 +265,29 @@ class Session:
             self._send_soon()
 
     def _send_soon(self) -> None:
-        """Start the writer, unless it runs and finds by itself what has been queued.
+        """Send what waits: at once, or by the writer if the socket does not take all of it.
 
-        The connection has not ended, so its nursery is open.
+        A writer that is there finds it by itself. The connection has not ended, so its nursery is open.
         """
-        if not self._writing:
+        if not (self._writing or self._gathering or self._send_now()):
             self._writing = True
             self._nursery.start_soon(self._write)
 
+    def _send_now(self) -> bool:
+        """Send what waits, as far as that needs no waiting; whether nothing is left to the writer."""
+        while batch := self._outbox.take():
+            if not self._transport.send_now(batch):
+                return False
+            self._outbox.written()
+        return not self._outbox.overflowed
+
     async def _write(self) -> None:
         """Send all that waits, and end: an idle connection has no writer, which would be a tenth of it."""
+        if self._outbox.in_flight:
+            # The rest of what was to leave at once.
+            if not await self._send([]):
+                return
+            self._outbox.written()
         while batch := self._outbox.take():
             if not await self._send(batch):
                 return

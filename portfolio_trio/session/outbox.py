@@ -29,12 +29,12 @@ def frame_size(text: str) -> int:
 
 
 class Outbox:
-    """A queue of frames between the tasks of a session and its one writer.
+    """A queue of frames between the tasks of a session and whoever sends them.
 
-    Putting never waits, and wakes nobody: who puts sees to it that a writer runs. A socket that falls behind
-    by more than ``max_bytes``, as frames on the wire and with what is on its way, loses the whole queue, at
-    once, and is to be closed (``overflowed``): nobody waits for a slow client, and what it holds is freed.
-    Frames of a run can be dropped while they wait.
+    Putting never waits, and wakes nobody: who puts sees to it that what waits is taken and sent. A socket
+    that falls behind by more than ``max_bytes``, as frames on the wire and with what is on its way, loses the
+    whole queue, at once, and is to be closed (``overflowed``): nobody waits for a slow client, and what it
+    holds is freed. Frames of a run can be dropped while they wait.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -73,6 +73,11 @@ class Outbox:
         self._latest = _Waiting(text, None, frame_size(text))
         self._waiting.append(self._latest)
         self._bytes += self._latest.size
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether something was taken that has not left."""
+        return self._in_flight is not None
 
     @property
     def held_bytes(self) -> int:

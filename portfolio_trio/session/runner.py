@@ -38,6 +38,7 @@ from portfolio_trio.store import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from portfolio_trio.hub.hub import SessionEvent, SessionGroup
     from portfolio_trio.metrics import AnalysisInputs
@@ -73,6 +74,9 @@ class Requester(SessionSubscriber, Protocol):
 
     async def flushed(self, run: Run) -> None:
         """Wait until all of the run that was queued here has left."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """What the block queues here leaves in one send."""
 
     def expire(self) -> None:
         """The client has been told that its session has expired."""
@@ -135,8 +139,9 @@ class _RunSink:
         self._runner.announce(message, self._run, self._running)
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
-        for outcome in batch:
-            self._runner.deliver(outcome, self._run)
+        with self._runner.requester.together():
+            for outcome in batch:
+                self._runner.deliver(outcome, self._run)
 
     async def delivered(self) -> None:
         await self._runner.requester.flushed(self._run)

@@ -28,7 +28,7 @@ from portfolio_trio.session.analysis import START_SECONDS
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import PortfolioStore, StoreError, StoreUnavailable
 from tests.support.app import METRICS, App, Client, open_app
-from tests.support.streams import StallingStream
+from tests.support.streams import PromptStream, StallingStream, taking_at_once
 
 Frame = dict[str, Any]
 
@@ -155,6 +155,8 @@ class Story:
 
     app: App
     store: MoodyStore
+    room: int
+    "How many bytes a socket takes at once."
     subscribers: dict[tuple[str, int], Subscriber] = field(default_factory=dict)
     left: list[Subscriber] = field(default_factory=list)
     late: list[StallingStream] = field(default_factory=list)
@@ -200,7 +202,7 @@ class Story:
 
     async def join(self, session: str, *, events: bool) -> Subscriber:
         ours, theirs = memory_stream_pair()
-        transport = StallingStream(theirs)
+        transport = PromptStream(theirs, ours, self.room)
         self.app.server.connections.start_soon(self.app.server.http_server.serve, transport)
         subscriber = Subscriber(await self.app.connect_through(ours, session, events=events), transport)
         self.app.nursery.start_soon(subscriber.read)
@@ -438,29 +440,30 @@ def check_recorded(watched: list[Frame], recorded: list[Frame]) -> None:
 
 
 DELAYS = st.sampled_from([None, Delay(2, 5), Delay(2, 2)])
+ROOMS = st.sampled_from([0, 100, 1_000_000])
 
 
 @settings(
     max_examples=int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "120")),
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(steps=st.lists(STEPS, max_size=16), delay=DELAYS)
-def test_what_always_holds_holds_in_every_history(steps: list[Step], delay: Delay | None) -> None:
-    play(steps, delay)
+@given(steps=st.lists(STEPS, max_size=16), delay=DELAYS, room=ROOMS)
+def test_what_always_holds_holds_in_every_history(steps: list[Step], delay: Delay | None, room: int) -> None:
+    play(steps, delay, room)
 
 
 @settings(
     max_examples=int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "120")),
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(before=st.lists(KNOCKS, max_size=10), during=st.lists(KNOCKS, max_size=8), delay=DELAYS)
+@given(before=st.lists(KNOCKS, max_size=10), during=st.lists(KNOCKS, max_size=8), delay=DELAYS, room=ROOMS)
 def test_a_drain_tells_everybody_whatever_goes_on(
-    before: list[Step], during: list[Step], delay: Delay | None
+    before: list[Step], during: list[Step], delay: Delay | None, room: int
 ) -> None:
-    play([*before, Step("drain"), *during], delay)
+    play([*before, Step("drain"), *during], delay, room)
 
 
-def play(steps: list[Step], delay: Delay | None) -> None:
+def play(steps: list[Step], delay: Delay | None, room: int) -> None:
     async def main() -> None:
         async with open_app(
             metric_delay_seconds=delay,
@@ -472,11 +475,12 @@ def play(steps: list[Step], delay: Delay | None) -> None:
             store = MoodyStore(app.store, app.nursery)
             app.server.services.peer_subscriber._orphans._store = store  # type: ignore[assignment]
             app.server.services.store = store  # type: ignore[assignment]
-            story = Story(app, store)
+            story = Story(app, store, room)
             try:
                 await story.play(steps)
             except BaseException:
                 note("\n".join(["timeline:", *story.timeline]))
                 raise
 
-    trio.run(main, clock=MockClock(autojump_threshold=0))
+    with taking_at_once():
+        trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -1,11 +1,15 @@
 """Streams that behave badly on purpose, to put between two ends of a memory stream (or socket) in tests."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from typing import Generic, TypeVar
+from unittest.mock import patch
 
 import trio
 import trio.testing
 from typing_extensions import override
+
+from portfolio_trio.http import _at_once
 
 Data = bytes | bytearray | memoryview
 Wrapped = TypeVar("Wrapped", bound="WrappedStream")
@@ -86,6 +90,43 @@ class StallingStream(WrappedStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         await self._may_receive.wait()
         return await super().receive_some(max_bytes)
+
+
+class PromptStream(StallingStream):
+    """Stalls as its parent does, and takes bytes at once as a socket with some room in its buffer.
+
+    For use with `taking_at_once`, which stands in for the system.
+
+    Args:
+        stream: The server's end.
+        peer: The client's.
+        room: How many bytes are taken of each send.
+    """
+
+    def __init__(
+        self, stream: trio.abc.HalfCloseableStream, peer: trio.abc.HalfCloseableStream, room: int
+    ) -> None:
+        super().__init__(stream)
+        assert isinstance(peer, trio.StapledStream)
+        self._peer = peer.receive_stream
+        self._room = room
+
+    def take(self, data: bytes) -> int:
+        """Pass on what there is room for, unless sending is stalled; how many bytes that are."""
+        if not self._may_send.is_set() or not self._room:
+            return 0
+        with suppress(trio.ClosedResourceError):
+            self._peer.put_data(data[: self._room])
+        return min(self._room, len(data))
+
+
+def taking_at_once() -> AbstractContextManager[object]:
+    """Let prompt streams take bytes at once for as long as the block lasts."""
+
+    def write_now(stream: trio.abc.Stream, data: bytes) -> int:
+        return stream.take(data) if isinstance(stream, PromptStream) else 0
+
+    return patch.object(_at_once, "write_now", write_now)
 
 
 class NarrowStream(WrappedStream):
