@@ -268,10 +268,17 @@ MUTANTS = (
         ("tests/market/test_csv_bars.py",),
     ),
     Mutant(
+        "the place of a canceller's answer among the events",
+        "portfolio_trio/hub/sequencer.py",
+        "                    self._enqueue(subscriber, event.answer)\n",
+        "                    pass\n",
+        ORDER,
+    ),
+    Mutant(
         "the end that a canceller is not answered with",
-        "portfolio_trio/session/runner.py",
-        "exclude=answered if run.reason is EndReason.CANCELLED else None",
-        "exclude=answered",
+        "portfolio_trio/hub/hub.py",
+        "        if not isinstance(message, AnalysisCancelled) or message.reason != EndReason.CANCELLED:\n",
+        "        if not isinstance(message, AnalysisCancelled):\n",
         ORDER,
     ),
     Mutant(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from portfolio_trio.faults import Faults
+    from portfolio_trio.hub.canceller import Canceller
     from portfolio_trio.hub.events import Kind
     from portfolio_trio.hub.sequencer import OrderedEventKind
     from portfolio_trio.protocol.messages import Message, PortfolioUpdate
@@ -91,11 +92,11 @@ class SessionSubscriber(Protocol):
         """End the socket's run as ``portfolio_changed`` and start it again, if it has one."""
 
     async def stop_run(
-        self, reason: EndReason, *, answered: SessionSubscriber | None = None
+        self, reason: EndReason, *, canceller: Canceller | None = None
     ) -> AnalysisCancelled | None:
         """End the socket's run and wait until its task has ended; return its last event, if it was open.
 
-        All sockets see that event but the one that is answered with it.
+        All sockets see that event, and a canceller as its answer.
         """
 
     async def clear_run(self) -> None:
@@ -155,7 +156,7 @@ class SessionGroup:
         self._changed = changed
         self._faults = faults
         self._on_hold = on_hold
-        self._cancelling: dict[int, SessionSubscriber] = {}
+        self._cancelling: dict[int, Canceller] = {}
         self._told: AnalysisCancelled | AnalysisFailed | None = None
         # Stands for the newest remote run, so that what of it waits can be dropped.
         self._remote_run: Run | None = None
@@ -217,7 +218,7 @@ class SessionGroup:
         request_id: str | int | None = None,
         run: Run | None = None,
         running: Running | None = None,
-        exclude: SessionSubscriber | None = None,
+        canceller: Canceller | None = None,
         incarnation: str = "",
     ) -> None:
         """Let every socket see an event of a run of this worker, here and on the other workers.
@@ -228,7 +229,7 @@ class SessionGroup:
             request_id: What its frame echoes.
             run: The run with which the frames can be dropped while they wait.
             running: With a start: the run.
-            exclude: The socket that is answered with the event, and sees it no second time.
+            canceller: With an end: who had asked for it, and is answered with it.
             incarnation: Of the document that the run belongs to.
         """
         if isinstance(event, Portfolio):
@@ -236,25 +237,23 @@ class SessionGroup:
         own = "" if requester is None or not requester.receives_events else event.echo(request_id).to_json()
         if incarnation != self.incarnation:
             # Its number means another run now; but who had asked waits for its end.
-            if requester is not None and own and requester is not exclude:
+            if requester is not None and own:
                 requester.enqueue(own)
             return
         if isinstance(event, AnalysisCancelled | AnalysisFailed):
             self._told = event
         others = bool(self.remote.others)
         text = event.to_json() if others or self.has_subscribers else ""
-        self._publish(
-            OrderedEvent(
-                _EVENT_KINDS[event.type],
-                text,
-                event.run_id,
-                run=run,
-                running=running,
-                requester=requester,
-                own=own,
-                exclude=exclude,
-            )
+        ordered = OrderedEvent(
+            _EVENT_KINDS[event.type],
+            text,
+            event.run_id,
+            run=run,
+            running=running,
+            requester=requester,
+            own=own,
         )
+        self._publish(self._answering(ordered, event, canceller))
         if others:
             self._send_to_peers(event.type, event, text, running)
 
@@ -272,9 +271,23 @@ class SessionGroup:
             run=run,
             running=peer_event.running,
         )
-        if event.kind == "end":
-            event = replace(event, exclude=self._cancelling.get(peer_event.run_id or 0))
+        canceller = self._cancelling.get(peer_event.run_id or 0)
+        if canceller is not None and peer_event.kind == "analysis_cancelled":
+            message = AnalysisCancelled.model_validate_json(peer_event.frame)
+            event = self._answering(event, message, canceller)
         self._publish(event)
+
+    def _answering(
+        self, event: OrderedEvent, message: SessionEvent, canceller: Canceller | None
+    ) -> OrderedEvent:
+        """An end with which a canceller is answered, if it is the one that it asked for, and gets events."""
+        if canceller is None or canceller.answered or not self.sequencer.is_subscribed(canceller.subscriber):
+            return event
+        if not isinstance(message, AnalysisCancelled) or message.reason != EndReason.CANCELLED:
+            return event
+        canceller.answered = True
+        answer = message.echo(canceller.request_id).to_json()
+        return replace(event, exclude=canceller.subscriber, answer=answer)
 
     def update(self, update: PortfolioUpdate, version: int) -> None:
         """Let every socket see the value at a tick of the holdings of a version."""
@@ -359,14 +372,14 @@ class SessionGroup:
         reason: EndReason,
         *,
         exclude: SessionSubscriber | None = None,
-        answered: SessionSubscriber | None = None,
+        canceller: Canceller | None = None,
     ) -> AnalysisCancelled | None:
         """End the runs of every socket but one; return the last event of the one that was open, if any."""
         stopped = None
         for subscriber in self.subscribers:
             if subscriber is not exclude:
                 with self._alone(subscriber):
-                    stopped = await subscriber.stop_run(reason, answered=answered) or stopped
+                    stopped = await subscriber.stop_run(reason, canceller=canceller) or stopped
         return stopped
 
     @property
@@ -502,11 +515,8 @@ class SessionGroup:
         if version < remote.version:
             raise PortfolioChanged(self.session_id, remote.version)
 
-    def close(self, ending: Ending, *, exclude: SessionSubscriber | None = None) -> None:
-        """Let the sockets see that a run is over, if it is open and nobody has told so in time.
-
-        But one that is answered with it.
-        """
+    def close(self, ending: Ending) -> None:
+        """Let the sockets see that a run is over, if it is open and nobody has told so in time."""
         run = self.sequencer.open
         if run is None or run.run_id != ending.run_id:
             return
@@ -514,13 +524,13 @@ class SessionGroup:
         if ending.outcome == "cancelled" and remote is not None and remote.run_id == run.run_id:
             self.drop(remote)
         ended = message_of(ending, run.ticker)
-        exclude = exclude or self._cancelling.get(run.run_id)
-        self._publish(OrderedEvent("end", ended.to_json(), run.run_id, exclude=exclude))
+        event = OrderedEvent("end", ended.to_json(), run.run_id)
+        self._publish(self._answering(event, ended, self._cancelling.get(run.run_id)))
 
     @contextmanager
-    def cancelling(self, run_id: int, subscriber: SessionSubscriber) -> Iterator[None]:
+    def cancelling(self, run_id: int, canceller: Canceller) -> Iterator[None]:
         """A socket cancels a run of another worker: that worker is told, and its word is the answer."""
-        self._cancelling[run_id] = subscriber
+        self._cancelling[run_id] = canceller
         self._send_cancel(run_id)
         try:
             yield

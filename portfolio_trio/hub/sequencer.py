@@ -61,6 +61,7 @@ class OrderedEvent:
         own: The frame for who had asked.
         request_id: Of who had asked.
         exclude: Who is told otherwise.
+        answer: What that one is told, in the place of the event.
     """
 
     kind: OrderedEventKind
@@ -77,6 +78,7 @@ class OrderedEvent:
     own: str = ""
     request_id: str | int | None = None
     exclude: EventSubscriber | None = None
+    answer: str = ""
 
 
 @dataclass(slots=True)
@@ -305,7 +307,10 @@ class EventSequencer:
             is_open = run_id is not None and seen.open == run_id
             if is_open:
                 seen.open = None
-            if (is_open or never_began or subscriber is event.requester) and subscriber is not event.exclude:
+            if subscriber is event.exclude:
+                if event.answer:
+                    self._enqueue(subscriber, event.answer)
+            elif is_open or never_began or subscriber is event.requester:
                 self._enqueue(subscriber, _text_for(subscriber, event))
 
     def _enqueue(self, subscriber: EventSubscriber, frame: str, run: Run | None = None) -> None:

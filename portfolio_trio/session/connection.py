@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from portfolio_trio.http import WebSocketTransport
-    from portfolio_trio.hub.hub import SessionGroup, SessionSubscriber
+    from portfolio_trio.hub.canceller import Canceller
+    from portfolio_trio.hub.hub import SessionGroup
     from portfolio_trio.hub.run_state import Run
     from portfolio_trio.protocol.messages import Message
     from portfolio_trio.session.services import Services
@@ -226,10 +227,10 @@ class Session:
         self._runner.restart()
 
     async def stop_run(
-        self, reason: EndReason, *, answered: SessionSubscriber | None = None
+        self, reason: EndReason, *, canceller: Canceller | None = None
     ) -> AnalysisCancelled | None:
         """End the run and wait until its task has ended; return its last event, if it was open."""
-        return await self._runner.stop(reason, answered=answered)
+        return await self._runner.stop(reason, canceller=canceller)
 
     async def clear_run(self) -> None:
         """Say in the document that this socket's run is over, if it may still stand there."""

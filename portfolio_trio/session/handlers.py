@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 from portfolio_trio.access import Refused
+from portfolio_trio.hub.canceller import Canceller
 from portfolio_trio.hub.endings import cancelled
 from portfolio_trio.hub.error_messages import NoNewSession
 from portfolio_trio.hub.run_state import EndReason
@@ -207,23 +208,31 @@ class RequestHandler:
             self._runner.start(request, self._incarnation or "")
 
     async def _cancel(self, request: Cancel) -> None:
+        canceller = Canceller(self._requester, request.id)
         async with self._group.start_lock:
             stopped = found = None
             run = self._runner.slot.current
             if request.of is None:
-                stopped = await self._group.stop_runs(EndReason.CANCELLED, answered=self._requester)
+                stopped = await self._group.stop_runs(EndReason.CANCELLED, canceller=canceller)
                 found = None if stopped is not None else await self._cancel_remote()
             elif run is not None and run.request_id == request.of:
-                stopped = await self._runner.stop(EndReason.CANCELLED, answered=self._requester)
+                stopped = await self._runner.stop(EndReason.CANCELLED, canceller=canceller)
         if found is not None:
-            await self._answer_for(found, request)
+            await self._answer_for(found, canceller)
             return
-        if stopped is None or stopped.reason != EndReason.CANCELLED:
+        is_cancelled = stopped is not None and stopped.reason == EndReason.CANCELLED
+        self._answer(canceller, stopped if is_cancelled else None)
+        if is_cancelled:
+            await self._clear_runs()
+
+    def _answer(self, canceller: Canceller, end: AnalysisCancelled | None) -> None:
+        """Answer a request to cancel, if it has not been among the events; ``end`` is what came of it."""
+        if canceller.answered:
+            return
+        if end is None or self._group.sequencer.is_subscribed(self._requester):
             # Nothing ran, or its end had been decided, and told, just before.
-            self._requester.answer(AnalysisCancelled(reason=EndReason.CANCELLED, id=request.id))
-            return
-        self._requester.answer(stopped.echo(request.id))
-        await self._clear_runs()
+            end = AnalysisCancelled(reason=EndReason.CANCELLED)
+        self._requester.answer(end.echo(canceller.request_id))
 
     async def _clear_runs(self) -> None:
         """Say in the document that what was cancelled is over; the request has its answer already."""
@@ -257,19 +266,23 @@ class RequestHandler:
         # It may stand there though its end has been told, where the store was away at that moment.
         return None if self._group.sequencer.is_over(current.run_id) else current
 
-    async def _answer_for(self, current: CurrentAnalysis, request: Cancel) -> None:
+    async def _answer_for(self, current: CurrentAnalysis, canceller: Canceller) -> None:
         """Have the worker of a run tell how it ended, and answer; if it does not in time, say so for it."""
         run_id = current.run_id
         ended = cancelled(run_id, EndReason.CANCELLED)
         told = AnalysisCancelled(ticker=current.ticker, run_id=run_id, reason=EndReason.CANCELLED)
-        with self._group.cancelling(run_id, self._requester):
+        with self._group.cancelling(run_id, canceller):
             if current.worker == self._services.store.worker:
                 # Nobody carries it out: there is no other word on it.
-                self._group.publish(told, exclude=self._requester, incarnation=self._group.incarnation)
+                self._group.publish(told, canceller=canceller, incarnation=self._group.incarnation)
             else:
                 await self._services.peer_subscriber.find_end(self._group, run_id)
-                self._group.close(ended, exclude=self._requester)
-        self._requester.answer(told.echo(request.id))
+                self._group.close(ended)
+        if not canceller.answered and not self._group.sequencer.is_over(run_id):
+            # Its sockets here have not seen it at all.
+            self._requester.answer(told.echo(canceller.request_id))
+        else:
+            self._answer(canceller, told)
 
     async def _edit(self, request: SetHoldings | Trade) -> None:
         services = self._services

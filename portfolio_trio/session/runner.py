@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from portfolio_trio.hub.canceller import Canceller
     from portfolio_trio.hub.hub import SessionEvent, SessionGroup
     from portfolio_trio.metrics import AnalysisInputs
     from portfolio_trio.protocol.requests import Analyze
@@ -85,7 +86,7 @@ class Requester(SessionSubscriber, Protocol):
 class _Task:
     """One request's task: the scope that ends it, and the event that says it has ended."""
 
-    __slots__ = ("answered", "attempt", "ended", "incarnation", "last", "reason", "run_ids", "scope")
+    __slots__ = ("attempt", "canceller", "ended", "incarnation", "last", "reason", "run_ids", "scope")
 
     def __init__(self, incarnation: str) -> None:
         self.incarnation = incarnation
@@ -94,7 +95,7 @@ class _Task:
         self.ended = trio.Event()
         self.reason = EndReason.DISCONNECTED
         self.last: AnalysisCancelled | None = None
-        self.answered: SessionSubscriber | None = None
+        self.canceller: Canceller | None = None
         # Of all its attempts: there are few.
         self.run_ids: list[int] = []
 
@@ -188,17 +189,17 @@ class Runner:
         self._nursery.start_soon(self._carry_out, request, run, self._task)
 
     async def stop(
-        self, reason: EndReason, *, answered: SessionSubscriber | None = None
+        self, reason: EndReason, *, canceller: Canceller | None = None
     ) -> AnalysisCancelled | None:
         """Cancel the analysis and wait until its task has ended; return its last event, if it was open.
 
-        All subscribers see that event, whatever becomes of the caller, but the one that is answered with it.
+        All subscribers see that event, whatever becomes of the caller, and the canceller as its answer.
         """
         task = self._task
         if task is None:
             return None
         if self.decide(reason):
-            task.answered = answered
+            task.canceller = canceller
         task.reason = reason
         task.scope.cancel()
         if reason is EndReason.SUPERSEDED:
@@ -332,16 +333,16 @@ class Runner:
         run: Run,
         running: Running | None = None,
         *,
-        exclude: SessionSubscriber | None = None,
+        canceller: Canceller | None = None,
     ) -> None:
-        """Let every subscriber see the start or the end of a run, but the one that is answered with it."""
+        """Let every subscriber see the start or the end of a run, and who cancelled it as its answer."""
         task = self._task
         self._group.publish(
             message,
             requester=self.requester,
             request_id=run.request_id,
             running=running,
-            exclude=exclude,
+            canceller=canceller,
             incarnation="" if task is None else task.incarnation,
         )
 
@@ -508,8 +509,8 @@ class Runner:
             self._told = told
         # Whoever cancels is answered with the end that came of it, and with no other: one that had been
         # decided before is news to it, too.
-        answered = None if self._task is None else self._task.answered
-        self.announce(told, run, exclude=answered if run.reason is EndReason.CANCELLED else None)
+        canceller = None if self._task is None else self._task.canceller
+        self.announce(told, run, canceller=canceller)
         return told
 
     def _give_up(self, request: Analyze) -> None:

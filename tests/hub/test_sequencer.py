@@ -190,14 +190,15 @@ def test_one_that_began_unseen_waits_for_the_end_of_the_one_before() -> None:
     assert one.seen == ["v1", "start 3", "superseded 3", "v1 running 4", "result 4"]
 
 
-def test_who_cancelled_is_answered_and_not_told() -> None:
+def test_who_cancelled_is_answered_in_the_place_of_the_end_and_not_told() -> None:
     sequencer = EventSequencer()
     canceller, subscriber = subscribed(sequencer), subscribed(sequencer)
     sequencer.publish(start(1))
-    sequencer.publish(end(1, exclude=canceller))
+    sequencer.publish(edit(2))
+    sequencer.publish(end(1, exclude=canceller, answer="answer 1"))
     sequencer.publish(end(1))
-    assert canceller.seen == ["start 1"]
-    assert subscriber.seen == ["start 1", "end 1"]
+    assert canceller.seen == ["start 1", "answer 1", "v2"]
+    assert subscriber.seen == ["start 1", "end 1", "v2"]
 
 
 def test_an_end_that_never_comes_is_given_up_when_too_much_waits() -> None:

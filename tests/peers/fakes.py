@@ -30,6 +30,7 @@ from portfolio_trio.store import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from portfolio_trio.hub.canceller import Canceller
     from portfolio_trio.hub.events import Kind
     from portfolio_trio.hub.hub import SessionGroup
     from portfolio_trio.hub.run_state import EndReason, Run
@@ -174,7 +175,7 @@ class FakeSubscriber(SessionSubscriber):
 
     @override
     async def stop_run(
-        self, reason: EndReason, *, answered: SessionSubscriber | None = None
+        self, reason: EndReason, *, canceller: Canceller | None = None
     ) -> AnalysisCancelled | None:
         raise AssertionError("ended by number only")
 

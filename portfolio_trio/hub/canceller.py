@@ -1,0 +1,24 @@
+"""A socket that cancels a run: the end of that run is its answer, and has its place among the events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portfolio_trio.hub.hub import SessionSubscriber
+
+
+@dataclass(eq=False, slots=True)
+class Canceller:
+    """One request to cancel.
+
+    Attributes:
+        subscriber: The socket.
+        request_id: What its answer echoes.
+        answered: The end of the run has been queued for it as its answer, or waits for its turn to be.
+    """
+
+    subscriber: SessionSubscriber
+    request_id: str | int | None = None
+    answered: bool = False
