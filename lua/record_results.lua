@@ -25,7 +25,7 @@ local count = #ARGV - FIRST + 1
 
 -- After the call that finished a run its count is gone. But a run's results stand together, and at the end as
 -- long as no later run has stored any: does the list end with as many of them as this call was to leave?
-local function was_finished()
+local function ends_with_them()
   local after = expected + count
   local length = redis.call('JSON.ARRLEN', key, '$.analysis_results')[1]
   if length < after then return false end
@@ -36,17 +36,22 @@ local function was_finished()
   return true
 end
 
+-- Whether an earlier sending of this call stored the results: only where the caller counts can anybody know.
+local function is_stored(current, recorded, is_namesake, ended)
+  if not expected then return false end
+  if not finish then
+    local is_own = tonumber(current) == run_id and not is_namesake
+    return is_own and count > 0 and tonumber(recorded) == expected + count
+  end
+  -- Its token tells it from another run of this number, which a document that fell back may have had.
+  if string.find(ended, '"completed"', 1, true) and string.find(ended, quoted(token), 1, true) then return true end
+  return not current and ended == '' and count > 0 and ends_with_them()
+end
+
 -- Why the results may not be stored, as a reply; nil where they may.
 local function refusal(held, current, recorded, is_namesake, ended)
-  -- Its token tells it from another run of this number, which a document that fell back may have had.
-  local completed = string.find(ended, '"completed"', 1, true) and string.find(ended, quoted(token), 1, true)
-  if finish and expected and completed then return {'repeated'} end
-  if not current then
-    if finish and count > 0 and expected and ended == '' and was_finished() then return {'repeated'} end
-    return {'not_running', ended}
-  end
+  if not current then return {'not_running', ended} end
   if tonumber(current) ~= run_id or is_namesake then return {'superseded', current, ended} end
-  if not finish and count > 0 and expected and tonumber(recorded) == expected + count then return {'repeated'} end
   if tonumber(held) ~= version then return {'portfolio_changed', held} end
   if expected and tonumber(recorded) ~= expected then return {'out_of_step', recorded} end
 end
@@ -55,7 +60,8 @@ end
 -- did not count. Each counts as long as they are on average.
 local function measured()
   local length = redis.call('JSON.ARRLEN', key, '$.analysis_results')[1]
-  local each = length > 0 and math.ceil(#redis.call('JSON.GET', key, '$.analysis_results') / length) or 0
+  local each = 0
+  if length > 0 then each = math.ceil(#redis.call('JSON.GET', key, '$.analysis_results') / length) end
   redis.call('JSON.SET', key, '$.result_sizes', '[' .. string.sub(string.rep(',' .. integer(each), length), 2) .. ']')
   return length * each
 end
@@ -64,7 +70,10 @@ end
 -- more of them than results are dropped.
 local function trimmed(length, bytes)
   local excess, first = length - max_results, 0
-  local function fits() return first >= excess and bytes <= max_bytes or first == length - 1 end
+  local function fits()
+    if first == length - 1 then return true end
+    return first >= excess and bytes <= max_bytes
+  end
   while not fits() do
     local path = '$.result_sizes[' .. integer(first) .. ':' .. integer(math.min(first + 16, length)) .. ']'
     for size in string.gmatch(field(read(key, path, '$.version'), path), '%d+') do
@@ -95,8 +104,10 @@ local lacks_results = expected and tonumber(current) == run_id and not is_namesa
 -- Where no document is stated, it may be another one.
 if incarnation ~= '' and (lacks_run or lacks_results) then return {'behind'} end
 local ends = field(reply, '$.run_ends')
-local refused = refusal(held, current, recorded, is_namesake, end_of(ends, run_id))
-if refused then return refused[1] == 'repeated' and with_others(refused, reply, worker) or refused end
+local ended = end_of(ends, run_id)
+if is_stored(current, recorded, is_namesake, ended) then return with_others({'repeated'}, reply, worker) end
+local refused = refusal(held, current, recorded, is_namesake, ended)
+if refused then return refused end
 
 local bytes = whole(reply, '$.results_bytes') or measured()
 if count > 0 then

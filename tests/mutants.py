@@ -297,7 +297,7 @@ MUTANTS = (
     ),
     Mutant(
         "the look whether the store takes writes, in readiness",
-        "portfolio_trio/server/server.py",
+        "portfolio_trio/server/ready_route.py",
         "        if refusal is not None:\n",
         "        if False:\n",
         ("tests/server/test_faults.py",),
@@ -320,12 +320,12 @@ MUTANTS = (
         "the version of a trade",
         "lua/trade.lua",
         "if ARGV[10] ~= '' and",
-        "if false and",
+        "    return false\n",
         STORE,
     ),
     Mutant(
         "the answer of its own to a change whose reply was lost",
-        "portfolio_trio/store/_store.py",
+        "portfolio_trio/store/_document_calls.py",
         "            if failure.sent:\n                raise OutcomeUnknown",
         "            if False:\n                raise OutcomeUnknown",
         ("tests/session/test_connection.py",),
@@ -431,8 +431,8 @@ MUTANTS = (
     Mutant(
         "the bound in bytes of what a document keeps",
         "lua/record_results.lua",
-        "first >= excess and bytes <= max_bytes or",
-        "first >= excess or",
+        "return first >= excess and bytes <= max_bytes",
+        "return first >= excess",
         RESULTS,
     ),
     Mutant(
@@ -748,8 +748,8 @@ MUTANTS = (
     Mutant(
         "the fence of record_results on repetition",
         "lua/record_results.lua",
-        "if not finish and count > 0 and expected and",
-        "if false and",
+        "    return is_own and count > 0 and tonumber(recorded) == expected + count\n",
+        "    return false\n",
         STORE,
     ),
     Mutant(
@@ -763,7 +763,7 @@ MUTANTS = (
         "the fence of set_holdings",
         "lua/set_holdings.lua",
         "if expected ~= '' and",
-        "if false and",
+        "    return false\n",
         STORE,
     ),
     Mutant(
@@ -1231,8 +1231,8 @@ MUTANTS = (
     Mutant(
         "the last record that is known though the next run has begun",
         "lua/record_results.lua",
-        "  if finish and expected and completed then",
-        "  if false then",
+        "  if string.find(ended, '\"completed\"', 1, true) and string.find(",
+        "  if false and string.find(",
         ENDS,
     ),
     Mutant(

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from portfolio_trio.redis import Script
-from portfolio_trio.store import _store, _sweep
+from portfolio_trio.store import _document_calls, _sweep
 from portfolio_trio.store.scripts import script
 from tests.store.engines import AT, TICK, Engine, FakeTick, Opened, result
 
@@ -92,7 +92,7 @@ async def test_the_cost_does_not_grow_with_the_results_held(
         await it.store.record_results("full", run_id=1, version=1, results=texts, at=AT, finish=True)
         await it.store.start_analysis("bare", ticker="AAPL", started_at=AT, tick_id=1)
         await it.store.finish_analysis("bare", run_id=1)
-        for module in (_store, _sweep):
+        for module in (_document_calls, _sweep):
             monkeypatch.setattr(module, "script", traced)
         bare, full = await costs(it, "bare"), await costs(it, "full")
         # Where a run begins is looked for in a few results more, however many there are.
@@ -112,7 +112,7 @@ async def test_the_cost_does_not_grow_with_the_results_held(
 async def test_the_hot_path_takes_few_commands(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     async with engine.opened() as it:
         await it.create()
-        for module in (_store, _sweep):
+        for module in (_document_calls, _sweep):
             monkeypatch.setattr(module, "script", traced)
         commands = {name: cost.commands for name, cost in (await costs(it, "s")).items()}
         assert commands == {

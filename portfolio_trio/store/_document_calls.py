@@ -1,0 +1,76 @@
+"""One script at a time over one session document: what all calls of the store share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portfolio_trio.store._calls import translated
+from portfolio_trio.store._keys import key_of
+from portfolio_trio.store.errors import (
+    FellBack,
+    OutcomeUnknown,
+    StoreUnavailable,
+)
+from portfolio_trio.store.models import NOTHING, Known
+from portfolio_trio.store.scripts import script
+
+if TYPE_CHECKING:
+    from portfolio_trio.redis import RedisClient
+
+
+class DocumentCalls:
+    """Runs scripts over session documents, within the limits that a document has."""
+
+    def __init__(
+        self,
+        client: RedisClient,
+        *,
+        ttl_seconds: int = 86_400,
+        max_results: int = 1_000,
+        max_results_bytes: int = 1_048_576,
+        max_holdings: int = 500,
+        worker: str = "",
+    ) -> None:
+        """Make a store over ``client``, which should have been opened with `all_scripts`.
+
+        Args:
+            client: The way to Redis.
+            ttl_seconds: How long a session lives after its client last did something; 0: for ever.
+            max_results: How many results a document keeps, the newest ones.
+            max_results_bytes: How long their texts may be together; of two limits the narrower one holds.
+            max_holdings: How many lines a portfolio may have.
+            worker: The name under which this process is known to the other processes on this Redis.
+        """
+        self._client = client
+        self._ttl = ttl_seconds
+        self._max_results = max_results
+        self._max_results_bytes = max_results_bytes
+        self._max_holdings = max_holdings
+        self.worker = worker
+
+    async def _edit(
+        self, name: str, session_id: str, *args: str | bytes | float, known: Known
+    ) -> list[bytes]:
+        """Run a script that must not run twice."""
+        try:
+            return await self._run(name, session_id, *args, known=known)
+        except StoreUnavailable as failure:
+            if failure.sent:
+                raise OutcomeUnknown(session_id) from failure
+            raise
+
+    async def _run(
+        self,
+        name: str,
+        session_id: str,
+        *args: str | bytes | float,
+        known: Known = NOTHING,
+        idempotent: bool = False,
+    ) -> list[bytes]:
+        with translated():
+            reply: list[bytes] = await self._client.run_script(
+                script(name), [key_of(session_id)], args, idempotent=idempotent
+            )
+        if reply[0] == b"behind":
+            raise FellBack(session_id, known)
+        return reply

@@ -1,0 +1,175 @@
+"""Changes of the holdings and of what is wanted of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portfolio_trio.canonical import canonical_text
+from portfolio_trio.store import _replies
+from portfolio_trio.store._document_calls import DocumentCalls
+from portfolio_trio.store._prices import Prices, prices_text
+from portfolio_trio.store._texts import (
+    checked_holdings,
+    checked_shares,
+    checked_ticker,
+    checked_time,
+    holdings_text,
+    targets_text,
+    total_value,
+)
+from portfolio_trio.store.errors import (
+    MissingPrices,
+    TooManyHoldings,
+)
+from portfolio_trio.store.models import NOTHING, Known, Portfolio
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portfolio_trio.store.models import (
+        PriceLookup,
+        Tick,
+    )
+    from portfolio_trio.targets import Targets
+
+
+class EditCalls(DocumentCalls):
+    """Changes what a portfolio holds."""
+
+    async def set_holdings(
+        self,
+        session_id: str,
+        holdings: Mapping[str, float],
+        *,
+        tick: Tick,
+        at: str,
+        expected_version: int | None = None,
+        price_lookup: PriceLookup | None = None,
+        incarnation: str = "",
+        known: Known = NOTHING,
+    ) -> Portfolio:
+        """Replace the holdings and value them at ``tick``.
+
+        Raises:
+            OutcomeUnknown: The reply was lost, and the change may have been made.
+            VersionConflict: The holdings are not at ``expected_version``.
+            MissingPrices: A name of ``holdings`` has no price.
+            TooManyHoldings: More lines than allowed.
+            ValueOverflow: The value is 1e22 or more.
+            SessionMissing: There is no such session.
+            FellBack: It has less than is known.
+        """
+        prices = Prices(tick, price_lookup)
+        kept = checked_holdings(holdings, self._max_holdings)
+        text, total = holdings_text(kept), canonical_text(total_value(kept, prices.find(kept)))
+        expected = "" if expected_version is None else expected_version
+        times = (tick.tick_id, prices.as_of, checked_time(at))
+        args = (expected, text, total, *times, self._ttl, self.worker, incarnation, known.text)
+        reply = await self._edit("set_holdings", session_id, *args, known=known)
+        if reply[0] != b"ok":
+            raise _replies.refusal(session_id, reply)
+        _, version, current, targets, *others = reply
+        return _replies.portfolio(
+            session_id,
+            holdings=text,
+            version=version,
+            total=total,
+            valued=prices.valued,
+            current=current,
+            targets=targets,
+            others=others,
+        )
+
+    async def trade(
+        self,
+        session_id: str,
+        ticker: str,
+        shares: float,
+        *,
+        tick: Tick,
+        at: str,
+        expected_version: int | None = None,
+        price_lookup: PriceLookup | None = None,
+        last_known: PriceLookup | None = None,
+        incarnation: str = "",
+        known: Known = NOTHING,
+    ) -> Portfolio:
+        """Add shares, negative to sell, to one line and value the holdings at ``tick``; a line of zero goes.
+
+        The other lines may have no price at the tick: ``last_known`` says what they are valued at instead.
+
+        Raises:
+            OutcomeUnknown: The reply was lost, and the trade may have been made.
+            VersionConflict: The holdings are not at ``expected_version``.
+            MissingPrices: The traded name has no price and its line would stay, or another name that is held
+                has none, not even a last known one.
+            TooManyHoldings: One line more than allowed.
+            ValueOverflow: The value is 1e22 or more.
+            SessionMissing: There is no such session.
+            FellBack: It has less than is known.
+        """
+        prices = Prices(tick, price_lookup, last_known)
+        checked_time(at)
+        offer = prices.offer(1)
+        trade = (checked_ticker(ticker), canonical_text(checked_shares(shares)), self._max_holdings)
+        expected = "" if expected_version is None else expected_version
+        rest = (tick.tick_id, prices.as_of, at, self._ttl, self.worker, expected, incarnation, known.text)
+        reply = await self._edit("trade", session_id, *trade, prices_text(offer), *rest, known=known)
+        if reply[0] == b"missing_prices":
+            missing = [name.decode() for name in reply[1:]]
+            found = prices.value(missing, traded=ticker)
+            if len(found) < len(missing):
+                raise MissingPrices([name for name in missing if name not in found])
+            text = prices_text({**offer, **found})
+            reply = await self._edit("trade", session_id, *trade, text, *rest, known=known)
+        if reply[0] == b"too_many_holdings":
+            raise TooManyHoldings(self._max_holdings)
+        if reply[0] != b"ok":
+            raise _replies.refusal(session_id, reply)
+        _, holdings, version, total, current, targets, *others = reply
+        return _replies.portfolio(
+            session_id,
+            holdings=holdings,
+            version=version,
+            total=total,
+            valued=prices.valued,
+            current=current,
+            targets=targets,
+            others=others,
+        )
+
+    async def set_targets(
+        self,
+        session_id: str,
+        targets: Targets | None,
+        *,
+        at: str,
+        expected_version: int | None = None,
+        incarnation: str = "",
+        known: Known = NOTHING,
+    ) -> Portfolio:
+        """Keep where the owner wants to be, as shares of 1; the holdings and their value stay as they are.
+
+        Raises:
+            OutcomeUnknown: The reply was lost, and the change may have been made.
+            VersionConflict: The portfolio is not at ``expected_version``.
+            SessionMissing: There is no such session.
+            FellBack: It has less than is known.
+        """
+        text = targets_text(targets)
+        expected = "" if expected_version is None else expected_version
+        args = (expected, text, checked_time(at), self._ttl, self.worker, incarnation, known.text)
+        reply = await self._edit("set_targets", session_id, *args, known=known)
+        if reply[0] != b"ok":
+            raise _replies.refusal(session_id, reply)
+        _, holdings, version, total, valued, current, *others = reply
+        return _replies.portfolio(
+            session_id,
+            holdings=holdings,
+            version=version,
+            total=total,
+            valued=valued,
+            current=current,
+            targets=text.encode(),
+            others=others,
+        )

@@ -1,0 +1,159 @@
+"""The life of a run in its document: its start, its results and its end, each behind the fence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portfolio_trio.store import _replies
+from portfolio_trio.store._document_calls import DocumentCalls
+from portfolio_trio.store._texts import (
+    checked_ticker,
+    checked_time,
+    ending_text,
+)
+from portfolio_trio.store.models import NOTHING, Ending, Known, RunEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from portfolio_trio.store.models import (
+        RunStart,
+    )
+
+
+class RunCalls(DocumentCalls):
+    """Starts, records and ends runs."""
+
+    async def start_analysis(
+        self,
+        session_id: str,
+        *,
+        ticker: str,
+        started_at: str,
+        tick_id: int,
+        incarnation: str = "",
+        token: str = "",
+        known: Known = NOTHING,
+        ended: Ending | None = None,
+    ) -> RunStart:
+        """Make a new run the session's current one; whatever an older run still writes is refused.
+
+        Args:
+            session_id: The session.
+            ticker: What it analyses.
+            started_at: Now.
+            tick_id: The newest tick.
+            incarnation: Of the document that is meant.
+            token: By which `finish_analysis` finds the run where this call's reply does not come.
+            known: Of the document.
+            ended: How the caller's run before ended, if the document may not know.
+
+        Raises:
+            SessionMissing: There is no such session.
+            FellBack: It has less than is known.
+        """
+        args = (checked_ticker(ticker), checked_time(started_at), tick_id, self._ttl, self.worker)
+        before = ("", "") if ended is None else (ended.run_id, ending_text(ended))
+        # Sent twice it starts once, or without a token skips a number and does no other harm.
+        which = (incarnation, token, known.text, *before)
+        reply = await self._run("start_analysis", session_id, *args, *which, known=known, idempotent=True)
+        return _replies.run_start(session_id, reply, started_at=started_at, tick_id=tick_id)
+
+    async def record_results(
+        self,
+        session_id: str,
+        *,
+        run_id: int,
+        version: int,
+        results: Sequence[bytes | str],
+        at: str,
+        finish: bool = False,
+        recorded: int | None = None,
+        incarnation: str = "",
+        token: str = "",
+        errors: int = 0,
+    ) -> tuple[str, ...]:
+        """Append results of the current run and drop the oldest beyond the limit.
+
+        Args:
+            session_id: The session.
+            run_id: The run that computed them.
+            version: The holdings' version it worked on.
+            results: JSON texts, one result each, oldest first.
+            at: Now.
+            finish: The run ends with these: nothing is current afterwards.
+            recorded: How many results of this run the caller has stored before. With it a call whose reply
+                was lost is sent again by itself and stored once; without it such a call raises
+                `StoreUnavailable`, and may have been stored.
+            incarnation: Of the document that is meant.
+            token: Of the run's start; tells it from another one of the same number, after a document fell
+                back.
+            errors: With ``finish``: how many metrics of the run gave no result.
+
+        Returns:
+            The other workers that have sockets of the session.
+
+        Raises:
+            RunSuperseded: A newer run is current.
+            RunNotCurrent: No run is current.
+            PortfolioChanged: The holdings have another version now.
+            ResultsOutOfStep: The document counts other results of this run than ``recorded``.
+            FellBack: The document lacks the run, or results of it that were stored; only where the
+                ``incarnation`` is stated.
+            SessionMissing: There is no such session.
+        """
+        before = "" if recorded is None else recorded
+        limits = (self._max_results, self._max_results_bytes)
+        rest = (checked_time(at), self._ttl, *limits, int(finish), self.worker, incarnation, token, errors)
+        args = (run_id, version, before, *rest, *results)
+        known = Known(incarnation, run_id, version)
+        reply = await self._run(
+            "record_results", session_id, *args, known=known, idempotent=recorded is not None
+        )
+        if reply[0] not in {b"ok", b"repeated"}:
+            raise _replies.refusal(session_id, reply)
+        return _replies.workers(reply[1:])
+
+    async def finish_analysis(
+        self,
+        session_id: str,
+        *,
+        run_id: int | None = None,
+        token: str = "",
+        incarnation: str = "",
+        ending: Ending | None = None,
+        own: bool = False,
+    ) -> RunEnd:
+        """Note that a run ended without its last result, if it still is the current one.
+
+        Does not count as the client's activity. A run whose number is not known, because the reply to its
+        start did not come, is found by the token of the start; with both it is the run that has both.
+
+        Args:
+            session_id: The session.
+            run_id: The run.
+            token: Of its start, where its number is not known.
+            incarnation: Of the document that is meant.
+            ending: How it ended; by default as ``disconnected``.
+            own: This worker ran it, and has told how it ended: that is what the document says from now on,
+                also where the run is not the current one any more.
+
+        Raises:
+            SessionMissing: There is no such session.
+        """
+        how = ending_text(ending or Ending(0, "cancelled", "disconnected"))
+        args = ("" if run_id is None else run_id, self.worker, incarnation, token, how, int(own))
+        reply = await self._run("finish_analysis", session_id, *args, idempotent=True)
+        if reply[0] in {b"superseded", b"not_running"}:
+            text, *others = reply[2 if reply[0] == b"superseded" else 1 :]
+            return RunEnd(cleared=False, others=_replies.workers(others), ending=_replies.ending(text))
+        if reply[0] != b"ok":
+            raise _replies.refusal(session_id, reply)
+        _, cleared, ticker, text, *others = reply
+        return RunEnd(
+            cleared=True,
+            others=_replies.workers(others),
+            run_id=int(cleared),
+            ticker=ticker.decode(),
+            ending=_replies.ending(text),
+        )
