@@ -851,6 +851,13 @@ MUTANTS = (
         ("tests/peers/test_ends_of_runs.py", "tests/peers/test_subscriber.py"),
     ),
     Mutant(
+        "the time that each run has to be told of",
+        "portfolio_trio/peers/subscriber.py",
+        "given_up = awaited == run_id and trio.current_time() >= until",
+        "given_up = trio.current_time() >= until",
+        ("tests/peers/test_subscriber.py",),
+    ),
+    Mutant(
         "the end of a run that is written as soon as Redis is back",
         "portfolio_trio/session/runner.py",
         "                self._services.peer_subscriber.adopt(orphan)\n                raise\n",

@@ -305,7 +305,8 @@ class PeerSubscriber:
                     return
             awaited: int | None = run_id
             while self._hub.group(group.session_id) is group:
-                given_up = trio.current_time() >= until
+                # What comes behind it has its own time.
+                given_up = awaited == run_id and trio.current_time() >= until
                 if not await self._quietly_read(group, again=False, late=True, given_up=given_up):
                     break
                 if group.sequencer.awaited in {None, awaited} or group.sequencer.released >= due:

@@ -106,6 +106,19 @@ async def test_the_word_of_who_ran_it_is_waited_for_where_the_document_has_anoth
         assert subscriber.seen[1:] == ["analysis_cancelled 1 portfolio_changed", "<analysis_started 2>"]
 
 
+async def test_each_run_has_its_own_time_to_be_told_of(autojump_clock: MockClock) -> None:
+    async with opened("s") as world, world.subscribe("s") as (_, subscriber):
+        for run_id in (1, 2, 3):
+            world.batch(peer_event("claim", run_id), peer_event("analysis_started", run_id))
+        ends = tuple(Ending(run_id, "cancelled", "portfolio_changed") for run_id in (1, 2))
+        world.store.change("s", current_analysis=current(3), run_counter=3, run_ends=ends)
+        await trio.sleep(WORD_SECONDS + 1.1 * HOLD_SECONDS)
+        assert subscriber.seen[1:] == ["analysis_cancelled 1 portfolio_changed", "<analysis_started 2>"]
+        world.batch(peer_event("analysis_cancelled", 2))
+        await wait_all_tasks_blocked()
+        assert subscriber.seen[3:] == ["<analysis_cancelled 2>", "<analysis_started 3>"]
+
+
 async def test_news_of_a_run_whose_beginning_is_missing_lead_to_a_read() -> None:
     async with opened("s") as world, world.subscribe("s") as (group, subscriber):
         world.store.change("s", current_analysis=current(3))
