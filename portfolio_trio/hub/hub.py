@@ -18,12 +18,12 @@ from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
     AnalysisCompleted,
     AnalysisFailed,
-    AnalysisResult,
     AnalysisStarted,
     MetricFailure,
     Portfolio,
     Running,
 )
+from portfolio_trio.protocol.results import ComputedResult
 from portfolio_trio.store import Known, PortfolioChanged, RunSuperseded, SessionMissing
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 SessionEvent = (
     Portfolio
     | AnalysisStarted
-    | AnalysisResult
+    | ComputedResult
     | MetricFailure
     | AnalysisCompleted
     | AnalysisCancelled
@@ -71,7 +71,7 @@ class SessionSubscriber(Protocol):
     def enqueue_latest(self, event: str) -> None:
         """Queue an event in place of the latest one that still waits."""
 
-    def answer(self, message: Message, run: Run | None = None) -> None:
+    def answer(self, message: Message | ComputedResult, run: Run | None = None) -> None:
         """Queue what the socket gets whether or not it speaks the subprotocol."""
 
     @property

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from portfolio_trio.hub.unpriced import explained
-from portfolio_trio.metrics import METHOD_VERSION, AnalysisError, MetricError, compute
+from portfolio_trio.metrics import METHOD_VERSION, AnalysisError, MetricError, compute_text
 from portfolio_trio.peers.orphans import Orphan
-from portfolio_trio.protocol.messages import AnalysisResult, AnalysisStarted, MetricFailure, Receipt
+from portfolio_trio.protocol.messages import AnalysisStarted, MetricFailure, Receipt
+from portfolio_trio.protocol.results import ComputedResult, RunTexts
 from portfolio_trio.store import StoreError, StoreUnavailable
 from portfolio_trio.times import rfc3339
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from portfolio_trio.market import Tick
-    from portfolio_trio.metrics import AnalysisInputs, Metric, Result
+    from portfolio_trio.metrics import AnalysisInputs, Metric, ResultText
     from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.services import Services
     from portfolio_trio.store import Ending, Known, RunStart
@@ -36,7 +37,7 @@ log: Final = logging.getLogger(__name__)
 # the store holds the run, and nobody could clear it.
 START_SECONDS = 2.0
 
-Outcome = AnalysisResult | MetricFailure
+Outcome = ComputedResult | MetricFailure
 
 
 class ResultSink(Protocol):
@@ -83,8 +84,7 @@ class _Snapshot:
     start: RunStart
     tick: Tick
     inputs: AnalysisInputs
-    receipt: Receipt | None
-    stale: bool
+    texts: RunTexts
 
 
 class Analysis:
@@ -225,8 +225,19 @@ class Analysis:
             held = {ticker: shares for ticker, shares in start.holdings.items() if shares}
             cash = tuple(sorted(inputs.history.cash)) or None
             receipt = Receipt(holdings=held, prices=dict(prices), last_bar=inputs.last_bar, cash=cash)
-        stale = services.book.is_stale(inputs.tickers)
-        return _Snapshot(start, services.book.current, inputs, receipt, stale)
+        tick = services.book.current
+        texts = RunTexts(
+            ticker=self._ticker,
+            run_id=start.run_id,
+            snapshot=inputs.snapshot,
+            tick_id=tick.tick_id,
+            as_of=tick.as_of,
+            last_bar=inputs.last_bar,
+            stale=services.book.is_stale(inputs.tickers),
+            method=METHOD_VERSION,
+            receipt=receipt,
+        )
+        return _Snapshot(start, tick, inputs, texts)
 
     def _announcement(self, snapshot: _Snapshot) -> AnalysisStarted:
         return AnalysisStarted(
@@ -258,29 +269,16 @@ class Analysis:
             computed = _attempt(metric, snapshot.inputs)
         send.send_nowait((place, self._outcome(metric, snapshot, computed)))
 
-    def _outcome(self, metric: Metric, snapshot: _Snapshot, computed: Result | MetricError) -> Outcome:
+    def _outcome(self, metric: Metric, snapshot: _Snapshot, computed: ResultText | MetricError) -> Outcome:
         if isinstance(computed, MetricError):
             if computed.__cause__ is not None:
                 log.error("metric %s failed", metric.name, exc_info=computed.__cause__)
             return self._failure(metric, snapshot, computed)
         return self._result(metric, snapshot, computed)
 
-    def _result(self, metric: Metric, snapshot: _Snapshot, result: Result) -> AnalysisResult:
-        return AnalysisResult(
-            ticker=self._ticker,
-            metric=metric.name,
-            value=result.value,
-            timestamp=rfc3339(self._services.now()),
-            run_id=snapshot.start.run_id,
-            snapshot=snapshot.inputs.snapshot,
-            tick_id=snapshot.tick.tick_id,
-            as_of=snapshot.tick.as_of,
-            last_bar=snapshot.inputs.last_bar,
-            stale=True if snapshot.stale else None,
-            method=METHOD_VERSION,
-            detail=result.detail,
-            receipt=snapshot.receipt,
-        )
+    def _result(self, metric: Metric, snapshot: _Snapshot, result: ResultText) -> ComputedResult:
+        timestamp = rfc3339(self._services.now())
+        return snapshot.texts.result(metric.name, result.value, timestamp, result.detail)
 
     def _failure(self, metric: Metric, snapshot: _Snapshot, error: MetricError) -> MetricFailure:
         return MetricFailure(
@@ -315,7 +313,7 @@ class Analysis:
 
     async def _record(self, snapshot: _Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
         """Write results into the document, and with the last of them that the run is over."""
-        found = (outcome for outcome in outcomes if isinstance(outcome, AnalysisResult))
+        found = (outcome for outcome in outcomes if isinstance(outcome, ComputedResult))
         # Holdings and prices are the same in all of them, and may be long.
         records = [
             outcome.to_record(receipt=place == 0) for place, outcome in enumerate(found, self._recorded)
@@ -341,8 +339,8 @@ class Analysis:
         return len(records)
 
 
-def _attempt(metric: Metric, inputs: AnalysisInputs) -> Result | MetricError:
+def _attempt(metric: Metric, inputs: AnalysisInputs) -> ResultText | MetricError:
     try:
-        return compute(metric, inputs)
+        return compute_text(metric, inputs)
     except MetricError as error:
         return error

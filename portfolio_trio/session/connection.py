@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from portfolio_trio.hub.hub import SessionGroup
     from portfolio_trio.hub.run_state import Run
     from portfolio_trio.protocol.messages import Message
+    from portfolio_trio.protocol.results import ComputedResult
     from portfolio_trio.session.services import Services
 
 # What a connection that has ended may take to clear its run from the document, and to say goodbye.
@@ -177,7 +178,7 @@ class Session:
         if self.receives_events:
             self._put(event, run)
 
-    def answer(self, message: Message, run: Run | None = None) -> None:
+    def answer(self, message: Message | ComputedResult, run: Run | None = None) -> None:
         """Queue an answer; a client without the subprotocol knows no message but results and errors."""
         if isinstance(message, MetricFailure) and not self.receives_events:
             message = message.as_error()

@@ -17,6 +17,7 @@ from portfolio_trio.hub.hub import Hub, SessionSubscriber
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.peers.subscriber import PeerSubscriber
 from portfolio_trio.protocol.messages import AnalysisCancelled, Running
+from portfolio_trio.protocol.results import ComputedResult
 from portfolio_trio.store import (
     CurrentAnalysis,
     Known,
@@ -148,7 +149,7 @@ class FakeSubscriber(SessionSubscriber):
             raise self.fault
 
     @override
-    def answer(self, message: Message, run: Run | None = None) -> None:
+    def answer(self, message: Message | ComputedResult, run: Run | None = None) -> None:
         raise AssertionError("nothing is asked here")
 
     @property

@@ -11,8 +11,8 @@ from trio.testing import MockClock
 from typing_extensions import override
 
 from portfolio_trio.metrics import AnalysisInputs, Metric, MetricRegistry
-from portfolio_trio.protocol.messages import AnalysisResult
 from portfolio_trio.protocol.requests import Analyze
+from portfolio_trio.protocol.results import ComputedResult
 from portfolio_trio.session.analysis import Analysis
 from portfolio_trio.store import Known, RunStart
 
@@ -44,7 +44,7 @@ class ResultSink:
         assert not others
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
-        results = [outcome for outcome in batch if isinstance(outcome, AnalysisResult)]
+        results = [outcome for outcome in batch if isinstance(outcome, ComputedResult)]
         self.batches.append([(result.metric, result.value) for result in results])
 
     async def delivered(self) -> None:

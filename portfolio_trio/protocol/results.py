@@ -1,0 +1,117 @@
+"""Results of a run as texts from the start: what the model of an `AnalysisResult` would write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic_core import to_json
+
+from portfolio_trio.protocol.messages import joined
+
+if TYPE_CHECKING:
+    from portfolio_trio.protocol.messages import Receipt
+
+
+class ComputedResult(NamedTuple):
+    """One metric of one run, as its record; it goes where messages go.
+
+    A model of the same costs more than the metric's arithmetic. A test compares the texts of both.
+
+    Attributes:
+        metric: Its name.
+        value: Its value.
+        run_id: The run.
+        record: The message without its envelope and receipt, a JSON object.
+        receipt: What the run saw, where that was asked for.
+        id: Of the request that this frame answers.
+    """
+
+    metric: str
+    value: float
+    run_id: int
+    record: str
+    receipt: Receipt | None = None
+    id: str | int | None = None
+
+    @property
+    def type(self) -> Literal["analysis_result"]:
+        """The type of the message."""
+        return "analysis_result"
+
+    def echo(self, request_id: str | int | None) -> ComputedResult:
+        """The same message as the answer to a request with this id."""
+        return self if request_id is None else self._replace(id=request_id)
+
+    def to_record(self, *, receipt: bool = True) -> str:
+        """The text that the session document keeps: the message without its envelope.
+
+        Args:
+            receipt: With its receipt, if it has one; the document keeps it with the first result of a run.
+        """
+        if self.receipt is None or not receipt:
+            return self.record
+        return joined(self.record, f'{{"receipt":{self.receipt.text}}}')
+
+    def to_json(self) -> str:
+        """The text of the frame: the envelope round the record."""
+        record = self.to_record()
+        if self.id is None:
+            return f'{{"type":"analysis_result",{record[1:]}'
+        return joined(to_json({"id": self.id, "type": "analysis_result"}).decode(), record)
+
+
+class RunTexts:
+    """What all results of one run have in common, serialised once.
+
+    Args:
+        ticker: The name analysed.
+        run_id: The run.
+        snapshot: The hash of what it saw.
+        tick_id: The tick of its prices.
+        as_of: When that was.
+        last_bar: Date of the newest closed bar it was computed from.
+        stale: Whether prices or bars are older than they should be.
+        method: The version of the method.
+        receipt: What it saw, where that was asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        ticker: str,
+        run_id: int,
+        snapshot: str,
+        tick_id: int,
+        as_of: str,
+        last_bar: str | None,
+        stale: bool,
+        method: str,
+        receipt: Receipt | None,
+    ) -> None:
+        common: dict[str, object] = {
+            "run_id": run_id,
+            "snapshot": snapshot,
+            "tick_id": tick_id,
+            "as_of": as_of,
+            "last_bar": last_bar,
+            "stale": stale or None,
+            "method": method,
+        }
+        there = {name: value for name, value in common.items() if value is not None}
+        self._ticker = to_json({"ticker": ticker}).decode()
+        self._common = to_json(there).decode()[1:-1]
+        self._run_id, self._receipt = run_id, receipt
+
+    def result(self, metric: str, value: float, timestamp: str, detail: str | None) -> ComputedResult:
+        """One of them.
+
+        Args:
+            metric: Its name.
+            value: Its value, finite and canonical.
+            timestamp: When it was computed.
+            detail: Its detail as JSON text.
+        """
+        own = to_json({"metric": metric, "value": value, "timestamp": timestamp}).decode()
+        end = "}" if detail is None else f',"detail":{detail}}}'
+        record = f"{self._ticker[:-1]},{own[1:-1]},{self._common}{end}"
+        return ComputedResult(metric, value, self._run_id, record, self._receipt)
