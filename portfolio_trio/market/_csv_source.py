@@ -114,6 +114,10 @@ class CsvSource:
         # Here and not where it is read: a day that is in the future once is not for ever.
         table.check_past(rfc3339(self._now())[:DATE_LENGTH], file.path)
         self._warn(suspicious)
+        if self._bars is not None and table.bars is not self._bars:
+            names, closed = len(table.bars.tickers), table.bars.dates
+            newest = closed[-1] if closed else "none"
+            log.info("%s was read again: %d names, newest close of %s", file.path, names, newest)
         return table.bars
 
     def _warn(self, suspicious: Mapping[str, str]) -> None:

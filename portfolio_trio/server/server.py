@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from portfolio_trio.access import RateLimit, Refused, first_message
+from portfolio_trio.escaping import echo
 from portfolio_trio.faults import Faults
 from portfolio_trio.http import HttpServer, accept_websocket
 from portfolio_trio.hub.hub import Hub
@@ -183,6 +184,13 @@ class Server:
         frames = RateLimit(
             settings.requests_per_second * FRAMES_PER_REQUEST, settings.request_burst, trio.current_time
         )
+        if upgrade.subprotocols and SUBPROTOCOL not in upgrade.subprotocols:
+            offered = echo(", ".join(upgrade.subprotocols))
+            log.debug(
+                "%s: no subprotocol that is known; without %s only requests are answered",
+                offered,
+                SUBPROTOCOL,
+            )
         waiting = trio.CancelScope()
         self._sockets.add(waiting)
         try:

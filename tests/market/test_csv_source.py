@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from pathlib import Path
@@ -162,6 +163,17 @@ async def test_one_broken_live_price_leaves_out_that_name(bars: Path, live: Path
     assert tick.prices == {"MSFT": 21.0, "GONE": 31.0}
     assert not tick.stale
     assert book.unpriced == {"AAPL": "'abc' is not a price"}
+
+
+async def test_a_file_that_has_grown_is_told_of_once(bars: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    book = await opened(bars)
+    await book.advance()
+    assert "read again" not in caplog.text
+    put(bars, "date,AAPL,MSFT,NEW\n2026-11-19,1.6,2.5,3\n2026-11-20,1.7,2.6,3\n")
+    for _ in range(3):
+        await book.advance()
+    assert caplog.text.count(f"{bars} was read again: 3 names, newest close of 2026-11-20") == 1
 
 
 async def test_a_new_closed_bar_is_picked_up(bars: Path) -> None:

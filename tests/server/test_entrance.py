@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -241,3 +242,16 @@ async def test_an_address_makes_only_so_many_sessions_by_opening_sockets(
         assert (await (await app.connect("s1", events=True)).receive())["type"] == "portfolio"
         await trio.sleep(11)
         assert (await late.ask("get_portfolio"))["session_id"] == "s3"
+
+
+@VIRTUAL_TIME
+async def test_a_subprotocol_that_nobody_knows_is_told_of_when_asked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "portfolio_trio.server.server")
+    async with open_app() as app:
+        for offered, said in ((b"portfolio.v2", 1), (b"portfolio.v2, portfolio.v1", 0), (None, 0)):
+            caplog.clear()
+            more = {} if offered is None else {"sec_websocket_protocol": offered}
+            await knock(app).upgrade(head(**more))
+            assert caplog.text.count("portfolio.v2: no subprotocol that is known") == said
