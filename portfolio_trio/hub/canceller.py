@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from portfolio_trio.hub.hub import SessionSubscriber
+    from portfolio_trio.hub.members import SessionSubscriber
 
 
 @dataclass(eq=False, slots=True)

@@ -6,7 +6,27 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from portfolio_trio.protocol.messages import Running  # noqa: TC001 - pydantic needs it
+from portfolio_trio.protocol.messages import (
+    AnalysisCancelled,
+    AnalysisCompleted,
+    AnalysisFailed,
+    AnalysisStarted,
+    MetricFailure,
+    Portfolio,
+    Running,
+)
+from portfolio_trio.protocol.results import ComputedResult
+
+SessionEvent = (
+    Portfolio
+    | AnalysisStarted
+    | ComputedResult
+    | MetricFailure
+    | AnalysisCompleted
+    | AnalysisCancelled
+    | AnalysisFailed
+)
+"""What every subscriber of a session gets, whichever socket caused it."""
 
 Kind = Literal[
     # Messages that the subscribers of a session get, whichever worker they are on.

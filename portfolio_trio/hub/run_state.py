@@ -1,6 +1,6 @@
 """Which run is current, and what may become of it: decisions only, no I/O, no clock, no Trio.
 
-A slot holds at most one run. ``MOVES`` is the whole life of a run; whatever is not in it cannot happen.
+``MOVES`` is the whole life of a run; whatever is not in it cannot happen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class RunState(Enum):
 
     STARTING = auto()  # its task waits for a run_id and the snapshot
     RUNNING = auto()  # its metrics compute, are recorded and sent
-    CANCELLING = auto()  # its end is decided, its task has not ended yet
+    CANCELLING = auto()  # its end is decided, something of it is still at work
     COMPLETED = auto()
     CANCELLED = auto()
     FAILED = auto()
@@ -31,7 +31,8 @@ class Move(Enum):
     COMPLETE = auto()  # its last message has been written
     FAIL = auto()  # it cannot go on
     CANCEL = auto()  # somebody decided to end it
-    END = auto()  # its task has ended
+    END = auto()  # nothing of it is left, and its end has been told
+    RESTART = auto()  # its portfolio has changed: it begins again, under a new number
 
 
 class EndReason(StrEnum):
@@ -61,9 +62,11 @@ MOVES: Mapping[tuple[RunState, Move], RunState] = {
     (RunState.CANCELLING, Move.END): RunState.CANCELLED,
     (RunState.COMPLETED, Move.END): RunState.COMPLETED,
     (RunState.FAILED, Move.END): RunState.FAILED,
+    (RunState.CANCELLED, Move.RESTART): RunState.STARTING,
 }
 
 OPEN_STATES = frozenset({RunState.STARTING, RunState.RUNNING})
+OVER_STATES = frozenset({RunState.COMPLETED, RunState.CANCELLED, RunState.FAILED})
 
 
 class IllegalMoveError(Exception):
@@ -77,8 +80,8 @@ class Run:
     Attributes:
         ticker: What is analysed.
         request_id: The id that its answers echo.
-        run_id: The store's number for it; None until it is known.
-        state: Where it is in its life; only its slot moves it.
+        run_id: The store's number for it; None until it is known, and again once it is started anew.
+        state: Where it is in its life; only its own methods move it.
         reason: Why it was cancelled.
     """
 
@@ -93,62 +96,49 @@ class Run:
         """Whether messages of this run may still be queued and leave."""
         return self.state in OPEN_STATES
 
-
-class Slot:
-    """At most one run, and the moves it makes."""
-
-    __slots__ = ("_current",)
-
-    def __init__(self) -> None:
-        self._current: Run | None = None
-
     @property
-    def current(self) -> Run | None:
-        """The run whose task has not ended yet."""
-        return self._current
+    def is_over(self) -> bool:
+        """Whether nothing of it is left, unless it is started anew."""
+        return self.state in OVER_STATES
 
-    def begin(self, ticker: str, request_id: str | int | None = None) -> Run:
-        """Put a new run into the empty slot.
+    def snapshot(self, run_id: int) -> None:
+        """It has its number and its inputs."""
+        self._move(Move.SNAPSHOT)
+        self.run_id = run_id
+
+    def complete(self) -> None:
+        """Its last message has been written."""
+        self._move(Move.COMPLETE)
+
+    def fail(self) -> None:
+        """It cannot go on."""
+        self._move(Move.FAIL)
+
+    def cancel(self, reason: EndReason) -> bool:
+        """Decide its end; return False where it is over. The first reason is the one that is told."""
+        if (self.state, Move.CANCEL) not in MOVES:
+            return False
+        self._move(Move.CANCEL)
+        self.reason = self.reason or reason
+        return True
+
+    def end(self) -> None:
+        """Nothing of it is left."""
+        self._move(Move.END)
+
+    def restart(self) -> None:
+        """It begins again, on its new portfolio.
 
         Raises:
-            IllegalMoveError: The task of the run before has not ended.
+            IllegalMoveError: It has not ended, or for another reason.
         """
-        if self._current is not None:
-            raise IllegalMoveError(f"{self._current} has not ended")
-        self._current = Run(ticker, request_id)
-        return self._current
+        if self.reason is not EndReason.PORTFOLIO_CHANGED:
+            raise IllegalMoveError(f"{self} is over for good")
+        self._move(Move.RESTART)
+        self.run_id = self.reason = None
 
-    def snapshot(self, run: Run, run_id: int) -> None:
-        """The run has its number and its inputs."""
-        self._move(run, Move.SNAPSHOT)
-        run.run_id = run_id
-
-    def complete(self, run: Run) -> None:
-        """The last message of the run has been written."""
-        self._move(run, Move.COMPLETE)
-
-    def fail(self, run: Run) -> None:
-        """The run cannot go on."""
-        self._move(run, Move.FAIL)
-
-    def cancel(self, reason: EndReason) -> Run | None:
-        """Decide the end of the current run, if there is one that is still open; return it."""
-        run = self._current
-        if run is None or (run.state, Move.CANCEL) not in MOVES:
-            return None
-        self._move(run, Move.CANCEL)
-        run.reason = run.reason or reason
-        return run
-
-    def end(self, run: Run) -> None:
-        """The task of the run has ended: the slot is free."""
-        self._move(run, Move.END)
-        self._current = None
-
-    def _move(self, run: Run, move: Move) -> None:
-        if run is not self._current:
-            raise IllegalMoveError(f"{run} is not the current run")
+    def _move(self, move: Move) -> None:
         try:
-            run.state = MOVES[run.state, move]
+            self.state = MOVES[self.state, move]
         except KeyError:
-            raise IllegalMoveError(f"{run} cannot {move.name}") from None
+            raise IllegalMoveError(f"{self} cannot {move.name}") from None

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from portfolio_trio.faults import Faults
     from portfolio_trio.hub.events import PeerEvent
-    from portfolio_trio.hub.hub import Hub, SessionGroup
+    from portfolio_trio.hub.hub import Hub
+    from portfolio_trio.hub.session_group import SessionGroup
     from portfolio_trio.protocol import messages
     from portfolio_trio.store import Ending, Known, PortfolioStore
     from portfolio_trio.store import Portfolio as State
@@ -230,7 +231,7 @@ class PeerSubscriber:
             del self._waiting[session_id]
 
     async def _carry_out(self, group: SessionGroup, sender: str, peer_event: PeerEvent) -> None:
-        group.add_peer(sender)
+        group.peers.add_peer(sender)
         if peer_event.kind == "look":
             await self._quietly_read(group)
         elif peer_event.incarnation != group.incarnation:
@@ -254,24 +255,24 @@ class PeerSubscriber:
             return
         standing = 0 if current is None else current.run_id
         # In a document that has fallen back nobody knows what ended before.
-        group.renew_runs(state.version, None if peer_event.has_fallen else standing)
+        group.runs.renew(state.version, None if peer_event.has_fallen else standing)
         group.update_version(state.version)
         group.broadcast_state(state)
 
     async def _cancel(self, group: SessionGroup, run_id: int) -> None:
         """A socket of another worker has cancelled a run; if it is one of here, its runner tells its end."""
         async with group.start_lock:
-            stopped = await group.cancel_run(run_id)
+            stopped = await group.runs.cancel(run_id)
         if stopped is not None:
             # Started again meanwhile, it stands in the document once more.
-            await self._quietly_clear(group)
+            await group.runs.clear()
 
     async def _follow(self, group: SessionGroup, sender: str, peer_event: PeerEvent, run_id: int) -> None:
         """News of a run of another worker: it ends older ones, and is seen by the sockets here."""
         remote = group.remote
         if run_id > remote.newest:
             async with group.start_lock:
-                await group.supersede_runs(run_id, peer_event.replaced)
+                await group.runs.supersede(run_id, peer_event.replaced)
         if run_id > remote.newest:
             run = peer_event.running
             ticker = peer_event.ticker if run is None else run.ticker
@@ -388,7 +389,7 @@ class PeerSubscriber:
             try:
                 if lost is not None:
                     await self._store.lift(group.session_id, lost)
-                    group.renew_runs(lost.version + 1)
+                    group.runs.renew(lost.version + 1)
                 state = await self._fetch(group, known)
             except FellBack as failure:
                 lost = failure.known
@@ -416,7 +417,7 @@ class PeerSubscriber:
         adopts = None
         if current is not None and current.worker != self._store.worker and current.version >= state.version:
             adopts = Running.model_validate(current, from_attributes=True)
-        group.renew_runs(state.version, 0 if current is None else current.run_id)
+        group.runs.renew(state.version, 0 if current is None else current.run_id)
         group.broadcast_state(self._to_message(state), adopts=adopts, again=again)
 
     async def _catch_up(self, group: SessionGroup, state: State, *, late: bool, given_up: bool) -> None:
@@ -425,7 +426,7 @@ class PeerSubscriber:
         newest = 0 if current is None else current.run_id
         if current is not None and current.worker != self._store.worker:
             async with group.start_lock:
-                await group.supersede_runs(newest)
+                await group.runs.supersede(newest)
         run = group.sequencer.open
         if run is None or run.run_id == newest or state.run_counter < run.run_id:
             # Cut short by new holdings it may be, but whoever runs it has not put it away yet.
@@ -439,7 +440,7 @@ class PeerSubscriber:
         if group.remote.is_open(run.run_id):
             group.remote.end()
         async with group.start_lock:
-            await group.supersede_runs(run.run_id + 1)
+            await group.runs.supersede(run.run_id + 1)
         if group.sequencer.open is run and (given_up or (ended is not None and ended.is_final)):
             group.close(ended or _likely_end(state, run))
 
@@ -464,16 +465,8 @@ class PeerSubscriber:
             if not end.cleared:
                 return
             # Whoever has read of it in the document is told that it is over.
-            group.set_peers(end.others)
+            group.peers.set_peers(end.others)
             group.publish(message_of(ending, end.ticker), incarnation=orphan.incarnation)
-
-    async def _quietly_clear(self, group: SessionGroup) -> None:
-        try:
-            for subscriber in group.subscribers:
-                await subscriber.clear_run()
-        except StoreError as error:
-            # Tried once more when the connection ends.
-            log.info("session %s: its run could not be cleared: %s", group.session_id, error)
 
     async def _quietly_leave(self, session_id: str) -> None:
         # As in `_clear`.

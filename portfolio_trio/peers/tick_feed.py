@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from portfolio_trio.faults import Faults
-    from portfolio_trio.hub.hub import Hub, SessionGroup
+    from portfolio_trio.hub.hub import Hub
+    from portfolio_trio.hub.session_group import SessionGroup
     from portfolio_trio.market import PriceBook, Tick
     from portfolio_trio.store import PortfolioStore
 
@@ -60,7 +61,7 @@ class TickFeed:
         for group in self._hub.groups:
             # The boundary between one session and the tick, which all the others wait for.
             with self._faults.contained("a tick", instead=group.fail):
-                group.reprice(tick.prices)
+                group.runs.reprice(tick.prices)
 
     async def swept(self, tick: Tick) -> None:
         """Send the new value to every session that has a subscriber, once for each tick.

@@ -47,18 +47,23 @@ class ResultSink(Protocol):
     def known(self) -> Known:
         """What is known of the document."""
 
-    def claimed(self, start: RunStart) -> None:
-        """The run has its number and its holdings.
+    @property
+    def before(self) -> Ending | None:
+        """How the run before ended, if the document may not know: the start of this one says so."""
+
+    def claimed(self, start: RunStart, token: str) -> None:
+        """The run has its number and its holdings; its start can be told from any other by the token.
 
         Raises:
+            SessionMissing: Another document took the place of its own.
             RunSuperseded: A newer run is known.
             PortfolioChanged: Newer holdings are known.
         """
 
-    def started(self, message: AnalysisStarted) -> None:
+    def started(self, message: AnalysisStarted, inputs: AnalysisInputs) -> None:
         """The run has its snapshot."""
 
-    def recorded(self, others: tuple[str, ...]) -> None:
+    def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
         """Results are in the document; these other workers have sockets of the session."""
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
@@ -90,15 +95,12 @@ class _Snapshot:
 class Analysis:
     """The work of one run of one session.
 
-    Attributes:
-        run_id: The number under which the document may name a run of this socket as current: at first
-            that of the run before, if the document was not told of its end; then this run's own.
-        version: The version of the holdings it works on, once it has its number.
-        inputs: What the metrics see, once the snapshot is taken.
-        incarnation: The document it belongs to.
-        token: By which its start can be told from any other; empty before it was asked for.
-
-    ``ended`` is how the run before ended, if the document may not know: the start of this one says so.
+    Args:
+        services: The layers below.
+        session_id: The session.
+        request: What to analyse.
+        sink: Where its messages go.
+        incarnation: The document that the client speaks of.
     """
 
     def __init__(
@@ -107,22 +109,17 @@ class Analysis:
         session_id: str,
         request: Analyze,
         sink: ResultSink,
-        run_id: int | None = None,
         *,
         incarnation: str = "",
-        ended: Ending | None = None,
     ) -> None:
         self._services = services
         self._session_id = session_id
         self._ticker = request.ticker
         self._wants_receipt = request.receipt
         self._sink = sink
-        self.run_id = run_id
-        self.version: int | None = None
-        self.inputs: AnalysisInputs | None = None
-        self.incarnation = incarnation
-        self.token = ""
-        self._ended = ended
+        self._incarnation = incarnation
+        # By which the start can be told from any other, should its reply be lost.
+        self._token = secrets.token_hex(8)
         self._recorded = 0
 
     async def run(self) -> tuple[int, int]:
@@ -133,7 +130,7 @@ class Analysis:
             StoreError: The store refused or could not be reached.
         """
         snapshot = await self._take_snapshot()
-        self._sink.started(self._announcement(snapshot))
+        self._sink.started(self._announcement(snapshot), snapshot.inputs)
         at_once, later = self._sorted_metrics()
         if later:
             results = await self._stream(snapshot, at_once, later)
@@ -191,7 +188,7 @@ class Analysis:
         await trio.lowlevel.checkpoint_if_cancelled()
         services = self._services
         asked_at = services.book.current.tick_id
-        start, orphan = None, Orphan(self._session_id, self.incarnation, token=secrets.token_hex(8))
+        start, orphan = None, Orphan(self._session_id, self._incarnation, token=self._token)
         try:
             with trio.move_on_after(START_SECONDS, shield=True):
                 start = await services.store.start_analysis(
@@ -199,10 +196,10 @@ class Analysis:
                     ticker=self._ticker,
                     started_at=rfc3339(services.now()),
                     tick_id=asked_at,
-                    incarnation=self.incarnation,
-                    token=orphan.token,
+                    incarnation=self._incarnation,
+                    token=self._token,
                     known=self._sink.known,
-                    ended=self._ended,
+                    ended=self._sink.before,
                 )
         except StoreUnavailable as failure:
             if failure.sent:
@@ -211,13 +208,12 @@ class Analysis:
         if start is None:
             services.peer_subscriber.adopt(orphan)
             raise StoreUnavailable(f"start_analysis was not answered within {START_SECONDS:g} s", sent=True)
-        self.run_id, self.version, self.token = start.run_id, start.version, orphan.token
-        self._sink.claimed(start)
+        self._sink.claimed(start, self._token)
         await trio.lowlevel.checkpoint_if_cancelled()
         # Holdings, tick and prices are read without a checkpoint in between: they belong together.
         prices = services.book.prices_for(start.holdings)
         try:
-            inputs = self.inputs = services.returns.inputs(self._ticker, start.holdings, prices)
+            inputs = services.returns.inputs(self._ticker, start.holdings, prices)
         except AnalysisError as failure:
             raise explained(services.book, failure) from None
         receipt = None
@@ -328,14 +324,12 @@ class Analysis:
                 finish=last,
                 # Counting makes the write safe to repeat where its reply was lost with the connection.
                 recorded=self._recorded,
-                incarnation=self.incarnation,
-                token=self.token,
+                incarnation=self._incarnation,
+                token=self._token,
                 errors=len(self._services.metrics) - self._recorded - len(records) if last else 0,
             )
             self._recorded += len(records)
-            self._sink.recorded(others)
-        if last:
-            self.run_id = None
+            self._sink.recorded(others, finished=last)
         return len(records)
 
 

@@ -36,11 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portfolio_trio import store
-    from portfolio_trio.hub.hub import SessionGroup
     from portfolio_trio.protocol.messages import Portfolio
     from portfolio_trio.protocol.requests import Request
-    from portfolio_trio.session.runner import Requester, Runner
-    from portfolio_trio.session.services import Services
+    from portfolio_trio.session.runner import Runner
+    from portfolio_trio.session.socket_state import Socket
     from portfolio_trio.store import CurrentAnalysis
 
 # How often a session is opened that others make anew at the same moment.
@@ -53,9 +52,7 @@ class RequestHandler:
     """Carries out the requests of one socket.
 
     Args:
-        services: The layers below.
-        group: The session and its sockets.
-        requester: The socket.
+        socket: Who asks.
         runner: Its runs.
         count_new: Counts a session that is made for the socket; raises `Refused` where it is one too many.
 
@@ -63,20 +60,12 @@ class RequestHandler:
         draining: No new analysis is started any more.
     """
 
-    def __init__(
-        self,
-        services: Services,
-        group: SessionGroup,
-        requester: Requester,
-        runner: Runner,
-        count_new: Callable[[], None],
-    ) -> None:
-        self._services = services
-        self._group = group
-        self._requester = requester
+    def __init__(self, socket: Socket, runner: Runner, count_new: Callable[[], None]) -> None:
+        self._services = socket.services
+        self._group = socket.group
+        self._requester = socket.writer
+        self._document = socket.document
         self._runner = runner
-        # The document that this socket speaks of, as far as its client knows; None before and after.
-        self._incarnation: str | None = None
         self._count_new = count_new
         self.draining = False
 
@@ -95,30 +84,12 @@ class RequestHandler:
                 continue
             if self._group.enter(opened, since):
                 # What a full store did not take is tried again at the next request.
-                self._incarnation = opened.incarnation if opened.attached else None
+                self._document.incarnation = opened.incarnation if opened.attached else None
                 message = portfolio_message(opened, self._services.book)
                 # Where it was made anew, all are shown it.
                 self._group.broadcast_state(message)
                 return message
         raise StoreUnavailable("the session expires as soon as it is made", sent=True)
-
-    def expire(self) -> None:
-        """The client knows that its session has expired: the next request opens it anew."""
-        self._incarnation = None
-        self._group.sequencer.mark_told(self._requester)
-
-    def _check(self) -> None:
-        """Whether the document that the client speaks of is still the session's.
-
-        Raises:
-            SessionMissing: It has expired, and another took its place.
-        """
-        if self._incarnation is None or self._incarnation == self._group.incarnation:
-            return
-        if not self._group.sequencer.is_subscribed(self._requester):
-            raise SessionMissing(self._group.session_id)
-        # It has been told so, and shown the new one.
-        self._incarnation = self._group.incarnation
 
     async def _find_or_make(self) -> store.Portfolio:
         services = self._services
@@ -140,7 +111,7 @@ class RequestHandler:
             SessionMissing: It has expired since: what would be opened anew is not the client's portfolio.
             StoreError: The store refused or could not be reached.
         """
-        services, incarnation = self._services, self._incarnation or ""
+        services, incarnation = self._services, self._document.incarnation or ""
         found = await services.store.get_portfolio(
             self._group.session_id,
             at=rfc3339(services.now()),
@@ -155,8 +126,8 @@ class RequestHandler:
     async def answer(self, request: Request) -> None:
         """Carry one request out, and answer it."""
         try:
-            self._check()
-            if self._incarnation is None:
+            self._document.check()
+            if self._document.incarnation is None:
                 opened = await self.open()
                 subscribed = self._group.sequencer.is_subscribed(self._requester) or isinstance(
                     request, GetPortfolio
@@ -173,7 +144,7 @@ class RequestHandler:
         except SessionMissing as failure:
             # It expired under an idle socket. The next request opens it anew, with default holdings,
             # which the client must know before it sees numbers of them.
-            self.expire()
+            self._document.expire()
             self._requester.answer(self._services.explain(failure, request_id=request.id))
         except MissingPrices as failure:
             # What a trade does not name is held already.
@@ -202,18 +173,18 @@ class RequestHandler:
             self._requester.answer(Error.of(ErrorCode.DRAINING, "the server is going away", id=request.id))
             return
         async with Holding(self._group.start_lock):
-            await self._group.stop_runs(EndReason.SUPERSEDED, exclude=self._requester)
+            await self._group.runs.stop(EndReason.SUPERSEDED, exclude=self._requester)
             await self._runner.stop(EndReason.SWITCHED)
             # A frame of the run before may still be on its way: its own run waits for that, not the lock.
-            self._runner.start(request, self._incarnation or "")
+            self._runner.start(request)
 
     async def _cancel(self, request: Cancel) -> None:
         canceller = Canceller(self._requester, request.id)
         async with self._group.start_lock:
             stopped = found = None
-            run = self._runner.slot.current
+            run = self._runner.run
             if request.of is None:
-                stopped = await self._group.stop_runs(EndReason.CANCELLED, canceller=canceller)
+                stopped = await self._group.runs.stop(EndReason.CANCELLED, canceller=canceller)
                 found = None if stopped is not None else await self._cancel_remote()
             elif run is not None and run.request_id == request.of:
                 stopped = await self._runner.stop(EndReason.CANCELLED, canceller=canceller)
@@ -223,7 +194,7 @@ class RequestHandler:
         is_cancelled = stopped is not None and stopped.reason == EndReason.CANCELLED
         self._answer(canceller, stopped if is_cancelled else None)
         if is_cancelled:
-            await self._clear_runs()
+            await self._group.runs.clear()
 
     def _answer(self, canceller: Canceller, end: AnalysisCancelled | None) -> None:
         """Answer a request to cancel, if it has not been among the events; ``end`` is what came of it."""
@@ -234,20 +205,9 @@ class RequestHandler:
             end = AnalysisCancelled(reason=EndReason.CANCELLED)
         self._requester.answer(end.echo(canceller.request_id))
 
-    async def _clear_runs(self) -> None:
-        """Say in the document that what was cancelled is over; the request has its answer already."""
-        for subscriber in self._group.subscribers:
-            try:
-                await subscriber.clear_run()
-            except StoreError as failure:
-                # Its runner tries again, at the latest when the socket goes.
-                log.info(
-                    "session %s: its run still stands in its document: %s", self._group.session_id, failure
-                )
-
     async def _cancel_remote(self) -> CurrentAnalysis | None:
         """Clear what the document says runs, which no socket of this worker does; None where nothing does."""
-        store, incarnation = self._services.store, self._incarnation or ""
+        store, incarnation = self._services.store, self._document.incarnation or ""
         try:
             current = (await store.peek_portfolio(self._group.session_id)).current_analysis
             if current is None:
@@ -262,7 +222,7 @@ class RequestHandler:
             return None
         if not end.cleared:
             return None
-        self._group.set_peers(end.others)
+        self._group.peers.set_peers(end.others)
         # It may stand there though its end has been told, where the store was away at that moment.
         return None if self._group.sequencer.is_over(current.run_id) else current
 
@@ -291,12 +251,12 @@ class RequestHandler:
             self._requester.answer(refusal(services.book, unpriced, request.id))
             return
         changed = await self._change(request)
-        if self._incarnation not in {None, self._group.incarnation}:
+        if self._document.incarnation not in {None, self._group.incarnation}:
             raise SessionMissing(self._group.session_id)
         # What runs is on the old holdings: nothing of it leaves after this.
         current = changed.current_analysis
-        self._group.renew_runs(changed.version, 0 if current is None else current.run_id)
-        self._group.set_peers(changed.others)
+        self._group.runs.renew(changed.version, 0 if current is None else current.run_id)
+        self._group.peers.set_peers(changed.others)
         self._group.update_version(changed.version)
         self._group.change(self._requester, portfolio_message(changed, services.book), request.id)
 
@@ -320,7 +280,7 @@ class RequestHandler:
                 tick=services.book.current,
                 at=rfc3339(services.now()),
                 expected_version=request.version,
-                incarnation=self._incarnation or "",
+                incarnation=self._document.incarnation or "",
                 known=self._group.known,
                 price_lookup=lookup,
             )
@@ -328,7 +288,7 @@ class RequestHandler:
             self._group.session_id,
             request.ticker,
             request.shares,
-            incarnation=self._incarnation or "",
+            incarnation=self._document.incarnation or "",
             known=self._group.known,
             tick=services.book.current,
             at=rfc3339(services.now()),

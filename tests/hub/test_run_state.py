@@ -9,20 +9,24 @@ from hypothesis import strategies as st
 from portfolio_trio.hub.run_state import (
     MOVES,
     OPEN_STATES,
+    OVER_STATES,
     EndReason,
     IllegalMoveError,
     Move,
     Run,
     RunState,
-    Slot,
 )
-
-TERMINAL = {RunState.COMPLETED, RunState.CANCELLED, RunState.FAILED}
 
 
 def test_a_run_ends_in_exactly_one_way() -> None:
-    for state in TERMINAL:
-        assert {after for (before, _), after in MOVES.items() if before is state} <= {state}
+    for state in OVER_STATES:
+        after = {move: to for (before, move), to in MOVES.items() if before is state}
+        after.pop(Move.RESTART, None)
+        assert set(after.values()) <= {state}
+
+
+def test_only_a_run_that_was_cancelled_begins_again() -> None:
+    assert {before for before, move in MOVES if move is Move.RESTART} == {RunState.CANCELLED}
 
 
 def test_once_its_end_is_decided_a_run_can_only_be_cancelled() -> None:
@@ -36,65 +40,68 @@ def test_every_open_run_can_be_cancelled() -> None:
         assert MOVES[state, Move.CANCEL] is RunState.CANCELLING
 
 
-def test_a_second_run_waits_for_the_end_of_the_first() -> None:
-    slot = Slot()
-    slot.begin("AAPL")
-    slot.cancel(EndReason.SWITCHED)
-    with pytest.raises(IllegalMoveError):
-        slot.begin("GOOGL")
-
-
 def test_an_open_run_cannot_end_without_a_decision() -> None:
-    slot = Slot()
-    run = slot.begin("AAPL")
     with pytest.raises(IllegalMoveError):
-        slot.end(run)
+        Run("AAPL").end()
 
 
 def test_the_first_reason_is_the_one_that_counts() -> None:
-    slot = Slot()
-    run = slot.begin("AAPL")
-    assert slot.cancel(EndReason.PORTFOLIO_CHANGED) is run
-    slot.cancel(EndReason.SWITCHED)
-    slot.complete(run)
-    slot.end(run)
+    run = Run("AAPL")
+    assert run.cancel(EndReason.PORTFOLIO_CHANGED)
+    run.cancel(EndReason.SWITCHED)
+    run.complete()
+    run.end()
     assert (run.state, run.reason) == (RunState.CANCELLED, EndReason.PORTFOLIO_CHANGED)
-    assert slot.current is None
 
 
 def test_nothing_can_be_asked_of_a_run_that_is_over() -> None:
-    slot = Slot()
-    run = slot.begin("AAPL")
-    slot.fail(run)
-    slot.end(run)
-    for move in (slot.complete, slot.fail, slot.end):
+    run = Run("AAPL")
+    run.fail()
+    run.end()
+    for move in (run.complete, run.fail, run.restart):
         with pytest.raises(IllegalMoveError):
-            move(run)
-    assert slot.cancel(EndReason.CANCELLED) is None
+            move()
+    assert not run.cancel(EndReason.CANCELLED)
 
 
-@given(st.lists(st.sampled_from(["begin", "snapshot", "complete", "fail", "cancel", "end"]), max_size=40))
-def test_random_histories_hold_at_most_one_run_and_end_each_once(moves: list[str]) -> None:
-    slot = Slot()
-    runs: list[Run] = []
-    ended: list[Run] = []
-    for move in moves:
-        current = slot.current
-        before = [run.state for run in runs]
+def test_on_new_holdings_a_run_begins_again_as_if_it_had_never_been() -> None:
+    run = Run("AAPL", 7)
+    run.snapshot(3)
+    run.cancel(EndReason.PORTFOLIO_CHANGED)
+    with pytest.raises(IllegalMoveError):
+        run.restart()
+    run.end()
+    run.restart()
+    assert (run.state, run.run_id, run.reason, run.request_id) == (RunState.STARTING, None, None, 7)
+
+
+@pytest.mark.parametrize("reason", set(EndReason) - {EndReason.PORTFOLIO_CHANGED})
+def test_for_no_other_reason_a_run_begins_again(reason: EndReason) -> None:
+    run = Run("AAPL")
+    run.cancel(reason)
+    run.end()
+    with pytest.raises(IllegalMoveError):
+        run.restart()
+
+
+@given(st.lists(st.sampled_from(["snapshot", "complete", "fail", "cancel", "end", "restart"]), max_size=40))
+def test_random_histories_send_only_while_open_and_come_to_one_end(moves: list[str]) -> None:
+    run = Run("AAPL")
+    for number, move in enumerate(moves):
+        before = (run.state, run.run_id, run.reason)
         try:
-            if move == "begin":
-                runs.append(slot.begin(f"T{len(runs)}"))
-            elif move == "cancel":
-                slot.cancel(EndReason.CANCELLED)
-            elif current is not None:
-                slot.snapshot(current, len(runs)) if move == "snapshot" else getattr(slot, move)(current)
-                if move == "end":
-                    ended.append(current)
+            if move == "cancel":
+                run.cancel(EndReason.PORTFOLIO_CHANGED if number % 2 else EndReason.SWITCHED)
+            elif move == "snapshot":
+                run.snapshot(number)
+            else:
+                getattr(run, move)()
         except IllegalMoveError:
             # A refused move changes nothing.
-            assert slot.current is current
-            assert [run.state for run in runs] == before
-        assert sum(run.may_send for run in runs) <= 1
-        assert all(run is slot.current for run in runs if run.state not in TERMINAL)
-        assert all(run.state in TERMINAL for run in ended)
-    assert len(set(map(id, ended))) == len(ended)
+            assert (run.state, run.run_id, run.reason) == before
+        assert run.may_send == (run.state in OPEN_STATES)
+        assert not (run.may_send and run.is_over)
+        if before[0] in OVER_STATES and move != "restart":
+            assert run.state is before[0]
+        if run.state in {RunState.CANCELLING, RunState.CANCELLED}:
+            assert run.reason is not None

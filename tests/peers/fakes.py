@@ -13,7 +13,8 @@ from typing_extensions import override
 
 from portfolio_trio.faults import Faults
 from portfolio_trio.hub.events import Batch, PeerEvent
-from portfolio_trio.hub.hub import Hub, SessionSubscriber
+from portfolio_trio.hub.hub import Hub
+from portfolio_trio.hub.members import Member, SessionRunner, SessionSubscriber
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.peers.subscriber import PeerSubscriber
 from portfolio_trio.protocol.messages import AnalysisCancelled, Running
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from portfolio_trio.hub.canceller import Canceller
     from portfolio_trio.hub.events import Kind
-    from portfolio_trio.hub.hub import SessionGroup
     from portfolio_trio.hub.run_state import EndReason, Run
+    from portfolio_trio.hub.session_group import SessionGroup
     from portfolio_trio.protocol.messages import Message
 
 AT = "2026-11-18T11:06:40.000Z"
@@ -110,7 +111,7 @@ def document(session_id: str, **fields: Any) -> Portfolio:
     return replace(whole, **fields)
 
 
-class FakeSubscriber(SessionSubscriber):
+class FakeSubscriber(SessionSubscriber, SessionRunner, Member):
     """A socket with at most one run."""
 
     def __init__(self) -> None:
@@ -124,6 +125,16 @@ class FakeSubscriber(SessionSubscriber):
         self.failed = 0
         self.fault: Exception | None = None
         """A fault of ours, which whatever is asked of the socket raises."""
+
+    @property
+    @override
+    def subscriber(self) -> SessionSubscriber:
+        return self
+
+    @property
+    @override
+    def runner(self) -> SessionRunner:
+        return self
 
     @property
     def seen(self) -> list[str]:
@@ -171,21 +182,17 @@ class FakeSubscriber(SessionSubscriber):
         raise AssertionError("no tick here")
 
     @override
-    def restart_run(self) -> None:
-        raise AssertionError("no edit here")
-
-    @override
-    async def stop_run(
+    async def stop(
         self, reason: EndReason, *, canceller: Canceller | None = None
     ) -> AnalysisCancelled | None:
         raise AssertionError("ended by number only")
 
     @override
-    async def clear_run(self) -> None:
+    async def clear(self) -> None:
         self.cleared += 1
 
     @override
-    async def supersede_run(self, run_id: int, standing: int | None = None) -> None:
+    async def supersede(self, run_id: int, standing: int | None = None) -> None:
         if self.busy is not None:
             await self.busy.wait()
         if self.run_id is not None and self.run_id < run_id and standing in {None, self.run_id}:
@@ -193,14 +200,14 @@ class FakeSubscriber(SessionSubscriber):
             self.run_id = None
 
     @override
-    async def cancel_run(self, run_id: int) -> AnalysisCancelled | None:
+    async def cancel(self, run_id: int) -> AnalysisCancelled | None:
         if self.run_id != run_id:
             return None
         self.run_id = None
         return AnalysisCancelled(ticker="AAPL", run_id=run_id, reason="cancelled")
 
     @override
-    def renew_run(self, version: int, standing: int | None = None) -> None:
+    def renew(self, version: int, standing: int | None = None) -> None:
         self.renewed.append(version)
 
 

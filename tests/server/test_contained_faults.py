@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from trio.testing import MockClock
-from typing_extensions import override
 
 from portfolio_trio.faults import Faults
-from portfolio_trio.hub.run_state import Run, Slot
+from portfolio_trio.hub.run_state import Run
 from portfolio_trio.settings import Delay
 from tests.session.test_races import a_second, meddle
 from tests.support.app import App, open_app
@@ -23,18 +22,6 @@ pytestmark = pytest.mark.trio
 
 def stumble(*_: object, **__: object) -> Any:
     raise LookupError("a fault of ours")
-
-
-class Unusable(Slot):
-    """A slot that takes no other run any more: a fault of ours."""
-
-    def __init__(self, slot: Slot) -> None:
-        super().__init__()
-        self._current = slot.current
-
-    @override
-    def begin(self, ticker: str, request_id: str | int | None = None) -> Run:
-        raise LookupError("a fault of ours")
 
 
 def newest_session(app: App) -> Session:
@@ -105,8 +92,8 @@ async def test_a_socket_that_ends_before_its_writer_began_takes_no_more_events(
         run = Run("AAPL")
         for session in leavers:
             # An event that starts the writer, and is dropped with its run before it was taken.
-            session.enqueue("{}", run)
-            session.drop(run)
+            session.subscriber.enqueue("{}", run)
+            session.subscriber.drop(run)
             session.lose()
         await trio.sleep(0.5)
         for other in others:
@@ -122,7 +109,7 @@ async def test_a_subscriber_that_fails_is_closed_and_nobody_else_notices(autojum
         await other.receive()
         broken = await app.connect(events=True)
         await broken.receive()
-        newest_session(app)._outbox.put = stumble  # type: ignore[method-assign] # a fault of ours
+        newest_session(app).subscriber._outbox.put = stumble  # type: ignore[method-assign] # a fault of ours
         await one.send("trade", ticker="AAPL", shares=1, id=1)
         assert (await one.until("portfolio"))[-1]["version"] == 1
         assert (await one.receive())["id"] == 1
@@ -135,7 +122,7 @@ async def test_a_subscriber_that_fails_does_not_cost_the_others_their_tick(autoj
     async with open_app(faults=1) as app:
         broken = await app.connect(events=True)
         await broken.receive()
-        newest_session(app)._outbox.put_latest = stumble  # type: ignore[method-assign] # a fault of ours
+        newest_session(app).subscriber._outbox.put_latest = stumble  # type: ignore[method-assign] # a fault of ours
         others = [await app.connect(name, events=True) for name in ("s", "t")]
         for other in others:
             await other.receive()
@@ -150,7 +137,7 @@ async def test_a_run_that_cannot_be_ended_does_not_hold_up_who_asks_anew(autojum
         broken = await app.connect()
         await broken.send("analyze", ticker="AAPL")
         await trio.sleep(1)
-        newest_session(app)._runner.stop = stumble  # type: ignore[method-assign] # a fault of ours
+        newest_session(app).runner.stop = stumble  # type: ignore[method-assign] # a fault of ours
         other = await app.connect()
         await other.send("analyze", ticker="MSFT")
         assert {frame["ticker"] for frame in await other.take(5)} == {"MSFT"}
@@ -171,13 +158,14 @@ async def test_a_fault_in_a_session_ends_that_session(
     assert "A session failed" in caplog.text
 
 
-async def test_a_run_whose_end_fails_does_not_hold_up_who_waits_for_it(autojump_clock: MockClock) -> None:
+async def test_a_run_whose_end_fails_does_not_hold_up_who_waits_for_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_app(faults=1, metric_delay_seconds=Delay(2, 2)) as app:
         broken = await app.connect()
         await broken.send("analyze", ticker="AAPL")
         await trio.sleep(1)
-        runner = newest_session(app)._runner
-        runner.slot = Unusable(runner.slot)
+        monkeypatch.setattr(Run, "restart", stumble)
         other = await app.connect()
         # The run is to start again on the new holdings, and cannot.
         await other.ask("trade", ticker="AAPL", shares=1)
@@ -193,7 +181,7 @@ async def test_a_session_that_fails_at_a_tick_costs_the_others_nothing(autojump_
             await client.receive()
         hub, peek = app.server.services.hub, app.store.peek_portfolio
         broken: Any = hub.group("s")
-        broken.reprice = stumble
+        broken.runs.reprice = stumble
 
         async def peek_or_stumble(session_id: str) -> Any:
             return stumble() if session_id == "t" else await peek(session_id)

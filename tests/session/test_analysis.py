@@ -33,15 +33,21 @@ class ResultSink:
     def __init__(self) -> None:
         self.batches: list[list[tuple[str, float]]] = []
         self.known = Known()
+        self.before = None
+        self.finished = False
 
-    def claimed(self, start: RunStart) -> None:
+    def claimed(self, start: RunStart, token: str) -> None:
         assert start is START
+        assert token
 
-    def started(self, message: AnalysisStarted) -> None:
+    def started(self, message: AnalysisStarted, inputs: AnalysisInputs) -> None:
         assert message.run_id == START.run_id
+        assert inputs.snapshot == message.snapshot
 
-    def recorded(self, others: tuple[str, ...]) -> None:
+    def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
         assert not others
+        assert not self.finished, "nothing is recorded after the last"
+        self.finished = finished
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
         results = [outcome for outcome in batch if isinstance(outcome, ComputedResult)]
@@ -105,7 +111,7 @@ def prepare(
     )
     request = Analyze(action="analyze", ticker="AAPL")
     # Only what a run uses is there.
-    return Analysis(cast("Any", services), "one", request, sink), store, sink
+    return Analysis(cast("Any", services), "one", request, sink, incarnation=""), store, sink
 
 
 async def test_light_metrics_share_the_task_of_the_run_one_write_and_one_batch() -> None:

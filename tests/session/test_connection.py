@@ -597,8 +597,8 @@ async def test_a_client_past_its_budget_is_closed_with_1013_and_all_of_it_is_fre
             await slow.send("get_portfolio")
         await trio.testing.wait_all_tasks_blocked()
         (session,) = app.server._sessions
-        assert session._outbox.overflowed
-        assert session._outbox._bytes == 0
+        assert session.subscriber._outbox.overflowed
+        assert session.subscriber._outbox._bytes == 0
         transport.resume()
         assert await slow.closed() == 1013
         await trio.testing.wait_all_tasks_blocked()

@@ -310,7 +310,7 @@ class Story:
             check_order(subscriber.frames)
             check_snapshots(subscriber.frames, self.ticks)
         for session in self.app.server._sessions:
-            assert session._outbox._bytes <= BUDGET
+            assert session.subscriber._outbox._bytes <= BUDGET
 
     async def check_the_drain(self, steps: list[Step]) -> None:
         """It ended in time; who read was told; each run that was seen to start was seen to end."""

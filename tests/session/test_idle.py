@@ -69,7 +69,7 @@ async def test_events_for_a_socket_that_ends_are_dropped(
         await leaving.stream.aclose()
         await wait_all_tasks_blocked()
         (group,) = app.server.services.hub.groups
-        assert len(group.subscribers) == 2
+        assert len(group.members) == 2
         assert (await staying.ask("trade", ticker="AAPL", shares=1))["type"] == "portfolio"
         await trio.sleep(2)
-        assert len(group.subscribers) == 1
+        assert len(group.members) == 1

@@ -118,13 +118,13 @@ async def test_only_one_of_three_sockets_runs_at_a_time(autojump_clock: MockCloc
 async def test_a_restart_that_is_overtaken_is_not_waited_for_in_vain(
     autojump_clock: MockClock, by: str
 ) -> None:
-    async with open_app() as app:
+    async with open_app(metric_delay_seconds=Delay(2, 2)) as app:
         one, two, subscriber = await app.connect(), await app.connect(), await app.connect(events=True)
-        meddle(app, "start_analysis", after=a_second)
         await one.send("analyze", ticker="AAPL", id=1)
         await trio.sleep(0.2)
+        meddle(app, "start_analysis", after=a_second)
         (group,) = app.server.services.hub.groups
-        group.restart_runs()
+        group.runs.renew(2)
         await trio.sleep(0.2)
         if by == "cancel":
             answer = await one.ask("cancel", id=2)
@@ -151,7 +151,7 @@ async def test_results_whose_end_was_decided_while_they_were_recorded_are_not_se
         async def holdings_change_under_it() -> None:
             app.server.services.store = store
             (group,) = app.server.services.hub.groups
-            group.restart_runs()
+            group.runs.renew(2)
 
         store = app.store
         meddle(app, "record_results", after=holdings_change_under_it)
@@ -191,7 +191,7 @@ async def test_a_portfolio_that_never_rests_ends_the_request_with_an_error(autoj
 
         async def changes_again() -> None:
             (group,) = app.server.services.hub.groups
-            group.restart_runs()
+            group.runs.renew(2)
 
         meddle(app, "record_results", after=changes_again)
         answer = await client.ask("analyze", ticker="AAPL", id=4)

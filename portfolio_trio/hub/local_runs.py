@@ -1,0 +1,108 @@
+"""The runs that the sockets of one session have here: what ends or renews them is asked of each socket."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from portfolio_trio.store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from contextlib import AbstractContextManager
+
+    from portfolio_trio.faults import Faults
+    from portfolio_trio.hub.canceller import Canceller
+    from portfolio_trio.hub.members import Member, SessionSubscriber
+    from portfolio_trio.hub.run_state import EndReason
+    from portfolio_trio.protocol.messages import AnalysisCancelled
+
+log: Final = logging.getLogger(__name__)
+
+
+class LocalRuns:
+    """At most one run a socket, and at most one of them open once a start has been claimed.
+
+    Args:
+        session_id: The session.
+        members: Its sockets, as they come and go.
+        faults: A fault of one socket's run ends that socket, and never reaches who asks.
+    """
+
+    def __init__(self, session_id: str, members: Collection[Member], faults: Faults) -> None:
+        self._session_id = session_id
+        self._members = members
+        self._faults = faults
+
+    @property
+    def running(self) -> int | None:
+        """The run that is open, if it has its number."""
+        numbers = (member.runner.running for member in self._members)
+        return next((run_id for run_id in numbers if run_id is not None), None)
+
+    async def stop(
+        self,
+        reason: EndReason,
+        *,
+        exclude: SessionSubscriber | None = None,
+        canceller: Canceller | None = None,
+    ) -> AnalysisCancelled | None:
+        """End the runs of every socket but one; return the last event of the one that was open, if any."""
+        stopped = None
+        for member in self._now():
+            if member.subscriber is not exclude:
+                with self._alone(member):
+                    stopped = await member.runner.stop(reason, canceller=canceller) or stopped
+        return stopped
+
+    async def cancel(self, run_id: int) -> AnalysisCancelled | None:
+        """End the run with this number; return its last event, if it was open here."""
+        stopped = None
+        for member in self._now():
+            with self._alone(member):
+                stopped = await member.runner.cancel(run_id) or stopped
+        return stopped
+
+    async def supersede(self, run_id: int, standing: int | None = None) -> None:
+        """End the runs whose numbers are below this one, and wait until their tasks have ended.
+
+        ``standing`` as for `renew`: the run whose place it took.
+        """
+        for member in self._now():
+            with self._alone(member):
+                await member.runner.supersede(run_id, standing)
+
+    def renew(self, version: int, standing: int | None = None) -> None:
+        """Start what runs on older holdings again.
+
+        Args:
+            version: The new holdings.
+            standing: The run that was current when they came; 0 for none, None where nobody knows. Another
+                one had ended in the document before, and its last results are on their way.
+        """
+        for member in self._now():
+            with self._alone(member):
+                member.runner.renew(version, standing)
+
+    def reprice(self, prices: Mapping[str, float]) -> None:
+        """Start again what runs on prices that are too far from these."""
+        for member in self._now():
+            with self._alone(member):
+                member.runner.reprice(prices)
+
+    async def clear(self) -> None:
+        """Say in the document that what has ended is over.
+
+        What the store does not take is tried again by its runner, at the latest when the socket goes.
+        """
+        for member in self._now():
+            try:
+                await member.runner.clear()
+            except StoreError as failure:
+                log.info("session %s: its run still stands in its document: %s", self._session_id, failure)
+
+    def _now(self) -> tuple[Member, ...]:
+        return tuple(self._members)
+
+    def _alone(self, member: Member) -> AbstractContextManager[None]:
+        return self._faults.contained("a subscriber", instead=member.fail)

@@ -1,0 +1,379 @@
+"""The sockets of one session: what they are shown, and which document of the session that is about."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import trio
+
+from portfolio_trio.hub.endings import message_of
+from portfolio_trio.hub.error_messages import explain
+from portfolio_trio.hub.local_runs import LocalRuns
+from portfolio_trio.hub.peer_link import PeerLink
+from portfolio_trio.hub.run_state import EndReason, Run
+from portfolio_trio.hub.sequencer import EventSequencer, OrderedEvent
+from portfolio_trio.protocol.messages import AnalysisCancelled, AnalysisFailed, Portfolio, Running
+from portfolio_trio.store import Known, PortfolioChanged, RunSuperseded, SessionMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from portfolio_trio.faults import Faults
+    from portfolio_trio.hub.canceller import Canceller
+    from portfolio_trio.hub.events import Kind, PeerEvent, SessionEvent
+    from portfolio_trio.hub.members import Member, SessionSubscriber
+    from portfolio_trio.hub.peer_link import PeerSender
+    from portfolio_trio.hub.remote_run import RemoteState
+    from portfolio_trio.hub.sequencer import EventSubscriber, OrderedEventKind
+    from portfolio_trio.protocol.messages import PortfolioUpdate
+    from portfolio_trio.store import Ending
+    from portfolio_trio.store import Portfolio as State
+
+_EVENT_KINDS: Mapping[Kind, OrderedEventKind] = {
+    "analysis_started": "started",
+    "analysis_result": "outcome",
+    "metric_error": "outcome",
+    "analysis_completed": "end",
+    "analysis_cancelled": "end",
+    "analysis_failed": "end",
+}
+
+
+class SessionGroup:
+    """The sockets of one session.
+
+    Attributes:
+        session_id: The session.
+        start_lock: Held while one socket ends the runs of the others and starts its own.
+        runs: What the sockets here have running.
+        peers: What the other workers know and are told.
+        sequencer: What the sockets have been shown, and what may follow.
+        attached: The document names this worker among those that have sockets of the session.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        sender: PeerSender,
+        changed: trio.lowlevel.ParkingLot,
+        faults: Faults,
+        on_hold: Callable[[SessionGroup], None],
+    ) -> None:
+        self.session_id = session_id
+        self.start_lock = trio.StrictFIFOLock()
+        # In the order in which they came, so that events leave in the same order each time.
+        self._members: dict[EventSubscriber, Member] = {}
+        self.runs = LocalRuns(session_id, self._members.values(), faults)
+        self.peers = PeerLink(session_id, sender)
+        self.sequencer = EventSequencer(self._alone)
+        self.attached = False
+        self._changed = changed
+        self._faults = faults
+        self._on_hold = on_hold
+        self._cancelling: dict[int, Canceller] = {}
+        self._told: AnalysisCancelled | AnalysisFailed | None = None
+        # Stands for the newest remote run, so that what of it waits can be dropped.
+        self._remote_run: Run | None = None
+
+    @contextmanager
+    def joined(self, member: Member) -> Iterator[None]:
+        """Count a socket among those of the session for as long as the context lasts."""
+        subscriber = member.subscriber
+        self._members[subscriber] = member
+        try:
+            yield
+        finally:
+            del self._members[subscriber]
+            self.sequencer.leave(subscriber)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Every socket of the session."""
+        return tuple(self._members.values())
+
+    @property
+    def incarnation(self) -> str:
+        """Which document of the session is known; empty before the first."""
+        return self.peers.incarnation
+
+    @property
+    def remote(self) -> RemoteState:
+        """What is known of the session's life on other workers."""
+        return self.peers.remote
+
+    def fail(self) -> None:
+        """End every socket of the session here with 1011: what they know is in doubt."""
+        for member in self.members:
+            member.fail()
+
+    def _alone(self, subscriber: EventSubscriber) -> AbstractContextManager[None]:
+        """The boundary between one socket and whoever speaks to all: a fault ends that socket only."""
+        return self._faults.contained("a subscriber", instead=self._members[subscriber].fail)
+
+    # --- what the sockets are shown ---
+
+    def answer(
+        self, subscriber: SessionSubscriber, state: Portfolio, request_id: str | int | None = None
+    ) -> None:
+        """Show a socket the state, or a newer one if that is known; if it gets events, they follow."""
+        if self.sequencer.is_subscribed(subscriber):
+            self._publish(OrderedEvent("portfolio", state=state, requester=subscriber, request_id=request_id))
+        elif subscriber.receives_events:
+            self.sequencer.subscribe(subscriber, state, request_id)
+        else:
+            subscriber.answer(self.sequencer.answer(state, request_id))
+
+    def lift(self, state: Portfolio) -> None:
+        """A document that had fallen back has new numbers: let all see it, here and on the other workers."""
+        self.broadcast_state(state)
+        self.peers.send(state, state.to_json(), has_fallen=True)
+
+    def change(self, subscriber: SessionSubscriber, state: Portfolio, request_id: str | int | None) -> None:
+        """A socket has changed the holdings: let all see it, here and on the other workers."""
+        self.answer(subscriber, state, request_id)
+        self.broadcast_state(state)
+        self.peers.send(state, state.to_json())
+
+    def broadcast_state(
+        self, state: Portfolio, *, adopts: Running | None = None, again: bool = False
+    ) -> None:
+        """Let every socket of this worker see a state, unless it has seen it (or ``again``) or a newer one.
+
+        ``adopts`` is a run of another worker that began unseen.
+        """
+        self._publish(OrderedEvent("portfolio", state=state, adopts=adopts, again=again))
+
+    def publish(
+        self,
+        event: SessionEvent,
+        *,
+        requester: SessionSubscriber | None = None,
+        request_id: str | int | None = None,
+        run: Run | None = None,
+        running: Running | None = None,
+        canceller: Canceller | None = None,
+        incarnation: str = "",
+    ) -> None:
+        """Let every socket see an event of a run of this worker, here and on the other workers.
+
+        Args:
+            event: What happened.
+            requester: The socket that had asked for the run.
+            request_id: What its frame echoes.
+            run: The run with which the frames can be dropped while they wait.
+            running: With a start: the run.
+            canceller: With an end: who had asked for it, and is answered with it.
+            incarnation: Of the document that the run belongs to.
+        """
+        if isinstance(event, Portfolio):
+            raise TypeError("states are shown by `change` and `broadcast_state`")
+        own = "" if requester is None or not requester.receives_events else event.echo(request_id).to_json()
+        if incarnation != self.incarnation:
+            # Its number means another run now; but who had asked waits for its end.
+            if requester is not None and own:
+                requester.enqueue(own)
+            return
+        if isinstance(event, AnalysisCancelled | AnalysisFailed):
+            self._told = event
+        text = event.to_json() if self.peers.others or self.has_subscribers else ""
+        ordered = OrderedEvent(
+            _EVENT_KINDS[event.type],
+            text,
+            event.run_id,
+            run=run,
+            running=running,
+            requester=requester,
+            own=own,
+        )
+        self._publish(self._answering(ordered, event, canceller))
+        self.peers.send(event, text, running)
+
+    def broadcast_peer_event(self, peer_event: PeerEvent) -> None:
+        """Let every socket of this worker see what happened to a run of another one."""
+        if self._remote_run is None or self._remote_run.run_id != peer_event.run_id:
+            self._remote_run = Run("", run_id=peer_event.run_id)
+        run = self._remote_run
+        if peer_event.kind == "analysis_cancelled":
+            self.drop(run)
+        event = OrderedEvent(
+            _EVENT_KINDS[peer_event.kind],
+            peer_event.frame,
+            peer_event.run_id,
+            run=run,
+            running=peer_event.running,
+        )
+        canceller = self._cancelling.get(peer_event.run_id or 0)
+        if canceller is not None and peer_event.kind == "analysis_cancelled":
+            message = AnalysisCancelled.model_validate_json(peer_event.frame)
+            event = self._answering(event, message, canceller)
+        self._publish(event)
+
+    def _answering(
+        self, event: OrderedEvent, message: SessionEvent, canceller: Canceller | None
+    ) -> OrderedEvent:
+        """An end with which a canceller is answered, if it is the one that it asked for, and gets events."""
+        if canceller is None or canceller.answered or not self.sequencer.is_subscribed(canceller.subscriber):
+            return event
+        if not isinstance(message, AnalysisCancelled) or message.reason != EndReason.CANCELLED:
+            return event
+        canceller.answered = True
+        answer = message.echo(canceller.request_id).to_json()
+        return replace(event, exclude=canceller.subscriber, answer=answer)
+
+    def update(self, update: PortfolioUpdate, version: int) -> None:
+        """Let every socket see the value at a tick of the holdings of a version."""
+        if self.has_subscribers:
+            tick_id = update.tick_id
+            self._publish(
+                OrderedEvent("portfolio_update", update.to_json(), version=version, tick_id=tick_id)
+            )
+
+    def _publish(self, event: OrderedEvent) -> None:
+        waits = self.sequencer.awaited
+        self.sequencer.publish(event)
+        if self.sequencer.awaited not in {None, waits}:
+            self._on_hold(self)
+        self._changed.unpark_all()
+
+    async def wait_remote_idle(self) -> None:
+        """Wait until no run is open on another worker, as far as is known."""
+        while self.remote.run is not None:
+            await self._changed.park()
+
+    async def wait_ended(self, run_id: int) -> None:
+        """Wait until the sockets have seen the end of a run, if they have seen its start."""
+        while self.sequencer.open is not None and self.sequencer.open.run_id == run_id:
+            await self._changed.park()
+
+    @property
+    def has_subscribers(self) -> bool:
+        """Whether any socket of the session gets events."""
+        return any(member.subscriber.receives_events for member in self._members.values())
+
+    def drop(self, run: Run) -> None:
+        """Forget what of ``run`` still waits, on every socket."""
+        self.sequencer.drop(run)
+        for member in self.members:
+            with self._alone(member.subscriber):
+                member.subscriber.drop(run)
+
+    @property
+    def running(self) -> int | None:
+        """The run that is known to be open, here or on another worker, if it has its number."""
+        remote = None if self.remote.run is None else self.remote.run.run_id
+        return self.runs.running or remote
+
+    # --- the document ---
+
+    def enter(self, state: State, since: str = "") -> bool:
+        """Take the state of the session as the store has it, on attaching to it.
+
+        Args:
+            state: The state.
+            since: The incarnation that was known when the state was asked for.
+
+        Returns:
+            Whether it is the state of the session. If not, another document has become known meanwhile, and
+            nobody can say which of the two is the newer one: it is to be asked for again.
+        """
+        if state.incarnation != self.incarnation:
+            if since != self.incarnation:
+                return False
+            # Asked for when the other one was known, so it took the place of that.
+            self._begin_anew(state)
+        first, self.attached = not self.attached, True
+        self.peers.set_peers(state.others)
+        self.remote.counter = max(self.remote.counter, state.run_counter)
+        self.update_version(state.version)
+        current = state.current_analysis
+        if current is None or current.worker == self.peers.me or self.runs.running is not None:
+            # A run of this worker is not over before its task has ended, which its worker's event sees to.
+            return True
+        # What is not open here any more, though it stands there, is about to be cleared by its worker.
+        self.remote.follow(current.run_id, current.ticker, current.version, current.worker)
+        if first and current.version >= state.version:
+            # Nobody here has seen it start: who subscribes from now on knows it from its first state.
+            self.sequencer.adopt(Running.model_validate(current, from_attributes=True))
+        return True
+
+    def _begin_anew(self, state: State) -> None:
+        """The session has expired, and this is the document that took its place."""
+        first = not self.incarnation
+        self.peers.begin_anew(state.incarnation, state.others)
+        if not first:
+            self.attached = False
+            self._cancelling.clear()
+            self.sequencer.begin_anew(explain(SessionMissing(self.session_id)).to_json())
+
+    @property
+    def known(self) -> Known:
+        """The highest numbers that any socket here may have been shown."""
+        remote, sequencer = self.remote, self.sequencer
+        version = 0 if sequencer.newest is None else sequencer.newest.version
+        run_id = max(remote.newest, remote.counter, sequencer.last)
+        return Known(self.incarnation, run_id, max(remote.version, version))
+
+    def contradicts(self, version: int, holdings: Mapping[str, float]) -> bool:
+        """Whether other holdings of this version have been shown: the document fell back, and went on."""
+        newest = self.sequencer.newest
+        return newest is not None and newest.version == version and newest.holdings != holdings
+
+    def update_version(self, version: int) -> None:
+        """The holdings have this version; a remote run that works on an older one is over."""
+        self.remote.outdate(version)
+
+    def claim(self, running: Running, replaced: int, others: tuple[str, ...], incarnation: str) -> None:
+        """A run of a socket has its number and its holdings; what runs on other workers is over by that.
+
+        Args:
+            running: The run.
+            replaced: The run that was current until then; 0 for none.
+            others: The other workers that have sockets of the session.
+            incarnation: Of the document.
+
+        Raises:
+            SessionMissing: It is a run of a document that another one has taken the place of.
+            RunSuperseded: A run with a higher number is known.
+            PortfolioChanged: Newer holdings are known.
+        """
+        told = self._told
+        if told is not None and told.run_id == replaced:
+            # It stood there until now: who is new has read of it, and may have missed its end.
+            self.peers.set_peers_late(others, told)
+        else:
+            self.peers.set_peers(others)
+        remote, run_id, version = self.remote, running.run_id, running.version
+        if incarnation != self.incarnation:
+            raise SessionMissing(self.session_id)
+        if run_id < remote.newest:
+            raise RunSuperseded(self.session_id, remote.newest)
+        # How it ends is told by the worker that ran it; what comes next waits for that.
+        remote.claim(run_id)
+        self.peers.send_claim(running, replaced)
+        if version < remote.version:
+            raise PortfolioChanged(self.session_id, remote.version)
+
+    def close(self, ending: Ending) -> None:
+        """Let the sockets see that a run is over, if it is open and nobody has told so in time."""
+        run = self.sequencer.open
+        if run is None or run.run_id != ending.run_id:
+            return
+        remote = self._remote_run
+        if ending.outcome == "cancelled" and remote is not None and remote.run_id == run.run_id:
+            self.drop(remote)
+        ended = message_of(ending, run.ticker)
+        event = OrderedEvent("end", ended.to_json(), run.run_id)
+        self._publish(self._answering(event, ended, self._cancelling.get(run.run_id)))
+
+    @contextmanager
+    def cancelling(self, run_id: int, canceller: Canceller) -> Iterator[None]:
+        """A socket cancels a run of another worker: that worker is told, and its word is the answer."""
+        self._cancelling[run_id] = canceller
+        self.peers.send_cancel(run_id)
+        try:
+            yield
+        finally:
+            self._cancelling.pop(run_id, None)

@@ -1,0 +1,358 @@
+"""One request's run, from the request to its end: what its analysis writes to, and what ends it.
+
+The task lives in the connection's nursery. Whoever ends it waits for ``ended``: when that is set, no task of
+the run is left, none of its messages waits, and its last event has been queued.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from portfolio_trio.hub.run_state import EndReason, Run, RunState
+from portfolio_trio.metrics import AnalysisError
+from portfolio_trio.protocol.codes import ErrorCode
+from portfolio_trio.protocol.messages import (
+    AnalysisCancelled,
+    AnalysisCompleted,
+    AnalysisFailed,
+    AnalysisStarted,
+    Error,
+    Running,
+)
+from portfolio_trio.session.analysis import Analysis
+from portfolio_trio.store import (
+    FellBack,
+    PortfolioChanged,
+    RunNotCurrent,
+    RunSuperseded,
+    SessionMissing,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portfolio_trio.hub.canceller import Canceller
+    from portfolio_trio.hub.events import SessionEvent
+    from portfolio_trio.metrics import AnalysisInputs
+    from portfolio_trio.protocol.requests import Analyze
+    from portfolio_trio.session.analysis import Outcome
+    from portfolio_trio.session.socket_state import Socket
+    from portfolio_trio.store import Ending, Known, RunStart
+
+# How many times a portfolio may change under one request before the request is given up.
+MAX_RESTARTS: Final = 20
+
+# What the store's fence says about a run, as the reason for its end.
+_FENCES: Final[tuple[tuple[type[StoreError], EndReason], ...]] = (
+    (PortfolioChanged, EndReason.PORTFOLIO_CHANGED),
+    (FellBack, EndReason.PORTFOLIO_CHANGED),
+    (RunSuperseded, EndReason.SUPERSEDED),
+    (RunNotCurrent, EndReason.SUPERSEDED),
+)
+
+# Ends that a client without the subprotocol did not bring about itself, and would wait for in vain.
+_TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
+    EndReason.SUPERSEDED: (ErrorCode.SUPERSEDED, "a newer analysis of this session took its place"),
+    EndReason.DRAINING: (ErrorCode.DRAINING, "the server is going away; connect again and ask anew"),
+}
+
+_GIVEN_UP: Final = (ErrorCode.UNAVAILABLE, "the run was given up as that of a lost worker; ask again")
+
+
+class RunTask:
+    """Carries out one ``analyze``, again and again while the portfolio changes under it.
+
+    Args:
+        socket: Who asked.
+        request: For what.
+
+    Attributes:
+        run: Where it is in its life.
+        run_ids: The numbers of all its attempts: there are few.
+        version: Of the holdings it works on, once it has its number.
+        inputs: What the metrics see, once the snapshot is taken.
+        canceller: Who is answered with its end.
+        last: Its last event, once it has been told.
+        clears: The document is to be told how it ended as soon as it has.
+        ended: Nothing of it is left.
+    """
+
+    def __init__(self, socket: Socket, request: Analyze) -> None:
+        self._socket = socket
+        self._group = socket.group
+        self._writer = socket.writer
+        self._request = request
+        self._incarnation = socket.document.incarnation or ""
+        self._scope = trio.CancelScope()
+        self._attempt_scope = trio.CancelScope()
+        self._stop_reason = EndReason.DISCONNECTED
+        self._decided_at = 0.0
+        self._restarts = 0
+        self._running: Running | None = None
+        self.run = Run(request.ticker, request.id)
+        self.run_ids: list[int] = []
+        self.version: int | None = None
+        self.inputs: AnalysisInputs | None = None
+        self.canceller: Canceller | None = None
+        self.last: AnalysisCancelled | None = None
+        self.clears = False
+        self.ended = trio.Event()
+
+    # --- what others decide ---
+
+    def decide(self, reason: EndReason) -> bool:
+        """Decide the end of the run: from here on nothing of it is queued or taken for sending."""
+        decided = self.run.cancel(reason)
+        if decided:
+            self._decided_at = trio.current_time()
+            self._group.drop(self.run)
+        return decided
+
+    def stop(self, reason: EndReason, canceller: Canceller | None = None) -> None:
+        """Decide the end of the run, and end its task."""
+        if self.decide(reason):
+            self.canceller = canceller
+        self._stop_reason = reason
+        self._scope.cancel()
+
+    def restart(self) -> None:
+        """End the run as ``portfolio_changed``; the task starts it again."""
+        if self.decide(EndReason.PORTFOLIO_CHANGED):
+            self._attempt_scope.cancel()
+
+    # --- what its analysis writes to ---
+
+    @property
+    def known(self) -> Known:
+        """What is known of the document."""
+        return self._group.known
+
+    @property
+    def before(self) -> Ending | None:
+        """How the run before ended, if the document may not know."""
+        standing = self._socket.standing
+        return standing.ending() if standing.incarnation == self._incarnation else None
+
+    def claimed(self, start: RunStart, token: str) -> None:
+        """The run has its number and its holdings.
+
+        Raises:
+            SessionMissing: Another document took the place of its own.
+            RunSuperseded: A newer run is known.
+            PortfolioChanged: Newer holdings are known.
+        """
+        standing = self._socket.standing
+        standing.run_id, standing.token, standing.incarnation = start.run_id, token, self._incarnation
+        self.run.run_id, self.version = start.run_id, start.version
+        self.run_ids.append(start.run_id)
+        self._running = Running(
+            ticker=self.run.ticker,
+            started_at=start.started_at,
+            run_id=start.run_id,
+            version=start.version,
+            tick_id=start.tick_id,
+        )
+        self._group.claim(self._running, start.replaced, start.others, self._incarnation)
+
+    def started(self, message: AnalysisStarted, inputs: AnalysisInputs) -> None:
+        """The run has its snapshot."""
+        self.inputs = inputs
+        self.run.snapshot(message.run_id)
+        self._announce(message, running=self._running)
+
+    def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
+        """Results are in the document; these other workers have sockets of the session."""
+        self._group.peers.set_peers(others)
+        if finished:
+            self._socket.standing.run_id = None
+
+    def deliver(self, batch: Sequence[Outcome]) -> None:
+        """Queue recorded outcomes for all who see them, unless the run's end is decided."""
+        with self._writer.together():
+            for outcome in batch:
+                if self.run.may_send:
+                    self._announce(outcome, run=self.run)
+                    if not self._writer.receives_events:
+                        self._writer.answer(outcome.echo(self.run.request_id), self.run)
+
+    async def delivered(self) -> None:
+        """Wait until all that was queued for who asked has left."""
+        await self._writer.flushed(self.run)
+
+    # --- the task ---
+
+    async def carry_out(self) -> None:
+        """Compute until an end is not followed by another attempt, and tell each end."""
+        try:
+            with self._scope:
+                while not self.run.is_over:
+                    await self._attempt()
+        finally:
+            if not self.run.is_over:
+                # Cancelled while it was to be started again: say that it is not.
+                self._finish()
+
+    async def _attempt(self) -> None:
+        """One attempt, from its first step to its end; first the last frames of those before must be out."""
+        services = self._socket.services
+        analysis = Analysis(
+            services, self._group.session_id, self._request, self, incarnation=self._incarnation
+        )
+        summary = (0, 0)
+        self._attempt_scope = trio.CancelScope()
+        try:
+            with self._attempt_scope:
+                await self._let_leave()
+                summary = await analysis.run()
+                self.run.complete()
+        except (AnalysisError, StoreError) as failure:
+            await self._handle_failure(failure)
+        finally:
+            # What it computed on is of no use any more, and a connection may idle for long.
+            self.inputs = None
+            self._finish(*summary)
+
+    async def _let_leave(self) -> None:
+        """Wait here for a socket that takes its time: nobody else does."""
+        leaving = self._socket.leaving
+        while leaving:
+            await self._writer.flushed(leaving[0])
+            del leaving[0]
+
+    async def _handle_failure(self, failure: AnalysisError | StoreError) -> None:
+        """Turn what stopped the run into its end: a fence cancels it, anything else fails it."""
+        if isinstance(failure, FellBack):
+            try:
+                await self._socket.services.peer_subscriber.lift(self._group, failure.known)
+            except StoreError as instead:
+                failure = instead
+        for kind, reason in _FENCES:
+            if isinstance(failure, kind):
+                self._give_way(_written(failure, reason), again=reason is EndReason.PORTFOLIO_CHANGED)
+                return
+        if self.run.may_send:
+            self._announce_failure(failure)
+        self.run.fail()
+        try:
+            await self._socket.clear(self.run)
+        except StoreError:
+            # It still stands there: the next run takes its place, and a disconnect tries once more.
+            return
+
+    def _give_way(self, reason: EndReason, *, again: bool) -> None:
+        """The run is over in the document: so it is here, and for the same reason."""
+        if self.decide(reason) and not again:
+            # On new holdings it would start again, if nobody else had taken its place meanwhile.
+            self._stop_reason = EndReason.SUPERSEDED
+            self._scope.cancel()
+            self.clears = True
+            if reason is EndReason.DISCONNECTED and not self._writer.receives_events:
+                self._answer_error(*_GIVEN_UP)
+
+    def _announce_failure(self, failure: AnalysisError | StoreError) -> None:
+        run = self.run
+        error = self._socket.services.explain(failure, request_id=run.request_id, ticker=run.ticker)
+        failed = AnalysisFailed(
+            ticker=run.ticker,
+            run_id=run.run_id,
+            code=error.code,
+            detail=error.detail,
+            retryable=error.retryable,
+        )
+        expired = isinstance(failure, SessionMissing)
+        if run.run_id is not None:
+            self._socket.standing.told = failed
+        if expired and run.run_id is None:
+            # Each socket is told once that the session has expired; the others are when it is made anew.
+            self._writer.enqueue(failed.echo(run.request_id).to_json())
+        else:
+            self._announce(failed)
+        if not self._writer.receives_events:
+            self._writer.answer(error, run)
+        if expired:
+            self._socket.document.expire()
+
+    def _finish(self, results: int = 0, errors: int = 0) -> None:
+        """Tell how the attempt ended; after new holdings the run begins again."""
+        run = self.run
+        if run.may_send:
+            # Ended from outside, with the connection.
+            self.decide(self._stop_reason)
+        run.end()
+        self.last = None
+        if run.state is RunState.COMPLETED and run.run_id is not None:
+            self._announce(
+                AnalysisCompleted(ticker=run.ticker, run_id=run.run_id, results=results, errors=errors)
+            )
+        elif run.state is RunState.CANCELLED and run.reason is not None:
+            self.last = self._tell_cancelled(run.reason)
+            if run.reason is EndReason.PORTFOLIO_CHANGED:
+                self._restart_or_give_up()
+
+    def _tell_cancelled(self, reason: EndReason) -> AnalysisCancelled:
+        run, standing = self.run, self._socket.standing
+        told = AnalysisCancelled(
+            ticker=run.ticker,
+            run_id=run.run_id,
+            reason=reason,
+            cancelled_in_us=round((trio.current_time() - self._decided_at) * 1e6),
+        )
+        if reason in _TOLD and not self._writer.receives_events:
+            self._answer_error(*_TOLD[reason])
+        if run.run_id is not None:
+            # Without its number it has sent nothing.
+            self._socket.leaving.append(run)
+            # Also where all is recorded: the document is to say what is told.
+            standing.run_id, standing.told = run.run_id, told
+        # Whoever cancels is answered with the end that came of it, and with no other: one that had been
+        # decided before is news to it, too.
+        self._announce(told, canceller=self.canceller)
+        return told
+
+    def _restart_or_give_up(self) -> None:
+        if self._restarts < MAX_RESTARTS:
+            self._restarts += 1
+            self.version = self._running = None
+            self.run.restart()
+            return
+        detail = (
+            f"the portfolio changed {MAX_RESTARTS} times under the analysis of {self.run.ticker}; "
+            "ask again when it rests"
+        )
+        self._writer.answer(
+            Error.of(ErrorCode.PORTFOLIO_CHANGED, detail, id=self.run.request_id, ticker=self.run.ticker)
+        )
+
+    def _announce(
+        self,
+        event: SessionEvent,
+        *,
+        run: Run | None = None,
+        running: Running | None = None,
+        canceller: Canceller | None = None,
+    ) -> None:
+        """Let every socket of the session see an event of the run, and who cancelled it as its answer."""
+        self._group.publish(
+            event,
+            requester=self._writer,
+            request_id=self.run.request_id,
+            run=run,
+            running=running,
+            canceller=canceller,
+            incarnation=self._incarnation,
+        )
+
+    def _answer_error(self, code: ErrorCode, detail: str) -> None:
+        run = self.run
+        self._writer.answer(Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id))
+
+
+def _written(failure: AnalysisError | StoreError, otherwise: EndReason) -> EndReason:
+    """Why a run was refused, as the document has it, if it does."""
+    ended = failure.ended if isinstance(failure, RunSuperseded | RunNotCurrent) else None
+    if ended is None or ended.outcome != "cancelled" or ended.reason not in set(EndReason):
+        return otherwise
+    return EndReason(ended.reason)

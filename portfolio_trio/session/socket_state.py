@@ -1,0 +1,115 @@
+"""What outlives one run of a socket: how the document may still have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from portfolio_trio.hub.endings import cancelled, ending_of
+from portfolio_trio.hub.run_state import EndReason
+from portfolio_trio.peers.orphans import Orphan
+from portfolio_trio.store import SessionMissing, StoreError
+
+if TYPE_CHECKING:
+    from portfolio_trio.hub.run_state import Run
+    from portfolio_trio.hub.session_group import SessionGroup
+    from portfolio_trio.protocol.messages import AnalysisCancelled, AnalysisFailed
+    from portfolio_trio.session.client_document import ClientDocument
+    from portfolio_trio.session.services import Services
+    from portfolio_trio.session.socket_writer import SocketWriter
+    from portfolio_trio.store import Ending
+
+
+@dataclass(slots=True)
+class Standing:
+    """The newest run of a socket, as the document may still have it.
+
+    Attributes:
+        run_id: Its number, if the document may name it as current or is to be told how it ended; else None.
+        token: Of its start.
+        incarnation: The document.
+        told: The last end that was told, of whichever run had a number.
+    """
+
+    run_id: int | None = None
+    token: str = ""
+    incarnation: str = ""
+    told: AnalysisCancelled | AnalysisFailed | None = None
+
+    def ending(self, run: Run | None = None) -> Ending | None:
+        """How it ended, as was told or, being ``run``, is about to be; None where there is none."""
+        if self.run_id is None:
+            return None
+        if self.told is not None and self.told.run_id == self.run_id:
+            return ending_of(self.run_id, self.told)
+        reason = run.reason if run is not None and run.run_id == self.run_id else None
+        return cancelled(self.run_id, reason or EndReason.DISCONNECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """What all runs of one socket share.
+
+    Attributes:
+        services: The layers below.
+        group: The session and its sockets.
+        writer: The socket.
+        document: Which document its client speaks of.
+        standing: What of its runs may stand in the document.
+        leaving: Cancelled runs of which the writer may be in the middle of a frame.
+    """
+
+    services: Services
+    group: SessionGroup
+    writer: SocketWriter
+    document: ClientDocument
+    standing: Standing = field(default_factory=Standing)
+    leaving: list[Run] = field(default_factory=list)
+
+    async def clear(self, run: Run | None) -> None:
+        """Say in the document that the last run is over, if it may still stand there.
+
+        Args:
+            run: The run whose task has not ended yet.
+
+        Raises:
+            StoreError: The store refused or could not be reached.
+        """
+        standing = self.standing
+        run_id, ending = standing.run_id, standing.ending(run)
+        if run_id is None or ending is None or (run is not None and run.may_send and run.run_id == run_id):
+            # Nothing stands there, or it was started again meanwhile.
+            return
+        try:
+            end = await self.services.store.finish_analysis(
+                self.group.session_id,
+                run_id=run_id,
+                token=standing.token,
+                incarnation=standing.incarnation,
+                ending=ending,
+                own=True,
+            )
+        except SessionMissing:
+            raise
+        except (StoreError, trio.Cancelled):
+            # What has been told is to stand there soon, whether this socket asks again or not.
+            self._hand_over(run_id, ending)
+            raise
+        if standing.run_id == run_id:
+            standing.run_id = None
+        # How the run ended was told before; who came meanwhile has seen it stand there.
+        told = standing.told if standing.told is not None and standing.told.run_id == run_id else None
+        self.group.peers.set_peers_late(end.others, told)
+
+    def abandon(self, run: Run | None) -> None:
+        """Leave the last run to the peer subscriber, if it may still stand in the document."""
+        run_id, ending = self.standing.run_id, self.standing.ending(run)
+        if run_id is not None and ending is not None:
+            self.standing.run_id = None
+            self._hand_over(run_id, ending)
+
+    def _hand_over(self, run_id: int, ending: Ending) -> None:
+        orphan = Orphan(self.group.session_id, self.standing.incarnation, run_id, ending=ending)
+        self.services.peer_subscriber.adopt(orphan)

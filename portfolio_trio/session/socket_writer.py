@@ -1,0 +1,159 @@
+"""The writing side of one connection: what its client is sent, at once or by a task while something waits."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from portfolio_trio.http import Disconnected
+from portfolio_trio.hub.run_state import EndReason
+from portfolio_trio.protocol.codes import CloseCode
+from portfolio_trio.protocol.messages import SUBPROTOCOL, MetricFailure
+from portfolio_trio.session.outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portfolio_trio.http import WebSocketTransport
+    from portfolio_trio.hub.run_state import Run
+    from portfolio_trio.protocol.messages import Message
+    from portfolio_trio.protocol.results import ComputedResult
+    from portfolio_trio.settings import Settings
+
+LAST_WORDS_SECONDS: Final = 2.0
+
+
+class Connection(Protocol):
+    """The connection, as its writer knows it."""
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is queued and no task is started any more."""
+
+    def end(self, code: CloseCode, reason: str, why: EndReason) -> None:
+        """End the connection, unless it has ended."""
+
+    def lose(self) -> None:
+        """End the connection: the peer is gone."""
+
+
+class SocketWriter:
+    """Queues frames and sees that they leave; queueing never waits.
+
+    Args:
+        transport: The socket.
+        settings: How much may wait, and for how long.
+        connection: Ended where the client takes too little, or is gone.
+    """
+
+    def __init__(self, transport: WebSocketTransport, settings: Settings, connection: Connection) -> None:
+        self._transport = transport
+        self._send_seconds = settings.send_seconds
+        self._connection = connection
+        self._outbox = Outbox(settings.max_queue_bytes)
+        self._writing = False
+        self._gathering = False
+        self._nursery: trio.Nursery
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Take the connection's nursery, where the writing task is to live."""
+        self._nursery = nursery
+
+    @property
+    def receives_events(self) -> bool:
+        """Whether the client speaks the subprotocol and gets the session's events."""
+        return self._transport.subprotocol == SUBPROTOCOL
+
+    def enqueue(self, frame: str, run: Run | None = None) -> None:
+        """Queue an event of the session, if the client speaks the subprotocol."""
+        if self.receives_events:
+            self._put(frame, run)
+
+    def enqueue_latest(self, frame: str) -> None:
+        """Queue an event in place of the latest one that still waits, if the client gets events."""
+        if self.receives_events and not self._connection.ended:
+            self._outbox.put_latest(frame)
+            self._send_soon()
+
+    def answer(self, message: Message | ComputedResult, run: Run | None = None) -> None:
+        """Queue an answer; a client without the subprotocol knows no message but results and errors."""
+        if isinstance(message, MetricFailure) and not self.receives_events:
+            message = message.as_error()
+        self._put(message.to_json(), run)
+
+    def drop(self, run: Run) -> None:
+        """Forget what of ``run`` still waits to be sent."""
+        self._outbox.drop(run)
+
+    async def flushed(self, run: Run) -> None:
+        """Wait until all of the run that was queued here has left."""
+        await self._outbox.flushed(run)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What the block queues here leaves in one send, at its end."""
+        self._gathering = True
+        try:
+            yield
+        finally:
+            self._gathering = False
+            if not self._connection.ended:
+                self._send_soon()
+
+    async def last_words(self) -> None:
+        """Wait until all has left, for so long: a frame cut off would take the close frame's place."""
+        with trio.move_on_after(LAST_WORDS_SECONDS):
+            await self._outbox.empty()
+
+    def _put(self, text: str, run: Run | None) -> None:
+        if not self._connection.ended:
+            self._outbox.put(text, run)
+            self._send_soon()
+
+    def _send_soon(self) -> None:
+        """Send what waits: at once, or by the writer if the socket does not take all of it.
+
+        A writer that is there finds it by itself. The connection has not ended, so its nursery is open.
+        """
+        if not (self._writing or self._gathering or self._send_now()):
+            self._writing = True
+            self._nursery.start_soon(self._write)
+
+    def _send_now(self) -> bool:
+        """Send what waits, as far as that needs no waiting; whether nothing is left to the writer."""
+        while batch := self._outbox.take():
+            if not self._transport.send_now(batch):
+                return False
+            self._outbox.written()
+        return not self._outbox.overflowed
+
+    async def _write(self) -> None:
+        """Send all that waits, and end: an idle connection has no writer, which would be a tenth of it."""
+        if self._outbox.in_flight:
+            # The rest of what was to leave at once.
+            if not await self._send([]):
+                return
+            self._outbox.written()
+        while batch := self._outbox.take():
+            if not await self._send(batch):
+                return
+            self._outbox.written()
+        self._writing = False
+        if self._outbox.overflowed:
+            self._connection.end(CloseCode.OVERLOADED, "too much waits to be sent", EndReason.DISCONNECTED)
+
+    async def _send(self, batch: list[str]) -> bool:
+        """Whether all of it has left; else the connection is ended."""
+        with trio.move_on_after(self._send_seconds):
+            try:
+                await self._transport.send(batch)
+            except Disconnected:
+                self._connection.lose()
+                return False
+            return True
+        # Half a frame may have left: nothing may follow it on this socket.
+        self._transport.abort()
+        self._connection.end(CloseCode.OVERLOADED, "nothing was taken in time", EndReason.DISCONNECTED)
+        return False
