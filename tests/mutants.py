@@ -864,6 +864,13 @@ MUTANTS = (
         ("tests/peers/test_ends_of_runs.py", "tests/peers/test_subscriber.py"),
     ),
     Mutant(
+        "the end of each run in one reading",
+        "portfolio_trio/peers/subscriber.py",
+        "        return group.sequencer.open is not run\n",
+        "        return False\n",
+        ("tests/peers/test_subscriber.py",),
+    ),
+    Mutant(
         "the time that each run has to be told of",
         "portfolio_trio/peers/subscriber.py",
         "given_up = awaited == run_id and trio.current_time() >= until",

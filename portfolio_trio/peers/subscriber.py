@@ -427,15 +427,23 @@ class PeerSubscriber:
         if current is not None and current.worker != self._store.worker:
             async with group.start_lock:
                 await group.runs.supersede(newest)
+        # What began behind it may be over, too, and stand there no more at the next reading.
+        while await self._end_one(group, state, newest, late=late, given_up=given_up):
+            given_up = False
+
+    async def _end_one(
+        self, group: SessionGroup, state: State, newest: int, *, late: bool, given_up: bool
+    ) -> bool:
+        """End the open run, if the document says how it ended; ``newest`` is its current one."""
         run = group.sequencer.open
         if run is None or run.run_id == newest or state.run_counter < run.run_id:
             # Cut short by new holdings it may be, but whoever runs it has not put it away yet.
-            return
+            return False
         ended = state.end_of(run.run_id)
         if not late and not (ended is not None and ended.told):
             # It has ended. Who ran it knows how, and its word may be on its way, or its last results.
             self._start(group, self._resolve, group, run.run_id)
-            return
+            return False
         # If it was run by a socket here, that tells it now.
         if group.remote.is_open(run.run_id):
             group.remote.end()
@@ -443,6 +451,7 @@ class PeerSubscriber:
             await group.runs.supersede(run.run_id + 1)
         if group.sequencer.open is run and (given_up or (ended is not None and ended.is_final)):
             group.close(ended or _likely_end(state, run))
+        return group.sequencer.open is not run
 
     async def _clear_in_time(self, orphan: Orphan) -> None:
         """Clear a run as soon as Redis can be asked: until then the document lacks the word of its worker."""

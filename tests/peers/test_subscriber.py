@@ -119,6 +119,18 @@ async def test_each_run_has_its_own_time_to_be_told_of(autojump_clock: MockClock
         assert subscriber.seen[3:] == ["<analysis_cancelled 2>", "<analysis_started 3>"]
 
 
+async def test_one_reading_ends_all_that_the_document_says_is_over() -> None:
+    async with opened("s") as world, world.subscribe("s") as (_, subscriber):
+        for run_id in (1, 2, 3):
+            world.batch(peer_event("claim", run_id), peer_event("analysis_started", run_id))
+        ends = tuple(Ending(run_id, "cancelled", "switched", told=True) for run_id in (1, 2))
+        world.store.change("s", current_analysis=current(3), run_counter=3, run_ends=ends)
+        world.peer_subscriber.miss()
+        await wait_all_tasks_blocked()
+        told = [each for each in subscriber.seen if "cancelled" in each]
+        assert told == ["analysis_cancelled 1 switched", "analysis_cancelled 2 switched"]
+
+
 async def test_news_of_a_run_whose_beginning_is_missing_lead_to_a_read() -> None:
     async with opened("s") as world, world.subscribe("s") as (group, subscriber):
         world.store.change("s", current_analysis=current(3))
