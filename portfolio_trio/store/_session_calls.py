@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from portfolio_trio.store import _replies
@@ -58,10 +59,8 @@ class SessionCalls(DocumentCalls):
             total = total_value(kept, prices.find(kept))
         except MissingPrices:
             # An existing session needs no prices to be opened.
-            try:
+            with suppress(SessionMissing):
                 return await self.get_portfolio(session_id, at=at, attach=attach)
-            except SessionMissing:
-                pass
             raise
         incarnation = secrets.token_hex(8)
         document = new_document(

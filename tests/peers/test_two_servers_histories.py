@@ -86,6 +86,7 @@ class Story:
         self.apps = apps
         self.falls = falls
         self.has_fallen = False
+        self.has_vanished = False
         self.past: list[Frame] = []
         self.subscribers: dict[tuple[int, int], Subscriber] = {}
         self.watchers: list[Subscriber] = []
@@ -112,8 +113,8 @@ class Story:
             self.check()
             if self.falls:
                 await self.look_back()
-        if self.has_fallen:
-            # Found out at the latest now.
+        if self.has_fallen or self.has_vanished:
+            # Found out at the latest now: what vanished may have been the last batch of all.
             await self.apps[0].server.updater.tick()
         await trio.sleep(60)
         self.check()
@@ -149,6 +150,7 @@ class Story:
             case "document falls back":
                 await self.fall_back()
             case loss:
+                self.has_vanished |= loss == "batch vanishes"
                 lose_a_batch(self.apps[step.app], loss)
 
     async def look_back(self) -> None:
