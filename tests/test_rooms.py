@@ -1,4 +1,4 @@
-"""The floors of the house: a room imports what lies below it, and no circle ties any of them."""
+"""The floors of the package: a room imports what lies below it, and no circle ties any of them."""
 
 from __future__ import annotations
 

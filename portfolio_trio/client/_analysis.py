@@ -1,4 +1,4 @@
-"""One analysis as its asker sees it: outcomes one by one, a restart, an end."""
+"""One analysis as its requester sees it: outcomes one by one, a restart, an end."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Ending:
         reason: Why it was cancelled, or the code with which it failed.
         results: How many results it gave; only where it completed.
         errors: How many metrics gave none; only where it completed.
-        told: The worker that ran it says so, as it does of each that completed, and has told its viewers.
+        told: The worker that ran it says so, as it does of each that completed, and has told its subscribers.
     """
 
     run_id: Whole
