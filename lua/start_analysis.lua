@@ -3,9 +3,10 @@
 -- ARGV    ticker, now (RFC 3339), tick_id (of the caller's prices), ttl_seconds, worker (that runs it),
 --         incarnation (of the document; "" for any), token (of this start, made by the caller), known (as for
 --         lift), ended (run_id of the caller's run before, if the document may not know how it ended; "" for
---         none), how (that was: members of an end, as JSON text)
+--         none), how (that was: members of an end, as JSON text), after (the run that must be the newest; "" for any)
 -- reply   {"ok", run_id, holdings, version, total_value, replaced (run_id that was current; 0 for none), targets,
 --         other attached worker ...}, all but the workers as JSON text
+--         {"superseded", newest run_id, its end or ""}: it is not the run that must be
 --         {"missing"}: or the document is another one; {"behind"}: it has less than is known, see lift;
 --         {"wrong_type"}
 -- fence   the incarnation and what is known. The newest start wins, and with it every later write of an older
@@ -15,7 +16,7 @@
 
 local key, ticker, now, tick_id = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local ttl, worker, incarnation, token, known = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local ended, how = ARGV[9], ARGV[10]
+local ended, how, after = ARGV[9], ARGV[10], ARGV[11]
 
 local reply, status = read(
   key, '$.run_counter', '$.holdings', '$.version', '$.total_value', '$.attached', '$.incarnation',
@@ -31,6 +32,10 @@ if is_behind(reply, known) then return {'behind'} end
 local replaced = number(reply, '$.current_analysis.run_id') or '0'
 if token ~= '' and field(reply, '$.current_analysis.token') == quoted(token) then
   return with_others({'ok', replaced, holdings, version, total, '0', targets_of(reply)}, reply, worker)
+end
+
+if after ~= '' and tonumber(after) ~= tonumber(counter) then
+  return {'superseded', counter, end_of(field(reply, '$.run_ends'), counter)}
 end
 
 local run_id = integer(counter + 1)

@@ -68,6 +68,9 @@ def canonical_text(value: float) -> str:
     Raises:
         ValueError: It is infinite or not a number.
     """
+    if _SMALL <= abs(value) < _WHOLE:
+        # As below, without making a number of it in between.
+        return f"{value:.15g}"
     return f"{canonical(value):.15g}"
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from portfolio_trio.market import PriceBook, open_price_source
 from portfolio_trio.metrics import AnalysisError, Receipt, installed_metrics, recompute
 from portfolio_trio.protocol import messages  # noqa: TC001 - pydantic reads the annotation
+from portfolio_trio.targets import NO_TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -111,6 +112,7 @@ def _receipt(run: list[_Outcome]) -> Receipt | None:
         prices=said.receipt.prices,
         last_bar=said.receipt.last_bar,
         cash=said.receipt.cash or (),
+        targets=said.receipt.targets or NO_TARGETS,
         snapshot=said.snapshot,
         method=said.method,
         tick_id=said.tick_id,

@@ -24,6 +24,7 @@ from portfolio_trio.client import (
     connect,
 )
 from portfolio_trio.protocol.codes import ErrorCode
+from portfolio_trio.protocol.decisions import History, Plan, Risk, WhatIf
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
     AnalysisCompleted,
@@ -257,7 +258,7 @@ def _describe(event: Event) -> tuple[str, str]:
             return f"{event.detail}; connecting again", "yellow"
         case Missed():
             return f"{event.count} events were too many to show", "yellow"
-        case Results() | Unknown():
+        case Results() | Risk() | WhatIf() | Plan() | History() | Unknown():
             return event.type, "dim"
         case _:
             return _describe_run(event)

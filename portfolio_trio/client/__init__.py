@@ -27,6 +27,7 @@ from portfolio_trio.client._errors import (
     RunFailed,
 )
 from portfolio_trio.client._events import ConnectionLost, Event, Missed
+from portfolio_trio.client._following import FollowedRun, Following
 from portfolio_trio.client._link import Limits
 from portfolio_trio.protocol.events import ProtocolError, ReceivedDetail, ReceivedResult, Unknown
 
@@ -39,6 +40,8 @@ __all__ = [
     "Disconnected",
     "Ending",
     "Event",
+    "FollowedRun",
+    "Following",
     "Limits",
     "Missed",
     "Outcome",

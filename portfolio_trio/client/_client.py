@@ -7,7 +7,7 @@ import logging
 import random
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 import trio
 
@@ -15,9 +15,11 @@ from portfolio_trio.client._analysis import Analysis
 from portfolio_trio.client._backoff import Backoff
 from portfolio_trio.client._dispatcher import Dispatcher
 from portfolio_trio.client._errors import Disconnected, RequestFailed, RequestTimedOut, RunCancelled
+from portfolio_trio.client._following import Following
 from portfolio_trio.client._link import Limits, Link, Route
 from portfolio_trio.client._socket import Address
 from portfolio_trio.client._trading import Trading
+from portfolio_trio.protocol.decisions import History, Plan, Risk, WhatIf
 from portfolio_trio.protocol.events import ProtocolError, ReceivedResult
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
@@ -27,12 +29,13 @@ from portfolio_trio.protocol.messages import (
     Results,
 )
 from portfolio_trio.protocol.requests import RequestError, parse_request
+from portfolio_trio.targets import BAND
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
-    from portfolio_trio.client._calls import Call
+    from portfolio_trio.client._calls import Call, Frame
     from portfolio_trio.client._events import Event
     from portfolio_trio.protocol.messages import AnalysisStarted, Running
 
@@ -189,13 +192,7 @@ class PortfolioClient:
             RunCancelled: It was ended before it had started.
         """
         request_id, text = self._write("analyze", ticker=ticker, receipt=receipt)
-        with trio.move_on_after(self._limits.request_seconds) as patience:
-            await self._link.connected()
-        if patience.cancelled_caught:
-            raise RequestTimedOut("analyze", self._limits.request_seconds, sent=False)
-        if self._dispatcher.analysis is not None:
-            self._link.take_back(self._dispatcher.analysis.frame)
-        frame = self._link.send(text)
+        frame = await self._send_analysis(text)
         analysis = Analysis(ticker.upper(), request_id, frame, self._limits.request_seconds)
         self._dispatcher.begin_analysis(analysis)
         try:
@@ -203,6 +200,75 @@ class PortfolioClient:
             yield analysis
         finally:
             await self._leave(analysis)
+
+    @asynccontextmanager
+    async def follow(self, ticker: str, *, receipt: bool = False) -> AsyncGenerator[Following]:
+        """An analysis that is made anew at every tick and every change, for the length of the block.
+
+            async with portfolio.follow("AAPL") as runs:
+                async for run in runs:
+                    ...
+
+        A block and not a bare iterator for the reasons of `analyze`, whose rules hold here, too. It ends when
+        somebody asks for another analysis or cancels, when a run fails, and with the connection.
+
+        Args:
+            ticker: Must be held.
+            receipt: Let each result carry the holdings and prices it was computed from.
+        """
+        request_id, text = self._write("analyze", ticker=ticker, receipt=receipt, follow=True)
+        following = Following(ticker.upper(), request_id, await self._send_analysis(text))
+        self._dispatcher.begin_analysis(following)
+        try:
+            yield following
+        finally:
+            await self._leave(following)
+
+    async def _send_analysis(self, text: str) -> Frame:
+        with trio.move_on_after(self._limits.request_seconds) as patience:
+            await self._link.connected()
+        if patience.cancelled_caught:
+            raise RequestTimedOut("analyze", self._limits.request_seconds, sent=False)
+        if self._dispatcher.analysis is not None:
+            self._link.take_back(self._dispatcher.analysis.frame)
+        return self._link.send(text)
+
+    async def risk(self, *, correlations: bool = False, receipt: bool = False) -> Risk:
+        """What carries the risk: every holding and the whole, from one snapshot."""
+        return await self._ask(Risk, "get_risk", correlations=correlations, receipt=receipt)
+
+    async def what_if(self, trades: Mapping[str, float], *, receipt: bool = False) -> WhatIf:
+        """What trades would do; nothing is recorded."""
+        return await self._ask(WhatIf, "what_if", trades=dict(trades), receipt=receipt)
+
+    async def set_targets(
+        self,
+        *,
+        weights: Mapping[str, float] | None = None,
+        budgets: Mapping[str, float] | None = None,
+        band: float = BAND,
+        version: int | None = None,
+    ) -> Portfolio:
+        """Say where the portfolio is to be; what is left out is not set any more, nothing clears it."""
+        fields = {"weights": weights and dict(weights), "budgets": budgets and dict(budgets)}
+        return await self._ask(Portfolio, "set_targets", **fields, band=band, version=version)
+
+    async def plan(
+        self,
+        to: Literal["weights", "budgets"],
+        *,
+        cash: float = 0.0,
+        only_buy: bool = False,
+        whole_shares: bool = False,
+        receipt: bool = False,
+    ) -> Plan:
+        """The trades that together reach the targets; nothing is traded."""
+        fields = {"cash": cash, "only_buy": only_buy, "whole_shares": whole_shares, "receipt": receipt}
+        return await self._ask(Plan, "plan", to=to, **fields)
+
+    async def history(self, bars: int = 252, *, receipt: bool = False) -> History:
+        """How today's holdings would have fared over so many of the newest days."""
+        return await self._ask(History, "get_history", bars=bars, receipt=receipt)
 
     async def cancel(self) -> AnalysisCancelled:
         """Cancel what runs in the session, whoever asked for it; the answer has no ticker if nothing ran."""
@@ -272,7 +338,7 @@ class PortfolioClient:
             raise RequestFailed.of(error.answer) from None
         return request_id, request.model_dump_json(exclude_none=True)
 
-    async def _leave(self, analysis: Analysis) -> None:
+    async def _leave(self, analysis: Analysis | Following) -> None:
         """Let the server end the run, unless it is over; wait until that is confirmed."""
         open_still = self._dispatcher.leave_analysis(analysis)
         analysis.end(RunCancelled(analysis.ticker, "cancelled"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from portfolio_trio.client._calls import Call
 from portfolio_trio.client._errors import Disconnected, RunCancelled
 from portfolio_trio.client._events import ConnectionLost, EventQueue
+from portfolio_trio.protocol.decisions import Decision
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
     AnalysisCompleted,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from portfolio_trio.client._analysis import Analysis
     from portfolio_trio.client._calls import Frame
     from portfolio_trio.client._errors import Ending
+    from portfolio_trio.client._following import Following
     from portfolio_trio.protocol.events import ServerMessage, Unknown
 
 _ENDS = (AnalysisCompleted, AnalysisFailed, AnalysisCancelled)
@@ -48,7 +50,7 @@ class Dispatcher:
         self.values: Mapping[str, float] = {}
         self.running: AnalysisStarted | Running | None = None
         self.events = EventQueue(max_events)
-        self.analysis: Analysis | None = None
+        self.analysis: Analysis | Following | None = None
         self._calls: dict[int, Call] = {}
         self._ids = count(1)
 
@@ -65,7 +67,7 @@ class Dispatcher:
         """Nobody waits for the answer any more."""
         del self._calls[request_id]
 
-    def begin_analysis(self, analysis: Analysis) -> None:
+    def begin_analysis(self, analysis: Analysis | Following) -> None:
         """Expect outcomes; an analysis from before is over, since the server ends it first."""
         if self.analysis is not None:
             self.analysis.end(RunCancelled(self.analysis.ticker, "switched"))
@@ -73,7 +75,7 @@ class Dispatcher:
             analysis.notice(self.running.run_id)
         self.analysis = analysis
 
-    def leave_analysis(self, analysis: Analysis) -> bool:
+    def leave_analysis(self, analysis: Analysis | Following) -> bool:
         """Expect nothing of it any more; return whether its run may still go on."""
         if self.analysis is analysis:
             self.analysis = None
@@ -87,7 +89,9 @@ class Dispatcher:
         if self.analysis is not None:
             self.analysis.take(message)
         # Bare answers are their callers' alone.
-        if not (isinstance(message, Results) or (isinstance(message, Error) and message.id is not None)):
+        if not (
+            isinstance(message, Results | Decision) or (isinstance(message, Error) and message.id is not None)
+        ):
             self.events.put(message)
 
     def lose(self, ending: Ending, retry_in: float) -> None:

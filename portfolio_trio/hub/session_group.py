@@ -368,6 +368,11 @@ class SessionGroup:
         event = OrderedEvent("end", ended.to_json(), run.run_id)
         self._publish(self._answering(event, ended, self._cancelling.get(run.run_id)))
 
+    def end_remote_follow(self) -> None:
+        """Nothing runs and somebody cancels: whoever on another worker follows the newest run ends that."""
+        if self.peers.others and self.known.run_id:
+            self.peers.send_cancel(self.known.run_id)
+
     @contextmanager
     def cancelling(self, run_id: int, canceller: Canceller) -> Iterator[None]:
         """A socket cancels a run of another worker: that worker is told, and its word is the answer."""

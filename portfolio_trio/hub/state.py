@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portfolio_trio.canonical import canonical
 from portfolio_trio.protocol.messages import Portfolio, Running, Valued
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from portfolio_trio import store
     from portfolio_trio.market import PriceBook
+    from portfolio_trio.targets import Targets
+
+
+def drifts(
+    targets: Targets | None, holdings: Mapping[str, float], prices: Mapping[str, float]
+) -> dict[str, float]:
+    """Drift of each name beyond the band of its target, at these prices."""
+    if targets is None:
+        return {}
+    values = {name: shares * prices[name] for name, shares in holdings.items() if name in prices}
+    return {name: canonical(drift) for name, drift in targets.outside(values).items()}
 
 
 def portfolio_message(stored: store.Portfolio, book: PriceBook | None = None) -> Portfolio:
     """The ``portfolio`` message for what the store holds, with what the book knows of its prices."""
     current = stored.current_analysis
     fresh = None if book is None else book.freshness(stored.holdings)
+    outside = {}
+    if book is not None and stored.targets is not None:
+        outside = drifts(stored.targets, stored.holdings, book.values_for(stored.holdings))
     return Portfolio(
         session_id=stored.session_id,
         holdings=dict(stored.holdings),
@@ -24,5 +41,7 @@ def portfolio_message(stored: store.Portfolio, book: PriceBook | None = None) ->
         last_bar=fresh and fresh.last_bar,
         stale=fresh is not None and fresh.stale,
         unpriced={} if fresh is None else dict(fresh.unpriced),
+        targets=stored.targets,
+        outside=outside,
         current_analysis=current and Running.model_validate(current, from_attributes=True),
     )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from portfolio_trio.canonical import canonical
 from portfolio_trio.metrics.allocation_score import budget_gap
 from portfolio_trio.metrics.correlation import rest_correlation
 from portfolio_trio.metrics.errors import MetricError
@@ -23,12 +22,14 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics.kernel import Moments
     from portfolio_trio.metrics.portfolio import PortfolioInputs
 
+_NO_ERRORS: Final[dict[str, str]] = {}
+
 MAX_MATRIX: Final = 60
 """Holdings up to which the matrix of correlations is given."""
 
 
 class HoldingRisk(NamedTuple):
-    """One holding; each number to the last digit what an analysis of it says from the same snapshot.
+    """One holding; each number as it is written is what an analysis of it says from the same snapshot.
 
     None where `errors` has the code.
 
@@ -70,9 +71,8 @@ class _Held(NamedTuple):
     shares: float
     price: float
     value: float
-    weight: float
     target: float
-    budget: float | None  # as it is, not as it is written
+    budget: float | None
 
 
 def holding_risks(portfolio: PortfolioInputs) -> list[HoldingRisk]:
@@ -81,7 +81,7 @@ def holding_risks(portfolio: PortfolioInputs) -> list[HoldingRisk]:
         moments, budgets = portfolio.all_moments(), portfolio.budgets
     except MetricError as error:
         set_budgets = portfolio.wanted.budgets_of(portfolio.tickers)
-        return [_unknown(held, error.code) for held in _held(portfolio, set_budgets)]
+        return [_unknown(held, portfolio.gross, error.code) for held in _held(portfolio, set_budgets)]
     periods = portfolio.history.periods
     return [
         _holding(held, own, periods) for held, own in zip(_held(portfolio, budgets), moments, strict=True)
@@ -89,36 +89,33 @@ def holding_risks(portfolio: PortfolioInputs) -> list[HoldingRisk]:
 
 
 def _held(portfolio: PortfolioInputs, budgets: Iterable[float] | None) -> Iterator[_Held]:
-    lines, gross = portfolio.lines, portfolio.gross
-    weights = [canonical(value / gross) for value in lines.values]
-    values, targets = map(canonical, lines.values), map(canonical, portfolio.targets)
+    lines = portfolio.lines
     wanted = repeat(None) if budgets is None else budgets
-    return map(_Held, portfolio.tickers, lines.shares, lines.prices, values, weights, targets, wanted)
+    return map(_Held, portfolio.tickers, lines.shares, lines.prices, lines.values, portfolio.targets, wanted)
 
 
 def _holding(held: _Held, own: Moments, periods: int) -> HoldingRisk:
+    ticker, shares, price, value, target, budget = held
     risk = beta = score = correlation = None
-    errors: dict[str, str] = {}
+    errors: dict[str, str] = _NO_ERRORS
     try:
-        risk, beta = canonical(risk_share(own)), canonical(portfolio_beta(own))
-        score = canonical(budget_gap(held.ticker, own, held.budget or 0.0))
+        risk, beta = risk_share(own), portfolio_beta(own)
+        score = budget_gap(ticker, own, budget or 0.0)
     except MetricError as error:
         missing = ("score",) if risk is not None else ("risk", "beta", "score")
-        errors.update(dict.fromkeys(missing, error.code))
+        errors = dict.fromkeys(missing, error.code)
     try:
-        correlation = canonical(rest_correlation(held.ticker, own))
+        correlation = rest_correlation(ticker, own)
     except MetricError as error:
-        errors["correlation"] = error.code
-    ticker, shares, price, value, weight, target, budget = held
-    volatility, budget = canonical(sqrt(periods * own.variance)), _written(budget)
+        errors = {**errors, "correlation": error.code}
     return HoldingRisk(
         ticker,
         shares,
         price,
         value,
-        weight,
+        own.weight,
         risk,
-        volatility,
+        sqrt(periods * own.variance),
         beta,
         correlation,
         target,
@@ -128,17 +125,13 @@ def _holding(held: _Held, own: Moments, periods: int) -> HoldingRisk:
     )
 
 
-def _written(budget: float | None) -> float | None:
-    return None if budget is None else canonical(budget)
-
-
-def _unknown(held: _Held, code: str) -> HoldingRisk:
+def _unknown(held: _Held, gross: float, code: str) -> HoldingRisk:
     """A holding of which history says nothing."""
-    ticker, shares, price, value, weight, target, budget = held
+    ticker, shares, price, value, target, budget = held
     missing = ["risk", "volatility", "beta", "correlation", "score"]
     errors = dict.fromkeys(missing if budget is not None else [*missing, "budget"], code)
     return HoldingRisk(
-        ticker, shares, price, value, weight, None, None, None, None, target, _written(budget), None, errors
+        ticker, shares, price, value, value / gross, None, None, None, None, target, budget, None, errors
     )
 
 
@@ -158,4 +151,4 @@ def correlation_matrix(history: History) -> list[list[float | None]]:
     scaled = history.weighted * history.inverse_volatilities[:, None]
     matrix = np.clip(scaled.dot(scaled.T), -1.0, 1.0)
     np.fill_diagonal(matrix, np.where(history.variances > ZERO_VARIANCE, 1.0, np.nan))
-    return [[None if isnan(each) else canonical(each) for each in row] for row in matrix.tolist()]
+    return [[None if isnan(each) else each for each in row] for row in matrix.tolist()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from portfolio_trio.canonical import canonical
-from portfolio_trio.hub.state import portfolio_message
+from portfolio_trio.hub.state import drifts, portfolio_message
 from portfolio_trio.protocol.messages import PortfolioUpdate
 from portfolio_trio.store import SessionMissing, StoreError, WrongType
 
@@ -119,6 +119,7 @@ class TickFeed:
             last_bar=fresh.last_bar,
             stale=fresh.stale,
             unpriced=dict(fresh.unpriced),
+            outside=drifts(portfolio.targets, portfolio.holdings, prices),
         )
         # The value of other holdings than have been shown means nothing: those come first.
         group.broadcast_state(portfolio_message(portfolio, self._book))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from portfolio_trio import __version__
 from portfolio_trio.protocol.closes import CLOSES
 from portfolio_trio.protocol.codes import ERRORS
+from portfolio_trio.protocol.decisions import History, Plan, Risk, WhatIf
 from portfolio_trio.protocol.examples import MESSAGES, REQUESTS
 from portfolio_trio.protocol.messages import (
     SUBPROTOCOL,
@@ -24,11 +25,16 @@ from portfolio_trio.protocol.messages import (
 )
 from portfolio_trio.protocol.requests import (
     Analyze,
+    AskWhatIf,
     Authenticate,
     Cancel,
+    GetHistory,
     GetPortfolio,
     GetResults,
+    GetRisk,
+    MakePlan,
     SetHoldings,
+    SetTargets,
     Trade,
 )
 from portfolio_trio.protocol.schemas import REF, frame_of, schema_name, schemas
@@ -57,7 +63,15 @@ ANSWERS: Final[Mapping[type[Request], tuple[type[Message], ...]]] = {
     Trade: (Portfolio,),
     GetResults: (Results,),
     Authenticate: (Portfolio,),
+    GetRisk: (Risk,),
+    AskWhatIf: (WhatIf,),
+    SetTargets: (Portfolio,),
+    MakePlan: (Plan,),
+    GetHistory: (History,),
 }
+
+# Requests that are called as their answers are.
+_NAMESAKES: Final[frozenset[type[object]]] = frozenset({AskWhatIf, MakePlan})
 
 # What comes without being asked for by this socket.
 EVENTS: Final[tuple[type[Message], ...]] = (
@@ -117,11 +131,14 @@ def document(
 
 
 def name_of(message: Request | Message | type[Request | Message]) -> str:
-    """What a message is called on the wire: its ``action`` or ``type``."""
+    """What a message is called in the document: its ``action`` or ``type``.
+
+    A request that shares its name with its answer has ``_request`` behind it.
+    """
     kind = message if isinstance(message, type) else type(message)
     fields = kind.model_fields
     (name,) = fields["action" if "action" in fields else "type"].annotation.__args__  # type: ignore[union-attr]
-    return str(name)
+    return f"{name}_request" if kind in _NAMESAKES else str(name)
 
 
 def _channel() -> Json:

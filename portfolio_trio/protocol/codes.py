@@ -37,6 +37,9 @@ class ErrorCode(StrEnum):
     ZERO_VARIANCE = "zero_variance"
     ZERO_PORTFOLIO_VARIANCE = "zero_portfolio_variance"
     METRIC_FAILED = "metric_failed"
+    NOT_LONG_ONLY = "not_long_only"
+    VALUE_TOO_LOW = "value_too_low"
+    NO_PLAN = "no_plan"
 
 
 class ErrorMeaning(NamedTuple):
@@ -57,7 +60,9 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
         retryable=True,
         meaning="A holding has no usable live price; not retryable where its history has ended: sell it.",
     ),
-    ErrorCode.SUPERSEDED: ErrorMeaning(retryable=False, meaning="A newer analysis took its place."),
+    ErrorCode.SUPERSEDED: ErrorMeaning(
+        retryable=False, meaning="A newer analysis, or a newer what-if of the same id, took its place."
+    ),
     ErrorCode.PORTFOLIO_CHANGED: ErrorMeaning(
         retryable=True, meaning="The portfolio kept changing under the analysis."
     ),
@@ -93,6 +98,16 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
     ),
     ErrorCode.METRIC_FAILED: ErrorMeaning(
         retryable=False, meaning="The metric raised, or gave no finite number."
+    ),
+    ErrorCode.NOT_LONG_ONLY: ErrorMeaning(
+        retryable=False, meaning="A plan that only buys is for portfolios without short positions."
+    ),
+    ErrorCode.VALUE_TOO_LOW: ErrorMeaning(
+        retryable=False, meaning="The plan takes out all there is, or more."
+    ),
+    ErrorCode.NO_PLAN: ErrorMeaning(
+        retryable=False,
+        meaning="No sizes of these long and short positions carry their budgets: they hedge each other out.",
     ),
 }
 

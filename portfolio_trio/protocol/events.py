@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import override
 
+from portfolio_trio.protocol.decisions import History, Plan, Risk, WhatIf
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
     AnalysisCompleted,
@@ -62,6 +63,10 @@ ServerMessage = (
     | AnalysisCancelled
     | AnalysisFailed
     | PortfolioUpdate
+    | Risk
+    | WhatIf
+    | Plan
+    | History
 )
 
 _KNOWN: TypeAdapter[ServerMessage] = TypeAdapter(Annotated[ServerMessage, Field(discriminator="type")])

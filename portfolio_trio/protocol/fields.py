@@ -14,6 +14,9 @@ MAX_HOLDINGS = 500
 # Share counts up to here are exact as doubles, and times any price still far from infinity.
 MAX_SHARES = 1e15
 
+# A smaller one would be lost among the digits that are kept.
+LEAST_SHARE = 1e-9
+
 TOO_MANY_HOLDINGS = "too_many_holdings"
 
 
@@ -100,6 +103,45 @@ Holdings = Annotated[
     Field(
         description=f"shares by ticker, at most {MAX_HOLDINGS} lines",
         examples=[{"AAPL": 100, "GOOGL": 50}],
+    ),
+]
+
+
+def check_shares_of_all(shares: dict[str, float]) -> dict[str, float]:
+    """Return shares of a whole by ticker, of whatever scale.
+
+    Raises:
+        PydanticCustomError: All are zero, or one of them is next to nothing beside the others.
+    """
+    checked = check_holdings(shares)
+    total = sum(checked.values())
+    if not total > 0.0:
+        raise PydanticCustomError("shares", "at least one must be above 0")
+    lost = next((name for name, share in checked.items() if 0.0 < share < LEAST_SHARE * total), None)
+    if lost is not None:
+        raise PydanticCustomError(
+            "shares", "{name} is less than a billionth of all: leave it out", {"name": lost}
+        )
+    return checked
+
+
+Weights = Annotated[
+    dict[str, Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=MAX_SHARES)]],
+    AfterValidator(check_shares_of_all),
+    Field(
+        description="share of gross value by ticker, of any scale; names that are not held are to be bought, "
+        "and those left out to be sold",
+        examples=[{"AAPL": 60, "GOOGL": 40}],
+    ),
+]
+
+Budgets = Annotated[
+    dict[str, Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=MAX_SHARES)]],
+    AfterValidator(check_shares_of_all),
+    Field(
+        description="share of risk by ticker, of any scale; names that are not held are to be bought, and "
+        "those left out to be sold",
+        examples=[{"AAPL": 1, "GOOGL": 2}],
     ),
 ]
 

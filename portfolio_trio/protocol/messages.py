@@ -12,6 +12,7 @@ from typing_extensions import override
 from portfolio_trio.escaping import echo
 from portfolio_trio.protocol.codes import ERRORS, ErrorCode
 from portfolio_trio.protocol.fields import RequestId  # noqa: TC001 - pydantic needs it
+from portfolio_trio.targets import Targets  # noqa: TC001 - pydantic needs it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,7 @@ class Receipt(BaseModel):
     cash: Annotated[
         tuple[str, ...] | None, Field(description="those of the holdings that cost 1 for ever")
     ] = None
+    targets: Targets | None = None
 
     @cached_property
     def text(self) -> str:
@@ -159,6 +161,15 @@ Unpriced = Annotated[
 ]
 
 
+Outside = Annotated[
+    dict[str, float],
+    Field(
+        description="drift, share of gross value less target weight, of each name beyond the band; empty "
+        "without target weights"
+    ),
+]
+
+
 class Valued(BaseModel):
     """Which tick a portfolio was valued at; after an edit it may be older than that of an update seen before.
 
@@ -195,6 +206,10 @@ class Portfolio(Message):
     last_bar: str | None = Field(None, description="date of the newest close of what is held")
     stale: bool = Field(default=False, description="the value is not what the market says now")
     unpriced: Unpriced = Field(default_factory=dict)
+    targets: Annotated[
+        Targets | None, Field(description="where the owner wants to be; null where that was never said")
+    ] = None
+    outside: Outside = Field(default_factory=dict)
     current_analysis: Running | None = None
 
     @property
@@ -243,6 +258,9 @@ class AnalysisCompleted(Message):
     run_id: int
     results: int
     errors: int
+    following: Literal[True] | None = Field(
+        None, description="present where another run follows after the next tick or change"
+    )
 
 
 class AnalysisCancelled(Message):
@@ -282,6 +300,7 @@ class PortfolioUpdate(Message):
         "older than they should be"
     )
     unpriced: Unpriced = Field(default_factory=dict)
+    outside: Outside = Field(default_factory=dict)
 
     @override
     def to_json(self) -> str:

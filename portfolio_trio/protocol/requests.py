@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from portfolio_trio.escaping import echo
 from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.fields import (
     MAX_HOLDINGS,
     TOO_MANY_HOLDINGS,
+    Budgets,
     Holdings,
     RequestId,
     Shares,
     Ticker,
+    Weights,
 )
 from portfolio_trio.protocol.messages import Error
 from portfolio_trio.protocol.repeats import repeated_name
+from portfolio_trio.targets import BAND
 
 # The names of the largest request that can be carried out, and of some that is not understood.
 _MANY_FIELDS = 32
 _MANY_NAMES = MAX_HOLDINGS + _MANY_FIELDS
+
+# Fields whose names are tickers.
+_TABLES = ("holdings", "trades", "weights", "budgets")
+# Sums of currency up to here are exact to the cent.
+MAX_CASH = 1e13
 
 Version = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
@@ -43,6 +51,12 @@ class Analyze(_Request):
         default=False,
         strict=True,
         description="let each result carry the holdings and prices it was computed from",
+    )
+    follow: bool = Field(
+        default=False,
+        strict=True,
+        description="run again, as a new run, after every newer tick and every change, until another "
+        "`analyze`, a `cancel`, a failure or the end of the connection",
     )
 
 
@@ -99,7 +113,105 @@ class GetResults(_Request):
     limit: Annotated[int, Field(ge=1, le=1000, strict=True)] = 100
 
 
-Request = Analyze | Cancel | GetPortfolio | SetHoldings | Trade | GetResults | Authenticate
+ReceiptWanted = Annotated[
+    bool, Field(strict=True, description="let the answer carry the holdings and prices it was computed from")
+]
+
+
+class GetRisk(_Request):
+    """Ask what carries the risk: every holding and the whole, from one snapshot."""
+
+    action: Literal["get_risk"]
+    correlations: Annotated[
+        bool, Field(strict=True, description="with the correlations of all pairs, of 60 holdings at most")
+    ] = False
+    receipt: ReceiptWanted = False
+
+
+class AskWhatIf(_Request):
+    """Ask what trades would do; nothing is recorded.
+
+    Of requests with one id that wait behind another, the newest is answered; the others are `superseded`.
+    """
+
+    action: Literal["what_if"]
+    trades: Annotated[Holdings, Field(description="shares to add by ticker; negative ones sell")]
+    receipt: ReceiptWanted = False
+
+
+class SetTargets(_Request):
+    """Say where the portfolio is to be; what is left out is not set any more."""
+
+    action: Literal["set_targets"]
+    weights: Weights | None = None
+    budgets: Budgets | None = None
+    band: Annotated[
+        float,
+        Field(strict=True, ge=0, le=1, description="absolute drift of a weight that is tolerated"),
+    ] = BAND
+    version: Version | None = Field(
+        None, description="if given: refuse the change unless the portfolio still has this version"
+    )
+
+
+class MakePlan(_Request):
+    """Ask for the trades that together reach the targets; nothing is traded."""
+
+    action: Literal["plan"]
+    to: Annotated[Literal["weights", "budgets"], Field(description="which of the targets")]
+    cash: Annotated[
+        float,
+        Field(
+            strict=True,
+            allow_inf_nan=False,
+            ge=-MAX_CASH,
+            le=MAX_CASH,
+            description="to put in, or below 0 to take out, in currency units",
+        ),
+    ] = 0.0
+    only_buy: Annotated[
+        bool,
+        Field(strict=True, description="sell nothing, spend the cash; to weights of long positions only"),
+    ] = False
+    whole_shares: Annotated[bool, Field(strict=True, description="trade whole shares only")] = False
+    receipt: ReceiptWanted = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.only_buy and self.to != "weights":
+            raise ValueError("only_buy is for a plan to weights")
+        if self.only_buy and self.cash < 0.0:
+            raise ValueError("only_buy takes no cash out")
+        return self
+
+
+class GetHistory(_Request):
+    """Ask how today's holdings would have fared."""
+
+    action: Literal["get_history"]
+    bars: Annotated[
+        int,
+        Field(
+            ge=1, le=2_520, strict=True, description="how many of the newest days all holdings have in common"
+        ),
+    ] = 252
+    receipt: ReceiptWanted = False
+
+
+Request = (
+    Analyze
+    | Cancel
+    | GetPortfolio
+    | SetHoldings
+    | Trade
+    | GetResults
+    | Authenticate
+    | GetRisk
+    | AskWhatIf
+    | SetTargets
+    | MakePlan
+    | GetHistory
+)
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="action")])
 
 
@@ -124,9 +236,7 @@ def parse_request(frame: str | bytes) -> Request:
         request = _REQUEST.validate_json(frame)
     except ValidationError as error:
         raise RequestError(_explain(frame, error)) from None
-    names = len(request.model_fields_set)
-    if isinstance(request, SetHoldings):
-        names += len(request.holdings)
+    names = len(request.model_fields_set) + sum(len(table) for table in _tables(request.__dict__))
     twice = repeated_name(frame, names)
     if twice is not None:
         raise RequestError(_invalid(f"{json.dumps(echo(twice))} stands twice", request.id))
@@ -149,18 +259,22 @@ def _refuse_floods(frame: str) -> None:
     if not isinstance(document, dict):
         return
     request_id = _id_of(document)
-    holdings = document.get("holdings")
-    held = len(holdings) if isinstance(holdings, dict) else 0
-    if held > MAX_HOLDINGS:
-        detail = f"Too many holdings: {held} holdings; at most {MAX_HOLDINGS} are allowed"
+    sizes = [len(table) for table in _tables(document)]
+    if max(sizes, default=0) > MAX_HOLDINGS:
+        detail = f"Too many holdings: {max(sizes)} holdings; at most {MAX_HOLDINGS} are allowed"
         raise RequestError(Error.of(ErrorCode.TOO_MANY_HOLDINGS, detail, id=request_id))
     if len(document) > _MANY_FIELDS:
         known = {name for kind in get_args(Request) for name in kind.model_fields}
         stranger = next(name for name in document if name not in known)
         raise RequestError(_invalid(f"unknown field {json.dumps(echo(stranger))}", request_id))
-    twice = repeated_name(frame, len(document) + held)
+    twice = repeated_name(frame, len(document) + sum(sizes))
     if twice is not None:
         raise RequestError(_invalid(f"{json.dumps(echo(twice))} stands twice", request_id))
+
+
+def _tables(fields: dict[str, object]) -> list[dict[str, object]]:
+    """What is given by ticker."""
+    return [table for name in _TABLES if isinstance(table := fields.get(name), dict)]
 
 
 def _invalid(reason: str, request_id: str | int | None = None) -> Error:

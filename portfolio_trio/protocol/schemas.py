@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from portfolio_trio.protocol import decisions
 from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.examples import MESSAGES, REQUESTS
 from portfolio_trio.protocol.messages import (
@@ -21,11 +23,10 @@ from portfolio_trio.protocol.messages import (
     Message,
     Results,
 )
+from portfolio_trio.targets import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from pydantic import BaseModel
 
     from portfolio_trio.protocol.requests import Request
 
@@ -42,6 +43,11 @@ CANCEL_REASONS: Final = (
     "portfolio_changed",
     "disconnected",
     "draining",
+)
+
+# What is null in them is said.
+_WITH_NULLS: Final = frozenset(
+    name for name, kind in vars(decisions).items() if isinstance(kind, type) and issubclass(kind, BaseModel)
 )
 
 # JavaScript has an Error of its own.
@@ -71,7 +77,13 @@ def schemas(details: Mapping[str, type[BaseModel] | None], *, more_codes: bool =
     _, read = models_json_schema([(type(each), "validation") for each in REQUESTS], ref_template=template)
     kinds = [*map(type, MESSAGES), *(kind for kind in details.values() if kind is not None)]
     _, written = models_json_schema([(kind, "serialization") for kind in kinds], ref_template=template)
-    sent = {name: _without_nulls(schema) for name, schema in written["$defs"].items()}
+    sent = {
+        name: _without_optional_nulls(schema) if name in _WITH_NULLS else _without_nulls(schema)
+        for name, schema in written["$defs"].items()
+        if name != Targets.__name__
+    }
+    # Within a portfolio it says what is not set; within a receipt that is left out.
+    sent[Targets.__name__] = written["$defs"][Targets.__name__]
     # The base of every detail says nothing about any of them.
     sent.pop("BaseModel")
     for message in MESSAGES:
@@ -203,6 +215,16 @@ def _without_nulls(schema: Json) -> Json:
     required = [name for name in schema.get("required", ()) if not _nullable(properties[name])]
     kept = {name: _without_null(each) if _nullable(each) else each for name, each in properties.items()}
     return {**schema, "properties": kept, "required": required}
+
+
+def _without_optional_nulls(schema: Json) -> Json:
+    """The schema of a model whose numbers are null where there are none, and whose options are left out."""
+    required = schema.get("required", ())
+    properties = {
+        name: _without_null(each) if _nullable(each) and name not in required else each
+        for name, each in schema.get("properties", {}).items()
+    }
+    return {**schema, "properties": properties}
 
 
 def _nullable(schema: Json) -> bool:

@@ -20,6 +20,7 @@ from portfolio_trio.peers.orphans import Orphan
 from portfolio_trio.protocol.messages import AnalysisStarted, MetricFailure, Receipt
 from portfolio_trio.protocol.results import ComputedResult, RunTexts
 from portfolio_trio.store import StoreError, StoreUnavailable
+from portfolio_trio.targets import NO_TARGETS
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class ResultSink(Protocol):
     @property
     def before(self) -> Ending | None:
         """How the run before ended, if the document may not know: the start of this one says so."""
+
+    @property
+    def after(self) -> int | None:
+        """The run that must be the newest for this one to start; None for any."""
 
     def claimed(self, start: RunStart, token: str) -> None:
         """The run has its number and its holdings; its start can be told from any other by the token.
@@ -200,6 +205,7 @@ class Analysis:
                     token=self._token,
                     known=self._sink.known,
                     ended=self._sink.before,
+                    after=self._sink.after,
                 )
         except StoreUnavailable as failure:
             if failure.sent:
@@ -213,14 +219,22 @@ class Analysis:
         # Holdings, tick and prices are read without a checkpoint in between: they belong together.
         prices = services.book.prices_for(start.holdings)
         try:
-            inputs = services.returns.inputs(self._ticker, start.holdings, prices)
+            inputs = services.returns.inputs(
+                self._ticker, start.holdings, prices, targets=start.targets or NO_TARGETS
+            )
         except AnalysisError as failure:
             raise explained(services.book, failure) from None
         receipt = None
         if self._wants_receipt:
             held = {ticker: shares for ticker, shares in start.holdings.items() if shares}
             cash = tuple(sorted(inputs.history.cash)) or None
-            receipt = Receipt(holdings=held, prices=dict(prices), last_bar=inputs.last_bar, cash=cash)
+            receipt = Receipt(
+                holdings=held,
+                prices=dict(prices),
+                last_bar=inputs.last_bar,
+                cash=cash,
+                targets=start.targets,
+            )
         tick = services.book.current
         texts = RunTexts(
             ticker=self._ticker,

@@ -101,7 +101,7 @@ class Session:
                 document = ClientDocument(self._group, self.subscriber)
                 socket = Socket(self._services, self._group, self.subscriber, document)
                 self.runner = Runner(socket, self._nursery)
-                self._handler = RequestHandler(socket, self.runner, self._count_new)
+                self._handler = RequestHandler(socket, self.runner, self._count_new, self._nursery)
                 keep_alive.watch(self)
                 try:
                     await self._read()
@@ -136,6 +136,7 @@ class Session:
     def drain(self) -> None:
         """Take no new analysis any more."""
         self._handler.draining = True
+        self.runner.unfollow()
 
     async def idle(self) -> None:
         """Wait until no analysis runs here, nor one elsewhere whose end the client would miss."""

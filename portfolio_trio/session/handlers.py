@@ -22,18 +22,27 @@ from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.messages import AnalysisCancelled, Error, Results
 from portfolio_trio.protocol.requests import (
     Analyze,
+    AskWhatIf,
     Authenticate,
     Cancel,
+    GetHistory,
     GetPortfolio,
     GetResults,
+    GetRisk,
+    MakePlan,
     SetHoldings,
+    SetTargets,
     Trade,
 )
+from portfolio_trio.session import questions
 from portfolio_trio.store import FellBack, MissingPrices, SessionMissing, StoreError, StoreUnavailable
+from portfolio_trio.targets import BAND, Targets
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import trio
 
     from portfolio_trio import store
     from portfolio_trio.protocol.messages import Portfolio
@@ -55,18 +64,22 @@ class RequestHandler:
         socket: Who asks.
         runner: Its runs.
         count_new: Counts a session that is made for the socket; raises `Refused` where it is one too many.
+        nursery: The connection's.
 
     Attributes:
         draining: No new analysis is started any more.
     """
 
-    def __init__(self, socket: Socket, runner: Runner, count_new: Callable[[], None]) -> None:
+    def __init__(
+        self, socket: Socket, runner: Runner, count_new: Callable[[], None], nursery: trio.Nursery
+    ) -> None:
         self._services = socket.services
         self._group = socket.group
         self._requester = socket.writer
         self._document = socket.document
         self._runner = runner
         self._count_new = count_new
+        self._what_ifs = questions.NewestWhatIf(self._answer_now, socket.writer, nursery)
         self.draining = False
 
     async def open(self) -> Portfolio:
@@ -105,6 +118,9 @@ class RequestHandler:
         return await services.open_session(self._group.session_id, attach=True)
 
     async def _state(self) -> Portfolio:
+        return portfolio_message(await self._read(), self._services.book)
+
+    async def _read(self) -> store.Portfolio:
         """The state of the session that this socket has opened.
 
         Raises:
@@ -121,10 +137,17 @@ class RequestHandler:
         )
         if not self._group.enter(found, incarnation):
             raise SessionMissing(self._group.session_id)
-        return portfolio_message(found, services.book)
+        return found
 
     async def answer(self, request: Request) -> None:
-        """Carry one request out, and answer it."""
+        """Carry one request out, and answer it; one of a slider's may be passed over for a newer one."""
+        if isinstance(request, AskWhatIf) and request.id is not None:
+            await self._what_ifs.ask(request)
+        else:
+            await self._what_ifs.idle()
+            await self._answer_now(request)
+
+    async def _answer_now(self, request: Request) -> None:
         try:
             self._document.check()
             if self._document.incarnation is None:
@@ -161,8 +184,11 @@ class RequestHandler:
                 await self._cancel(request)
             case GetPortfolio() | Authenticate():
                 self._group.answer(self._requester, await self._state(), request.id)
-            case SetHoldings() | Trade():
+            case SetHoldings() | Trade() | SetTargets():
                 await self._edit(request)
+            case GetRisk() | AskWhatIf() | MakePlan() | GetHistory():
+                answer = await questions.answer(self._services, await self._read(), request)
+                self._requester.answer(answer)
             case GetResults():
                 await self._results(request)
             case _:
@@ -182,15 +208,17 @@ class RequestHandler:
         canceller = Canceller(self._requester, request.id)
         async with self._group.start_lock:
             stopped = found = None
-            run = self._runner.run
             if request.of is None:
                 stopped = await self._group.runs.stop(EndReason.CANCELLED, canceller=canceller)
                 found = None if stopped is not None else await self._cancel_remote()
-            elif run is not None and run.request_id == request.of:
+            elif self._runner.is_for(request.of):
                 stopped = await self._runner.stop(EndReason.CANCELLED, canceller=canceller)
         if found is not None:
             await self._answer_for(found, canceller)
             return
+        if stopped is None and request.of is None:
+            # Somebody may follow on another worker, and wait for the next tick.
+            self._group.end_remote_follow()
         is_cancelled = stopped is not None and stopped.reason == EndReason.CANCELLED
         self._answer(canceller, stopped if is_cancelled else None)
         if is_cancelled:
@@ -244,9 +272,9 @@ class RequestHandler:
         else:
             self._answer(canceller, told)
 
-    async def _edit(self, request: SetHoldings | Trade) -> None:
+    async def _edit(self, request: SetHoldings | Trade | SetTargets) -> None:
         services = self._services
-        unpriced = self._left_unpriced(request)
+        unpriced = [] if isinstance(request, SetTargets) else self._left_unpriced(request)
         if unpriced:
             self._requester.answer(refusal(services.book, unpriced, request.id))
             return
@@ -270,8 +298,17 @@ class RequestHandler:
         prices = self._services.book.prices_for(named, session_id=self._group.session_id)
         return [ticker for ticker in named if ticker not in prices]
 
-    async def _change(self, request: SetHoldings | Trade) -> store.Portfolio:
+    async def _change(self, request: SetHoldings | Trade | SetTargets) -> store.Portfolio:
         services = self._services
+        if isinstance(request, SetTargets):
+            return await services.store.set_targets(
+                self._group.session_id,
+                _targets(request),
+                at=rfc3339(services.now()),
+                expected_version=request.version,
+                incarnation=self._document.incarnation or "",
+                known=self._group.known,
+            )
         lookup = partial(services.book.prices_for, session_id=self._group.session_id)
         if isinstance(request, SetHoldings):
             return await services.store.set_holdings(
@@ -310,3 +347,10 @@ class RequestHandler:
             ticker=request.ticker, results=page.results, more=True if page.more else None, id=request.id
         )
         self._requester.answer(answer)
+
+
+def _targets(request: SetTargets) -> Targets | None:
+    """What is to be kept; nothing where nothing is said."""
+    if request.weights is None and request.budgets is None and request.band == BAND:
+        return None
+    return Targets(request.weights, request.budgets, request.band)

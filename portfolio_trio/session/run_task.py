@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.analysis import Outcome
     from portfolio_trio.session.socket_state import Socket
+    from portfolio_trio.session.waiting import Waiting
     from portfolio_trio.store import Ending, Known, RunStart
 
 # How many times a portfolio may change under one request before the request is given up.
@@ -68,8 +69,12 @@ class RunTask:
     Args:
         socket: Who asked.
         request: For what.
+        waiting: What it waited in, if it follows another run: it starts only if nobody asked for one since.
 
     Attributes:
+        request: For what.
+        following: Another run follows when this one is complete.
+        seen: What it saw, once the snapshot is taken.
         run: Where it is in its life.
         run_ids: The numbers of all its attempts: there are few.
         version: Of the holdings it works on, once it has its number.
@@ -80,11 +85,14 @@ class RunTask:
         ended: Nothing of it is left.
     """
 
-    def __init__(self, socket: Socket, request: Analyze) -> None:
+    def __init__(self, socket: Socket, request: Analyze, waiting: Waiting | None = None) -> None:
         self._socket = socket
         self._group = socket.group
         self._writer = socket.writer
-        self._request = request
+        self.request = request
+        self.following = request.follow
+        self.seen: AnalysisStarted | None = None
+        self._waiting = waiting
         self._incarnation = socket.document.incarnation or ""
         self._scope = trio.CancelScope()
         self._attempt_scope = trio.CancelScope()
@@ -136,6 +144,21 @@ class RunTask:
         standing = self._socket.standing
         return standing.ending() if standing.incarnation == self._incarnation else None
 
+    @property
+    def after(self) -> int | None:
+        """The run that it follows, if it does, until it has started once."""
+        return None if self._waiting is None or self.run_ids else self._waiting.last.run_id
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether it is complete, and another run is to follow."""
+        return self.following and self.run.state is RunState.COMPLETED
+
+    def pass_turn(self) -> None:
+        """It has its snapshot, or will have none: others that follow may start."""
+        if self._waiting is not None:
+            self._waiting.pass_turn()
+
     def claimed(self, start: RunStart, token: str) -> None:
         """The run has its number and its holdings.
 
@@ -159,7 +182,8 @@ class RunTask:
 
     def started(self, message: AnalysisStarted, inputs: AnalysisInputs) -> None:
         """The run has its snapshot."""
-        self.inputs = inputs
+        self.inputs, self.seen = inputs, message
+        self.pass_turn()
         self.run.snapshot(message.run_id)
         self._announce(message, running=self._running)
 
@@ -199,7 +223,7 @@ class RunTask:
         """One attempt, from its first step to its end; first the last frames of those before must be out."""
         services = self._socket.services
         analysis = Analysis(
-            services, self._group.session_id, self._request, self, incarnation=self._incarnation
+            services, self._group.session_id, self.request, self, incarnation=self._incarnation
         )
         summary = (0, 0)
         self._attempt_scope = trio.CancelScope()
@@ -284,9 +308,14 @@ class RunTask:
         run.end()
         self.last = None
         if run.state is RunState.COMPLETED and run.run_id is not None:
-            self._announce(
-                AnalysisCompleted(ticker=run.ticker, run_id=run.run_id, results=results, errors=errors)
+            completed = AnalysisCompleted(
+                ticker=run.ticker,
+                run_id=run.run_id,
+                results=results,
+                errors=errors,
+                following=True if self.following else None,
             )
+            self._announce(completed)
         elif run.state is RunState.CANCELLED and run.reason is not None:
             self.last = self._tell_cancelled(run.reason)
             if run.reason is EndReason.PORTFOLIO_CHANGED:

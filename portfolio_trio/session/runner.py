@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.session.run_task import RunTask
+from portfolio_trio.session.waiting import Waiting
 from portfolio_trio.store import StoreError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Runner:
         self._socket = socket
         self._nursery = nursery
         self._task: RunTask | None = None
+        # What is followed, while nothing of it runs.
+        self._waiting: Waiting | None = None
 
     @property
     def run(self) -> Run | None:
@@ -65,6 +68,9 @@ class Runner:
 
         All sockets see that event, whatever becomes of the caller, and a canceller as its answer.
         """
+        if self._waiting is not None:
+            self._waiting.end(reason, canceller)
+            self._waiting = None
         task = self._task
         if task is None:
             return None
@@ -77,7 +83,8 @@ class Runner:
 
     async def cancel(self, run_id: int) -> AnalysisCancelled | None:
         """End the run as `stop` does, if this is its number or was before it was started again."""
-        if self._task is None or run_id not in self._task.run_ids:
+        follows = self._waiting is not None and self._waiting.last.run_id == run_id
+        if not follows and (self._task is None or run_id not in self._task.run_ids):
             return None
         return await self.stop(EndReason.CANCELLED)
 
@@ -87,6 +94,8 @@ class Runner:
         With ``standing``, the run whose place the newer one took, another has ended in the document before:
         its last results are on their way.
         """
+        if self._waiting is not None and run_id > self._waiting.last.run_id:
+            await self.stop(EndReason.SUPERSEDED)
         run = self.run
         if run is None or run.run_id is None or run.run_id >= run_id:
             return
@@ -95,6 +104,7 @@ class Runner:
 
     def renew(self, version: int, standing: int | None = None) -> None:
         """Start the run again if it works on an older version; ``standing`` as for `supersede`."""
+        self._wake()
         task = self._task
         # One without its number finds out when it gets it.
         if task is None or task.version is None or task.version >= version:
@@ -103,7 +113,11 @@ class Runner:
             task.restart()
 
     def reprice(self, prices: Mapping[str, float]) -> None:
-        """Start the run again if prices have moved its portfolio further than the tolerance."""
+        """Start the run again if prices have moved its portfolio further than the tolerance.
+
+        They are those of a newer tick, for which one that is followed waits.
+        """
+        self._wake()
         task = self._task
         if task is None or task.inputs is None:
             return
@@ -132,15 +146,52 @@ class Runner:
         """Leave the last run to the peer subscriber, if it may still stand in the document."""
         self._socket.abandon(self.run)
 
+    def unfollow(self) -> None:
+        """Start no other run by itself."""
+        if self._task is not None:
+            self._task.following = False
+        if self._waiting is not None:
+            self._waiting.scope.cancel()
+            self._waiting = None
+
+    def is_for(self, request_id: str | int) -> bool:
+        """Whether what runs, or waits for the next tick, was asked for with this id."""
+        requests = (each.request for each in (self._task, self._waiting) if each is not None)
+        return any(request.id == request_id for request in requests)
+
+    def _wake(self) -> None:
+        if self._waiting is not None:
+            self._waiting.wake()
+
     async def _carry_out(self, task: RunTask) -> None:
-        try:
-            await task.carry_out()
-        finally:
-            # Whatever failed here, other sockets wait for this, and hold the start lock meanwhile.
-            self._task = None
-            task.ended.set()
+        """One run, or what is followed: a run after each tick and each change."""
+        following: RunTask | None = task
+        while following is not None:
+            task = following
+            try:
+                await task.carry_out()
+            finally:
+                # Whatever failed here, other sockets wait for this, and hold the start lock meanwhile.
+                task.pass_turn()
+                self._task = None
+                task.ended.set()
+            following = await self._next(task)
         if task.clears:
             await self._quietly_clear()
+
+    async def _next(self, task: RunTask) -> RunTask | None:
+        """The run that follows one which is complete, once there is something newer to see; None for none."""
+        if not task.is_followed or task.seen is None:
+            return None
+        waiting = self._waiting = Waiting(self._socket, task.request, task.seen)
+        with waiting.scope:
+            await waiting.newer()
+        if waiting.scope.cancel_called:
+            waiting.pass_turn()
+            return None
+        self._waiting = None
+        self._task = RunTask(self._socket, task.request, waiting)
+        return self._task
 
     async def _quietly_clear(self) -> None:
         try:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 HEAVY_THREADS: Final = 16
+FOLLOWERS_AT_ONCE: Final = 4
 
 
 class Services:
@@ -47,6 +48,7 @@ class Services:
         faults: Faults of this program that were contained, counted by place.
         now: Seconds since the epoch; virtual in tests.
         heavy: Bounds the worker threads of heavy metrics.
+        followers: Bounds the runs that start by themselves at a tick, until they have their snapshot.
         keep_alive: Pings the sockets.
         left_behind: Says what sessions could not clear in the store as they ended, of which a drain without a
             store has as many as there are sockets.
@@ -76,6 +78,7 @@ class Services:
         self._rng = rng
         # Apart from Trio's own, so that threads of abandoned metrics hold up no file and no name look-up.
         self.heavy = trio.CapacityLimiter(HEAVY_THREADS)
+        self.followers = trio.CapacityLimiter(FOLLOWERS_AT_ONCE)
         self.keep_alive = KeepAlive(
             interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds, faults=faults
         )

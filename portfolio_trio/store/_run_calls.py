@@ -35,6 +35,7 @@ class RunCalls(DocumentCalls):
         token: str = "",
         known: Known = NOTHING,
         ended: Ending | None = None,
+        after: int | None = None,
     ) -> RunStart:
         """Make a new run the session's current one; whatever an older run still writes is refused.
 
@@ -47,15 +48,17 @@ class RunCalls(DocumentCalls):
             token: By which `finish_analysis` finds the run where this call's reply does not come.
             known: Of the document.
             ended: How the caller's run before ended, if the document may not know.
+            after: The run that must be the newest: the caller goes on from it, unless somebody asked since.
 
         Raises:
+            RunSuperseded: Another run than ``after`` is the newest.
             SessionMissing: There is no such session.
             FellBack: It has less than is known.
         """
         args = (checked_ticker(ticker), checked_time(started_at), tick_id, self._ttl, self.worker)
         before = ("", "") if ended is None else (ended.run_id, ending_text(ended))
         # Sent twice it starts once, or without a token skips a number and does no other harm.
-        which = (incarnation, token, known.text, *before)
+        which = (incarnation, token, known.text, *before, "" if after is None else after)
         reply = await self._run("start_analysis", session_id, *args, *which, known=known, idempotent=True)
         return _replies.run_start(session_id, reply, started_at=started_at, tick_id=tick_id)
 

@@ -12,7 +12,7 @@ from portfolio_trio.metrics import BUILT_IN, MetricError, ReturnsCache, Targets,
 from portfolio_trio.metrics.allocation_score import AllocationScoreDetail
 from portfolio_trio.metrics.portfolio_risk import PortfolioRiskDetail
 from portfolio_trio.metrics.positions import Positions
-from portfolio_trio.metrics.risk import correlation_matrix, holding_risks
+from portfolio_trio.metrics.risk import HoldingRisk, correlation_matrix, holding_risks
 from tests.metrics.support import (
     LAW,
     Portfolio,
@@ -32,7 +32,8 @@ def check_rows(portfolio: Portfolio, targets: Targets) -> None:
     held = sorted(portfolio.holdings)
     rows = holding_risks(cache.portfolio(portfolio.holdings, portfolio.prices, targets=targets))
     assert [row.ticker for row in rows] == held
-    for row in rows:
+    for raw in rows:
+        row = HoldingRisk._make(canonical(each) if isinstance(each, float) else each for each in raw)
         inputs = cache.inputs(row.ticker, portfolio.holdings, portfolio.prices, targets=targets)
         for field, name in (
             ("risk", "portfolio_risk"),
@@ -42,8 +43,8 @@ def check_rows(portfolio: Portfolio, targets: Targets) -> None:
             said = getattr(row, field)
             assert (row.errors[field] if said is None else said) == outcome(name, inputs)
         assert abs(row.weight) == compute(BUILT_IN["concentration"], inputs).value
-        assert (row.shares, row.price) == (portfolio.holdings[row.ticker], portfolio.prices[row.ticker])
-        assert row.value == canonical(row.shares * row.price)
+        assert (raw.shares, raw.price) == (portfolio.holdings[row.ticker], portfolio.prices[row.ticker])
+        assert row.value == canonical(raw.shares * raw.price)
         assert row.target_weight == canonical(inputs.target)
         if row.risk is not None:
             detail = compute(BUILT_IN["portfolio_risk"], inputs).detail
@@ -53,6 +54,8 @@ def check_rows(portfolio: Portfolio, targets: Targets) -> None:
             scored = compute(BUILT_IN["allocation_score"], inputs).detail
             assert isinstance(scored, AllocationScoreDetail)
             assert row.budget == scored.budget
+        else:
+            assert row.errors
 
 
 @CASES

@@ -14,7 +14,7 @@ from jsonschema.exceptions import ValidationError
 
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.metrics import BUILT_IN
-from portfolio_trio.protocol import asyncapi, messages, reference, schemas, typescript
+from portfolio_trio.protocol import asyncapi, decisions, messages, reference, schemas, typescript
 from portfolio_trio.protocol.closes import CLOSES, worth_reconnecting
 from portfolio_trio.protocol.codes import ERRORS, CloseCode, ErrorCode
 from portfolio_trio.protocol.events import parse_message
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "support" / "asyncapi" / "3.0.0.json").read_text())
 DOCUMENT = asyncapi.document(details={name: metric.detail for name, metric in BUILT_IN.items()})
-KINDS = {name: each for name, each in vars(messages).items() if isinstance(each, type)}
+KINDS = {
+    name: each
+    for name, each in {**vars(messages), **vars(decisions)}.items()
+    if isinstance(each, type) and each is not decisions.Decision
+}
 
 
 def check(name: str, frame: Json, document: Json = DOCUMENT) -> None:
@@ -147,9 +151,16 @@ async def test_what_the_real_server_sends_fits_the_document(autojump_clock: Mock
             {"action": "set_holdings", "holdings": {"MSFT": 1}, "version": 1, "id": "x"},
             {"action": "analyze", "ticker": "MSFT"},
             {"action": "cancel", "id": "y"},
+            {"action": "set_targets", "weights": {"MSFT": 1, "JPM": 1}, "id": 3},
+            {"action": "get_risk", "correlations": True, "receipt": True, "id": 4},
+            {"action": "what_if", "trades": {"MSFT": -1, "JPM": 2}, "receipt": True, "id": 5},
+            {"action": "what_if", "trades": {"MSFT": 1}},
+            {"action": "plan", "to": "budgets", "cash": 100, "receipt": True, "id": 6},
+            {"action": "get_history", "receipt": True, "id": 7},
         )
         for request in requests:
-            check(request["action"], request)
+            name = {"what_if": "what_if_request", "plan": "plan_request"}.get(request["action"])
+            check(name or request["action"], request)
             await client.socket.send_message(json.dumps(request))
             await trio.sleep(1)
         frames = [*await client.silence(10), *await subscriber.silence(10)]

@@ -34,6 +34,7 @@ class ResultSink:
         self.batches: list[list[tuple[str, float]]] = []
         self.known = Known()
         self.before = None
+        self.after = None
         self.finished = False
 
     def claimed(self, start: RunStart, token: str) -> None:
@@ -107,7 +108,9 @@ def prepare(
         heavy=trio.CapacityLimiter(4),
         store=store,
         book=SimpleNamespace(current=tick, prices_for=lambda _held: {}, is_stale=lambda _held: False),
-        returns=SimpleNamespace(inputs=lambda *_: SimpleNamespace(snapshot="abc", last_bar=None, tickers=())),
+        returns=SimpleNamespace(
+            inputs=lambda *_, **__: SimpleNamespace(snapshot="abc", last_bar=None, tickers=())
+        ),
     )
     request = Analyze(action="analyze", ticker="AAPL")
     # Only what a run uses is there.

@@ -1,0 +1,201 @@
+"""A followed analysis: a run after each tick and each change, each with one end, until something ends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.support.app import App, Client, open_app
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+    from tests.support.app import Frame
+
+pytestmark = pytest.mark.trio
+
+INTERVAL = 5.0
+ENDS = ("analysis_completed", "analysis_cancelled", "analysis_failed")
+
+
+async def follow(app: App, *, events: bool = True, ticker: str = "AAPL", **fields: object) -> Client:
+    client = await app.connect(events=events)
+    if events:
+        assert (await client.receive())["type"] == "portfolio"
+    await client.send("analyze", ticker=ticker, follow=True, id="f", **fields)
+    return client
+
+
+def ends(frames: list[Frame]) -> list[tuple[str, int, object]]:
+    found = [frame for frame in frames if frame["type"] in ENDS and "run_id" in frame]
+    return [(frame["type"], frame["run_id"], frame.get("reason")) for frame in found]
+
+
+def check_laws(frames: list[Frame]) -> None:
+    """One end for each start, and nothing of a run after its end or after the start of a newer one."""
+    open_run, seen = None, 0
+    for frame in frames:
+        if frame["type"] == "analysis_started":
+            assert open_run is None
+            assert frame["run_id"] > seen
+            open_run = seen = frame["run_id"]
+        elif frame["type"] in {"analysis_result", "metric_error"}:
+            assert frame["run_id"] == open_run
+        elif frame["type"] in ENDS and frame.get("run_id") is not None:
+            # One that ends before it has its snapshot has not started.
+            assert frame["run_id"] == open_run or (open_run is None and frame["run_id"] > seen)
+            open_run = None
+
+
+async def test_each_tick_brings_a_run_of_its_own(autojump_clock: MockClock) -> None:
+    async with open_app(market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0) as app:
+        client = await follow(app)
+        frames = await client.silence(3.5 * INTERVAL)
+        check_laws(frames)
+        assert ends(frames) == [("analysis_completed", number, None) for number in (1, 2, 3, 4)]
+        completed = [frame for frame in frames if frame["type"] == "analysis_completed"]
+        assert all(frame["following"] is True and frame["id"] == "f" for frame in completed)
+        ticks = [frame["tick_id"] for frame in frames if frame["type"] == "analysis_started"]
+        assert ticks == sorted(set(ticks))
+        document = await app.document()
+        assert document["run_counter"] == 4
+        assert len(document["analysis_results"]) == 20
+        assert document["current_analysis"] is None
+
+
+async def test_a_change_brings_one_at_once(autojump_clock: MockClock) -> None:
+    async with open_app(market_update_interval_seconds=600, freshness_tolerance=1.0) as app:
+        client, other = await follow(app), await app.connect()
+        await client.until("analysis_completed")
+        assert (await other.ask("trade", ticker="AAPL", shares=1))["type"] == "portfolio"
+        frames = await client.silence(1)
+        check_laws(frames)
+        assert ends(frames) == [("analysis_completed", 2, None)]
+        assert (await other.ask("set_targets", weights={"AAPL": 1}))["version"] == 3
+        frames = await client.silence(1)
+        assert ends(frames) == [("analysis_completed", 3, None)]
+        started = next(frame for frame in frames if frame["type"] == "analysis_started")
+        assert started["version"] == 3
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "asker"),
+    [
+        ("cancel", {}, "itself"),
+        ("cancel", {"of": "f"}, "itself"),
+        ("analyze", {"ticker": "MSFT"}, "itself"),
+        ("cancel", {}, "another"),
+        ("analyze", {"ticker": "MSFT"}, "another"),
+    ],
+)
+async def test_it_ends_while_it_waits(
+    action: str, fields: dict[str, object], asker: str, autojump_clock: MockClock
+) -> None:
+    async with open_app(market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0) as app:
+        client = await follow(app)
+        await client.until("analysis_completed")
+        socket = client if asker == "itself" else await app.connect()
+        await socket.send(action, **fields)
+        frames = await client.silence(4 * INTERVAL)
+        check_laws(frames)
+        expected = [("analysis_completed", 2, None)] if action == "analyze" else []
+        assert ends(frames) == expected
+        assert not any(frame.get("following") for frame in frames)
+
+
+@pytest.mark.parametrize("action", ["cancel", "analyze"])
+async def test_it_ends_while_it_runs(action: str, autojump_clock: MockClock) -> None:
+    async with open_app(
+        market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0, metric_delay_seconds="2,2"
+    ) as app:
+        client = await follow(app)
+        await client.until("analysis_completed")
+        await client.until("analysis_started")
+        await client.send(action, **({} if action == "cancel" else {"ticker": "MSFT"}))
+        frames = await client.silence(4 * INTERVAL)
+        reason = "cancelled" if action == "cancel" else "switched"
+        assert ends(frames)[0] == ("analysis_cancelled", 2, reason)
+        assert len(ends(frames)) == (1 if action == "cancel" else 2)
+
+
+async def test_ticks_while_it_runs_bring_one_run(autojump_clock: MockClock) -> None:
+    async with open_app(
+        market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0, metric_delay_seconds="12,12"
+    ) as app:
+        client = await follow(app)
+        frames = await client.silence(38)
+        check_laws(frames)
+        assert [end[0] for end in ends(frames)] == ["analysis_completed"] * 3
+
+
+async def test_a_client_without_the_subprotocol_gets_the_results_of_each_run(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_app(market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0) as app:
+        client = await follow(app, events=False)
+        frames = await client.silence(2.5 * INTERVAL)
+        assert [frame["run_id"] for frame in frames] == [1] * 5 + [2] * 5 + [3] * 5
+        other = await app.connect()
+        await other.send("analyze", ticker="MSFT")
+        (told,) = await client.silence(3 * INTERVAL)
+        assert (told["type"], told["code"], told["id"]) == ("error", "superseded", "f")
+
+
+async def test_what_cannot_be_analysed_any_more_ends_it(autojump_clock: MockClock) -> None:
+    async with open_app(market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0) as app:
+        client = await follow(app)
+        await client.until("analysis_completed")
+        await client.send("trade", ticker="AAPL", shares=-100)
+        frames = await client.silence(4 * INTERVAL)
+        check_laws(frames)
+        assert [end[0] for end in ends(frames)] == ["analysis_failed"]
+
+
+async def test_a_drain_ends_it(autojump_clock: MockClock) -> None:
+    async with open_app(market_update_interval_seconds=600) as app:
+        client = await follow(app)
+        await client.until("analysis_completed")
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(app.server.drain)
+            assert await client.closed() == 1001
+        assert trio.current_time() - began < 2.0
+
+
+async def test_a_disconnect_ends_it(autojump_clock: MockClock) -> None:
+    async with open_app(market_update_interval_seconds=INTERVAL) as app:
+        client = await follow(app)
+        await client.until("analysis_completed")
+        await client.socket.aclose()
+        await trio.sleep(3 * INTERVAL)
+        assert (await app.document())["run_counter"] == 1
+
+
+async def test_one_that_was_asked_for_meanwhile_is_not_replaced_at_the_next_tick(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_app(market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0) as app:
+        client = await follow(app)
+        await client.until("analysis_completed")
+        # By a worker whose word of it did not arrive.
+        await app.store.start_analysis("s", ticker="MSFT", started_at="2026-01-01T00:00:00Z", tick_id=1)
+        frames = await client.silence(4 * INTERVAL)
+        cancelled = [frame for frame in frames if frame["type"] == "analysis_cancelled"]
+        assert [(frame["reason"], frame.get("run_id")) for frame in cancelled] == [("superseded", None)]
+        assert (await app.document())["current_analysis"]["ticker"] == "MSFT"
+
+
+async def test_many_that_follow_all_get_their_run(autojump_clock: MockClock) -> None:
+    async with open_app(market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0) as app:
+        clients = []
+        for number in range(12):
+            client = await app.connect(f"s{number}", events=True)
+            await client.send("analyze", ticker="AAPL", follow=True)
+            clients.append(client)
+        for client in clients:
+            await client.until("analysis_completed")
+        for client in clients:
+            check_laws(await client.until("analysis_completed"))
+        assert app.server.services.followers.borrowed_tokens == 0
