@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import json
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
@@ -24,12 +22,25 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
 from portfolio_trio.settings_flags import PREFIX, read_flags, unknown_names
-from portfolio_trio.tickers import is_ticker
+from portfolio_trio.settings_values import (
+    Delay,
+    check_cash,
+    check_delay,
+    check_hosts,
+    check_origins,
+    check_redis_url,
+    check_secret,
+    parse_delay,
+    parse_holdings,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
 
+
+__all__ = ["EMBEDDED", "Delay", "Settings", "SettingsError"]
 
 EMBEDDED: Final = "embedded://"
 ABOUT: Final = (
@@ -41,93 +52,6 @@ ABOUT: Final = (
 
 class SettingsError(Exception):
     """A setting has a value that the server cannot start with; the message is one line that says which."""
-
-
-class Delay(NamedTuple):
-    """Bounds of an artificial delay, in seconds."""
-
-    shortest: float
-    longest: float
-
-
-def _parse_delay(value: object) -> object:
-    """Read ``"2,5"`` (or ``"2"``) as bounds; an empty text is no delay."""
-    if not isinstance(value, str):
-        return value
-    if not value.strip():
-        return None
-    try:
-        parts = [float(part) for part in value.split(",")]
-    except ValueError:
-        raise ValueError("write one or two numbers of seconds, such as 2,5") from None
-    if len(parts) not in {1, 2}:
-        raise ValueError("write one or two numbers of seconds, such as 2,5")
-    return Delay(parts[0], parts[-1])
-
-
-def _check_delay(value: Delay | None) -> Delay | None:
-    if value is not None and not (0 <= value.shortest <= value.longest < math.inf):
-        raise ValueError("the shortest delay comes first, and none is negative or infinite")
-    return value
-
-
-def _check_secret(value: SecretStr | None) -> SecretStr | None:
-    # Imported here, and below, so that --help needs no HTTP and no cryptography.
-    from portfolio_trio.access import split_secrets  # noqa: PLC0415
-
-    if value is not None:
-        split_secrets(value.get_secret_value())
-    return value
-
-
-def _check_redis_url(value: SecretStr) -> SecretStr:
-    from portfolio_trio.local_redis import directory_of  # noqa: PLC0415
-
-    url = value.get_secret_value()
-    if directory_of(url) is None and "://" not in url:
-        raise ValueError(
-            "write embedded://, local:DIRECTORY, redis://HOST:PORT, rediss://..., unix://... or redis+cluster://..."
-        )
-    return value
-
-
-def _parse_holdings(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        found: object = json.loads(value)
-    except ValueError:
-        found = None
-    numbers = isinstance(found, dict) and all(type(each) in {int, float} for each in found.values())
-    if not numbers:
-        raise ValueError('write a JSON object of shares by ticker, such as {"AAPL": 100, "MSFT": 7.5}')
-    return found
-
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    from portfolio_trio.access import OriginPolicy  # noqa: PLC0415
-
-    OriginPolicy(value)
-    return value
-
-
-def _check_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
-    from portfolio_trio.access import OriginPolicy  # noqa: PLC0415
-
-    OriginPolicy(hosts=value)
-    return value
-
-
-def _check_cash(value: tuple[str, ...]) -> tuple[str, ...]:
-    names = tuple(name.upper() for name in value)
-    wrong = [name for name in names if not is_ticker(name)]
-    if wrong:
-        raise ValueError(f"{', '.join(wrong)} cannot name a holding; write names such as CASH,USD")
-    return names
 
 
 class Settings(BaseSettings):
@@ -155,7 +79,7 @@ class Settings(BaseSettings):
         description="processes that share the port and one Redis; limits of sockets, requests and sessions "
         "hold for each of them",
     )
-    auth_secret: Annotated[SecretStr | None, AfterValidator(_check_secret)] = Field(
+    auth_secret: Annotated[SecretStr | None, AfterValidator(check_secret)] = Field(
         None,
         description="signs session tokens; 32 bytes or more; of several, with commas, the first signs; flags "
         "show in the list of processes: set PORTFOLIO_AUTH_SECRET, or name a file",
@@ -166,10 +90,10 @@ class Settings(BaseSettings):
         5.0, allow_inf_nan=False, description="seconds a client has to send its token as the first message"
     )
     allowed_origins: Annotated[
-        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_origins)
+        tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(check_origins)
     ] = Field((), description="web origins besides the server's own, with commas; null and * are possible")
     allowed_hosts: Annotated[
-        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_hosts)
+        tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(check_hosts)
     ] = Field(
         (),
         description="without a secret: names of the server beside localhost and addresses, with commas; "
@@ -178,7 +102,7 @@ class Settings(BaseSettings):
     tls_certificate: Path | None = Field(None, description="PEM file: serve TLS with this certificate")
     tls_key: Path | None = Field(None, description="PEM file: the certificate's private key")
     dashboard: bool = Field(default=True, description="serve the page at /")
-    redis_url: Annotated[SecretStr, AfterValidator(_check_redis_url)] = Field(
+    redis_url: Annotated[SecretStr, AfterValidator(check_redis_url)] = Field(
         SecretStr(EMBEDDED),
         description="embedded:// (in memory), local:DIRECTORY (a Redis of its own, which keeps "
         "its data there), redis://, rediss://, unix:// or redis+cluster://; set one with a password as "
@@ -205,14 +129,14 @@ class Settings(BaseSettings):
     max_price_age_seconds: PositiveFloat = Field(
         300.0, allow_inf_nan=False, description="seconds after which a file of live prices is stale"
     )
-    cash: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_check_cash)] = Field(
+    cash: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(check_cash)] = Field(
         ("CASH",),
         description="names that cost 1 for ever and need no column, with commas; an empty text for none",
     )
     metric_delay_seconds: Annotated[
-        Delay | None, NoDecode, BeforeValidator(_parse_delay), AfterValidator(_check_delay)
+        Delay | None, NoDecode, BeforeValidator(parse_delay), AfterValidator(check_delay)
     ] = Field(None, description="LOW,HIGH: each metric first waits a random time in this range")
-    default_holdings: Annotated[Holdings, NoDecode, BeforeValidator(_parse_holdings)] = Field(
+    default_holdings: Annotated[Holdings, NoDecode, BeforeValidator(parse_holdings)] = Field(
         default_factory=lambda: {"AAPL": 100.0, "GOOGL": 50.0, "MSFT": 75.0},
         description="JSON object of shares by ticker that a new session holds; unless set, those of the "
         "usual three that the prices have, else their first three names",

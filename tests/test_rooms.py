@@ -19,6 +19,7 @@ FLOORS: Final = (
     {"session"},
     {"peers", "supervisor"},
     {"hub", "settings"},
+    {"settings_values"},
     {"access", "client", "market"},
     {"http", "local_redis", "metrics", "protocol", "store", "web"},
     {
