@@ -42,7 +42,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy, strict, over everything."""
-    session.install("-e", ".[test,types]", "nox", "-r", "benchmarks/requirements.txt")
+    session.install("-e", ".[test,types]", "nox", "playwright", "-r", "benchmarks/requirements.txt")
     session.run("mypy")
 
 
@@ -80,6 +80,33 @@ def typescript(session: nox.Session) -> None:
         session.run("node", "generate.mjs", "document.json", ".", external=True)
         made = ["ours.ts", "uses.ts", "from_schema.ts", "from_asyncapi.ts"]
         session.run("npx", "tsc", "--strict", "--noEmit", "--skipLibCheck", *made, external=True)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The page: its modules' types, lint and unit tests with npm, then the whole of it in Chromium."""
+    session.install("-e", ".[test]", "playwright")
+    npm = shutil.which("npm")
+    if npm is None:
+        session.warn("there is no npm: modules are not checked, and axe-core's rules are skipped")
+    else:
+        with session.chdir("tests/browser"):
+            session.run(
+                "npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent", external=True
+            )
+            Path("node_modules/.wire").mkdir(exist_ok=True)
+            with Path("node_modules/.wire/wire.ts").open("w") as types_of_wire:
+                session.run("portfolio-trio", "types", stdout=types_of_wire)
+            for check in ("types", "lint", "unit"):
+                session.run("npm", "run", "--silent", check, external=True)
+    session.run("pytest", "-q", "-rs", "tests/browser", *session.posargs)
+
+
+@nox.session
+def screenshot(session: nox.Session) -> None:
+    """The picture of the page that README shows, made anew."""
+    session.install("-e", ".", "playwright")
+    session.run("python", "docs/screenshot.py")
 
 
 @nox.session

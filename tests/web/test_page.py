@@ -52,7 +52,7 @@ def test_the_document_names_files_that_are_there() -> None:
 def test_modules_import_files_that_are_there_and_nothing_from_elsewhere() -> None:
     names = {path.name for path in STATIC.iterdir()}
     for path in MODULES:
-        for imported in re.findall(r'(?:from|import)\s*\(?"([^"]+)"', path.read_text()):
+        for imported in re.findall(r'(?:from|import)\s*\(?"([^"]+)"', _code(path.name)):
             assert imported.removeprefix("./") in names, f"{path.name} imports {imported}"
 
 

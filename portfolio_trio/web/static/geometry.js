@@ -18,7 +18,7 @@ export function extent(values) {
 export function roundStep(span) {
   const rough = span / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const lead = rough / power;
+  const lead = rough / power - 1e-6;
   return (lead <= 1 ? 1 : lead <= 2 ? 2 : lead <= 5 ? 5 : 10) * power;
 }
 

@@ -1,7 +1,7 @@
 // The heart: one row a holding, its weight beside its share of the portfolio's risk.
 
 import { arrange, byId, draw, el, mark, say, set } from "./dom.js";
-import { clock, isNumber, money, percent, shares, signed } from "./format.js";
+import { clock, fixed, isNumber, money, percent, shares, signed } from "./format.js";
 import { bar, extent, scale } from "./geometry.js";
 import { table } from "./view.js";
 import { whatIfRows } from "./decisions.js";
@@ -31,9 +31,14 @@ export function mountHoldings(actions) {
   body.addEventListener("keydown", (event) => step(event, body));
   /** @type {Map<string, ReturnType<typeof makeRow>>} */
   const known = new Map();
+  let pointed = false;
+  body.addEventListener("pointerenter", () => (pointed = true));
+  body.addEventListener("pointerleave", () => (pointed = false));
 
   return (state) => {
     const { rows, riskIsOld, hasRisk } = table(state);
+    // What somebody is about to click on stays where it is.
+    if (pointed) keepOrder(rows, [...known.keys()]);
     const after = whatIfRows(state);
     const reach = extent([
       ...rows.flatMap((row) => [row.weight, row.risk, row.budget, row.target]),
@@ -41,19 +46,25 @@ export function mountHoldings(actions) {
     ]);
     const x = scale(reach, [0, WIDTH]);
     const wanted = rows.map((row) => {
-      let made = known.get(row.ticker);
-      if (!made) known.set(row.ticker, (made = makeRow(row.ticker, actions)));
+      const made = known.get(row.ticker) ?? makeRow(row.ticker, actions);
       made.show(row, after.get(row.ticker), x, state.selected === row.ticker);
-      return made.root;
+      return made;
     });
-    for (const ticker of known.keys()) if (!rows.some((row) => row.ticker === ticker)) known.delete(ticker);
-    arrange(body, wanted);
+    known.clear();
+    wanted.forEach((row, at) => known.set(/** @type {Row} */ (rows[at]).ticker, row));
+    arrange(body, wanted.map((row) => row.root));
     mark(root, "oldrisk", riskIsOld);
     showAxis(axis, reach, x);
     say(note, noteOf(state, hasRisk, riskIsOld));
     empty.hidden = rows.length > 0;
     if (!rows.length) say(empty, state.portfolio ? "Nothing is held. Add names under “Holdings” below." : "Waiting for the portfolio.");
   };
+}
+
+/** Sort rows as they stand; new ones come last. @param {Row[]} rows @param {string[]} order */
+function keepOrder(rows, order) {
+  const place = new Map(order.map((ticker, at) => [ticker, at]));
+  rows.sort((a, b) => (place.get(a.ticker) ?? order.length) - (place.get(b.ticker) ?? order.length));
 }
 
 /** @param {State} state @param {boolean} hasRisk @param {boolean} riskIsOld */
@@ -96,18 +107,31 @@ function makeRow(ticker, actions) {
     mark(root, "outside", row.drift !== null);
     mark(root, "unpriced", row.unpriced !== undefined);
     const flags = [];
-    if (row.drift !== null) flags.push(`${signed(row.drift, (drift) => percent(drift, 0))} off target`);
-    if (row.unpriced !== undefined) flags.push(`no price since ${row.unpriced ?? "ever"}`);
+    if (row.drift !== null) flags.push(`${signed(row.drift * 100, (points) => fixed(points, 0))} pp`);
+    if (row.unpriced !== undefined) flags.push("no price");
     say(flag, flags.join(", "));
+    set(flag, { title: flags.length ? titleOf(row) : null });
     set(marks.zero, { x1: x(0), x2: x(0) });
     place(marks.weight, row.weight, x);
     place(marks.risk, row.risk, x);
-    place(marks.ghostWeight, after?.weight, x);
-    place(marks.ghostRisk, after?.risk, x);
+    place(marks.ghostWeight, differs(row.weight, after?.weight, x), x);
+    place(marks.ghostRisk, differs(row.risk, after?.risk, x), x);
     pin(marks.target, row.target, x);
     pin(marks.budget, row.budget, x);
   }
   return { root, show };
+}
+
+/** @param {Row} row */
+function titleOf({ drift, unpriced }) {
+  const parts = drift === null ? [] : ["weight less target, in percentage points: outside the band"];
+  if (unpriced !== undefined) parts.push(`valued at the last known price; last close ${unpriced ?? "none"}`);
+  return parts.join("; ");
+}
+
+/** What a bar would become, where one can see it. @param {number | null} before @param {number | null | undefined} after @param {(value: number) => number} x */
+function differs(before, after, x) {
+  return isNumber(after) && Math.abs(x(after) - x(before ?? 0)) > WIDTH / 250 ? after : null;
 }
 
 /** @param {Element} node @param {number | null | undefined} value @param {(value: number) => number} x */
@@ -117,12 +141,14 @@ function place(node, value, x) {
 
 /** @param {Element} node @param {number | null} value @param {(value: number) => number} x */
 function pin(node, value, x) {
-  set(node, value === null ? { visibility: "hidden" } : { x1: x(value), x2: x(value), visibility: null });
+  set(node, !value ? { visibility: "hidden" } : { x1: x(value), x2: x(value), visibility: null });
 }
 
 /** The ends of the stretch, and zero where it is inside. @param {HTMLElement} axis @param {[number, number]} reach @param {(value: number) => number} x */
 function showAxis(axis, reach, x) {
-  const marks = [...new Set([reach[0], 0, reach[1]])];
+  // Zero is said where it does not stand on an end.
+  const span = reach[1] - reach[0];
+  const marks = [reach[0], 0, reach[1]].filter((value, at) => at !== 1 || Math.min(-reach[0], reach[1]) > span / 3);
   while (axis.children.length < marks.length) axis.append(el("span"));
   while (axis.children.length > marks.length) axis.lastElementChild?.remove();
   marks.forEach((value, index) => {

@@ -76,7 +76,7 @@ function* cells(answer, names) {
         x: column * CELL + 0.4, y: row * CELL + 0.4, width: CELL - 0.8, height: CELL - 0.8,
         class: `s${shade(value) ?? "x"}`, "data-row": row, "data-column": column,
       });
-      if (names.length <= 14 && isNumber(value) && row !== column) {
+      if (names.length <= 10 && isNumber(value) && row !== column) {
         yield draw("text", { class: "in", x: (column + 0.5) * CELL, y: row * CELL + 6.6, "text-anchor": "middle" }, fixed(value, 1));
       }
     }

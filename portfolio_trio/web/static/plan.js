@@ -73,9 +73,9 @@ function lineRow(line) {
 function wordsOf(state, plan) {
   if (!plan) return whyNot(state, "plan") || (state.portfolio ? "Computing the trades." : "");
   if (!plan.lines.length) return `Nothing to trade: the portfolio is where it should be, at prices of ${clock(plan.as_of)}.`;
-  const after = plan.totals.after?.volatility;
+  const after = plan.after.volatility;
   const left = plan.cash_left ? `, ${money(plan.cash_left)} left over` : "";
-  return `Turnover ${percent(plan.turnover, 0)} of gross value${left}; volatility ${percent(plan.totals.before?.volatility)} to ${percent(after)}. Prices of ${clock(plan.as_of)}; nothing is traded here.`;
+  return `Turnover ${percent(plan.turnover, 0)} of gross value${left}; volatility ${percent(plan.before.volatility)} to ${percent(after)}. Prices of ${clock(plan.as_of)}; nothing is traded here.`;
 }
 
 /** @param {Record<string, any>} plan */

@@ -1,6 +1,7 @@
 // What is known of the newest run and of the one before it. Pure: an event in, a state out.
 
 /**
+ * @typedef {import("wire").ServerMessage} Message
  * @typedef {{value: number | null, error: {code: string, detail: string} | null, message: Record<string, any>}} Tile
  * @typedef {{
  *   run_id: number, ticker: string, phase: "running" | "completed" | "cancelled" | "failed" | "recorded" | "lost",
@@ -33,7 +34,7 @@ function begin(message, metrics) {
   };
 }
 
-/** What one message of the server does. @param {Runs} runs @param {Record<string, any>} message @param {string[]} metrics @returns {Runs} */
+/** What one message of the server does. @param {Runs} runs @param {Message} message @param {string[]} metrics @returns {Runs} */
 export function onRunMessage(runs, message, metrics) {
   switch (message.type) {
     case "portfolio":
@@ -45,7 +46,7 @@ export function onRunMessage(runs, message, metrics) {
     case "metric_error":
       return land(runs, message, { value: null, error: { code: message.code, detail: message.detail }, message });
     case "analysis_completed":
-      return end(runs, message, { phase: "completed", following: Boolean(message.following) });
+      return end(runs, message, { phase: "completed", following: "following" in message && message.following === true });
     case "analysis_cancelled":
       return end(runs, message, {
         phase: "cancelled", reason: message.reason, took: message.cancelled_in_us ?? null, following: false,
@@ -62,7 +63,7 @@ export function onRunMessage(runs, message, metrics) {
 /** A run that was under way when this socket came: its start was told by the state, not by an event. @param {Runs} runs @param {Record<string, any> | null | undefined} current @param {string[]} metrics @returns {Runs} */
 function adopt(runs, current, metrics) {
   if (!current) return runs;
-  if (runs.run?.run_id === current.run_id) {
+  if (runs.run && runs.run.run_id === current.run_id) {
     return runs.run.phase === "lost" ? { ...runs, run: { ...runs.run, phase: "running" } } : runs;
   }
   return { run: begin(current, metrics), ghost: null };
@@ -75,17 +76,17 @@ function fade({ run }, message) {
 
 /** A number gets on screen only while the run it belongs to is the one that runs. @param {Runs} runs @param {Record<string, any>} message @param {Tile} tile @returns {Runs} */
 function land({ run, ghost }, message, tile) {
-  if (run?.run_id === message.run_id) {
+  if (run && run.run_id === message.run_id) {
     if (run.phase !== "running") return { run: { ...run, late: run.late + 1 }, ghost };
     return { run: { ...run, as_of: run.as_of ?? message.as_of, tiles: { ...run.tiles, [message.metric]: tile } }, ghost };
   }
-  if (ghost?.run_id === message.run_id) return { run, ghost: { ...ghost, late: ghost.late + 1 } };
+  if (ghost && ghost.run_id === message.run_id) return { run, ghost: { ...ghost, late: ghost.late + 1 } };
   return { run, ghost };
 }
 
 /** @param {Runs} runs @param {Record<string, any>} message @param {Partial<Run>} how @returns {Runs} */
 function end({ run, ghost }, message, how) {
-  if (message.run_id === undefined || run?.run_id !== message.run_id) {
+  if (message.run_id === undefined || !run || run.run_id !== message.run_id) {
     // A run that failed before it had a snapshot never started.
     if (message.type !== "analysis_failed") return { run, ghost };
     return { run: { ...begin({ run_id: 0, tick_id: 0, ...message }, []), ...how }, ghost: null };
@@ -104,7 +105,7 @@ export function recall(runs, results, metrics) {
   for (const message of results) {
     if (message.run_id === newest.run_id) tiles[message.metric] = { value: message.value, error: null, message };
   }
-  if (run?.run_id === newest.run_id) {
+  if (run && run.run_id === newest.run_id) {
     const all = { ...tiles, ...run.tiles };
     const whole = run.phase === "lost" && run.metrics.every((metric) => all[metric]);
     return { ...runs, run: { ...run, tiles: all, phase: whole ? "recorded" : run.phase } };

@@ -116,7 +116,7 @@ function onSocket(state, event) {
   return { ...state, socket, asked: {}, pending: null, changes: {}, notice, runs: lose(state.runs) };
 }
 
-/** @param {State} state @param {Message} message @param {number} at @returns {State} */
+/** @param {State} state @param {any} message @param {number} at @returns {State} */
 function onMessage(state, message, at) {
   const settled = settle(state, message, at);
   const runs = onRunMessage(settled.runs, message, settled.metrics);
@@ -147,11 +147,11 @@ function onError(state, message, at) {
     return {
       ...state, portfolio: null, update: null, base: null, ticks: [], risk: null, answers: {}, asked: {},
       runs: NO_RUNS, pending: null, selected: null, draft: 0,
-      notice: { level: "bad", text: fault(/** @type {any} */ (message)), at },
+      notice: { level: "bad", text: fault(message), at },
     };
   }
   if (message.id !== undefined) return state;
-  return { ...state, notice: { level: "bad", text: fault(/** @type {any} */ (message)), at } };
+  return { ...state, notice: { level: "bad", text: fault(message), at } };
 }
 
 /** What an answer ends: the question with its id is open no more. @param {State} state @param {Message} message @param {number} at @returns {State} */
@@ -193,22 +193,23 @@ function settleChange(state, message, id, at) {
 
 /** @param {Message} message @param {State} state */
 function conflict(message, state) {
-  if (message.code !== "version_conflict") return fault(/** @type {any} */ (message));
+  if (message.code !== "version_conflict") return fault(message);
   return `The holdings changed while you looked at version ${state.portfolio?.version}; nothing was done. Look at them and decide again.`;
 }
 
 /** The server's order is the order: the newest state is the state, even where versions began again. @param {State} state @param {Message} message @returns {State} */
 function onPortfolio(state, message) {
-  const same = state.portfolio?.version === message.version && state.portfolio.session_id === message.session_id;
+  const before = state.portfolio;
+  const same = before !== null && before.version === message.version && before.session_id === message.session_id;
   const kept = same ? state : { ...state, update: null, base: null, ticks: [] };
   const base = kept.base ?? baseOf(message.total_value, message.valued, message.version);
   const risk = same || state.risk?.version === message.version ? state.risk : null;
   const { selected } = state;
-  const gone = selected !== null && selected in (state.portfolio?.holdings ?? {}) && !(selected in message.holdings);
+  const gone = selected !== null && selected in (before?.holdings ?? {}) && !(selected in message.holdings);
   return { ...kept, portfolio: message, base, risk, selected: gone ? null : selected, draft: gone ? 0 : kept.draft };
 }
 
-/** @param {number} total @param {{tick_id: number, as_of: string}} valued @param {number} version @returns {Base} */
+/** @param {number} total @param {Message} valued @param {number} version @returns {Base} */
 function baseOf(total, valued, version) {
   return { total, tick_id: valued.tick_id, as_of: valued.as_of, version };
 }
@@ -217,9 +218,9 @@ function baseOf(total, valued, version) {
 function onUpdate(state, message, at) {
   const { portfolio, update, ticks } = state;
   if (!portfolio || (update && message.tick_id <= update.tick_id)) return { ...state, update: update ?? message };
-  const before = update ? baseOf(update.total_value, /** @type {any} */ (update), portfolio.version) : state.base;
+  const before = update ? baseOf(update.total_value, update, portfolio.version) : state.base;
   const lag = at - Date.parse(message.as_of);
-  const tick = baseOf(message.total_value, /** @type {any} */ (message), portfolio.version);
+  const tick = baseOf(message.total_value, message, portfolio.version);
   return {
     ...state,
     update: { ...message, received: at },

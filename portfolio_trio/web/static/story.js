@@ -20,7 +20,7 @@ function socketEntries(event, at) {
   if (event.phase === "open") return [{ at, kind: "socket", text: "connected" }];
   if (event.phase === "connecting") return [];
   const again = event.phase === "waiting" ? `; connecting again in ${Math.ceil((event.until - at) / 1000)} s` : "";
-  return [{ at, kind: "socket", text: `${event.why}${again}` }];
+  return [{ at, kind: "socket", text: `${event.why.replace(/\.$/, "")}${again}` }];
 }
 
 /** @param {import("./state.js").State} state @param {Record<string, any>} message @returns {[Entry["kind"], string] | null} */

@@ -62,7 +62,7 @@ function liveOf(state, history) {
   const ticks = state.ticks.map((tick) => tick.total);
   const first = state.ticks.length ? state.base : null;
   if (ticks.length > 1 || !state.portfolio) return ticks;
-  return [first?.total ?? history?.values?.at(-1) ?? state.portfolio.total_value, ...ticks];
+  return [first?.total ?? history?.value ?? state.portfolio.total_value, ...ticks];
 }
 
 /** The deepest fall, from its peak to its bottom, under the line. @param {Record<string, any> | null} history @param {number[]} past @param {(index: number) => number} x @param {(value: number) => number} y */

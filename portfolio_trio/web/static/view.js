@@ -129,8 +129,8 @@ export function runChip({ runs: { run }, pending, socket }) {
 /** Whether what a run says still holds; a sentence where not. @param {State} state */
 export function runAge({ runs: { run }, portfolio, update }) {
   if (!run || run.phase === "running" || run.phase === "failed") return "";
-  if (run.phase === "recorded" && run.version === null) return `Recorded at ${clock(run.as_of)}, before this page was opened`;
-  if (portfolio && run.version !== null && run.version !== portfolio.version) return "Of holdings that have changed since";
-  if (update && run.tick_id < update.tick_id) return `Of the tick at ${clock(run.as_of)}; prices are newer`;
+  if (run.phase === "recorded" && run.version === null) return `recorded, of ${clock(run.as_of)}`;
+  if (portfolio && run.version !== null && run.version !== portfolio.version) return "of holdings that have changed";
+  if (update && run.tick_id < update.tick_id) return `of ${clock(run.as_of)}, prices are newer`;
   return "";
 }

@@ -34,8 +34,8 @@ export function mountWhatIf(actions) {
   const table = makeTable();
   const panel = el("div", { class: "whatif" },
     el("div", { class: "controls" },
-      el("div", { class: "bar" }, ticker, number, el("span", { class: "unit" }, "shares"), reset),
-      slider, el("div", { class: "bar" }, budget, hedge, apply), words, names),
+      el("div", { class: "bar" }, ticker, number, el("span", { class: "unit" }, "shares")),
+      slider, el("div", { class: "bar" }, budget, hedge, reset, apply), words, names),
     table.root);
 
   return { panel, show(state) {
@@ -76,7 +76,7 @@ function offer(list, names) {
 
 /** A step that people would choose: a hundredth of the way, rounded. @param {number} reach */
 function stepOf(reach) {
-  const rough = reach / 200;
+  const rough = reach / 100;
   return rough >= 1 ? Math.round(rough) : 10 ** Math.floor(Math.log10(rough || 1));
 }
 

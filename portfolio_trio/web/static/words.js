@@ -97,7 +97,7 @@ const FAULTS = {
   store_full: "The server's store is full; nothing was changed.",
 };
 
-/** What an error of the wire says to a person. @param {{code: string, detail?: string}} error */
+/** What an error of the wire says to a person. @param {Record<string, any>} error @returns {string} */
 export function fault(error) {
   return FAULTS[error.code] ?? error.detail ?? error.code.replaceAll("_", " ");
 }

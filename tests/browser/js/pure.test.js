@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { csv } from "../../../portfolio_trio/web/static/csv.js";
+import { age, clock, money, percent, plain, shares, signed, took } from "../../../portfolio_trio/web/static/format.js";
+import { area, bar, extent, line, range, roundStep, scale, shade } from "../../../portfolio_trio/web/static/geometry.js";
+import { sessionIn } from "../../../portfolio_trio/web/static/session.js";
+import { backoff, retryAfter } from "../../../portfolio_trio/web/static/socket.js";
+import { closed, meaning, shown, worthReconnecting } from "../../../portfolio_trio/web/static/words.js";
+
+test("numbers that are none are dashes, and nothing is minus zero", () => {
+  for (const none of [null, undefined, NaN, Infinity, "5"]) assert.equal(money(none), "–");
+  assert.equal(percent(-0.0001), "0.0 %");
+  assert.equal(signed(0, percent), "0.0 %");
+  assert.equal(signed(0.00001, percent), "0.0 %");
+  assert.equal(money(1234.5), "1,234.50");
+  assert.equal(money(-123_456.78), "−123,457");
+  assert.equal(shares(0.000000001), "0.000000001");
+  assert.equal(signed(2, money), "+2.00");
+  assert.equal(plain(-0.1), "-0.1");
+});
+
+test("times", () => {
+  assert.equal(clock("no time"), "–");
+  assert.match(clock("2026-01-05T15:30:00Z"), /^\d\d:30:00$/);
+  assert.deepEqual([age(-1), age(119.9), age(120), age(7_200), age(200_000)], ["0 s", "119 s", "2 min", "2 h", "2 days"]);
+  assert.equal(took(321), "0.3 ms");
+});
+
+test("bars share a stretch that has zero in it and ends on round numbers", () => {
+  assert.deepEqual(extent([0.3, -0.04, null]), [-0.1, 0.30000000000000004]);
+  assert.deepEqual(extent([]), [0, 1]);
+  assert.equal(roundStep(0.5), 0.1);
+  for (let at = 0; at < 300; at++) {
+    const values = Array.from({ length: 5 }, () => Math.random() * 4 - 2);
+    const [low, high] = extent(values);
+    assert.ok(low <= Math.min(0, ...values) && high >= Math.max(0, ...values));
+    const x = scale([low, high], [0, 1000]);
+    for (const value of values) {
+      const { x: left, width } = bar(x, value);
+      assert.ok(left >= -0.01 && left + width <= 1000.02);
+      assert.ok(Math.abs((value < 0 ? left + width : left) - x(0)) < 0.02);
+    }
+  }
+});
+
+test("lines", () => {
+  const x = scale([0, 2], [0, 20]);
+  assert.equal(line([1, 2, 3], x, (value) => value), "M0 1L10 2L20 3");
+  assert.equal(area([1, 2], x, (value) => value, 9, 1), "M10 1L20 2L20 9L10 9Z");
+  assert.equal(area([], x, x, 0), "");
+  const [low, high] = range([5, 5]);
+  assert.ok(low < 5 && high > 5);
+  assert.deepEqual([shade(1), shade(-0.95), shade(0.05), shade(null)], [5, -5, 0, null]);
+});
+
+test("CSV that a spreadsheet reads as it was written", () => {
+  assert.equal(csv([["a", 1.5, null], ['say "x", y', -2, "=1+1"]]), 'a,1.5,\r\n"say ""x"", y",-2,\'=1+1\r\n');
+});
+
+test("pauses grow, vary and end at half a minute", () => {
+  for (let attempt = 0; attempt < 40; attempt++) {
+    const whole = Math.min(30_000, 250 * 2 ** attempt);
+    assert.equal(backoff(attempt, () => 0), whole / 2);
+    assert.ok(backoff(attempt, () => 0.999) <= whole);
+  }
+  assert.equal(retryAfter("the server is going away; retry_after=1.5"), 1_500);
+  assert.equal(retryAfter("retry_after=99999"), 30_000);
+  assert.equal(retryAfter(""), 0);
+});
+
+test("what closes a socket, in words", () => {
+  assert.equal(closed(1008, "token_expired: The token has expired.").token, true);
+  assert.equal(closed(1008, "origin").why, "origin");
+  assert.match(closed(1006, "").why, /lost/);
+  assert.deepEqual([1000, 1008, 1001, 1006, 1011, 1012, 1013].map(worthReconnecting), [false, false, true, true, true, true, true]);
+});
+
+test("the address names a session, and nothing else", () => {
+  assert.equal(sessionIn("#session=my-session"), "my-session");
+  for (const hash of ["", "#", "#session=", "#session=a/b", "#session=%", "#other=x", `#session=${"a".repeat(129)}`]) {
+    assert.equal(sessionIn(hash), null);
+  }
+});
+
+test("sentences say what the numbers say", () => {
+  assert.equal(shown("portfolio_risk", 0.801), "80.1 %");
+  assert.match(meaning("portfolio_risk", { ticker: "AAPL", value: 0.8 }), /^80 % of this portfolio's variance comes from AAPL/);
+  assert.match(meaning("portfolio_risk", { ticker: "SPY", value: -0.05 }), /hedge: it takes 5 % off/);
+  const score = (value, trade, side) => meaning("allocation_score", { ticker: "X", value, detail: { budget: 0.25, shares_to_trade: trade, side } });
+  assert.match(score(0.1, 3.456, "buy"), /below its budget of 25 %; buy 3.46 shares/);
+  assert.match(score(-0.1, -3, "sell"), /above its budget of 25 %; sell 3 shares/);
+  assert.match(score(0.1, null, "buy"), /No size of X alone/);
+  assert.match(meaning("correlation", { ticker: "X", value: -0.7 }), /closely against/);
+  assert.match(meaning("my_metric", { ticker: "X", value: 1 }), /My metric of X/);
+});

@@ -1,0 +1,172 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { due } from "../../../portfolio_trio/web/static/asks.js";
+import { initial, reduce } from "../../../portfolio_trio/web/static/state.js";
+import { pricesChip, riskOf, runAge, runChip, socketChip, table, value } from "../../../portfolio_trio/web/static/view.js";
+import { cancelled, completed, error, play, portfolio, result, risk, started, update } from "./messages.js";
+
+const T0 = Date.parse("2026-01-05T15:30:00Z");
+const open = () => play(reduce, initial(T0), { kind: "session", session: "s" }, { kind: "socket", phase: "open" });
+const asked = (what, key = "k") => ({ kind: "asked", what, key });
+const keys = (state) => due(state).map((ask) => ask.what);
+
+test("a result is shown only while its run is the one that runs", () => {
+  const state = play(reduce, open(), portfolio(), started(1), result(1, "portfolio_risk", 0.8), cancelled(1), started(2, "SPY"),
+    result(1, "correlation", 0.1), result(2, "correlation", 0.2, "SPY"));
+  assert.deepEqual(Object.keys(state.runs.run.tiles), ["correlation"]);
+  assert.equal(state.runs.run.tiles.correlation.value, 0.2);
+  assert.equal(state.runs.ghost.run_id, 1);
+  assert.deepEqual(Object.keys(state.runs.ghost.tiles), ["portfolio_risk"]);
+  assert.equal(state.runs.ghost.late, 1);
+  assert.equal(state.runs.ghost.took, 321);
+});
+
+test("nothing lands on a run that has ended", () => {
+  const state = play(reduce, open(), portfolio(), started(1), completed(1), result(1, "momentum"));
+  assert.deepEqual(state.runs.run.tiles, {});
+  assert.equal(state.runs.run.late, 1);
+});
+
+test("a metric's error takes the place of its result", () => {
+  const failure = { type: "metric_error", ticker: "AAPL", metric: "momentum", code: "insufficient_history", detail: "short", run_id: 1 };
+  const { run } = play(reduce, open(), portfolio(), started(1), failure).runs;
+  assert.equal(run.tiles.momentum.error.code, "insufficient_history");
+  assert.equal(run.tiles.momentum.value, null);
+});
+
+test("a run that was under way before the socket is adopted, and its recorded results are filled in", () => {
+  const current = { ticker: "AAPL", started_at: "x", run_id: 7, version: 1, tick_id: 1_000 };
+  const before = play(reduce, open(), portfolio({ current_analysis: current }), asked("results"));
+  const state = play(reduce, before, { type: "results", id: "results", results: [result(6, "momentum"), result(7, "concentration", 0.3)] });
+  assert.equal(state.runs.run.phase, "running");
+  assert.deepEqual(Object.keys(state.runs.run.tiles), ["concentration"]);
+});
+
+test("what was recorded before the page came says so", () => {
+  const state = play(reduce, open(), portfolio(), asked("results"), { type: "results", id: "results", results: [result(6, "momentum")] });
+  assert.equal(state.runs.run.phase, "recorded");
+  assert.match(runAge(state), /recorded/);
+});
+
+test("a run whose socket is lost is told no end", () => {
+  const state = play(reduce, open(), portfolio(), started(1), { kind: "socket", phase: "waiting", why: "lost", until: T0 + 5_000 });
+  assert.equal(state.runs.run.phase, "lost");
+  assert.equal(runChip(state).text, "Idle");
+});
+
+test("a change is that between two ticks of one version, and none across an edit", () => {
+  const state = play(reduce, open(), portfolio(), update(2_000, 1_010));
+  assert.equal(value(state).change, 10);
+  const next = play(reduce, state, update(3_000, 1_000));
+  assert.equal(value(next).change, -10);
+  const edited = play(reduce, next, portfolio({ version: 2, total_value: 5_000 }));
+  assert.equal(value(edited).change, null);
+  assert.equal(value(edited).total, 5_000);
+  assert.equal(value(play(reduce, edited, update(4_000, 5_005))).change, 5);
+});
+
+test("an older tick does not undo a newer one", () => {
+  const state = play(reduce, open(), portfolio(), update(3_000, 1_010), update(2_000, 900));
+  assert.equal(value(state).total, 1_010);
+});
+
+test("risk of another version is not shown; of an older tick it is marked", () => {
+  const state = play(reduce, open(), portfolio(), asked("risk"), risk(1, 1_000));
+  assert.equal(table(state).rows[0].risk, 1.1);
+  assert.equal(table(state).riskIsOld, false);
+  const later = play(reduce, state, update(2_000, 1_300));
+  assert.equal(table(later).riskIsOld, true);
+  assert.equal(table(later).rows[0].value, 1_500);
+  const edited = play(reduce, later, portfolio({ version: 2 }));
+  assert.equal(riskOf(edited), null);
+  assert.deepEqual(table(edited).rows.map((row) => [row.risk, row.value]), [[null, null], [null, null]]);
+});
+
+test("most risk first, hedges last", () => {
+  const state = play(reduce, open(), portfolio({ holdings: { SPY: -10, AAPL: 100 } }), asked("risk"), risk(1, 1_000));
+  assert.deepEqual(table(state).rows.map((row) => row.ticker), ["AAPL", "SPY"]);
+});
+
+test("each question is asked once a tick, and one of a kind at a time", () => {
+  const state = play(reduce, open(), portfolio());
+  assert.deepEqual(keys(state), ["risk", "results", "history"]);
+  const [{ key }] = due(state);
+  const waiting = play(reduce, state, asked("risk", key));
+  assert.ok(!keys(waiting).includes("risk"));
+  const later = play(reduce, waiting, update(2_000, 1_000));
+  assert.ok(!keys(later).includes("risk"), "one is under way");
+  const answered = play(reduce, later, risk(1, 1_000));
+  assert.ok(keys(answered).includes("risk"), "there is a newer tick");
+});
+
+test("what an older server does not know is not asked again until the next connection", () => {
+  const state = play(reduce, open(), portfolio(), asked("risk"), error("unknown_action", { id: "risk" }), update(2_000, 1_000));
+  assert.ok(!keys(state).includes("risk"));
+  const again = play(reduce, state, { kind: "socket", phase: "waiting", why: "", until: 0 }, { kind: "socket", phase: "open" });
+  assert.ok(keys(again).includes("risk"));
+});
+
+test("an error that may pass is given time", () => {
+  const [{ key }] = due(play(reduce, open(), portfolio()));
+  const state = play(reduce, open(), portfolio(), asked("risk", key), error("rate_limited", { id: "risk", retryable: true }));
+  assert.ok(!keys(state).includes("risk"));
+  assert.ok(keys(reduce(state, { kind: "clock", at: state.now + 3_000 })).includes("risk"));
+});
+
+test("nothing is asked without a connection", () => {
+  assert.deepEqual(due(play(reduce, open(), portfolio(), { kind: "socket", phase: "waiting", why: "", until: 0 })), []);
+});
+
+test("a trade at hand is asked for, and an answer to another one is not shown", async () => {
+  const { whatIfOf } = await import("../../../portfolio_trio/web/static/decisions.js");
+  const state = play(reduce, open(), portfolio(), { kind: "select", ticker: "AAPL" }, { kind: "draft", shares: -5 });
+  const ask = due(state).find(({ what }) => what === "what_if");
+  assert.deepEqual(ask.request, { action: "what_if", trades: { AAPL: -5 } });
+  const answered = play(reduce, state, asked("what_if", ask.key), { type: "what_if", id: "what_if", version: 1, holdings: [] });
+  assert.ok(whatIfOf(answered));
+  assert.equal(whatIfOf(play(reduce, answered, { kind: "draft", shares: -6 })), null);
+  assert.equal(whatIfOf(play(reduce, answered, update(2_000, 1_000))), null);
+});
+
+test("a conflict is told and loses no draft", () => {
+  const state = play(reduce, open(), portfolio(), { kind: "select", ticker: "AAPL" }, { kind: "draft", shares: -5 },
+    { kind: "change", id: "trade:1", what: "Sell 5 AAPL" }, error("version_conflict", { id: "trade:1", retryable: true }));
+  assert.match(state.notice.text, /nothing was done/);
+  assert.equal(state.draft, -5);
+  assert.deepEqual(state.changes, {});
+});
+
+test("a change whose connection is lost is told as unknown", () => {
+  const state = play(reduce, open(), portfolio(), { kind: "change", id: "trade:1", what: "Sell 5 AAPL" },
+    { kind: "socket", phase: "waiting", why: "lost", until: T0 });
+  assert.match(state.notice.text, /Sell 5 AAPL/);
+  assert.match(state.notice.text, /Look whether/);
+});
+
+test("an expired session leaves nothing of itself", () => {
+  const state = play(reduce, open(), portfolio({ version: 9 }), asked("risk"), risk(9, 1_000), started(4), error("session_expired", { retryable: true }),
+    portfolio({ version: 1, holdings: { MSFT: 1 } }));
+  assert.equal(riskOf(state), null);
+  assert.equal(state.runs.run, null);
+  assert.deepEqual(table(state).rows.map((row) => row.ticker), ["MSFT"]);
+});
+
+test("chips say what is the matter", () => {
+  const state = play(reduce, open(), portfolio(), update(2_000, 1_000));
+  assert.equal(pricesChip(state).level, "good");
+  assert.equal(socketChip(state).text, "Connected");
+  assert.match(pricesChip({ ...state, now: state.now + 300_000 }).text, /No tick for 5 min/);
+  assert.match(pricesChip(play(reduce, state, update(3_000, 1_000, { unpriced: { AAPL: null } }))).text, /1 name without/);
+  assert.equal(pricesChip(play(reduce, state, update(3_000, 1_000, { stale: true }))).text, "Stale prices");
+  const lost = play(reduce, state, { kind: "socket", phase: "waiting", why: "gone", until: state.now + 4_000 });
+  assert.match(socketChip(lost).text, /Reconnecting in \d s/);
+  assert.equal(pricesChip(lost).level, "warn");
+});
+
+test("the log is bounded and says how many had arrived", () => {
+  let state = play(reduce, open(), portfolio(), started(1), result(1, "momentum"), cancelled(1));
+  assert.match(state.log.at(-1).text, /cancelled after 1 of 5 in 0\.3 ms/);
+  for (let tick = 0; tick < 500; tick++) state = play(reduce, state, update(2_000 + tick, 1_000));
+  assert.equal(state.log.length, 400);
+  assert.equal(state.ticks.length, 240);
+});
