@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portfolio_trio.access import NewSessionLimit, TooManySessions
+from portfolio_trio.settings import Settings
 
 FLOOD = 1_000
 
@@ -45,6 +46,20 @@ def test_a_flood_of_one_address_leaves_the_others_their_sessions(flood: str) -> 
     assert granted(limit, flood) == 6
     assert granted(limit, "192.0.2.2") == 6
     assert granted(limit, "127.0.0.2") == 6
+
+
+def test_four_addresses_that_flood_leave_the_others_their_sessions_by_default() -> None:
+    clock, chosen = Clock(), Settings()
+    limit = NewSessionLimit(
+        per_address=chosen.sessions_per_second_per_address, total=chosen.sessions_per_second, clock=clock
+    )
+    refused = 0
+    for second in range(120):
+        clock.time = float(second)
+        for flooder in range(4):
+            granted(limit, f"192.0.2.{flooder}", asked=100)
+        refused += 1 - granted(limit, "198.51.100.7", asked=1)
+    assert refused == 0
 
 
 def test_a_subnet_is_one_address_and_what_has_none_counts_in_the_total_alone() -> None:
