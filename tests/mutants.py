@@ -859,9 +859,16 @@ MUTANTS = (
     Mutant(
         "the wait for the word of who ran a run, where the document has another",
         "portfolio_trio/peers/subscriber.py",
-        "(given_up or (ended is not None and ended.is_final))",
-        "True",
+        "        is_last_word = waited is _Waited.OUT or ended is None or ended.is_final\n",
+        "        is_last_word = True\n",
         ("tests/peers/test_ends_of_runs.py", "tests/peers/test_subscriber.py"),
+    ),
+    Mutant(
+        "the early look for the end of a run",
+        "portfolio_trio/peers/subscriber.py",
+        "        await self._quietly_read(group, again=False, waited=_Waited.SHORT)\n",
+        "",
+        ("tests/peers/test_subscriber.py",),
     ),
     Mutant(
         "the end of each run in one reading",
@@ -873,8 +880,8 @@ MUTANTS = (
     Mutant(
         "the time that each run has to be told of",
         "portfolio_trio/peers/subscriber.py",
-        "given_up = awaited == run_id and trio.current_time() >= until",
-        "given_up = trio.current_time() >= until",
+        "is_out = awaited == run_id and trio.current_time() >= until",
+        "is_out = trio.current_time() >= until",
         ("tests/peers/test_subscriber.py",),
     ),
     Mutant(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from enum import IntEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -42,11 +43,22 @@ log: Final = logging.getLogger(__name__)
 EVENTS_PER_SESSION: Final = 1_000
 # Documents on their way at one time when all are read anew.
 READS_AT_ONCE: Final = 64
+# What waits for the end of a run for so long lets the document be read for the first time.
+LOOK_SECONDS: Final = 0.25
 # How often a document is read that expires and is made anew meanwhile.
 READINGS: Final = 5
 # What cannot be read is tried again after this long, then after twice as long, and so on.
 RETRY_SECONDS: Final = 0.5
 MAX_RETRY_SECONDS: Final = 8.0
+
+
+class _Waited(IntEnum):
+    """For how long the end of a run has been waited for by who reads the document."""
+
+    NOT = 0  # from now on: the word of who ran it may be on its way
+    SHORT = 1  # somebody does; only the word of who ran it is shown
+    LONG = 2  # who ran it has had time to tell; what the document has of it is shown, or what follows from it
+    OUT = 3  # anybody's word on it will do
 
 
 class PeerSubscriber:
@@ -166,9 +178,9 @@ class PeerSubscriber:
             with trio.move_on_after(HOLD_SECONDS):
                 await group.wait_ended(run_id)
                 return
-            given_up = trio.current_time() >= until
-            await self._quietly_read(group, again=False, late=True, given_up=given_up)
-            if given_up:
+            waited = _Waited.OUT if trio.current_time() >= until else _Waited.LONG
+            await self._quietly_read(group, again=False, waited=waited)
+            if waited is _Waited.OUT:
                 return
 
     def reread(self, group: SessionGroup) -> None:
@@ -296,6 +308,11 @@ class PeerSubscriber:
     async def _resolve(self, group: SessionGroup, run_id: int) -> None:
         """Find out how a run ended if nobody tells it in time."""
         until = trio.current_time() + WORD_SECONDS
+        with trio.move_on_after(LOOK_SECONDS):
+            await group.wait_ended(run_id)
+            return
+        # In a busy session its end does not stand in the document for long.
+        await self._quietly_read(group, again=False, waited=_Waited.SHORT)
         while group.sequencer.open is not None and group.sequencer.open.run_id == run_id:
             due = 0
             for _ in range(2):
@@ -307,8 +324,9 @@ class PeerSubscriber:
             awaited: int | None = run_id
             while self._hub.group(group.session_id) is group:
                 # What comes behind it has its own time.
-                given_up = awaited == run_id and trio.current_time() >= until
-                if not await self._quietly_read(group, again=False, late=True, given_up=given_up):
+                is_out = awaited == run_id and trio.current_time() >= until
+                waited = _Waited.OUT if is_out else _Waited.LONG
+                if not await self._quietly_read(group, again=False, waited=waited):
                     break
                 if group.sequencer.awaited in {None, awaited} or group.sequencer.released >= due:
                     break
@@ -354,10 +372,10 @@ class PeerSubscriber:
         return [*unread, *waiting]
 
     async def _quietly_read(
-        self, group: SessionGroup, *, again: bool = True, late: bool = False, given_up: bool = False
+        self, group: SessionGroup, *, again: bool = True, waited: _Waited = _Waited.NOT
     ) -> bool:
         try:
-            await self._read(group, again=again, late=late, given_up=given_up)
+            await self._read(group, again=again, waited=waited)
         except StoreError as error:
             log.info("session %s cannot be read anew: %s", group.session_id, error)
             return False
@@ -368,8 +386,7 @@ class PeerSubscriber:
         group: SessionGroup,
         *,
         again: bool = True,
-        late: bool = False,
-        given_up: bool = False,
+        waited: _Waited = _Waited.NOT,
         lost: Known | None = None,
     ) -> None:
         """Bring the sockets of a session to what the document says.
@@ -377,8 +394,7 @@ class PeerSubscriber:
         Args:
             group: The session.
             again: Show it though they may know it.
-            late: Whoever ran what is over has had time to say how it ended.
-            given_up: It has said nothing for so long that anybody else's word on that will do.
+            waited: For how long the end of the open run has been waited for.
             lost: What was known before the document fell back behind it: it gets new numbers first.
         """
         if not group.attached:
@@ -398,7 +414,7 @@ class PeerSubscriber:
                 # Whoever asks next is told.
                 return
             if state.incarnation == group.incarnation and lost is None:
-                await self._catch_up(group, state, late=late, given_up=given_up)
+                await self._catch_up(group, state, waited)
             if group.enter(state, since):
                 if lost is None:
                     self._present(group, state, again=again and since == state.incarnation)
@@ -420,7 +436,7 @@ class PeerSubscriber:
         group.runs.renew(state.version, 0 if current is None else current.run_id)
         group.broadcast_state(self._to_message(state), adopts=adopts, again=again)
 
-    async def _catch_up(self, group: SessionGroup, state: State, *, late: bool, given_up: bool) -> None:
+    async def _catch_up(self, group: SessionGroup, state: State, waited: _Waited) -> None:
         """End what the document says is over."""
         current = state.current_analysis
         newest = 0 if current is None else current.run_id
@@ -428,28 +444,29 @@ class PeerSubscriber:
             async with group.start_lock:
                 await group.runs.supersede(newest)
         # What began behind it may be over, too, and stand there no more at the next reading.
-        while await self._end_one(group, state, newest, late=late, given_up=given_up):
-            given_up = False
+        while await self._end_one(group, state, newest, waited):
+            waited = min(waited, _Waited.LONG)
 
-    async def _end_one(
-        self, group: SessionGroup, state: State, newest: int, *, late: bool, given_up: bool
-    ) -> bool:
+    async def _end_one(self, group: SessionGroup, state: State, newest: int, waited: _Waited) -> bool:
         """End the open run, if the document says how it ended; ``newest`` is its current one."""
         run = group.sequencer.open
         if run is None or run.run_id == newest or state.run_counter < run.run_id:
             # Cut short by new holdings it may be, but whoever runs it has not put it away yet.
             return False
         ended = state.end_of(run.run_id)
-        if not late and not (ended is not None and ended.told):
+        if waited < _Waited.LONG and not (ended is not None and ended.told):
             # It has ended. Who ran it knows how, and its word may be on its way, or its last results.
-            self._start(group, self._resolve, group, run.run_id)
+            if waited is _Waited.NOT:
+                self._start(group, self._resolve, group, run.run_id)
             return False
         # If it was run by a socket here, that tells it now.
         if group.remote.is_open(run.run_id):
             group.remote.end()
         async with group.start_lock:
             await group.runs.supersede(run.run_id + 1)
-        if group.sequencer.open is run and (given_up or (ended is not None and ended.is_final)):
+        # What stands there no more can be waited for only in vain.
+        is_last_word = waited is _Waited.OUT or ended is None or ended.is_final
+        if group.sequencer.open is run and is_last_word:
             group.close(ended or _likely_end(state, run))
         return group.sequencer.open is not run
 

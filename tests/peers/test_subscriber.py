@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
-from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION
+from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION, LOOK_SECONDS
 from portfolio_trio.store import Ending, PortfolioChanged, RunSuperseded
 from tests.peers.fakes import current, opened, peer_event, running
 
@@ -80,16 +80,29 @@ async def test_an_end_that_nobody_tells_is_looked_up(autojump_clock: MockClock) 
     async with opened("s") as world, world.subscribe("s") as (_, subscriber):
         world.batch(peer_event("claim", 1), peer_event("analysis_started", 1))
         world.batch(peer_event("claim", 2), peer_event("analysis_started", 2))
-        ended = Ending(1, "cancelled", "superseded", told=True)
+        # Its last results may be on their way.
+        ended = Ending(1, "completed", results=5)
         world.store.change("s", current_analysis=current(2), run_counter=2, run_ends=(ended,))
         await trio.sleep(HOLD_SECONDS * 0.9)
         assert subscriber.seen == ["<analysis_started 1>"]
-        await trio.sleep(HOLD_SECONDS * 0.2)
-        assert subscriber.seen[1:] == ["analysis_cancelled 1 superseded", "<analysis_started 2>"]
+        await trio.sleep(HOLD_SECONDS * 0.1 + 1.1 * LOOK_SECONDS)
+        assert subscriber.seen[1:] == ["analysis_completed 1", "<analysis_started 2>"]
         # It comes after all, too late.
         world.batch(peer_event("analysis_completed", 1))
         await wait_all_tasks_blocked()
         assert len(subscriber.seen) == 3
+
+
+async def test_a_word_that_stands_in_the_document_is_found_before_it_is_pushed_out(
+    autojump_clock: MockClock,
+) -> None:
+    async with opened("s") as world, world.subscribe("s") as (_, subscriber):
+        world.batch(peer_event("claim", 1), peer_event("analysis_started", 1))
+        world.batch(peer_event("claim", 2), peer_event("analysis_started", 2))
+        ended = Ending(1, "cancelled", "switched", told=True)
+        world.store.change("s", current_analysis=current(2), run_counter=2, run_ends=(ended,))
+        await trio.sleep(1.1 * LOOK_SECONDS)
+        assert subscriber.seen[1:] == ["analysis_cancelled 1 switched", "<analysis_started 2>"]
 
 
 async def test_the_word_of_who_ran_it_is_waited_for_where_the_document_has_another(
