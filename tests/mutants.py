@@ -1621,14 +1621,14 @@ MUTANTS = (
         "portfolio_trio/metrics/correlation.py",
         "    if inputs.portfolio.is_long:\n",
         "    if True:\n",
-        RETURNS,
+        KERNEL,
     ),
     Mutant(
         "the length of a window that is kept",
         "portfolio_trio/metrics/history.py",
         "table = self._windows.get(rows)",
         "table = next(iter(self._windows.values()), None)",
-        RETURNS,
+        KERNEL,
     ),
     Mutant(
         "the stock that its neighbours are kept for",

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portfolio_trio.canonical import canonical
-from portfolio_trio.metrics import MetricError, ReturnsCache
+from portfolio_trio.metrics import BUILT_IN, MetricError, ReturnsCache, compute
 from portfolio_trio.metrics.allocation_score import budget_gap
-from portfolio_trio.metrics.correlation import rest_correlation
+from portfolio_trio.metrics.correlation import CorrelationDetail, rest_correlation
 from portfolio_trio.metrics.portfolio_risk import risk_share
 from tests.metrics.support import LAW, Portfolio, make_bars, make_portfolio, outcomes, portfolios, walk
 
@@ -113,3 +113,27 @@ def test_what_is_beside_a_mountain_of_cash_has_its_value() -> None:
     assert beside.inputs("CASH").moments.rest_variance == pytest.approx(
         whole(portfolio).moments(0).portfolio_variance, rel=1e-12
     )
+
+
+@settings(LAW, max_examples=30)
+@given(portfolios(least=3, most=6))
+def test_windows_and_neighbours_of_one_set_of_names_are_those_of_each_portfolio(portfolio: Portfolio) -> None:
+    cache = ReturnsCache(portfolio.bars)
+    all_long = {name: abs(shares) for name, shares in portfolio.holdings.items()}
+    for holdings in (all_long, portfolio.holdings):
+        for ticker in holdings:
+            inputs = cache.inputs(ticker, holdings, portfolio.prices)
+            detail = compute(BUILT_IN["correlation"], inputs).detail
+            assert isinstance(detail, CorrelationDetail)
+            returns = inputs.weighted_returns.T * inputs.history.undo_weights
+            rest = inputs.rest_weights @ returns
+            found = (detail.rolling_21, detail.rolling_63, detail.pearson)
+            for rows, said in zip((21, 63, 252), found, strict=True):
+                expected = np.corrcoef(returns[inputs.index, -rows:], rest[-rows:])[0, 1]
+                assert said == pytest.approx(expected, rel=1e-9, abs=1e-12)
+            weighted = inputs.weighted_returns
+            volatilities = np.sqrt((weighted**2).sum(axis=0))
+            signed = np.sign(inputs.values) * (weighted.T @ weighted[:, inputs.index]) / volatilities
+            order = [each for each in np.argsort(signed).tolist() if each != inputs.index]
+            assert detail.closest == inputs.tickers[order[-1]]
+            assert detail.most_diversifying == inputs.tickers[order[0]]
