@@ -11,15 +11,18 @@ from collections import deque
 from typing import Any, Final
 
 import orjson
+from _portfolios import COMMON, MARKET
 from _sockets import Socket, frame
 from typing_extensions import override
 
-TICKERS: Final = ("AAPL", "GOOGL", "MSFT")
+TICKERS: Final = tuple(COMMON)
 ANALYZE: Final = {
-    ticker: frame(json.dumps({"action": "analyze", "ticker": ticker}).encode()) for ticker in TICKERS
+    ticker: frame(json.dumps({"action": "analyze", "ticker": ticker}).encode())
+    for ticker in (*TICKERS, *MARKET)
 }
 GET_PORTFOLIO: Final = frame(b'{"action":"get_portfolio"}')
 RESULTS: Final = 5
+HOLD_SECONDS: Final = 20.0
 
 
 class Clock:
@@ -52,11 +55,20 @@ class Analyst(Socket):
         self.lasts: list[float] = []
         self.errors = 0
         self.done = asyncio.get_running_loop().create_future()
+        self._tickers = TICKERS
+        self._holds: asyncio.Future[None] | None = None
 
     @property
     def missing(self) -> int:
         """Results that should have come and did not."""
         return RESULTS - self._got
+
+    async def hold(self, holdings: dict[str, float]) -> None:
+        """Hold something else than a new session does, and ask for that."""
+        self._tickers = tuple(holdings)
+        self._holds = asyncio.get_running_loop().create_future()
+        self.send(frame(json.dumps({"action": "set_holdings", "holdings": holdings}).encode()))
+        await asyncio.wait_for(self._holds, HOLD_SECONDS)
 
     def ask(self) -> None:
         """Ask for the next ticker, unless time is up."""
@@ -66,13 +78,19 @@ class Analyst(Socket):
             return
         self._turn += 1
         self._got, self._asked = 0, now
-        self._ticker = TICKERS[self._turn % len(TICKERS)]
+        self._ticker = self._tickers[self._turn % len(self._tickers)]
         self.send(ANALYZE[self._ticker])
 
     @override
     def on_message(self, payload: bytes) -> None:
         message = orjson.loads(payload)
         kind = message["type"]
+        if self._holds is not None and not self._holds.done():
+            if kind == "error":
+                self._holds.set_exception(ConnectionError(message["detail"]))
+            elif kind == "portfolio":
+                self._holds.set_result(None)
+            return
         if kind == "error":
             self.errors += 1
         if kind != "analysis_result" or message["ticker"] != self._ticker:

@@ -2,7 +2,8 @@
 
     python benchmarks/load.py ws://127.0.0.1:8000/ws/{session} --mode analyze --clients 16 --seconds 5
 
-analyze: each client asks, waits for its five results, asks again, for as long as ``--seconds``.
+analyze: each client asks, waits for its five results, asks again, for as long as ``--seconds``. Each holds a
+         portfolio of its own, so that nothing computed for one serves another.
 switch:  each client asks, waits for the first result, thinks for a random time up to twice ``--think`` and
          asks for another ticker; what then still comes of the old one once the new one has begun is counted.
 visit:   each client asks at random moments, ``--think`` apart in the mean, whether or not the server is
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import uvloop
 from _clients import GET_PORTFOLIO, Analyst, Caller, Clock, Solo, Switcher, Visitor
+from _portfolios import portfolio_of
 from _sockets import Socket, new_session
 
 if TYPE_CHECKING:
@@ -84,6 +86,9 @@ async def analyze(options: argparse.Namespace) -> dict[str, Any]:
     clock = Clock()
     clients = [Analyst(clock, number) for number in range(options.clients)]
     await connect_all(clients, options.url)
+    if options.portfolios == "own":
+        for number, client in enumerate(clients):
+            await client.hold(portfolio_of(number))
     clock.start(options.warm_up, options.seconds)
     for client in clients:
         client.ask()
@@ -244,6 +249,12 @@ def main() -> None:
     parser.add_argument("--mode", choices=MODES, default="analyze")
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument(
+        "--portfolios",
+        choices=("own", "common"),
+        default="own",
+        help="analyze: each client holds 3 to 30 of 60 names of its own, or all hold what a new session does",
+    )
     parser.add_argument("--warm-up", type=float, default=0.5, help="seconds that do not count")
     parser.add_argument(
         "--think", type=float, default=1.0, help="switch, visit: mean seconds between requests"

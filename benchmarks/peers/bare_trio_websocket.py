@@ -49,11 +49,23 @@ async def main(port: int) -> None:
         json.dumps({"action": "analyze", "ticker": ticker}): ready_frames(book, ticker) for ticker in HOLDINGS
     }
 
+    def frames_for(asked: str | bytes) -> tuple[str, ...]:
+        ready = answers.get(asked)
+        if ready is None:
+            # Once for each ticker of the load: frames as long as the others.
+            request = json.loads(asked)
+            known = answers[json.dumps({"action": "analyze", "ticker": "AAPL"})]
+            if request["action"] != "analyze":
+                return ('{"type":"portfolio"}',)
+            ready = tuple(each.replace('"AAPL"', json.dumps(request["ticker"])) for each in known)
+            answers[asked] = ready
+        return ready
+
     async def answer(request: WebSocketRequest) -> None:
         socket = await request.accept()
         try:
             while True:
-                for ready in answers[await socket.get_message()]:
+                for ready in frames_for(await socket.get_message()):
                     await socket.send_message(ready)
         except ConnectionClosed:
             return

@@ -27,8 +27,9 @@ import trio
 import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
+from portfolio_trio.canonical import canonical_text
 from portfolio_trio.market import PriceBook, open_price_source
-from portfolio_trio.metrics import BUILT_IN, METHOD_VERSION, ReturnsCache, compute
+from portfolio_trio.metrics import BUILT_IN, METHOD_VERSION, ReturnsCache, compute_text
 from portfolio_trio.store.scripts import NAMES, script
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics import AnalysisInputs, Metric
 
 HOLDINGS = {"AAPL": 100.0, "GOOGL": 50.0, "MSFT": 75.0}
-TTL_SECONDS, MAX_RESULTS = 86_400, 1_000
+TTL_SECONDS, MAX_RESULTS, MAX_RESULT_BYTES = 86_400, 1_000, 2**22
+COMPLETED = '"outcome":"completed","results":5,"errors":0'
 POOL = 4_096
 # It is one process and tells no other.
 WORKER = ""
@@ -58,7 +60,7 @@ WHOLE_DOCUMENT = {
         local document = cjson.decode(redis.call('JSON.GET', KEYS[1], '.'))
         local current, results = document.current_analysis, document.analysis_results or {}
         if current == cjson.null or current.run_id ~= tonumber(ARGV[1]) then return {'superseded', '0'} end
-        for index = 9, #ARGV do table.insert(results, cjson.decode(ARGV[index])) end
+        for index = 13, #ARGV do table.insert(results, cjson.decode(ARGV[index])) end
         while #results > tonumber(ARGV[6]) do table.remove(results, 1) end
         document.analysis_results = results
         document.last_activity = ARGV[4]
@@ -74,6 +76,7 @@ class Variant(NamedTuple):
 
     dumps: Callable[[object], str]
     loads: Callable[[str | bytes], Any]
+    ready: Callable[[str], object]  # what puts JSON text into what is dumped
     pool: dict[str, Any]
     uvicorn: dict[str, Any]
 
@@ -86,6 +89,7 @@ VARIANTS = {
     "tuned": Variant(
         dumps=_orjson_text,
         loads=orjson.loads,
+        ready=orjson.Fragment,
         pool={"max_connections": POOL},
         uvicorn={
             "loop": "uvloop",
@@ -96,7 +100,9 @@ VARIANTS = {
             "access_log": False,
         },
     ),
-    "untuned": Variant(dumps=json.dumps, loads=json.loads, pool={}, uvicorn={"log_level": "debug"}),
+    "untuned": Variant(
+        dumps=json.dumps, loads=json.loads, ready=json.loads, pool={}, uvicorn={"log_level": "debug"}
+    ),
 }
 
 
@@ -112,7 +118,7 @@ class Backend:
         whole_document: bool,
         delays: tuple[float, float] | None,
     ) -> None:
-        self.loads, self.dumps = variant.loads, variant.dumps
+        self.loads, self.dumps, self._ready = variant.loads, variant.dumps, variant.ready
         self._client = redis.asyncio.Redis.from_url(url, **variant.pool)
         self._book = book
         self._returns = ReturnsCache(book.bars)
@@ -149,23 +155,43 @@ class Backend:
             "valued": {"tick_id": tick.tick_id, "as_of": tick.as_of},
             "run_counter": 0,
             "current_analysis": None,
+            "run_ends": [],
             "analysis_results": [],
+            "result_sizes": [],
+            "results_bytes": 0,
             "last_activity": now(),
+            "attached": [],
+            "incarnation": "peer",
         }
         text = json.dumps(document, separators=(",", ":"))
-        reply = await self.call("open_session", session_id, text, now(), TTL_SECONDS, WORKER)
+        reply = await self.call("open_session", session_id, text, now(), TTL_SECONDS, WORKER, "", "")
         if reply[0] == b"opened":
             names = ("holdings", "version", "total_value", "valued", "current_analysis")
-            document |= dict(zip(names, map(self.loads, reply[1:]), strict=True))
+            document |= dict(zip(names, map(self.loads, reply[1:]), strict=False))
         del document["analysis_results"]
         return {"type": "portfolio", **document}
 
+    async def set_holdings(self, session_id: str, holdings: dict[str, float]) -> dict[str, Any]:
+        """Replace what a session holds; return its portfolio."""
+        tick, prices = self._book.current, self._book.prices_for(holdings)
+        total = sum(shares * prices[name] for name, shares in holdings.items())
+        values = ("", self.dumps(holdings), canonical_text(total), tick.tick_id, tick.as_of)
+        await self.call("set_holdings", session_id, *values, now(), TTL_SECONDS, WORKER, "", "")
+        return await self.open_session(session_id)
+
+    @property
+    def returns(self) -> ReturnsCache:
+        """The returns of the newest bars: names that are new have come with new ones."""
+        if self._returns.bars is not self._book.bars:
+            self._returns = ReturnsCache(self._book.bars)
+        return self._returns
+
     async def start(self, session_id: str, ticker: str) -> tuple[int, int, AnalysisInputs]:
         """Start a run; return its number, the holdings' version and what the metrics see."""
-        args = (ticker, now(), self._book.current.tick_id, TTL_SECONDS, WORKER)
-        _, run_id, holdings, version, _ = await self.call("start_analysis", session_id, *args)
+        args = (ticker, now(), self._book.current.tick_id, TTL_SECONDS, WORKER, "", "", "", "", "")
+        _, run_id, holdings, version, *_ = await self.call("start_analysis", session_id, *args)
         held = self.loads(holdings)
-        inputs = self._returns.inputs(ticker, held, self._book.prices_for(held))
+        inputs = self.returns.inputs(ticker, held, self._book.prices_for(held))
         return int(run_id), int(version), inputs
 
     async def wait(self, place: int) -> None:
@@ -175,19 +201,19 @@ class Backend:
 
     def result(self, metric: Metric, inputs: AnalysisInputs, run_id: int) -> dict[str, Any]:
         """One metric as the message that is sent."""
-        result = compute(metric, inputs)
+        computed = compute_text(metric, inputs)
         return {
             "type": "analysis_result",
             "ticker": inputs.ticker,
             "metric": metric.name,
-            "value": result.value,
+            "value": computed.value,
             "timestamp": now(),
             "run_id": run_id,
             "snapshot": inputs.snapshot,
             "tick_id": self._book.current.tick_id,
             "as_of": self._book.current.as_of,
             "method": METHOD_VERSION,
-            "detail": result.detail.model_dump() if result.detail else None,
+            "detail": None if computed.detail is None else self._ready(computed.detail),
         }
 
 
@@ -215,7 +241,11 @@ class Session:
                 if request["action"] == "analyze":
                     self._task = asyncio.create_task(self._analyze(request["ticker"]))
                 else:
-                    portfolio = await self._backend.open_session(self._session_id)
+                    portfolio = await (
+                        self._backend.set_holdings(self._session_id, request["holdings"])
+                        if request["action"] == "set_holdings"
+                        else self._backend.open_session(self._session_id)
+                    )
                     await self._socket.send_text(self._backend.dumps(portfolio))
         except WebSocketDisconnect:
             await self._stop()
@@ -232,7 +262,7 @@ class Session:
         async with asyncio.TaskGroup() as group:
             for place, metric in enumerate(BUILT_IN.values()):
                 group.create_task(self._compute(place, metric, inputs, run_id, version))
-        await self._backend.call("finish_analysis", self._session_id, run_id, WORKER)
+        await self._backend.call("finish_analysis", self._session_id, run_id, WORKER, "", "", COMPLETED, "1")
 
     async def _compute(
         self, place: int, metric: Metric, inputs: AnalysisInputs, run_id: int, version: int
@@ -241,7 +271,8 @@ class Session:
         await backend.wait(place)
         message = backend.result(metric, inputs, run_id)
         record = backend.dumps({name: value for name, value in message.items() if name != "type"})
-        args = (run_id, version, "", now(), TTL_SECONDS, MAX_RESULTS, "0", WORKER, record)
+        limits = (TTL_SECONDS, MAX_RESULTS, MAX_RESULT_BYTES)
+        args = (run_id, version, "", now(), *limits, "0", WORKER, "", "", 0, record)
         reply = await backend.call("record_results", self._session_id, *args)
         if reply[0] == b"ok":
             await self._socket.send_text(backend.dumps(message))

@@ -1,0 +1,18 @@
+"""What the clients of the load driver hold: one portfolio for all of them, or one for each."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+COMMON: Final = {"AAPL": 100.0, "GOOGL": 50.0, "MSFT": 75.0}
+"""What every server gives a new session."""
+MARKET: Final = tuple(f"N{number:02d}" for number in range(60))
+FEWEST, MOST = 3, 30
+
+
+def portfolio_of(number: int) -> dict[str, float]:
+    """The holdings of a client: 3 to 30 of 60 names, drawn by its number, so that hardly two are alike."""
+    draw = random.Random(number)  # noqa: S311 - spreads load
+    names = draw.sample(MARKET, draw.randint(FEWEST, MOST))
+    return {name: float(draw.randint(1, 500)) for name in names}
