@@ -13,6 +13,8 @@ from portfolio_trio.metrics.kernel import ZERO_VARIANCE, Kernel
 from portfolio_trio.metrics.table import FOLDED, Table, centred
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
 WINDOW = 252
@@ -78,6 +80,11 @@ class History:
     cash: frozenset[str]
     culprits: tuple[str, ...]
     digest: bytes
+
+    @cached_property
+    def place(self) -> Mapping[str, int]:
+        """The place of each name in `tickers`."""
+        return {ticker: index for index, ticker in enumerate(self.tickers)}
 
     @property
     def variances(self) -> npt.NDArray[np.float64]:

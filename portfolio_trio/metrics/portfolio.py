@@ -6,7 +6,6 @@ from array import array
 from dataclasses import dataclass
 from functools import cached_property
 from math import fsum, inf, isfinite
-from operator import mul
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -69,10 +68,10 @@ class PortfolioInputs:
             raise AnalysisError("not_held", f"{ticker} is not in the portfolio", (ticker,))
         return AnalysisInputs(ticker, index, self)
 
-    @cached_property
+    @property
     def place(self) -> Mapping[str, int]:
         """The place of each name in `tickers`."""
-        return {ticker: index for index, ticker in enumerate(self.tickers)}
+        return self.history.place
 
     @cached_property
     def snapshot(self) -> str:
@@ -177,26 +176,22 @@ class Lines:
     gross: float
 
     @classmethod
-    def of(cls, names: tuple[str, ...], holdings: Mapping[str, float], prices: Mapping[str, float]) -> Lines:
-        """Value the names.
+    def of(cls, names: tuple[str, ...], shares: array[float], live: tuple[float | None, ...]) -> Lines:
+        """Value the names at live prices; None is a price that is not known.
 
         Raises:
             AnalysisError: ``bad_price``, naming those without a usable price or value.
             ValueError: Shares are not finite.
         """
-        shares = array("d", map(holdings.__getitem__, names))
-        try:
-            live = array("d", map(prices.__getitem__, names))
-        except KeyError:
-            live = array("d", [prices.get(name, _NAN) for name in names])
-        values = array("d", map(mul, shares, live))
-        sizes = list(map(abs, values))
-        # In order of magnitude: every size is at most this sum, so below the limit no sum overflows.
-        gross = _sum(sizes)
+        prices = array("d", [_NAN if price is None else price for price in live])
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            product = np.frombuffer(shares) * np.frombuffer(prices)
+        values, sizes = array("d", product.tobytes()), np.abs(product)
+        gross = _sum(sizes.tolist())
         # A NaN among them is one in the sum; so is an infinity.
-        if not (gross < inf and min(live) > 0.0 and min(sizes) > 0.0):
-            raise _bad_value(names, shares, live, values)
-        return cls(shares, live, values, gross)
+        if not (gross < inf and np.frombuffer(prices).min() > 0.0 and sizes.min() > 0.0):
+            raise _bad_value(names, shares, prices, values)
+        return cls(shares, prices, values, gross)
 
 
 def _sum(sizes: list[float]) -> float:

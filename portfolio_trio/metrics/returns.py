@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 _ONLY_CASH: Final = Window(np.empty((0, WINDOW)), periods=252, newest=-1)
 _NO_CASH: Final[frozenset[str]] = frozenset()
 
-MAX_LINES: Final = 65_536
-"""Holdings of the snapshots that are kept, some 200 bytes each."""
+MAX_LINES: Final = 8_192
+"""Holdings of the snapshots that are kept: 5 KB each at most, with the returns that these hold on to."""
 
 # The names and the shares of a portfolio, in the order of its mapping.
 _Key: TypeAlias = tuple[tuple[str, ...], tuple[float, ...]]
@@ -105,23 +106,26 @@ class ReturnsCache:
         """
         key = (tuple(holdings), tuple(holdings.values()))
         known = self._portfolios.get(key)
-        if known is not None:
-            live = tuple(map(prices.get, known.portfolio.tickers))
+        if known is None:
+            held = _held(holdings)
+            shares = array("d", [holdings[name] for name in held])
+            live = tuple(map(prices.get, held))
+        else:
+            held, shares = known.portfolio.tickers, known.portfolio.lines.shares
+            live = tuple(map(prices.get, held))
             if live == known.prices and targets == known.portfolio.wanted:
                 self._portfolios.move_to_end(key)
                 return known.portfolio
-            self._forget(key)
-        held = _held(holdings)
-        lines = Lines.of(held, holdings, prices)
+        lines = Lines.of(held, shares, live)
         taken = PortfolioInputs(held, lines, targets, self.history(held), self.bars)
-        self._portfolios[key] = _Taken(taken, tuple(map(prices.get, held)))
-        self._lines += len(held)
+        if known is None:
+            self._lines += len(held)
+        self._portfolios[key] = _Taken(taken, live)
+        self._portfolios.move_to_end(key)
         while self._lines > MAX_LINES and len(self._portfolios) > 1:
-            self._forget(next(iter(self._portfolios)))
+            _, oldest = self._portfolios.popitem(last=False)
+            self._lines -= oldest.portfolio.count
         return taken
-
-    def _forget(self, key: _Key) -> None:
-        self._lines -= self._portfolios.pop(key).portfolio.count
 
     def history(self, tickers: tuple[str, ...]) -> History:
         """The weighted returns of a set of names, sorted; built once and kept within `max_bytes`."""
