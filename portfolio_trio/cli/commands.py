@@ -75,6 +75,9 @@ def _watch(flags: Sequence[str]) -> int:
     parser.add_argument("url", help="ws://127.0.0.1:8000/ws/my-session")
     parser.add_argument("--ticker", help="ask for its analysis")
     parser.add_argument(
+        "--follow", action="store_true", help="with --ticker: again after every tick and every change"
+    )
+    parser.add_argument(
         "--token",
         default=os.environ.get("PORTFOLIO_TOKEN"),
         help="opens the session, where the server asks for one; better set as "
@@ -82,10 +85,57 @@ def _watch(flags: Sequence[str]) -> int:
     )
     parser.add_argument("--plain", action="store_true", help="plain lines, no live table")
     arguments = parser.parse_args(flags)
-    show = partial(watch, arguments.url, arguments.ticker, arguments.plain, token=arguments.token)
+    if arguments.follow and arguments.ticker is None:
+        parser.error("--follow wants --ticker")
+    show = partial(
+        watch,
+        arguments.url,
+        arguments.ticker,
+        arguments.plain,
+        follow=arguments.follow,
+        token=arguments.token,
+    )
     try:
         trio.run(show)
     except (ClientError, ValueError) as error:
+        return complain(str(error))
+    return 0
+
+
+def _plan(flags: Sequence[str]) -> int:
+    from portfolio_trio.cli.plan import plan  # noqa: PLC0415 - as above
+    from portfolio_trio.client import ClientError  # noqa: PLC0415 - as above
+
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} plan",
+        description="Ask a running server for the trades that together reach the targets of a session, print "
+        "them, and write them as CSV. Nothing is traded.",
+    )
+    parser.add_argument("url", help="ws://127.0.0.1:8000/ws/my-session")
+    parser.add_argument("--to", choices=("weights", "budgets"), required=True, help="which targets")
+    parser.add_argument("--cash", type=float, default=0.0, help="to put in; below 0 to take out")
+    parser.add_argument("--only-buy", action="store_true", help="sell nothing, spend the cash")
+    parser.add_argument("--whole-shares", action="store_true", help="trade whole shares only")
+    parser.add_argument("--csv", type=Path, help="write ticker, shares and value of each trade there")
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("PORTFOLIO_TOKEN"),
+        help="opens the session, where the server asks for one; better set as PORTFOLIO_TOKEN",
+    )
+    found = parser.parse_args(flags)
+    ask = partial(
+        plan,
+        found.url,
+        found.to,
+        found.csv,
+        cash=found.cash,
+        only_buy=found.only_buy,
+        whole_shares=found.whole_shares,
+        token=found.token,
+    )
+    try:
+        trio.run(ask)
+    except (ClientError, OSError, ValueError) as error:
         return complain(str(error))
     return 0
 
@@ -169,6 +219,7 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "serve": _serve,
     "demo": _demo,
     "watch": _watch,
+    "plan": _plan,
     "check": _check,
     "prices": _prices,
     "replay": _replay,

@@ -1,4 +1,4 @@
-"""The command line: ``portfolio-trio serve | demo | watch | check | prices | replay | types``.
+"""The command line: ``portfolio-trio serve | demo | watch | plan | check | prices | replay | types``.
 
 Nothing but the standard library is loaded until a command is known, so that --help and a mistyped word are
 answered at once.
@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "serve": "serve WebSockets until SIGTERM or Ctrl-C; every setting is a flag",
     "demo": "start a server and watch an analysis being switched",
     "watch": "show a session of a running server, live",
+    "plan": "print the trades that reach a session's targets, and write them as CSV",
     "check": "say whether serve would work with a Redis, and how fast it is",
     "prices": "show what a file of prices holds, and what serve would refuse of it",
     "replay": "compute recorded results again from their receipts",

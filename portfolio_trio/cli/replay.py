@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from portfolio_trio.cli.replay_decisions import differences, read_decision
 from portfolio_trio.market import PriceBook, open_price_source
 from portfolio_trio.metrics import AnalysisError, Receipt, installed_metrics, recompute
 from portfolio_trio.protocol import messages  # noqa: TC001 - pydantic reads the annotation
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portfolio_trio.metrics import Bars, Comparison, Replay
+    from portfolio_trio.protocol.decisions import Decision
+
+    _Answer = tuple[dict[str, Any], Decision]
+
+
+MOST_DIFFERENCES: Final = 10
+"""So many are named of one answer."""
 
 
 class ReplayError(Exception):
@@ -40,15 +48,17 @@ class _Outcome(BaseModel):
     receipt: messages.Receipt | None = None
 
 
-def read_receipts(path: Path) -> list[Receipt]:
-    """The runs in a file of messages: one message, a list, a ``results`` answer, or a message a line.
+def read_file(path: Path) -> tuple[list[Receipt], list[_Answer]]:
+    """The runs and the answers about whole portfolios in a file of messages.
+
+    It is one message, a list, a ``results`` answer, or a message a line.
 
     Raises:
-        ReplayError: The file cannot be read, or no result in it has its receipt.
+        ReplayError: The file cannot be read, or nothing in it has its receipt.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        outcomes = [_Outcome.model_validate(found) for found in _outcomes(text)]
+        found = list(_messages(path.read_text(encoding="utf-8")))
+        outcomes = [_Outcome.model_validate(each) for each in found if "metric" in each and "run_id" in each]
     except (OSError, UnicodeDecodeError) as error:
         raise ReplayError(f"{path} cannot be read: {error}") from error
     except ValidationError as error:
@@ -56,16 +66,20 @@ def read_receipts(path: Path) -> list[Receipt]:
         place = ".".join(str(part) for part in first["loc"])
         raise ReplayError(f"{path} holds a result that is none: {place}: {first['msg']}") from None
     receipts = [receipt for run in _runs(outcomes) if (receipt := _receipt(run)) is not None]
-    if not receipts:
+    try:
+        decisions = [(each, decision) for each in found if (decision := read_decision(each)) is not None]
+    except ValueError as error:
+        raise ReplayError(f"{path} holds an answer that is none: {error}") from None
+    if not receipts and not decisions:
         raise ReplayError(
             f"{path} holds no result with its receipt: ask for it with "
             '{"action":"analyze","ticker":"AAPL","receipt":true}'
         )
-    return receipts
+    return receipts, decisions
 
 
-def _outcomes(text: str) -> Iterator[dict[str, Any]]:
-    """Whatever in the text names a metric of a run."""
+def _messages(text: str) -> Iterator[dict[str, Any]]:
+    """Whatever in the text may be a message or a recorded result."""
     try:
         documents = [json.loads(text)]
     except json.JSONDecodeError:
@@ -79,7 +93,7 @@ def _outcomes(text: str) -> Iterator[dict[str, Any]]:
             documents[:0] = document
         elif isinstance(document, dict) and isinstance(document.get("results"), list):
             documents[:0] = document["results"]
-        elif isinstance(document, dict) and "metric" in document and "run_id" in document:
+        elif isinstance(document, dict):
             yield document
 
 
@@ -149,7 +163,7 @@ async def replay(path: Path, prices: str, say: Callable[[str], None] = print) ->
         ReplayError: The file holds no receipt, or a receipt allows no analysis.
         MarketError: The prices cannot be read.
     """
-    receipts = read_receipts(path)
+    receipts, decisions = read_file(path)
     book = PriceBook(open_price_source(prices), now=time.time)
     await book.open()
     found = Comparing.EQUAL
@@ -157,7 +171,38 @@ async def replay(path: Path, prices: str, say: Callable[[str], None] = print) ->
         # A source that makes up names on demand must be asked for them.
         book.prices_for(name for name in receipt.holdings if name not in receipt.cash)
         found = found.and_then(_compare(receipt, book.bars, say))
+    for document, decision in decisions:
+        if decision.receipt is not None:
+            book.prices_for(
+                name for name in decision.receipt.prices if name not in (decision.receipt.cash or ())
+            )
+        found = found.and_then(_compare_decision(document, decision, book.bars, say))
     return found
+
+
+def _compare_decision(
+    document: dict[str, Any], decision: Decision, bars: Bars, say: Callable[[str], None]
+) -> Comparing:
+    kind = document["type"]
+    try:
+        different = differences(decision, document, bars)
+    except AnalysisError as error:
+        raise ReplayError(f"{kind}: {error.reason}") from error
+    say(f"{kind} as of {decision.as_of}, version {decision.version}")
+    for each in different[:MOST_DIFFERENCES]:
+        say(f"  {each}")
+    if len(different) > MOST_DIFFERENCES:
+        say(f"  and {len(different) - MOST_DIFFERENCES} more")
+    found = Comparing.EQUAL
+    if different:
+        # Other closes with the same returns have another hash, and other past values.
+        found = Comparing.RESCALED if [*map(_place, different)] == ["snapshot"] else Comparing.DIFFERENT
+    say(f"  {_SAID[found]}")
+    return found
+
+
+def _place(difference: str) -> str:
+    return difference.partition(":")[0]
 
 
 def _compare(receipt: Receipt, bars: Bars, say: Callable[[str], None]) -> Comparing:

@@ -70,6 +70,7 @@ async def watch(
     ticker: str | None = None,
     plain: bool = False,  # noqa: FBT001, FBT002 - trio.run hands it through by position
     *,
+    follow: bool = False,
     token: str | None = None,
     console: Console | None = None,
     backoff: Backoff | None = None,
@@ -81,6 +82,7 @@ async def watch(
         url: ``ws://host:port/ws/session``.
         ticker: Ask for its analysis, and again when that was lost with the connection.
         plain: Plain lines, even on a terminal.
+        follow: Have it analysed again after every tick and every change.
         token: Where the server asks for one.
         console: Where to; by default standard output.
         backoff: Pauses before connecting again.
@@ -102,7 +104,7 @@ async def watch(
             # Raised again below, outside the nursery's group.
             try:
                 async with connect(url, token=token, backoff=backoff, open_stream=open_stream) as portfolio:
-                    await _follow(portfolio, _Board(console, live, portfolio), ticker)
+                    await _follow(portfolio, _Board(console, live, portfolio), ticker, follow=follow)
             except (Disconnected, ValueError) as error:
                 failure = error
             nursery.cancel_scope.cancel()
@@ -110,12 +112,14 @@ async def watch(
         raise failure
 
 
-async def _follow(portfolio: PortfolioClient, board: _Board, ticker: str | None) -> None:
+async def _follow(
+    portfolio: PortfolioClient, board: _Board, ticker: str | None, *, follow: bool = False
+) -> None:
     """Show events until the client gives up."""
     lost = None
     async with trio.open_nursery() as nursery:
         if ticker is not None:
-            nursery.start_soon(_ask, portfolio, board, ticker)
+            nursery.start_soon(_ask, portfolio, board, ticker, follow)
         try:
             async for event in portfolio:
                 board.take(event)
@@ -131,12 +135,23 @@ async def _cancel_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope
     scope.cancel()
 
 
-async def _ask(portfolio: PortfolioClient, board: _Board, ticker: str) -> None:
-    """Have one analysis of the ticker completed, over as many connections as that takes."""
+async def _ask(
+    portfolio: PortfolioClient,
+    board: _Board,
+    ticker: str,
+    follow: bool,  # noqa: FBT001 - start_soon hands it through by position
+) -> None:
+    """Have one analysis of the ticker completed, or followed, over as many connections as that takes."""
     while True:
         try:
-            async with portfolio.analyze(ticker) as results:
-                await results.completed()
+            if follow:
+                async with portfolio.follow(ticker) as runs:
+                    # The events show them.
+                    async for _ in runs:
+                        pass
+            else:
+                async with portfolio.analyze(ticker) as results:
+                    await results.completed()
         except RequestFailed as failed:
             # An event may have said so already, in the same words.
             board.line(_failure(ticker.upper(), failed.detail), "red")

@@ -212,3 +212,55 @@ async def test_an_answer_never_takes_more_than_its_part_of_the_queue(autojump_cl
         assert 1 <= len(answer["results"]) < len(METRICS)
         assert len(text) <= 50_000 + 200
         assert (await client.ask("get_portfolio"))["type"] == "portfolio"
+
+
+QUESTIONS: tuple[Frame, ...] = (
+    {"action": "get_risk", "correlations": True},
+    {"action": "get_risk"},
+    {"action": "what_if", "trades": {"AAPL": -3, "TSLA": 2.5}},
+    {"action": "plan", "to": "budgets", "cash": 250.0},
+    {"action": "plan", "to": "weights", "whole_shares": True},
+    {"action": "get_history", "bars": 40},
+)
+
+
+async def answers_to(*questions: Frame) -> list[Frame]:
+    async with open_app(default_holdings={"AAPL": 10, "MSFT": 4.5, "CASH": 100}) as app:
+        client = await app.connect()
+        await client.ask("set_targets", weights={"AAPL": 1, "JPM": 2}, budgets={"AAPL": 1, "MSFT": 3})
+        return [await client.ask(**question, receipt=True) for question in questions]
+
+
+@pytest.mark.trio
+async def test_every_decision_is_recomputed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], autojump_clock: MockClock
+) -> None:
+    answers = await answers_to(*QUESTIONS)
+    assert [answer["type"] for answer in answers] == ["risk", "risk", "what_if", "plan", "plan", "history"]
+    assert await in_thread(tmp_path, answers) == 0
+    said = capsys.readouterr().out
+    assert said.count("  equal") == len(QUESTIONS)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("place", range(len(QUESTIONS)))
+async def test_a_decision_that_differs_is_told_with_its_place(
+    place: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], autojump_clock: MockClock
+) -> None:
+    (answer,) = await answers_to(QUESTIONS[place])
+    totals = answer.get("totals") or answer.get("after") or answer
+    totals["value"] *= 1.0 + 1e-6
+    assert await in_thread(tmp_path, [answer]) == 1
+    said = capsys.readouterr().out
+    assert "value: recorded" in said
+    assert "DIFFERENT" in said
+
+
+@pytest.mark.trio
+async def test_a_decision_without_its_receipt_is_no_decision(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    (answer,) = await answers_to(QUESTIONS[0])
+    del answer["receipt"]
+    assert await in_thread(tmp_path, [answer]) == 2
+    assert await in_thread(tmp_path, [{**answer, "receipt": {}}]) == 2
