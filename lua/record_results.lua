@@ -16,6 +16,7 @@
 --         and token, the holdings' version and, where the caller counts, the number of results
 --         already stored, current_analysis.recorded: with it the call is safe to send again
 -- include prelude.lua
+-- include results.lua
 
 local key = KEYS[1]
 local run_id, version, expected = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -56,38 +57,6 @@ local function refusal(held, current, recorded, is_namesake, ended)
   if expected and tonumber(recorded) ~= expected then return {'out_of_step', recorded} end
 end
 
--- How long the results are that a document holds without saying so: it was written by hand, or by a version that
--- did not count. Each counts as long as they are on average.
-local function measured()
-  local length = redis.call('JSON.ARRLEN', key, '$.analysis_results')[1]
-  local each = 0
-  if length > 0 then each = math.ceil(#redis.call('JSON.GET', key, '$.analysis_results') / length) end
-  redis.call('JSON.SET', key, '$.result_sizes', '[' .. string.sub(string.rep(',' .. integer(each), length), 2) .. ']')
-  return length * each
-end
-
--- Drops the oldest until neither limit is passed; returns how many bytes are left. Only sizes are read, and few
--- more of them than results are dropped.
-local function trimmed(length, bytes)
-  local excess, first = length - max_results, 0
-  local function fits()
-    if first == length - 1 then return true end
-    return first >= excess and bytes <= max_bytes
-  end
-  while not fits() do
-    local path = '$.result_sizes[' .. integer(first) .. ':' .. integer(math.min(first + 16, length)) .. ']'
-    for size in string.gmatch(field(read(key, path, '$.version'), path), '%d+') do
-      if fits() then break end
-      bytes, first = bytes - size, first + 1
-    end
-  end
-  if first > 0 then
-    redis.call('JSON.ARRTRIM', key, '$.analysis_results', integer(first), integer(length - 1))
-    redis.call('JSON.ARRTRIM', key, '$.result_sizes', integer(first), integer(length - 1))
-  end
-  return bytes
-end
-
 local reply, status = read(
   key, '$.version', '$.current_analysis.run_id', '$.current_analysis.recorded',
   '$.results_bytes', '$.attached', '$.incarnation', '$.run_counter', '$.current_analysis.token',
@@ -109,23 +78,11 @@ if is_stored(current, recorded, is_namesake, ended) then return with_others({'re
 local refused = refusal(held, current, recorded, is_namesake, ended)
 if refused then return refused end
 
-local bytes = whole(reply, '$.results_bytes') or measured()
-if count > 0 then
-  local sizes = {}
-  for index = FIRST, #ARGV do
-    sizes[#sizes + 1] = integer(#ARGV[index])
-    bytes = bytes + #ARGV[index]
-  end
-  local length = redis.call('JSON.ARRAPPEND', key, '$.analysis_results', unpack(ARGV, FIRST))[1]
-  redis.call('JSON.ARRAPPEND', key, '$.result_sizes', unpack(sizes))
-  bytes = trimmed(length, bytes)
-end
+local bytes = appended(key, reply, {unpack(ARGV, FIRST)}, max_results, max_bytes)
 if finish then
-  local how = '"outcome":"completed","results":' .. integer(recorded + count) .. ',"errors":' .. errors
-    .. ',"token":' .. quoted(token)
   redis.call('JSON.MSET',
     key, '$.current_analysis', 'null',
-    key, '$.run_ends', with_end(ends, run_id, how, true),
+    key, '$.run_ends', with_end(ends, run_id, completed(recorded + count, errors, token), true),
     key, '$.results_bytes', integer(bytes),
     key, '$.last_activity', quoted(now))
 else

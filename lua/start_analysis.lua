@@ -1,61 +1,94 @@
--- start_analysis: hands out the next run_id and makes that run the current one.
+-- start_analysis: hands out the next run_id and makes that run the current one; or, where the caller has computed
+-- results on what the document still says, takes them with the start, and with the last of them the end of the run.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    ticker, now (RFC 3339), tick_id (of the caller's prices), ttl_seconds, worker (that runs it),
 --         incarnation (of the document; "" for any), token (of this start, made by the caller), known (as for
 --         lift), ended (run_id of the caller's run before, if the document may not know how it ended; "" for
 --         none), how (that was: members of an end, as JSON text), after (the run that must be the newest; "" for any)
+--         and where results were computed before: run_id (they bear), version, holdings, targets (they were computed
+--         on, as texts of an earlier reply), max_results, max_bytes, finish ("1": nothing is left to compute),
+--         errors (metrics that gave no result; counts with finish only), result (JSON text) ...
 -- reply   {"ok", run_id, holdings, version, total_value, replaced (run_id that was current; 0 for none), targets,
---         other attached worker ...}, all but the workers as JSON text
+--         taken ("1": the results are in the document), other attached worker ...}, all but the workers as JSON
+--         text; holdings and targets are "" where the results were taken
 --         {"superseded", newest run_id, its end or ""}: it is not the run that must be
 --         {"missing"}: or the document is another one; {"behind"}: it has less than is known, see lift;
 --         {"wrong_type"}
 -- fence   the incarnation and what is known. The newest start wins, and with it every later write of an older
---         run is refused. Sent twice with one token, it starts once
--- ends    of the run that was current: superseded, unless it had ended otherwise before
+--         run is refused. Results are taken only where their run_id is the next one and version, holdings and
+--         targets are to the letter what they were computed on; otherwise the run starts without them. Sent twice
+--         with one token, it starts once
+-- ends    of the run that was current: superseded, unless it had ended otherwise before; of its own, with finish
 -- include prelude.lua
+-- include results.lua
 
 local key, ticker, now, tick_id = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local ttl, worker, incarnation, token, known = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local ended, how, after = ARGV[9], ARGV[10], ARGV[11]
+local expected = {run_id = ARGV[12], version = ARGV[13], holdings = ARGV[14], targets = ARGV[15]}
+local finish, errors, results = ARGV[18] == '1', ARGV[19], {unpack(ARGV, 20)}
 
 local reply, status = read(
   key, '$.run_counter', '$.holdings', '$.version', '$.total_value', '$.attached', '$.incarnation',
-  '$.current_analysis.run_id', '$.current_analysis.token', '$.run_ends', '$.targets')
+  '$.current_analysis.run_id', '$.current_analysis.token', '$.current_analysis.recorded', '$.run_ends', '$.targets',
+  '$.results_bytes')
 if status then return {status} end
 if is_other(reply, incarnation) then return {'missing'} end
 
 local counter, holdings = whole(reply, '$.run_counter'), field(reply, '$.holdings')
-local version, total = whole(reply, '$.version'), number(reply, '$.total_value')
+local version, total, targets = whole(reply, '$.version'), number(reply, '$.total_value'), targets_of(reply)
 if not (counter and holdings and version and total) then return {'wrong_type'} end
 if is_behind(reply, known) then return {'behind'} end
 
-local replaced = number(reply, '$.current_analysis.run_id') or '0'
+local replaced, ends = number(reply, '$.current_analysis.run_id') or '0', field(reply, '$.run_ends')
+
+local function started(run_id, instead_of)
+  return with_others({'ok', run_id, holdings, version, total, instead_of, targets, '0'}, reply, worker)
+end
+
+local function taken(run_id, instead_of)
+  return with_others({'ok', run_id, '', expected.version, total, instead_of, '', '1'}, reply, worker)
+end
+
 if token ~= '' and field(reply, '$.current_analysis.token') == quoted(token) then
-  return with_others({'ok', replaced, holdings, version, total, '0', targets_of(reply)}, reply, worker)
+  -- It was sent before. Whatever was taken then is counted there.
+  if #results > 0 and whole(reply, '$.current_analysis.recorded') == integer(#results) then return taken(replaced, '0') end
+  return started(replaced, '0')
+end
+if token ~= '' and finish and string.find(end_of(ends, expected.run_id), quoted(token), 1, true) then
+  return taken(expected.run_id, '0')
 end
 
 if after ~= '' and tonumber(after) ~= tonumber(counter) then
-  return {'superseded', counter, end_of(field(reply, '$.run_ends'), counter)}
+  return {'superseded', counter, end_of(ends, counter)}
 end
+
+-- Whether an engine says what the caller has seen: some print spaces, which the caller may not have written.
+local function says(text, seen) return text == seen or (string.gsub(text, '%s', '')) == seen end
 
 local run_id = integer(counter + 1)
-local current = '{"ticker":' .. quoted(ticker) .. ',"started_at":' .. quoted(now) .. ',"run_id":' .. run_id
-  .. ',"version":' .. version .. ',"tick_id":' .. tick_id .. ',"recorded":0,"worker":' .. quoted(worker)
-  .. ',"token":' .. quoted(token) .. '}'
-local changes = {
-  key, '$.run_counter', run_id,
-  key, '$.current_analysis', current,
-  key, '$.last_activity', quoted(now)}
+local takes = expected.run_id == run_id and expected.version == version
+  and says(holdings, expected.holdings) and says(targets, expected.targets)
+local changes = {key, '$.run_counter', run_id, key, '$.last_activity', quoted(now)}
+local function change(path, value)
+  for _, part in ipairs({key, path, value}) do changes[#changes + 1] = part end
+end
 
-local before = field(reply, '$.run_ends')
-local ends = before
-if ended ~= '' and (tonumber(ended) == tonumber(replaced) or end_of(ends, ended) ~= '') then
-  ends = with_end(ends, ended, how, true)
+local changed = ends
+if ended ~= '' and (tonumber(ended) == tonumber(replaced) or end_of(changed, ended) ~= '') then
+  changed = with_end(changed, ended, how, true)
 end
-if replaced ~= '0' then ends = with_end(ends, replaced, cancelled('superseded'), false) end
-if ends ~= before then
-  for _, value in ipairs({key, '$.run_ends', ends}) do changes[#changes + 1] = value end
+if replaced ~= '0' then changed = with_end(changed, replaced, cancelled('superseded'), false) end
+if takes then change('$.results_bytes', integer(appended(key, reply, results, tonumber(ARGV[16]), tonumber(ARGV[17])))) end
+if takes and finish then
+  changed = with_end(changed, run_id, completed(#results, errors, token), true)
+  change('$.current_analysis', 'null')
+else
+  change('$.current_analysis', '{"ticker":' .. quoted(ticker) .. ',"started_at":' .. quoted(now) .. ',"run_id":' .. run_id
+    .. ',"version":' .. version .. ',"tick_id":' .. tick_id .. ',"recorded":' .. integer(takes and #results or 0)
+    .. ',"worker":' .. quoted(worker) .. ',"token":' .. quoted(token) .. '}')
 end
+if changed ~= ends then change('$.run_ends', changed) end
 redis.call('JSON.MSET', unpack(changes))
 live_for(key, ttl)
-return with_others({'ok', run_id, holdings, version, total, replaced, targets_of(reply)}, reply, worker)
+return takes and taken(run_id, replaced) or started(run_id, replaced)

@@ -40,6 +40,7 @@ UNPRICED = ("tests/server/test_unpriced.py",)
 FILES = ("tests/market/test_csv_source.py",)
 ORDER = ("tests/hub/test_sequencer.py", "tests/hub/test_order.py")
 FALLEN = ("tests/session/test_fallen_back.py", "tests/store/test_fallen_back.py")
+AHEAD = ("tests/store/test_ahead.py",)
 EXPIRED = ("tests/session/test_expired.py",)
 ENDS = ("tests/store/test_run_ends.py", "tests/peers/test_ends_of_runs.py")
 ORPHANS = ("tests/session/test_orphans.py",)
@@ -430,7 +431,7 @@ MUTANTS = (
     ),
     Mutant(
         "the bound in bytes of what a document keeps",
-        "lua/record_results.lua",
+        "lua/results.lua",
         "return first >= excess and bytes <= max_bytes",
         "return first >= excess",
         RESULTS,
@@ -894,8 +895,8 @@ MUTANTS = (
     Mutant(
         "the end of a run for who came before the next start",
         "portfolio_trio/hub/session_group.py",
-        "            self.peers.set_peers_late(others, told)\n",
-        "            self.peers.set_peers(others)\n",
+        "            self.peers.set_peers_late(start.others, told)\n",
+        "            self.peers.set_peers(start.others)\n",
         ("tests/peers/test_ends_of_runs.py",),
     ),
     Mutant(
@@ -1244,15 +1245,64 @@ MUTANTS = (
     Mutant(
         "the word of the worker that ran it, in its next start",
         "lua/start_analysis.lua",
-        "  ends = with_end(ends, ended, how, true)\n",
+        "  changed = with_end(changed, ended, how, true)\n",
         "",
         ENDS,
     ),
     Mutant(
+        "the number that results computed ahead must bear",
+        "lua/start_analysis.lua",
+        "local takes = expected.run_id == run_id and ",
+        "local takes = expected.run_id and ",
+        AHEAD,
+    ),
+    Mutant(
+        "the holdings that results computed ahead must be on",
+        "lua/start_analysis.lua",
+        "  and says(holdings, expected.holdings) and ",
+        "  and ",
+        AHEAD,
+    ),
+    Mutant(
+        "the targets that results computed ahead must be on",
+        "lua/start_analysis.lua",
+        " and says(targets, expected.targets)",
+        "",
+        AHEAD,
+    ),
+    Mutant(
+        "the token by which a run that was taken whole is known again",
+        "lua/start_analysis.lua",
+        "if token ~= '' and finish and string.find(",
+        "if false and string.find(",
+        AHEAD,
+    ),
+    Mutant(
+        "the count by which results that were taken are known again",
+        "lua/start_analysis.lua",
+        "  if #results > 0 and whole(",
+        "  if false and whole(",
+        AHEAD,
+    ),
+    Mutant(
+        "the look whether anything newer is known before a run is computed ahead",
+        "portfolio_trio/hub/session_group.py",
+        "return head if head is not None and head.version >= self.known.version else None",
+        "return None",
+        ("tests/session/test_ahead.py",),
+    ),
+    Mutant(
+        "the watch over prices while a run that is computed ahead is being taken",
+        "portfolio_trio/session/analysis.py",
+        "        self._sink.computing(snapshot.inputs)\n",
+        "",
+        ("tests/session/test_races.py",),
+    ),
+    Mutant(
         "the end of a replaced run",
         "lua/start_analysis.lua",
-        "if replaced ~= '0' then ends =",
-        "if false then ends =",
+        "if replaced ~= '0' then changed =",
+        "if false then changed =",
         ENDS,
     ),
     Mutant(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from portfolio_trio.hub.remote_run import RemoteState
     from portfolio_trio.hub.sequencer import EventSubscriber, OrderedEventKind
     from portfolio_trio.protocol.messages import PortfolioUpdate
-    from portfolio_trio.store import Ending
+    from portfolio_trio.store import Ending, Head, RunStart
     from portfolio_trio.store import Portfolio as State
 
 _EVENT_KINDS: Mapping[Kind, OrderedEventKind] = {
@@ -74,6 +74,7 @@ class SessionGroup:
         self._faults = faults
         self._on_hold = on_hold
         self._cancelling: dict[int, Canceller] = {}
+        self._head: Head | None = None
         self._told: AnalysisCancelled | AnalysisFailed | None = None
         # Stands for the newest remote run, so that what of it waits can be dropped.
         self._remote_run: Run | None = None
@@ -288,6 +289,7 @@ class SessionGroup:
         self.peers.set_peers(state.others)
         self.remote.counter = max(self.remote.counter, state.run_counter)
         self.update_version(state.version)
+        self.learn(state.head)
         current = state.current_analysis
         if current is None or current.worker == self.peers.me or self.runs.running is not None:
             # A run of this worker is not over before its task has ended, which its worker's event sees to.
@@ -305,6 +307,7 @@ class SessionGroup:
         self.peers.begin_anew(state.incarnation, state.others)
         if not first:
             self.attached = False
+            self._head = None
             self._cancelling.clear()
             self.sequencer.begin_anew(explain(SessionMissing(self.session_id)).to_json())
 
@@ -321,17 +324,27 @@ class SessionGroup:
         newest = self.sequencer.newest
         return newest is not None and newest.version == version and newest.holdings != holdings
 
+    @property
+    def head(self) -> Head | None:
+        """What the document says of the portfolio, if nothing newer is known of than that."""
+        head = self._head
+        return head if head is not None and head.version >= self.known.version else None
+
+    def learn(self, head: Head) -> None:
+        """Take from a reply what the document says of the portfolio."""
+        if self._head is None or self._head.version <= head.version:
+            self._head = head
+
     def update_version(self, version: int) -> None:
         """The holdings have this version; a remote run that works on an older one is over."""
         self.remote.outdate(version)
 
-    def claim(self, running: Running, replaced: int, others: tuple[str, ...], incarnation: str) -> None:
+    def claim(self, running: Running, start: RunStart, incarnation: str) -> None:
         """A run of a socket has its number and its holdings; what runs on other workers is over by that.
 
         Args:
             running: The run.
-            replaced: The run that was current until then; 0 for none.
-            others: The other workers that have sockets of the session.
+            start: What the store says of it.
             incarnation: Of the document.
 
         Raises:
@@ -340,11 +353,11 @@ class SessionGroup:
             PortfolioChanged: Newer holdings are known.
         """
         told = self._told
-        if told is not None and told.run_id == replaced:
+        if told is not None and told.run_id == start.replaced:
             # It stood there until now: who is new has read of it, and may have missed its end.
-            self.peers.set_peers_late(others, told)
+            self.peers.set_peers_late(start.others, told)
         else:
-            self.peers.set_peers(others)
+            self.peers.set_peers(start.others)
         remote, run_id, version = self.remote, running.run_id, running.version
         if incarnation != self.incarnation:
             raise SessionMissing(self.session_id)
@@ -352,7 +365,8 @@ class SessionGroup:
             raise RunSuperseded(self.session_id, remote.newest)
         # How it ends is told by the worker that ran it; what comes next waits for that.
         remote.claim(run_id)
-        self.peers.send_claim(running, replaced)
+        self.peers.send_claim(running, start.replaced)
+        self.learn(start.head)
         if version < remote.version:
             raise PortfolioChanged(self.session_id, remote.version)
 

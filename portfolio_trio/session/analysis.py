@@ -1,44 +1,41 @@
-"""One run: snapshot, metric tasks, record, stream.
+"""One run: start, metric tasks, record, stream.
 
 The task that calls ``Analysis.run`` owns everything here: the metric tasks live in a nursery inside it, so
 that cancelling the caller's scope ends all of it, wherever it is.
+
+Whatever takes no time is computed before the run is started, on what is known of the document. The script
+that starts the run takes it, if the document still is what it was computed on; otherwise the run goes on from
+the holdings that the script returns. Either way Redis has recorded a result before anybody sees it.
 """
 
 from __future__ import annotations
 
-import logging
 import secrets
-from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import trio
 
-from portfolio_trio.hub.unpriced import explained
-from portfolio_trio.metrics import METHOD_VERSION, AnalysisError, MetricError, compute_text
+from portfolio_trio.metrics import AnalysisError
 from portfolio_trio.peers.orphans import Orphan
-from portfolio_trio.protocol.messages import AnalysisStarted, MetricFailure, Receipt
-from portfolio_trio.protocol.results import ComputedResult, RunTexts
-from portfolio_trio.store import StoreError, StoreUnavailable
-from portfolio_trio.targets import NO_TARGETS
+from portfolio_trio.protocol.results import ComputedResult
+from portfolio_trio.session.snapshot import Snapshot
+from portfolio_trio.store import Computed, StoreError, StoreUnavailable
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portfolio_trio.market import Tick
-    from portfolio_trio.metrics import AnalysisInputs, Metric, ResultText
+    from portfolio_trio.metrics import AnalysisInputs, Metric
+    from portfolio_trio.protocol.messages import AnalysisStarted
     from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.services import Services
-    from portfolio_trio.store import Ending, Known, RunStart
-
-log: Final = logging.getLogger(__name__)
+    from portfolio_trio.session.snapshot import Outcome
+    from portfolio_trio.store import Ending, Head, Known, RunStart
 
 # The one wait that a cancelled run still sits out: without it nobody would know the number under which
 # the store holds the run, and nobody could clear it.
 START_SECONDS = 2.0
-
-Outcome = ComputedResult | MetricFailure
 
 
 class ResultSink(Protocol):
@@ -65,7 +62,14 @@ class ResultSink(Protocol):
             PortfolioChanged: Newer holdings are known.
         """
 
-    def started(self, message: AnalysisStarted, inputs: AnalysisInputs) -> None:
+    @property
+    def head(self) -> Head | None:
+        """What the document says, as far as anybody can know without asking."""
+
+    def computing(self, inputs: AnalysisInputs) -> None:
+        """This is what the metrics see: from now on new prices may end the run."""
+
+    def started(self, message: AnalysisStarted) -> None:
         """The run has its snapshot."""
 
     def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
@@ -78,7 +82,7 @@ class ResultSink(Protocol):
         """Wait until all that was queued has left."""
 
 
-_Ready = tuple[int, Outcome]
+_Ready = tuple[int, "Outcome"]
 # Place, metric and artificial delay of what is not there at once.
 _Later = tuple[int, "Metric", float]
 
@@ -87,14 +91,12 @@ _Later = tuple[int, "Metric", float]
 _SLICE_SECONDS: Final = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """What all metrics of one run see."""
+class _Ahead(NamedTuple):
+    """What was computed before the start."""
 
-    start: RunStart
-    tick: Tick
-    inputs: AnalysisInputs
-    texts: RunTexts
+    snapshot: Snapshot
+    outcomes: list[Outcome]
+    computed: Computed
 
 
 class Analysis:
@@ -119,8 +121,7 @@ class Analysis:
     ) -> None:
         self._services = services
         self._session_id = session_id
-        self._ticker = request.ticker
-        self._wants_receipt = request.receipt
+        self._request = request
         self._sink = sink
         self._incarnation = incarnation
         # By which the start can be told from any other, should its reply be lost.
@@ -134,15 +135,44 @@ class Analysis:
             AnalysisError: Holdings or prices allow no analysis of this ticker.
             StoreError: The store refused or could not be reached.
         """
-        snapshot = await self._take_snapshot()
-        self._sink.started(self._announcement(snapshot), snapshot.inputs)
         at_once, later = self._sorted_metrics()
-        if later:
-            results = await self._stream(snapshot, at_once, later)
+        ahead = await self._compute_ahead(at_once, finish=not later)
+        start = await self._start(None if ahead is None else ahead.computed)
+        if ahead is not None and start.taken:
+            snapshot, results, at_once = ahead.snapshot, len(ahead.computed.results), []
+            self._recorded = results
+            self._sink.started(snapshot.announcement(tuple(self._services.metrics)))
+            self._sink.recorded(start.others, finished=not later)
+            self._sink.deliver(ahead.outcomes)
         else:
+            snapshot, results = self._take_snapshot(start.head, start.run_id), 0
+            self._sink.started(snapshot.announcement(tuple(self._services.metrics)))
+        if later:
+            results += await self._stream(snapshot, at_once, later)
+        elif not start.taken:
             results = await self._hand_on(snapshot, await self._compute_at_once(at_once, snapshot), last=True)
         await self._sink.delivered()
         return results, len(self._services.metrics) - results
+
+    async def _compute_ahead(self, metrics: Sequence[Metric], *, finish: bool) -> _Ahead | None:
+        """Compute on what is known of the document, if that is worth while."""
+        head, run_id = self._sink.head, self._sink.known.run_id + 1
+        if head is None or not metrics:
+            return None
+        try:
+            snapshot = self._take_snapshot(head, run_id)
+        except AnalysisError:
+            # Whether that is so is for the document to say.
+            return None
+        outcomes = await self._compute_at_once(metrics, snapshot)
+        records = self._records(outcomes)
+        errors = len(outcomes) - len(records)
+        return _Ahead(snapshot, outcomes, Computed(head, run_id, records, finish=finish, errors=errors))
+
+    def _take_snapshot(self, head: Head, run_id: int) -> Snapshot:
+        snapshot = Snapshot.take(self._services, self._request, head, run_id)
+        self._sink.computing(snapshot.inputs)
+        return snapshot
 
     def _sorted_metrics(self) -> tuple[list[Metric], list[_Later]]:
         """Which metrics take microseconds, and which want a task of their own."""
@@ -157,7 +187,7 @@ class Analysis:
                 at_once.append(metric)
         return at_once, later
 
-    async def _compute_at_once(self, metrics: Sequence[Metric], snapshot: _Snapshot) -> list[Outcome]:
+    async def _compute_at_once(self, metrics: Sequence[Metric], snapshot: Snapshot) -> list[Outcome]:
         """Compute metrics in the run's own task: a task for each would cost more than they do."""
         outcomes: list[Outcome] = []
         began = trio.current_time()
@@ -165,10 +195,10 @@ class Analysis:
             if trio.current_time() - began > _SLICE_SECONDS:
                 await trio.lowlevel.checkpoint()
                 began = trio.current_time()
-            outcomes.append(self._outcome(metric, snapshot, _attempt(metric, snapshot.inputs)))
+            outcomes.append(snapshot.outcome(metric, snapshot.attempt(metric), self._services.now()))
         return outcomes
 
-    async def _stream(self, snapshot: _Snapshot, at_once: Sequence[Metric], later: Sequence[_Later]) -> int:
+    async def _stream(self, snapshot: Snapshot, at_once: Sequence[Metric], later: Sequence[_Later]) -> int:
         """Start what takes its time, hand on the rest, then what comes of it; return how many results."""
         send, receive = trio.open_memory_channel[_Ready](len(later))
         results, failure = 0, None
@@ -188,24 +218,24 @@ class Analysis:
             raise failure
         return results
 
-    async def _take_snapshot(self) -> _Snapshot:
+    async def _start(self, computed: Computed | None) -> RunStart:
         # Behind the shield it would be too late.
         await trio.lowlevel.checkpoint_if_cancelled()
         services = self._services
-        asked_at = services.book.current.tick_id
         start, orphan = None, Orphan(self._session_id, self._incarnation, token=self._token)
         try:
             with trio.move_on_after(START_SECONDS, shield=True):
                 start = await services.store.start_analysis(
                     self._session_id,
-                    ticker=self._ticker,
+                    ticker=self._request.ticker,
                     started_at=rfc3339(services.now()),
-                    tick_id=asked_at,
+                    tick_id=services.book.current.tick_id,
                     incarnation=self._incarnation,
                     token=self._token,
                     known=self._sink.known,
                     ended=self._sink.before,
                     after=self._sink.after,
+                    computed=computed,
                 )
         except StoreUnavailable as failure:
             if failure.sent:
@@ -216,56 +246,14 @@ class Analysis:
             raise StoreUnavailable(f"start_analysis was not answered within {START_SECONDS:g} s", sent=True)
         self._sink.claimed(start, self._token)
         await trio.lowlevel.checkpoint_if_cancelled()
-        # Holdings, tick and prices are read without a checkpoint in between: they belong together.
-        prices = services.book.prices_for(start.holdings)
-        try:
-            inputs = services.returns.inputs(
-                self._ticker, start.holdings, prices, targets=start.targets or NO_TARGETS
-            )
-        except AnalysisError as failure:
-            raise explained(services.book, failure) from None
-        receipt = None
-        if self._wants_receipt:
-            held = {ticker: shares for ticker, shares in start.holdings.items() if shares}
-            cash = tuple(sorted(inputs.history.cash)) or None
-            receipt = Receipt(
-                holdings=held,
-                prices=dict(prices),
-                last_bar=inputs.last_bar,
-                cash=cash,
-                targets=start.targets,
-            )
-        tick = services.book.current
-        texts = RunTexts(
-            ticker=self._ticker,
-            run_id=start.run_id,
-            snapshot=inputs.snapshot,
-            tick_id=tick.tick_id,
-            as_of=tick.as_of,
-            last_bar=inputs.last_bar,
-            stale=services.book.is_stale(inputs.tickers),
-            method=METHOD_VERSION,
-            receipt=receipt,
-        )
-        return _Snapshot(start, tick, inputs, texts)
-
-    def _announcement(self, snapshot: _Snapshot) -> AnalysisStarted:
-        return AnalysisStarted(
-            ticker=self._ticker,
-            run_id=snapshot.start.run_id,
-            metrics=tuple(self._services.metrics),
-            snapshot=snapshot.inputs.snapshot,
-            version=snapshot.start.version,
-            tick_id=snapshot.tick.tick_id,
-            as_of=snapshot.tick.as_of,
-        )
+        return start
 
     async def _compute(
         self,
         place: int,
         metric: Metric,
         delay: float,
-        snapshot: _Snapshot,
+        snapshot: Snapshot,
         send: trio.MemorySendChannel[_Ready],
     ) -> None:
         """One metric task; the channel has room for all of them."""
@@ -273,35 +261,14 @@ class Analysis:
             await trio.sleep(delay)
         if metric.heavy:
             computed = await trio.to_thread.run_sync(
-                _attempt, metric, snapshot.inputs, abandon_on_cancel=True, limiter=self._services.heavy
+                snapshot.attempt, metric, abandon_on_cancel=True, limiter=self._services.heavy
             )
         else:
-            computed = _attempt(metric, snapshot.inputs)
-        send.send_nowait((place, self._outcome(metric, snapshot, computed)))
-
-    def _outcome(self, metric: Metric, snapshot: _Snapshot, computed: ResultText | MetricError) -> Outcome:
-        if isinstance(computed, MetricError):
-            if computed.__cause__ is not None:
-                log.error("metric %s failed", metric.name, exc_info=computed.__cause__)
-            return self._failure(metric, snapshot, computed)
-        return self._result(metric, snapshot, computed)
-
-    def _result(self, metric: Metric, snapshot: _Snapshot, result: ResultText) -> ComputedResult:
-        timestamp = rfc3339(self._services.now())
-        return snapshot.texts.result(metric.name, result.value, timestamp, result.detail)
-
-    def _failure(self, metric: Metric, snapshot: _Snapshot, error: MetricError) -> MetricFailure:
-        return MetricFailure(
-            ticker=self._ticker,
-            metric=metric.name,
-            code=error.code,
-            detail=error.reason,
-            tickers=error.tickers or None,
-            run_id=snapshot.start.run_id,
-        )
+            computed = snapshot.attempt(metric)
+        send.send_nowait((place, snapshot.outcome(metric, computed, self._services.now())))
 
     async def _record_all(
-        self, snapshot: _Snapshot, receive: trio.MemoryReceiveChannel[_Ready], waiting: int
+        self, snapshot: Snapshot, receive: trio.MemoryReceiveChannel[_Ready], waiting: int
     ) -> int:
         """Hand on what so many metric tasks give, until all have; return the number of results."""
         results = 0
@@ -315,24 +282,20 @@ class Analysis:
             results += await self._hand_on(snapshot, outcomes, last=not waiting)
         return results
 
-    async def _hand_on(self, snapshot: _Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
+    async def _hand_on(self, snapshot: Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
         """Record outcomes, then queue them; return the number of results."""
         results = await self._record(snapshot, outcomes, last=last)
         self._sink.deliver(outcomes)
         return results
 
-    async def _record(self, snapshot: _Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
+    async def _record(self, snapshot: Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
         """Write results into the document, and with the last of them that the run is over."""
-        found = (outcome for outcome in outcomes if isinstance(outcome, ComputedResult))
-        # Holdings and prices are the same in all of them, and may be long.
-        records = [
-            outcome.to_record(receipt=place == 0) for place, outcome in enumerate(found, self._recorded)
-        ]
+        records = self._records(outcomes)
         if records or last:
             others = await self._services.store.record_results(
                 self._session_id,
-                run_id=snapshot.start.run_id,
-                version=snapshot.start.version,
+                run_id=snapshot.run_id,
+                version=snapshot.head.version,
                 results=records,
                 at=rfc3339(self._services.now()),
                 finish=last,
@@ -346,9 +309,8 @@ class Analysis:
             self._sink.recorded(others, finished=last)
         return len(records)
 
-
-def _attempt(metric: Metric, inputs: AnalysisInputs) -> ResultText | MetricError:
-    try:
-        return compute_text(metric, inputs)
-    except MetricError as error:
-        return error
+    def _records(self, outcomes: Sequence[Outcome]) -> list[str]:
+        """The results among them, as the document keeps them."""
+        found = (outcome for outcome in outcomes if isinstance(outcome, ComputedResult))
+        # Holdings and prices are the same in all of them, and may be long.
+        return [outcome.to_record(receipt=place == 0) for place, outcome in enumerate(found, self._recorded)]

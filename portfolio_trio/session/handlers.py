@@ -286,6 +286,7 @@ class RequestHandler:
         self._group.runs.renew(changed.version, 0 if current is None else current.run_id)
         self._group.peers.set_peers(changed.others)
         self._group.update_version(changed.version)
+        self._group.learn(changed.head)
         self._group.change(self._requester, portfolio_message(changed, services.book), request.id)
 
     def _left_unpriced(self, request: SetHoldings | Trade) -> list[str]:

@@ -22,6 +22,7 @@ from portfolio_trio.protocol.messages import (
     Running,
 )
 from portfolio_trio.session.analysis import Analysis
+from portfolio_trio.session.waiting import TOLD, Waiting
 from portfolio_trio.store import (
     FellBack,
     PortfolioChanged,
@@ -32,16 +33,15 @@ from portfolio_trio.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from portfolio_trio.hub.canceller import Canceller
     from portfolio_trio.hub.events import SessionEvent
     from portfolio_trio.metrics import AnalysisInputs
     from portfolio_trio.protocol.requests import Analyze
-    from portfolio_trio.session.analysis import Outcome
+    from portfolio_trio.session.snapshot import Outcome
     from portfolio_trio.session.socket_state import Socket
-    from portfolio_trio.session.waiting import Waiting
-    from portfolio_trio.store import Ending, Known, RunStart
+    from portfolio_trio.store import Ending, Head, Known, RunStart
 
 # How many times a portfolio may change under one request before the request is given up.
 MAX_RESTARTS: Final = 20
@@ -53,12 +53,6 @@ _FENCES: Final[tuple[tuple[type[StoreError], EndReason], ...]] = (
     (RunSuperseded, EndReason.SUPERSEDED),
     (RunNotCurrent, EndReason.SUPERSEDED),
 )
-
-# Ends that a client without the subprotocol did not bring about itself, and would wait for in vain.
-_TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
-    EndReason.SUPERSEDED: (ErrorCode.SUPERSEDED, "a newer analysis of this session took its place"),
-    EndReason.DRAINING: (ErrorCode.DRAINING, "the server is going away; connect again and ask anew"),
-}
 
 _GIVEN_UP: Final = (ErrorCode.UNAVAILABLE, "the run was given up as that of a lost worker; ask again")
 
@@ -139,6 +133,15 @@ class RunTask:
         return self._group.known
 
     @property
+    def head(self) -> Head | None:
+        """What the document says, as far as anybody can know without asking."""
+        return self._group.head if self._group.incarnation == self._incarnation else None
+
+    def computing(self, inputs: AnalysisInputs) -> None:
+        """This is what the metrics see: from now on new prices may end the run."""
+        self.inputs = inputs
+
+    @property
     def before(self) -> Ending | None:
         """How the run before ended, if the document may not know."""
         standing = self._socket.standing
@@ -178,11 +181,11 @@ class RunTask:
             version=start.version,
             tick_id=start.tick_id,
         )
-        self._group.claim(self._running, start.replaced, start.others, self._incarnation)
+        self._group.claim(self._running, start, self._incarnation)
 
-    def started(self, message: AnalysisStarted, inputs: AnalysisInputs) -> None:
+    def started(self, message: AnalysisStarted) -> None:
         """The run has its snapshot."""
-        self.inputs, self.seen = inputs, message
+        self.seen = message
         self.pass_turn()
         self.run.snapshot(message.run_id)
         self._announce(message, running=self._running)
@@ -329,8 +332,8 @@ class RunTask:
             reason=reason,
             cancelled_in_us=round((trio.current_time() - self._decided_at) * 1e6),
         )
-        if reason in _TOLD and not self._writer.receives_events:
-            self._answer_error(*_TOLD[reason])
+        if reason in TOLD and not self._writer.receives_events:
+            self._answer_error(*TOLD[reason])
         if run.run_id is not None:
             # Without its number it has sent nothing.
             self._socket.leaving.append(run)

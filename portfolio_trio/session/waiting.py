@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.socket_state import Socket
 
-# Ends of which a client without the subprotocol would not hear.
-_TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
+# Ends that a client without the subprotocol did not bring about itself, and would wait for in vain.
+TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
     EndReason.SUPERSEDED: (ErrorCode.SUPERSEDED, "a newer analysis of this session took its place"),
     EndReason.DRAINING: (ErrorCode.DRAINING, "the server is going away; connect again and ask anew"),
 }
@@ -77,9 +77,9 @@ class Waiting:
         if canceller is not None and canceller.subscriber is writer:
             return
         if not writer.receives_events:
-            if reason in _TOLD:
-                code, detail = _TOLD[reason]
+            if reason in TOLD:
+                code, detail = TOLD[reason]
                 writer.answer(Error.of(code, detail, id=request.id, ticker=request.ticker))
-        elif reason is EndReason.CANCELLED or reason in _TOLD:
+        elif reason is EndReason.CANCELLED or reason in TOLD:
             told = AnalysisCancelled(ticker=request.ticker, reason=reason, id=request.id)
             writer.enqueue(told.to_json())

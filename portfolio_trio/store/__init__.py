@@ -30,8 +30,10 @@ from portfolio_trio.store.errors import (
     WrongType,
 )
 from portfolio_trio.store.models import (
+    Computed,
     CurrentAnalysis,
     Ending,
+    Head,
     Heartbeat,
     Known,
     Portfolio,
@@ -50,9 +52,11 @@ from portfolio_trio.store.scripts import ScriptsNotFound, all_scripts
 __all__ = [
     "SWEPT",
     "TICKS",
+    "Computed",
     "CurrentAnalysis",
     "Ending",
     "FellBack",
+    "Head",
     "Heartbeat",
     "Known",
     "MissingPrices",

@@ -18,13 +18,21 @@ from portfolio_trio.store.errors import (
     VersionConflict,
     WrongType,
 )
-from portfolio_trio.store.models import CurrentAnalysis, Ending, Portfolio, Revaluation, RunStart, Valued
+from portfolio_trio.store.models import (
+    CurrentAnalysis,
+    Ending,
+    Head,
+    Portfolio,
+    Revaluation,
+    RunStart,
+    Valued,
+)
 from portfolio_trio.targets import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from portfolio_trio.store.models import Outcome
+    from portfolio_trio.store.models import Computed, Outcome
 
 _HOLDINGS: Final = TypeAdapter(dict[str, float])
 _CURRENT: Final = TypeAdapter(CurrentAnalysis | None)
@@ -95,6 +103,7 @@ def portfolio(
             run_counter=int(counter),
             incarnation=incarnation,
             run_ends=_endings(ends),
+            texts=(holdings if isinstance(holdings, bytes) else holdings.encode(), targets),
         )
     except ValueError as error:  # pydantic's ValidationError is one
         raise WrongType(session_id) from error
@@ -121,26 +130,45 @@ def workers(names: Sequence[bytes]) -> tuple[str, ...]:
     return tuple(name.decode() for name in names)
 
 
-def run_start(session_id: str, reply: Sequence[bytes], *, started_at: str, tick_id: int) -> RunStart:
-    """Read the reply of ``start_analysis``, which was called with ``started_at`` and ``tick_id``.
+def run_start(
+    session_id: str,
+    reply: Sequence[bytes],
+    *,
+    started_at: str,
+    tick_id: int,
+    computed: Computed | None = None,
+) -> RunStart:
+    """Read the reply of ``start_analysis``, which was called with what follows the reply.
 
     Raises:
         StoreError: It is no success.
     """
     if reply[0] != b"ok":
         raise refusal(session_id, reply)
-    _, run_id, holdings, version, total, replaced, targets, *others = reply
+    _, run_id, holdings, version, total, replaced, targets, taken, *others = reply
     try:
+        head = (
+            computed.head
+            if computed is not None and taken == b"1"
+            else Head(
+                int(version),
+                _HOLDINGS.validate_json(holdings),
+                _TARGETS.validate_json(targets),
+                (holdings, targets),
+            )
+        )
         return RunStart(
             int(run_id),
-            _HOLDINGS.validate_json(holdings),
-            int(version),
+            head.holdings,
+            head.version,
             float(total),
             workers(others),
             replaced=int(replaced),
             started_at=started_at,
             tick_id=tick_id,
-            targets=_TARGETS.validate_json(targets),
+            targets=head.targets,
+            texts=head.texts,
+            taken=taken == b"1",
         )
     except ValueError as error:
         raise WrongType(session_id) from error

@@ -16,9 +16,7 @@ from portfolio_trio.store.models import NOTHING, Ending, Known, RunEnd
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portfolio_trio.store.models import (
-        RunStart,
-    )
+    from portfolio_trio.store.models import Computed, RunStart
 
 
 class RunCalls(DocumentCalls):
@@ -36,8 +34,12 @@ class RunCalls(DocumentCalls):
         known: Known = NOTHING,
         ended: Ending | None = None,
         after: int | None = None,
+        computed: Computed | None = None,
     ) -> RunStart:
         """Make a new run the session's current one; whatever an older run still writes is refused.
+
+        What was computed before is taken with the start, if the document still is what it was computed on;
+        with all of it the run is over at once, and nothing is current. Otherwise it is left out.
 
         Args:
             session_id: The session.
@@ -49,6 +51,7 @@ class RunCalls(DocumentCalls):
             known: Of the document.
             ended: How the caller's run before ended, if the document may not know.
             after: The run that must be the newest: the caller goes on from it, unless somebody asked since.
+            computed: Results that wait for nothing but the start.
 
         Raises:
             RunSuperseded: Another run than ``after`` is the newest.
@@ -59,8 +62,17 @@ class RunCalls(DocumentCalls):
         before = ("", "") if ended is None else (ended.run_id, ending_text(ended))
         # Sent twice it starts once, or without a token skips a number and does no other harm.
         which = (incarnation, token, known.text, *before, "" if after is None else after)
-        reply = await self._run("start_analysis", session_id, *args, *which, known=known, idempotent=True)
-        return _replies.run_start(session_id, reply, started_at=started_at, tick_id=tick_id)
+        ahead: tuple[bytes | str | int, ...] = ()
+        if computed is not None:
+            head, limits = computed.head, (self._max_results, self._max_results_bytes)
+            ahead = (computed.run_id, head.version, *head.texts, *limits)
+            ahead = (*ahead, int(computed.finish), computed.errors, *computed.results)
+        reply = await self._run(
+            "start_analysis", session_id, *args, *which, *ahead, known=known, idempotent=True
+        )
+        return _replies.run_start(
+            session_id, reply, started_at=started_at, tick_id=tick_id, computed=computed
+        )
 
     async def record_results(
         self,

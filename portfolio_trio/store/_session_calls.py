@@ -63,9 +63,10 @@ class SessionCalls(DocumentCalls):
                 return await self.get_portfolio(session_id, at=at, attach=attach)
             raise
         incarnation = secrets.token_hex(8)
+        text = holdings_text(kept)
         document = new_document(
             session_id,
-            holdings=holdings_text(kept),
+            holdings=text,
             total=total,
             valued=prices.valued,
             at=checked_time(at),
@@ -76,7 +77,10 @@ class SessionCalls(DocumentCalls):
         if opened is not None:
             return opened
         valued = Valued(tick.tick_id, prices.as_of)
-        return Portfolio(session_id, kept, 1, total, valued, None, created=True, incarnation=incarnation)
+        texts = (text.encode(), b"null")
+        return Portfolio(
+            session_id, kept, 1, total, valued, None, created=True, incarnation=incarnation, texts=texts
+        )
 
     async def get_portfolio(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol, TypeAlias
 
@@ -118,6 +118,7 @@ class Portfolio:
         run_counter: The highest run_id that has been handed out; only where the document was read.
         incarnation: Which document it is: one that was made anew after the session expired has another.
         run_ends: How the newest runs ended, newest last; only where the document was read.
+        texts: As in a `Head`.
     """
 
     session_id: str
@@ -133,6 +134,12 @@ class Portfolio:
     run_counter: int = field(default=0, compare=False)
     incarnation: str = field(default="", compare=False)
     run_ends: tuple[Ending, ...] = field(default=(), compare=False)
+    texts: tuple[bytes, bytes] = field(default=(b"", b""), compare=False, repr=False)
+
+    @property
+    def head(self) -> Head:
+        """What a run is computed on."""
+        return Head(self.version, self.holdings, self.targets, self.texts)
 
     def end_of(self, run_id: int) -> Ending | None:
         """How a run ended; None where the document does not say."""
@@ -168,6 +175,42 @@ NOTHING: Final = Known()
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """What a run is computed on, as some reply had it.
+
+    Attributes:
+        version: The holdings' version.
+        holdings: Shares by ticker, in document order.
+        targets: Where the owner wants to be; None where that was never said.
+        texts: Holdings and targets to the letter: the document still says the same where its texts are these.
+    """
+
+    version: int
+    holdings: Mapping[str, float]
+    targets: Targets | None
+    texts: tuple[bytes, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What a run has computed before it was started, on what was known of the document.
+
+    Attributes:
+        head: What it was computed on.
+        run_id: The number that the results bear: one above the highest that is known.
+        results: JSON texts, one result each.
+        finish: Nothing is left to compute.
+        errors: With ``finish``: how many metrics of the run gave no result.
+    """
+
+    head: Head
+    run_id: int
+    results: Sequence[str]
+    finish: bool
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunStart:
     """What a run starts from.
 
@@ -181,6 +224,8 @@ class RunStart:
         started_at: As the caller said, RFC 3339 in UTC with Z.
         tick_id: As the caller said.
         targets: Where the owner wants to be; None where that was never said.
+        texts: As in a `Head`.
+        taken: What was computed before the start is in the document.
     """
 
     run_id: int
@@ -192,6 +237,13 @@ class RunStart:
     started_at: str = ""
     tick_id: int = 0
     targets: Targets | None = None
+    texts: tuple[bytes, bytes] = field(default=(b"", b""), compare=False, repr=False)
+    taken: bool = False
+
+    @property
+    def head(self) -> Head:
+        """What the run is computed on."""
+        return Head(self.version, self.holdings, self.targets, self.texts)
 
 
 @dataclass(frozen=True, slots=True)

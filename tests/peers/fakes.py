@@ -24,6 +24,7 @@ from portfolio_trio.store import (
     Known,
     Portfolio,
     RunEnd,
+    RunStart,
     SessionMissing,
     StoreUnavailable,
     Valued,
@@ -48,6 +49,10 @@ def current(run_id: int, *, worker: str = "two", version: int = 1, ticker: str =
 
 def running(run_id: int, version: int = 1) -> Running:
     return Running(ticker="AAPL", started_at=AT, run_id=run_id, version=version, tick_id=1)
+
+
+def start(run_id: int, version: int = 1, *, replaced: int = 0, others: tuple[str, ...] = ()) -> RunStart:
+    return RunStart(run_id, {"AAPL": 1.0}, version, 100.0, others, replaced=replaced)
 
 
 class FakeStore:

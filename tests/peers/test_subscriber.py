@@ -12,7 +12,7 @@ from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION, LOOK_SECONDS
 from portfolio_trio.store import Ending, PortfolioChanged, RunSuperseded
-from tests.peers.fakes import current, opened, peer_event, running
+from tests.peers.fakes import current, opened, peer_event, running, start
 
 pytestmark = pytest.mark.trio
 
@@ -199,7 +199,7 @@ async def test_a_socket_that_starts_its_own_run_is_not_disturbed_in_the_middle()
             world.batch(peer_event("claim", 2))
             await wait_all_tasks_blocked()
             subscriber.run_id = 3
-            group.claim(running(3), 2, group.remote.others, "")
+            group.claim(running(3), start(3, replaced=2, others=group.remote.others), "")
         await wait_all_tasks_blocked()
         assert (subscriber.run_id, group.running, subscriber.seen) == (3, 3, [])
 
@@ -331,17 +331,17 @@ async def test_a_claim_here_is_refused_by_newer_news() -> None:
         world.batch(peer_event("claim", 5))
         await wait_all_tasks_blocked()
         with pytest.raises(RunSuperseded):
-            group.claim(running(4), 0, group.remote.others, "")
+            group.claim(running(4), start(4, replaced=0, others=group.remote.others), "")
         assert (group.running, world.publisher.told) == (5, [])
         world.batch(peer_event("portfolio", version=2))
         await wait_all_tasks_blocked()
         with pytest.raises(PortfolioChanged):
-            group.claim(running(6), 5, group.remote.others, "")
+            group.claim(running(6), start(6, replaced=5, others=group.remote.others), "")
         # Its number counts all the same: what is older is over everywhere.
         assert [(worker, told.kind, told.run_id) for worker, told in world.publisher.told] == [
             ("two", "claim", 6)
         ]
-        group.claim(running(7, version=2), 6, group.remote.others, "")
+        group.claim(running(7, version=2), start(7, version=2, replaced=6, others=group.remote.others), "")
 
 
 async def test_what_comes_after_the_end_is_dropped() -> None:

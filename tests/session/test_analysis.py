@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from portfolio_trio.protocol.messages import AnalysisStarted
-    from portfolio_trio.session.analysis import Outcome
+    from portfolio_trio.session.snapshot import Outcome
+    from portfolio_trio.store import Head
 
 pytestmark = pytest.mark.trio
 
 START = RunStart(run_id=7, holdings={"AAPL": 1.0}, version=3, total_value=100.0, others=())
+
+INPUTS = SimpleNamespace(ticker="AAPL", snapshot="abc", last_bar=None, tickers=())
 
 
 class ResultSink:
@@ -35,15 +38,20 @@ class ResultSink:
         self.known = Known()
         self.before = None
         self.after = None
+        self.head: Head | None = None
+        self.inputs: AnalysisInputs
         self.finished = False
 
     def claimed(self, start: RunStart, token: str) -> None:
         assert start is START
         assert token
 
-    def started(self, message: AnalysisStarted, inputs: AnalysisInputs) -> None:
+    def computing(self, inputs: AnalysisInputs) -> None:
+        self.inputs = inputs
+
+    def started(self, message: AnalysisStarted) -> None:
         assert message.run_id == START.run_id
-        assert inputs.snapshot == message.snapshot
+        assert self.inputs.snapshot == message.snapshot
 
     def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
         assert not others
@@ -109,7 +117,7 @@ def prepare(
         store=store,
         book=SimpleNamespace(current=tick, prices_for=lambda _held: {}, is_stale=lambda _held: False),
         returns=SimpleNamespace(
-            inputs=lambda *_, **__: SimpleNamespace(snapshot="abc", last_bar=None, tickers=())
+            inputs=lambda *_, **__: SimpleNamespace(ticker="AAPL", snapshot="abc", last_bar=None, tickers=())
         ),
     )
     request = Analyze(action="analyze", ticker="AAPL")

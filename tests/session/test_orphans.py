@@ -79,7 +79,7 @@ async def test_a_start_that_comes_too_late_does_not_stay(autojump_clock: MockClo
 
 
 async def test_a_start_whose_reply_is_lost_does_not_stay(autojump_clock: MockClock) -> None:
-    async with two_apps() as (one, two):
+    async with two_apps(metric_delay_seconds=Delay(2, 2)) as (one, two):
         client = await subscribed(one)
         wire = Wire(one)
         wire.lost, wire.away = {"start_analysis"}, {"finish_analysis"}
@@ -101,6 +101,26 @@ async def test_a_start_whose_reply_is_lost_does_not_stay(autojump_clock: MockClo
         assert trio.current_time() - began < 1
 
 
+async def test_a_start_that_took_all_results_and_whose_reply_is_lost_leaves_nothing_behind(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_app() as app:
+        client = await subscribed(app)
+        wire = Wire(app)
+        wire.lost = {"start_analysis"}
+        await client.send("analyze", ticker="AAPL")
+        assert (await client.receive())["type"] == "analysis_failed"
+        assert await current_of(app) is None
+        wire.lost = set()
+        await client.send("analyze", ticker="AAPL")
+        frames = await client.until("analysis_completed")
+        assert {frame["run_id"] for frame in frames} == {2}
+        await trio.sleep(1)
+        # Recorded first, streamed second: what nobody saw of the first run is in the document, once.
+        recorded = [result["run_id"] for result in (await app.document())["analysis_results"]]
+        assert recorded == [1] * 5 + [2] * 5
+
+
 async def test_cancel_clears_what_nobody_carries_out(autojump_clock: MockClock) -> None:
     async with two_apps() as (one, two):
         client, subscriber = await subscribed(one), await subscribed(two)
@@ -117,7 +137,7 @@ async def test_cancel_clears_what_nobody_carries_out(autojump_clock: MockClock) 
 async def test_a_run_that_could_not_be_cleared_when_its_socket_went_is_cleared_later(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_app(metric_delay_seconds=None, market_update_interval_seconds=10_000) as app:
+    async with open_app(metric_delay_seconds=Delay(1, 1), market_update_interval_seconds=10_000) as app:
         client = await subscribed(app)
         wire = Wire(app)
         store: Any = wire

@@ -141,20 +141,32 @@ async def test_a_restart_that_is_overtaken_is_not_waited_for_in_vain(
         assert (await app.document())["current_analysis"] is None
 
 
-async def test_results_whose_end_was_decided_while_they_were_recorded_are_not_sent(
-    autojump_clock: MockClock,
+@pytest.mark.parametrize(
+    ("call", "delay", "by"),
+    [
+        ("start_analysis", Delay(0, 0), "an edit"),
+        ("start_analysis", Delay(0, 0), "a tick"),
+        ("record_results", Delay(1, 1), "a tick"),
+    ],
+)
+async def test_results_of_a_portfolio_that_changes_while_they_are_recorded_are_not_sent(
+    autojump_clock: MockClock, call: str, delay: Delay, by: str
 ) -> None:
-    async with open_app() as app:
-        client = await app.connect()
+    async with open_app(metric_delay_seconds=delay) as app:
+        client, other = await app.connect(), await app.connect()
         subscriber = await app.connect(events=True)
 
-        async def holdings_change_under_it() -> None:
+        async def portfolio_changes_under_it() -> None:
             app.server.services.store = store
-            (group,) = app.server.services.hub.groups
-            group.runs.renew(2)
+            if by == "an edit":
+                assert (await other.ask("trade", ticker="AAPL", shares=1))["version"] == 2
+            else:
+                (group,) = app.server.services.hub.groups
+                # A price that is gone is further than any tolerance.
+                group.runs.reprice({})
 
         store = app.store
-        meddle(app, "record_results", after=holdings_change_under_it)
+        meddle(app, call, after=portfolio_changes_under_it)
         await client.send("analyze", ticker="AAPL")
         events = await subscriber.until("analysis_completed")
         assert {f["run_id"] for f in events if f["type"] == "analysis_result"} == {2}
@@ -165,7 +177,9 @@ async def test_results_whose_end_was_decided_while_they_were_recorded_are_not_se
 async def test_a_store_that_is_away_is_said_to_be_and_is_used_again_when_it_is_back(
     autojump_clock: MockClock, call: str
 ) -> None:
-    async with open_app() as app:
+    # Only what takes its time is recorded by a call of its own.
+    delay = Delay(1, 1) if call == "record_results" else Delay(0, 0)
+    async with open_app(metric_delay_seconds=delay) as app:
         working = app.store
 
         async def away() -> None:
@@ -187,13 +201,12 @@ async def test_a_store_that_is_away_is_said_to_be_and_is_used_again_when_it_is_b
 
 async def test_a_portfolio_that_never_rests_ends_the_request_with_an_error(autojump_clock: MockClock) -> None:
     async with open_app() as app:
-        client = await app.connect()
+        client, other = await app.connect(), await app.connect()
 
         async def changes_again() -> None:
-            (group,) = app.server.services.hub.groups
-            group.runs.renew(2)
+            await other.ask("trade", ticker="AAPL", shares=1)
 
-        meddle(app, "record_results", after=changes_again)
+        meddle(app, "start_analysis", after=changes_again)
         answer = await client.ask("analyze", ticker="AAPL", id=4)
         assert (answer["code"], answer["id"], answer["retryable"]) == ("portfolio_changed", 4, True)
         assert (await client.ask("get_portfolio"))["type"] == "portfolio"
