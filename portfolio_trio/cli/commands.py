@@ -55,10 +55,20 @@ def _demo(flags: Sequence[str]) -> int:
         "Redis and no network, and keeps nothing.",
     )
     parser.add_argument("--plain", action="store_true", help="plain lines, no live table")
-    plain = parser.parse_args(flags).plain
+    parser.add_argument(
+        "--browser",
+        action="store_true",
+        help="open the page instead: each metric takes 2 to 5 seconds, so that you can switch by hand",
+    )
+    chosen = parser.parse_args(flags)
+    if chosen.browser:
+        from portfolio_trio.cli.demo_browser import browse  # noqa: PLC0415 - as above
+
+        trio.run(browse)
+        return 0
     reasons: list[str] = []
     try:
-        trio.run(demo, plain)
+        trio.run(demo, chosen.plain)
     except* DemoError as group:
         reasons.extend(str(error) for error in leaves(group))
     return complain(reasons[0]) if reasons else 0

@@ -126,6 +126,89 @@ def test_a_session_outlives_a_reload_with_what_was_recorded(person: Person) -> N
     person.sees("#analysis header", "recorded")
 
 
+def test_dragging_asks_and_the_last_place_is_what_is_shown_and_traded(person: Person) -> None:
+    """Fifty moves a second, for a second; nothing is recorded until it is applied."""
+    person.analyse("KO")
+    person.tiles("done", METRICS)
+    person.sees(".sides", r"KO, weight\s+\d")
+    person.measure(
+        """async () => {
+          const slider = document.querySelector('#panel-what_if input[type=range]');
+          for (let move = 1; move <= 50; move++) {
+            slider.value = -move;
+            slider.dispatchEvent(new Event('input'));
+            await new Promise((resolve) => setTimeout(resolve, 20));
+          }
+        }"""
+    )
+    person.sees("#panel-what_if .words", r"To sell 50 KO brings [\d,.]+ of cash")
+    person.sees(".sides", "Gross value\\s+[\\d,.]+\\s+[\\d,.]+\\s+\N{MINUS SIGN}")
+    assert person.held()["KO"] == "110"
+    person.page.get_by_role("button", name="Apply").click()
+    person.sees("#notice", "Sell 50 KO: done")
+    person.page.wait_for_function(
+        "() => document.querySelector('#holdings tr.selected td').innerText === '60'"
+    )
+    assert person.held()["KO"] == "60"
+
+
+def test_a_trade_on_other_holdings_than_those_seen_is_not_made(person: Person) -> None:
+    """The other tab's edit is held back on its way here, so that this one acts on what it sees."""
+    other = person.other_tab()
+    other.analyse("KO")
+    other.tiles("done", METRICS)
+    other.page.fill("#panel-what_if input[type=number]", "-10")
+    other.sees("#panel-what_if .words", "To sell 10 KO")
+    other.measure(
+        "() => { window.seen = WebSocket.prototype.send; const send = window.seen;"
+        " WebSocket.prototype.send = function (text) {"
+        "   const request = JSON.parse(text); if (request.action === 'trade') request.version = 0;"
+        "   return send.call(this, JSON.stringify(request)); }; }"
+    )
+    other.page.get_by_role("button", name="Apply").click()
+    other.sees("#notice", "holdings changed while you looked at version 1; nothing was done")
+    assert other.page.input_value("#panel-what_if input[type=number]") == "-10"
+    assert person.held()["KO"] == "110"
+
+
+def test_targets_colour_what_left_its_band_and_the_plan_leads_back(person: Person) -> None:
+    person.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    person.page.click("#tab-plan")
+    person.page.get_by_role("button", name="Targets", exact=True).click()
+    for name, weight in (("KO", "10"), ("AAPL", "90")):
+        person.page.get_by_label(f"weight of {name} in per cent").fill(weight)
+    person.page.get_by_role("button", name="Save targets").click()
+    person.sees("#notice", "Save targets: done")
+    person.page.wait_for_selector("#holdings tr.outside")
+    person.page.get_by_role("button", name="Targets", exact=True).click()
+    person.sees(".plan .words", r"Turnover \d+ %")
+    person.sees(".plan .lines", "Buy AAPL")
+    person.page.get_by_role("button", name="Copy CSV").click()
+    person.page.get_by_text("Copied").wait_for()
+    table = str(person.measure("navigator.clipboard.readText()"))
+    assert table.startswith("ticker,shares,value,weight_before,weight_after,risk_before,risk_after")
+    assert "AAPL," in table
+
+
+def test_past_values_and_correlations_are_drawn(person: Person) -> None:
+    person.sees(".value .words", r"since \d{4}-\d\d-\d\d; no past trades")
+    assert len(str(person.page.get_attribute("path.past", "d"))) > 1_000
+    person.page.click("#tab-correlations")
+    person.page.locator(".heat").focus()
+    person.page.wait_for_selector(".heat rect")
+    person.page.keyboard.press("ArrowRight")
+    person.sees(".matrix .words", r"AAPL and \w+: \S+")
+
+
+def test_a_followed_analysis_runs_again_with_the_tick(person: Person) -> None:
+    person.page.get_by_label("Follow").check()
+    person.analyse("AAPL")
+    first = person.sees("#analysis header", r"run (\d+), .*following")
+    person.sees("#analysis header", f"run {int(first[1]) + 1},")
+    person.page.get_by_label("Follow").uncheck()
+    person.sees("#chips", "Idle")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_both_themes_at_both_widths(

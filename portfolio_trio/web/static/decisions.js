@@ -61,5 +61,6 @@ export function correlationsOf(state) {
 /** Why a question has no answer, or an empty text. @param {State} state @param {string} what */
 export function whyNot(state, what) {
   if (state.unknown[what]) return "This server is older and does not answer that.";
-  return state.failures[what]?.detail ?? "";
+  const detail = state.failures[what]?.detail ?? "";
+  return detail && `${detail.charAt(0).toUpperCase()}${detail.slice(1)}.`;
 }

@@ -83,7 +83,7 @@ function makeActions() {
       act("follow", { on });
       const { run } = state.runs;
       if (on && run) actions.analyze(run.ticker);
-      if (!on && run?.following) actions.cancel();
+      if (!on && (run?.following || run?.phase === "running")) actions.cancel();
     },
     /** @param {string} ticker */
     select: (ticker) => act("select", { ticker }),
@@ -137,10 +137,24 @@ function mount(actions) {
     { id: "log", name: "Events", panel: log.panel },
   ], (tab) => actions.tab("side", tab));
   return [
-    mountStrip(actions), mountHoldings(actions), mountTiles(actions),
+    mountStrip(actions),
+    when((now) => [now.portfolio, now.update, now.risk, now.answers, now.selected, now.draft, now.unknown, now.failures], mountHoldings(actions)),
+    when((now) => [now.runs, now.pending, now.portfolio, now.update, now.socket, now.unknown, now.follow], mountTiles(actions)),
     (now) => showWork(now.open.work ?? ""), (now) => showSide(now.open.side ?? ""),
     whatIf.show, plan.show, editor.show, value.show, matrix.show, log.show, mountNotice(actions), announce(),
   ];
+}
+
+/** Draw again only where something that is shown has changed. @param {(state: State) => unknown[]} pick @param {(state: State) => void} show @returns {(state: State) => void} */
+function when(pick, show) {
+  /** @type {unknown[]} */
+  let last = [];
+  return (now) => {
+    const next = pick(now);
+    if (last.length && next.every((each, at) => each === last[at])) return;
+    last = next;
+    show(now);
+  };
 }
 
 /** @param {Actions} actions */

@@ -11,7 +11,7 @@ import { mountTargets } from "./targets.js";
 /** @param {import("./main.js").Actions} actions @returns {{panel: HTMLElement, show: (state: State) => void}} */
 export function mountPlan(actions) {
   const to = el("select", { "aria-label": "Aim for", change: () => actions.plan({ to: to.value }) },
-    el("option", { value: "budgets" }, "Risk budgets"), el("option", { value: "weights" }, "Target weights"));
+    el("option", { value: "weights" }, "Target weights"), el("option", { value: "budgets" }, "Risk budgets"));
   const cash = el("input", { type: "number", step: "any", placeholder: "0", "aria-label": "Cash to add, negative to withdraw", change: () => actions.plan({ cash: cash.valueAsNumber || 0 }) });
   const whole = check("Whole shares", (on) => actions.plan({ whole_shares: on }));
   const buy = check("Only buy", (on) => actions.plan({ only_buy: on }));

@@ -88,7 +88,8 @@ function land({ run, ghost }, message, tile) {
 function end({ run, ghost }, message, how) {
   if (message.run_id === undefined || !run || run.run_id !== message.run_id) {
     // A run that failed before it had a snapshot never started.
-    if (message.type !== "analysis_failed") return { run, ghost };
+    // Between two runs of a followed analysis there is none to name.
+    if (message.type !== "analysis_failed") return { run: run && { ...run, following: run.following && Boolean(how.following) }, ghost };
     return { run: { ...begin({ run_id: 0, tick_id: 0, ...message }, []), ...how }, ghost: null };
   }
   return { run: { ...run, ...how }, ghost };

@@ -52,7 +52,7 @@ export function initial(now) {
     selected: null,
     draft: 0,
     open: { work: "what_if", side: "value" },
-    plan: { to: "budgets", cash: 0, only_buy: false, whole_shares: true },
+    plan: { to: "weights", cash: 0, only_buy: false, whole_shares: true },
     changes: {},
     follow: false,
     notice: null,

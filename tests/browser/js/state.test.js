@@ -27,6 +27,12 @@ test("nothing lands on a run that has ended", () => {
   assert.equal(state.runs.run.late, 1);
 });
 
+test("following ends with a cancellation that names no run", () => {
+  const followed = play(reduce, open(), portfolio(), started(1), { ...completed(1), following: true });
+  assert.match(runChip(followed).text, /Following AAPL/);
+  assert.equal(runChip(play(reduce, followed, { type: "analysis_cancelled", reason: "cancelled" })).text, "Idle");
+});
+
 test("a metric's error takes the place of its result", () => {
   const failure = { type: "metric_error", ticker: "AAPL", metric: "momentum", code: "insufficient_history", detail: "short", run_id: 1 };
   const { run } = play(reduce, open(), portfolio(), started(1), failure).runs;
