@@ -44,6 +44,9 @@ AHEAD = ("tests/store/test_ahead.py",)
 EXPIRED = ("tests/session/test_expired.py",)
 ENDS = ("tests/store/test_run_ends.py", "tests/peers/test_ends_of_runs.py")
 ORPHANS = ("tests/session/test_orphans.py",)
+FOLLOW = ("tests/session/test_follow.py", "tests/peers/test_follow.py")
+TARGETS = ("tests/store/test_targets.py",)
+DECISIONS = ("tests/session/test_decisions.py",)
 
 
 @dataclass(frozen=True)
@@ -1763,6 +1766,62 @@ MUTANTS = (
         "            check_cash_column(self.name, bars, ticker)\n",
         "            pass\n",
         ("tests/market/test_book_cash.py",),
+    ),
+    Mutant(
+        "the version that new targets raise",
+        "lua/set_targets.lua",
+        "local version = integer(held + 1)\n",
+        "local version = held\n",
+        TARGETS,
+    ),
+    Mutant(
+        "the version that is expected where targets are set",
+        "lua/set_targets.lua",
+        "if expected ~= '' and tonumber(expected) ~= tonumber(held) then return {'version', held} end\n",
+        "",
+        TARGETS,
+    ),
+    Mutant(
+        "the fence of a run that follows another",
+        "lua/start_analysis.lua",
+        "if after ~= '' and tonumber(after) ~= tonumber(counter) then\n",
+        "if false then\n",
+        FOLLOW,
+    ),
+    Mutant(
+        "the end of what is followed, at another worker's claim",
+        "portfolio_trio/session/runner.py",
+        "        if self._waiting is not None and run_id > self._waiting.last.run_id:\n",
+        "        if False:\n",
+        FOLLOW,
+    ),
+    Mutant(
+        "the turn that a run which follows gives back",
+        "portfolio_trio/session/waiting.py",
+        "            self._socket.services.followers.release_on_behalf_of(self)\n",
+        "            pass\n",
+        FOLLOW,
+    ),
+    Mutant(
+        "the answer to what-ifs that were passed over",
+        "portfolio_trio/session/questions.py",
+        "                for _ in range(passed_over):\n",
+        "                for _ in range(0):\n",
+        DECISIONS,
+    ),
+    Mutant(
+        "the wait of a request for the what-ifs before it",
+        "portfolio_trio/session/handlers.py",
+        "            await self._what_ifs.idle()\n",
+        "",
+        DECISIONS,
+    ),
+    Mutant(
+        "the budget itself in a score of get_risk",
+        "portfolio_trio/metrics/risk.py",
+        "        score = budget_gap(ticker, own, budget or 0.0)\n",
+        "        score = budget_gap(ticker, own, round(budget or 0.0, 15))\n",
+        ("tests/metrics/test_risk.py",),
     ),
 )
 

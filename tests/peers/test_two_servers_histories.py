@@ -57,7 +57,7 @@ def steps_of(*names: str) -> st.SearchStrategy[Step]:
     )
 
 
-STEPS = steps_of("analyze", "analyze", "analyze", "wait", "wait", "settle", "cancel", "edit", "leave", "tick")
+STEPS = steps_of("analyze", "analyze", "follow", "wait", "wait", "settle", "cancel", "edit", "leave", "tick")
 LOSSES = steps_of("batch fails", "batch may be lost", "batch vanishes", "messages are missed")
 FALLS = steps_of("document falls back")
 
@@ -117,8 +117,18 @@ class Story:
             # Found out at the latest now: what vanished may have been the last batch of all.
             await self.apps[0].server.updater.tick()
         await trio.sleep(60)
+        await self.stop_what_is_followed()
         self.check()
         await self.check_the_end()
+
+    async def stop_what_is_followed(self) -> None:
+        """It would go on for ever."""
+        for number, app in enumerate(self.apps):
+            if number != self.draining:
+                stopper = await app.connect()
+                await stopper.send("cancel")
+                assert (await stopper.until("analysis_cancelled"))[-1]["reason"] == "cancelled"
+        await trio.sleep(10)
 
     async def join(self, number: int, *, events: bool) -> Subscriber:
         app = self.apps[number]
@@ -126,12 +136,14 @@ class Story:
         app.nursery.start_soon(subscriber.read)
         return subscriber
 
-    async def do(self, step: Step) -> None:
+    async def do(self, step: Step) -> None:  # noqa: C901 - one case for each thing that can happen
         key = step.app, step.socket
         client = self.subscribers[key].client
         match step.what:
             case "analyze":
                 await client.send("analyze", ticker=step.ticker)
+            case "follow":
+                await client.send("analyze", ticker=step.ticker, follow=True)
             case "cancel":
                 await client.send("cancel")
             case "edit":

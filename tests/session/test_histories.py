@@ -70,7 +70,7 @@ def steps_of(what: str) -> st.SearchStrategy[Step]:
 
 # Asking is what most histories are about.
 STEPS = st.one_of(
-    *(steps_of(what) for what in ("analyze", "analyze", "analyze", "wait", "wait", "settle")),
+    *(steps_of(what) for what in ("analyze", "analyze", "follow", "wait", "wait", "settle")),
     *(steps_of(what) for what in ("cancel", "edit", "leave", "stall", "resume", "tick", "jump")),
     *(steps_of(what) for what in ("store is far behind", "store works")),
     *(steps_of(what) for what in ("store fails", "store lags", "store loses replies")),
@@ -233,6 +233,8 @@ class Story:
         match step.what:
             case "analyze":
                 await self.send(subscriber, "analyze", ticker=step.ticker, receipt=True)
+            case "follow":
+                await self.send(subscriber, "analyze", ticker=step.ticker, receipt=True, follow=True)
             case "cancel":
                 await self.send(subscriber, "cancel")
             case "edit":
@@ -330,6 +332,11 @@ class Story:
 
     async def check_the_end(self) -> None:
         for session, watcher in self.watchers.items():
+            # What is followed would go on for ever.
+            stopper = await self.app.connect(session)
+            await stopper.send("cancel")
+            assert (await stopper.until("analysis_cancelled"))[-1]["reason"] == "cancelled"
+            await trio.testing.wait_all_tasks_blocked()
             turns = [f for f in watcher.frames if f["type"] in TURNS]
             assert not turns or turns[-1]["type"] != "analysis_started", f"{turns[-1]} never ended"
             check_completed(watcher.frames)
