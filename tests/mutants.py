@@ -37,6 +37,7 @@ KERNEL = ("tests/metrics/test_kernel.py",)
 RETURNS = ("tests/metrics/test_returns.py",)
 SERVERS = ("tests/peers/test_two_servers.py",)
 UNPRICED = ("tests/server/test_unpriced.py",)
+LEFT_OUT = ("tests/server/test_left_out.py",)
 FILES = ("tests/market/test_csv_source.py",)
 ORDER = ("tests/hub/test_sequencer.py", "tests/hub/test_order.py")
 FALLEN = ("tests/session/test_fallen_back.py", "tests/store/test_fallen_back.py")
@@ -386,9 +387,44 @@ MUTANTS = (
     Mutant(
         "the staleness of a portfolio with a name without a price",
         "portfolio_trio/market/_freshness.py",
-        "stale=stale or bool(unpriced) or",
-        "stale=stale or",
+        "bool(unpriced or at_close)",
+        "bool(at_close)",
         UNPRICED,
+    ),
+    Mutant(
+        "the staleness of a portfolio with a name at its last close",
+        "portfolio_trio/market/_freshness.py",
+        "bool(unpriced or at_close)",
+        "bool(unpriced)",
+        LEFT_OUT,
+    ),
+    Mutant(
+        "the staleness of results with a name at its last close",
+        "portfolio_trio/market/_book.py",
+        "ticker in tick.stale_prices or (",
+        "(",
+        LEFT_OUT,
+    ),
+    Mutant(
+        "the age of a close that stands for a price",
+        "portfolio_trio/market/_check.py",
+        "day >= oldest_bar",
+        "day",
+        FILES,
+    ),
+    Mutant(
+        "the price that a feed without one price does not make up",
+        "portfolio_trio/market/_check.py",
+        "if any_price and close",
+        "if close",
+        (*UNPRICED, *FILES),
+    ),
+    Mutant(
+        "the closes among the prices of another worker's tick",
+        "portfolio_trio/peers/membership.py",
+        "            stale_prices=shared.stale_prices,\n",
+        "",
+        LEFT_OUT,
     ),
     Mutant(
         "the age of the bars",
@@ -407,9 +443,16 @@ MUTANTS = (
     Mutant(
         "the reasons of the default holdings in /ready",
         "portfolio_trio/server/startup.py",
-        "    if not unpriced:\n        return book.current.why\n",
-        "    if True:\n        return book.current.why\n",
+        "    if fresh.unpriced:\n",
+        "    if False:\n",
         UNPRICED,
+    ),
+    Mutant(
+        "the reason that default holdings are at their last close, in /ready",
+        "portfolio_trio/server/startup.py",
+        "    if fresh.stale_prices:\n",
+        "    if False:\n",
+        LEFT_OUT,
     ),
     Mutant(
         "the one reading of a version that cannot be used",

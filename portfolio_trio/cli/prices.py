@@ -12,16 +12,16 @@ from portfolio_trio.market import (
     MaxAge,
     PriceSourceError,
     SimulatedSource,
-    Unusable,
     check_cash_column,
     inspect,
     open_price_source,
+    sift,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from portfolio_trio.market import Bars, NameReport
+    from portfolio_trio.market import NameReport, Quotes
 
 MAX_AGE: Final = MaxAge(bar_days=7.0, price_seconds=300.0)
 CASH: Final = ("CASH",)
@@ -73,17 +73,16 @@ async def prices(
     except PriceSourceError as error:
         say(f"refused: {error}")
         return False
-    for line in _unpriced(bars, {**quoted, **dict.fromkeys(cash, 1.0)}):
+    max_age = MaxAge() if isinstance(source, SimulatedSource) else MAX_AGE
+    last, asked = LastCloses(bars), frozenset(bars.tickers).difference(cash)
+    quotes = sift(quoted, asked.__contains__, last, oldest_bar=max_age.oldest_bar(now()))
+    for line in _without_price(quotes, last):
         say(line)
     quoted_at = source.quoted_at if isinstance(source, Dated) else None
-    usable = any(not isinstance(price, Unusable) for price in quoted.values())
-    max_age = MaxAge() if isinstance(source, SimulatedSource) else MAX_AGE
-    for reason in max_age.reasons(
-        now(), priced=bars.tickers, newest_bar=LastCloses(bars).newest, quoted_at=quoted_at
-    ):
+    for reason in max_age.reasons(now(), priced=bars.tickers, newest_bar=last.newest, quoted_at=quoted_at):
         say(f"stale: {reason}")
-    say("nothing of it would be refused" if usable else f"refused: {NO_PRICE}")
-    return usable
+    say("nothing of it would be refused" if quotes.prices else f"refused: {NO_PRICE}")
+    return bool(quotes.prices)
 
 
 def _table(reports: Sequence[NameReport]) -> list[str]:
@@ -107,13 +106,14 @@ def _table(reports: Sequence[NameReport]) -> list[str]:
     ]
 
 
-def _unpriced(bars: Bars, quoted: Mapping[str, float | Unusable]) -> list[str]:
-    """Names that would have no price, as an edit or an analysis would be told."""
-    last = LastCloses(bars)
+def _without_price(quotes: Quotes, last: LastCloses) -> list[str]:
+    """Names that nobody quotes: an edit or an analysis is refused, or computes with a last close."""
     lines = []
-    for ticker in bars.tickers:
-        price = quoted.get(ticker, Unusable("not quoted"))
-        if isinstance(price, Unusable):
+    for ticker in last.bars.tickers:
+        if ticker in quotes.stale_prices:
+            day = quotes.stale_prices[ticker]
+            lines.append(f"{ticker}: not in the live prices: it counts at its last close, of {day}")
+        elif ticker in quotes.unpriced:
             ended = ", its history has ended" if last.has_ended(ticker) else ""
-            lines.append(f"{ticker}: no price: {price.reason}{ended}")
+            lines.append(f"{ticker}: no price: {quotes.unpriced[ticker]}{ended}")
     return lines

@@ -41,6 +41,7 @@ def portfolio_message(stored: store.Portfolio, book: PriceBook | None = None) ->
         last_bar=fresh and fresh.last_bar,
         stale=fresh is not None and fresh.stale,
         unpriced={} if fresh is None else dict(fresh.unpriced),
+        stale_prices={} if fresh is None else dict(fresh.stale_prices),
         targets=stored.targets,
         outside=outside,
         current_analysis=current and Running.model_validate(current, from_attributes=True),

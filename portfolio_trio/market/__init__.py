@@ -4,7 +4,7 @@ Imports metrics for the closed bars, and no store, socket or session.
 """
 
 from portfolio_trio.market._book import PriceBook
-from portfolio_trio.market._check import check_cash_column
+from portfolio_trio.market._check import Quotes, check_cash_column, sift
 from portfolio_trio.market._csv_bars import parse_bars, read_bars
 from portfolio_trio.market._csv_source import CsvSource
 from portfolio_trio.market._errors import (
@@ -21,7 +21,7 @@ from portfolio_trio.market._inspection import Jump, NameReport, inspect
 from portfolio_trio.market._last_closes import LastCloses
 from portfolio_trio.market._opening import open_price_source
 from portfolio_trio.market._simulated import SimulatedSource
-from portfolio_trio.market._source import Admission, PriceSource, Unusable
+from portfolio_trio.market._source import Admission, LeftOut, PriceSource, Unusable
 from portfolio_trio.market._tick import Tick
 from portfolio_trio.metrics.bars import Bars
 
@@ -35,6 +35,7 @@ __all__ = [
     "Freshness",
     "Jump",
     "LastCloses",
+    "LeftOut",
     "MarketError",
     "MarketFullError",
     "MaxAge",
@@ -45,6 +46,7 @@ __all__ = [
     "PriceSourceError",
     "PriceSourceSpecError",
     "PriceSourceTimeoutError",
+    "Quotes",
     "SimulatedSource",
     "Tick",
     "Unusable",
@@ -53,4 +55,5 @@ __all__ = [
     "open_price_source",
     "parse_bars",
     "read_bars",
+    "sift",
 ]

@@ -137,13 +137,15 @@ class PriceBook:
             self.prices_for(held),
             self.last_closes,
             oldest_bar=self._max_age.oldest_bar(self._now()),
-            stale=self.current.stale,
+            tick=self.current,
         )
 
     def is_stale(self, tickers: Iterable[str]) -> bool:
         """Whether the current prices of `tickers`, or their bars, are older than they may be."""
-        old = self.last_closes.older_than(self._max_age.oldest_bar(self._now()))
-        return self.current.stale or not old.difference(self.cash).isdisjoint(tickers)
+        tick, old = self.current, self.last_closes.older_than(self._max_age.oldest_bar(self._now()))
+        return tick.stale or any(
+            ticker in tick.stale_prices or (ticker in old and ticker not in self.cash) for ticker in tickers
+        )
 
     async def open(self) -> Tick:
         """Load the bars and publish the first tick.
@@ -311,10 +313,16 @@ class PriceBook:
 
     def _quoted(self, quoted: Mapping[str, object]) -> Tick:
         """Return what the source has quoted as the next tick."""
-        prices, unpriced = sift(quoted, self._is_quoted)
-        self._reports.report_unpriced(unpriced)
+        last, oldest = self.last_closes, self._max_age.oldest_bar(self._now())
+        quotes = sift(quoted, self._is_quoted, last, oldest_bar=oldest)
+        self._reports.report_unpriced(quotes.unpriced)
+        self._reports.report_stale_prices(quotes.stale_prices)
         return self._ticks.make(
-            prices, self._tick, newest_bar=self.last_closes.newest, quoted_at=self._calls.quoted_at
+            quotes.prices,
+            self._tick,
+            newest_bar=last.newest,
+            quoted_at=self._calls.quoted_at,
+            stale_prices=quotes.stale_prices,
         )
 
     def _with_admitted(self, tick: Tick, previous: Mapping[str, float]) -> Tick:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Final
 
@@ -9,13 +10,13 @@ import numpy as np
 
 from portfolio_trio.canonical import canonical
 from portfolio_trio.market._errors import PriceSourceError, shown
-from portfolio_trio.market._source import Unusable
+from portfolio_trio.market._source import LeftOut, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from portfolio_trio.market._last_closes import LastCloses
     from portfolio_trio.metrics.bars import Bars
-
 
 MAX_PRICE: Final = 1e15
 """Nothing costs more. A slip beyond it would make totals that no document can hold."""
@@ -35,26 +36,57 @@ def checked_price(value: object) -> float | None:
     return canonical(price) or None
 
 
-def sift(
-    quoted: Mapping[str, object], has_column: Callable[[str], bool]
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Split what a source quoted into prices and, for each unusable one, the reason.
+@dataclass(frozen=True, slots=True)
+class Quotes:
+    """What a source has quoted, as far as it can be used.
 
-    Names without a column of bars are dropped: no number could be computed for them.
+    Attributes:
+        prices: In currency units, last closes included.
+        stale_prices: The names that count at their last close, with its ISO date.
+        unpriced: Why a name has no price.
     """
-    prices: dict[str, float] = {}
-    unpriced: dict[str, str] = {}
+
+    prices: dict[str, float] = field(default_factory=dict)
+    stale_prices: dict[str, str] = field(default_factory=dict)
+    unpriced: dict[str, str] = field(default_factory=dict)
+
+
+def sift(
+    quoted: Mapping[str, object], has_column: Callable[[str], bool], last: LastCloses, *, oldest_bar: str
+) -> Quotes:
+    """Split what a source quoted into prices, last closes, and names that have neither.
+
+    Names without a column of bars are dropped: no number could be computed for them. Where the source has not
+    one usable price it says nothing of the market, and nobody counts at a last close.
+
+    Args:
+        quoted: What it quoted.
+        has_column: Whether a name has a column of bars.
+        last: The newest closes.
+        oldest_bar: The ISO date before which a close is too old to stand for a price.
+    """
+    quotes = Quotes()
+    left_out: dict[str, LeftOut] = {}
     for ticker, value in quoted.items():
         if not has_column(ticker):
             continue
         price = checked_price(value)
         if price is not None:
-            prices[ticker] = price
+            quotes.prices[ticker] = price
+        elif isinstance(value, LeftOut):
+            left_out[ticker] = value
         elif isinstance(value, Unusable):
-            unpriced[ticker] = value.reason
+            quotes.unpriced[ticker] = value.reason
         else:
-            unpriced[ticker] = f"{shown(value)} is not a price"
-    return prices, unpriced
+            quotes.unpriced[ticker] = f"{shown(value)} is not a price"
+    any_price = bool(quotes.prices)
+    for ticker, missing in left_out.items():
+        close, day = checked_price(last.close_of(ticker)), last.date_of(ticker)
+        if any_price and close and day and day >= oldest_bar and not last.has_ended(ticker):
+            quotes.prices[ticker], quotes.stale_prices[ticker] = close, day
+        else:
+            quotes.unpriced[ticker] = missing.reason
+    return quotes
 
 
 def check_cash_column(source: str, bars: Bars, ticker: str) -> None:

@@ -15,7 +15,7 @@ from portfolio_trio.market._inspection import suspicions
 from portfolio_trio.market._last_closes import LastCloses
 from portfolio_trio.market._live_file import MAX_BYTES as MAX_LIVE_BYTES
 from portfolio_trio.market._live_file import parse_live
-from portfolio_trio.market._source import Unusable
+from portfolio_trio.market._source import LeftOut, Unusable
 from portfolio_trio.market._watched_file import WatchedFile
 from portfolio_trio.times import rfc3339
 
@@ -49,8 +49,9 @@ class CsvSource:
     once, whatever comes of it; a new version that takes longer than a moment is read while ticks go on
     with the old one.
 
-    Without a file of live prices a name's newest close is its live price, while it is at most
-    `MAX_LAG_DAYS` older than the newest of all; a name that has ended (delisted) has none.
+    A name that the file of live prices leaves out is `LeftOut`. Without such a file a name's newest close
+    is its live price, while it is at most `MAX_LAG_DAYS` older than the newest of all; a name that has
+    ended (delisted) has none.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class CsvSource:
             raise self._broken or PriceSourceError("load() before quote()")
         if self._live is not None:
             live = await self._live.newest()
-            missing = Unusable(f"not in {self._live.path}")
+            missing = LeftOut(f"not in {self._live.path}")
             return {ticker: live.get(ticker, missing) for ticker in self._bars.tickers}
         await trio.lowlevel.checkpoint()
         if self._broken is not None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from portfolio_trio.market._last_closes import LastCloses
+    from portfolio_trio.market._tick import Tick
 
 NO_PRICE: Final = "no name has a usable price"
 
@@ -64,17 +65,19 @@ class Freshness:
         last_bar: ISO date of the newest close of any name held; None where there is none.
         unpriced: Names held that have no price at the newest tick, with the date of their last close, None
             where they have no close.
-        stale: The portfolio's value is not what the market says now: a name has no price, or its newest close
-            is too old, or the tick is stale.
+        stale_prices: Names held whose price at the newest tick is their last close, with its date.
+        stale: The portfolio's value is not what the market says now: a name has no price, or that of its last
+            close, or its newest close is too old, or the tick is stale.
     """
 
     last_bar: str | None
     unpriced: Mapping[str, str | None] = field(default_factory=dict)
+    stale_prices: Mapping[str, str] = field(default_factory=dict)
     stale: bool = False
 
 
 def freshness(
-    held: Collection[str], priced: Collection[str], last: LastCloses, *, oldest_bar: str, stale: bool
+    held: Collection[str], priced: Collection[str], last: LastCloses, *, oldest_bar: str, tick: Tick
 ) -> Freshness:
     """What holds for these names.
 
@@ -83,11 +86,16 @@ def freshness(
         priced: Those that have a price now, among others.
         last: Their newest closes.
         oldest_bar: The date before which a close is too old.
-        stale: The tick itself is stale.
+        tick: The newest tick.
     """
     unpriced = {name: last.date_of(name) for name in held if name not in priced}
+    # Looked at once for all: nearly no tick has any.
+    at_close = tick.stale_prices and {
+        name: day for name in held if (day := tick.stale_prices.get(name)) and name in priced
+    }
     return Freshness(
         last_bar=max((day for name in held if (day := last.date_of(name)) is not None), default=last.newest),
         unpriced=unpriced,
-        stale=stale or bool(unpriced) or not last.older_than(oldest_bar).isdisjoint(held),
+        stale_prices=at_close,
+        stale=tick.stale or bool(unpriced or at_close) or not last.older_than(oldest_bar).isdisjoint(held),
     )

@@ -27,6 +27,7 @@ class Reports:
     def __init__(self) -> None:
         self.error: MarketError | None = None
         self.unpriced: Mapping[str, str] = MappingProxyType({})
+        self._stale_prices: Mapping[str, str] = {}
 
     def report(self, error: MarketError | None) -> None:
         """Take what is wrong with the newest tick."""
@@ -47,3 +48,12 @@ class Reports:
             named = list(news.items())[:_NAMED]
             log.warning("no price for %s", "; ".join(f"{ticker} ({reason})" for ticker, reason in named))
         self.unpriced = MappingProxyType(dict(unpriced))
+
+    def report_stale_prices(self, stale_prices: Mapping[str, str]) -> None:
+        """Take which names count at their last close, and of which day that is."""
+        news = [ticker for ticker in stale_prices if ticker not in self._stale_prices]
+        if news:
+            named = "; ".join(f"{ticker} (of {stale_prices[ticker]})" for ticker in news[:_NAMED])
+            more = f"; and {len(news) - _NAMED} more" if len(news) > _NAMED else ""
+            log.warning("the live prices leave names out, which count at their last close: %s%s", named, more)
+        self._stale_prices = stale_prices

@@ -25,6 +25,14 @@ class Unusable:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut(Unusable):
+    """Stands for a name that the feed says nothing of, while it has prices of others.
+
+    The book prices the name at its last close, and marks that, where the close is not too old.
+    """
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Admission:
     """What a source supplies for a name it had not listed.
@@ -69,7 +77,7 @@ class PriceSource(Protocol):
         Returns:
             A price for every name that is in `previous` or in the bars. A name that is left out, is
             `Unusable` or has a price that is not finite and positive has no price at this tick; it
-            never takes the others with it.
+            never takes the others with it. One that is `LeftOut` counts at its last close.
         """
         ...
 

@@ -24,6 +24,7 @@ class Tick:
             quoted at `as_of`, or what it reads has not been written for too long.
         why: What makes it stale, one reason each.
         last_known: The newest price of names that have had one, or a close, and have none at this tick.
+        stale_prices: The names whose price is their last close, as nobody quoted them, with its ISO date.
     """
 
     tick_id: int
@@ -32,3 +33,4 @@ class Tick:
     stale: bool = False
     why: tuple[str, ...] = ()
     last_known: Mapping[str, float] = field(default_factory=dict)
+    stale_prices: Mapping[str, str] = field(default_factory=dict)

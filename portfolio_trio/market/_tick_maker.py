@@ -40,6 +40,7 @@ class TickMaker:
         *,
         newest_bar: str | None,
         quoted_at: float | None,
+        stale_prices: Mapping[str, str],
     ) -> Tick:
         """The tick of these prices.
 
@@ -48,6 +49,7 @@ class TickMaker:
             before: The tick before it.
             newest_bar: ISO date of the newest closed bar.
             quoted_at: When the prices were written, seconds since 1970; None where nobody says.
+            stale_prices: Those of the prices that are last closes, with their dates.
         """
         now = self._now()
         why = self._max_age.reasons(now, priced=prices, newest_bar=newest_bar, quoted_at=quoted_at)
@@ -60,6 +62,7 @@ class TickMaker:
             stale=bool(why),
             why=why,
             last_known=MappingProxyType(self._known_without(priced, before)),
+            stale_prices=MappingProxyType(stale_prices),
         )
 
     def repeat(self, tick: Tick, why: Exception) -> Tick:

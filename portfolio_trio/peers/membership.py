@@ -284,7 +284,15 @@ class Membership:
         shared = await self._workers.read_tick()
         if shared is None:
             return False
-        tick = Tick(shared.tick_id, shared.as_of, shared.prices, shared.stale, shared.why, shared.last_known)
+        tick = Tick(
+            shared.tick_id,
+            shared.as_of,
+            shared.prices,
+            shared.stale,
+            why=shared.why,
+            last_known=shared.last_known,
+            stale_prices=shared.stale_prices,
+        )
         if await self._book.adopt(tick, unpriced=shared.unpriced):
             self._exchange.ticked_at = trio.current_time()
             self._audience.ticked(self._book.current)

@@ -46,6 +46,7 @@ class Exchange:
                 unpriced=tuple(self._book.unpriced),
                 why=tick.why,
                 last_known=dict(tick.last_known),
+                stale_prices=dict(tick.stale_prices),
             )
         )
         self.ticked_at = trio.current_time()

@@ -119,6 +119,7 @@ class TickFeed:
             last_bar=fresh.last_bar,
             stale=fresh.stale,
             unpriced=dict(fresh.unpriced),
+            stale_prices=dict(fresh.stale_prices),
             outside=drifts(portfolio.targets, portfolio.holdings, prices),
         )
         # The value of other holdings than have been shown means nothing: those come first.

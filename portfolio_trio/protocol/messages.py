@@ -79,7 +79,7 @@ class AnalysisResult(Message):
     stale: Literal[True] | None = Field(
         None,
         description="present where prices or bars are older than they should be: the source failed, and they "
-        "are those of as_of, or nobody has written them for too long",
+        "are those of as_of, or nobody has written them for too long, or a name's price is its last close",
     )
     method: str
     detail: SerializeAsAny[BaseModel] | None = None
@@ -161,6 +161,15 @@ Unpriced = Annotated[
 ]
 
 
+StalePrices = Annotated[
+    dict[str, str],
+    Field(
+        description="names held whose price is their last close, with its date, as the live prices leave "
+        "them out"
+    ),
+]
+
+
 Outside = Annotated[
     dict[str, float],
     Field(
@@ -206,6 +215,7 @@ class Portfolio(Message):
     last_bar: str | None = Field(None, description="date of the newest close of what is held")
     stale: bool = Field(default=False, description="the value is not what the market says now")
     unpriced: Unpriced = Field(default_factory=dict)
+    stale_prices: StalePrices = Field(default_factory=dict)
     targets: Annotated[
         Targets | None, Field(description="where the owner wants to be; null where that was never said")
     ] = None
@@ -296,10 +306,11 @@ class PortfolioUpdate(Message):
     as_of: str
     last_bar: str | None = Field(None, description="date of the newest close of what is held")
     stale: bool = Field(
-        description="the value is not what the market says now: a name has no price, or prices or bars are "
-        "older than they should be"
+        description="the value is not what the market says now: a name has no price or that of its last "
+        "close, or prices or bars are older than they should be"
     )
     unpriced: Unpriced = Field(default_factory=dict)
+    stale_prices: StalePrices = Field(default_factory=dict)
     outside: Outside = Field(default_factory=dict)
 
     @override

@@ -131,7 +131,8 @@ def settle_holdings(settings: Settings, book: PriceBook) -> Settings:
         )
     held = {ticker: shares for ticker, shares in wanted.items() if ticker not in strangers}
     if wanted and not held:
-        quoted = (ticker for ticker in book.bars.tickers if ticker in book.current.prices)
+        fresh = book.current.prices.keys() - book.current.stale_prices.keys()
+        quoted = (ticker for ticker in book.bars.tickers if ticker in fresh)
         held = dict.fromkeys(islice(quoted, FIRST_NAMES), FIRST_SHARES)
         if not held:
             raise StartError(f"there are no prices: not one name of {settings.prices} has one")
@@ -150,13 +151,19 @@ def shown_holdings(holdings: Mapping[str, float]) -> str:
 
 def not_fresh(book: PriceBook, default_holdings: Mapping[str, float]) -> tuple[str, ...]:
     """Why the prices are not such that the server is ready, one sentence each."""
-    unpriced = book.freshness(default_holdings).unpriced
-    if not unpriced:
-        return book.current.why
-    names = ", ".join(
-        f"{ticker} (last close {'none' if day is None else day})" for ticker, day in unpriced.items()
-    )
-    return (*book.current.why, f"PORTFOLIO_DEFAULT_HOLDINGS: there is no price for {names}")
+    fresh = book.freshness(default_holdings)
+    reasons = [*book.current.why]
+    if fresh.unpriced:
+        names = _with_closes(fresh.unpriced)
+        reasons.append(f"PORTFOLIO_DEFAULT_HOLDINGS: there is no price for {names}")
+    if fresh.stale_prices:
+        names = _with_closes(fresh.stale_prices)
+        reasons.append(f"PORTFOLIO_DEFAULT_HOLDINGS: the live prices leave out {names}")
+    return tuple(reasons)
+
+
+def _with_closes(names: Mapping[str, str | None]) -> str:
+    return ", ".join(f"{ticker} (last close {day or 'none'})" for ticker, day in names.items())
 
 
 def _max_age(settings: Settings, source: PriceSource) -> MaxAge:

@@ -290,6 +290,7 @@ class SharedTick:
         unpriced: Names that are known and have no price at this tick.
         why: What makes it stale, one reason each.
         last_known: The newest price of names that have none at this tick.
+        stale_prices: Names whose price is their last close, with its ISO date.
     """
 
     tick_id: int
@@ -299,6 +300,7 @@ class SharedTick:
     unpriced: tuple[str, ...] = ()
     why: tuple[str, ...] = ()
     last_known: Mapping[str, float] = field(default_factory=dict)
+    stale_prices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

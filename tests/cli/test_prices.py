@@ -91,6 +91,18 @@ def test_a_column_of_cash_needs_no_live_price(tmp_path: Path) -> None:
     assert not any("no price" in line for line in lines)
 
 
+def test_a_name_that_the_live_prices_leave_out_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "live.json"
+    path.write_text('{"AAPL": 70, "GOOGL": 0}')
+    fine, lines = report("delisted_name_ends_early.csv", str(path))
+    assert fine
+    assert [line for line in lines if ": " in line][:3] == [
+        "MSFT: not in the live prices: it counts at its last close, of 2026-11-25",
+        "GOOGL: no price: 0.0 is not a price",
+        f"TWTR: no price: not in {path}, its history has ended",
+    ]
+
+
 def test_old_bars_are_said_to_be_stale(tmp_path: Path) -> None:
     path = tmp_path / "old.csv"
     path.write_text("date,AAPL\n2026-01-05,1\n2026-01-06,1\n")

@@ -14,6 +14,7 @@ import trio
 
 from portfolio_trio.market import (
     CsvSource,
+    MaxAge,
     PriceBook,
     PriceFileError,
     PriceSource,
@@ -120,11 +121,58 @@ async def test_a_name_without_a_column_is_not_supplied(bars: Path) -> None:
     assert book.prices_for(["AAPL", "NVDA"]) == {"AAPL": 1.6}
 
 
-async def test_live_prices_come_from_the_live_file_only(bars: Path, live: Path) -> None:
-    put(live, '{"AAPL": 10, "GONE": 30, "NVDA": 5}')
+async def test_live_prices_come_from_the_live_file_and_without_a_column_from_nowhere(
+    bars: Path, live: Path
+) -> None:
+    put(live, '{"AAPL": 10, "MSFT": 20, "GONE": 30, "NVDA": 5}')
     book = await opened(bars, live)
-    assert book.current.prices == {"AAPL": 10.0, "GONE": 30.0}
-    assert book.unpriced == {"MSFT": f"not in {live}"}
+    assert book.current.prices == {"AAPL": 10.0, "MSFT": 20.0, "GONE": 30.0}
+    assert (book.current.stale_prices, book.unpriced) == ({}, {})
+
+
+async def test_a_name_that_the_live_file_leaves_out_counts_at_its_last_close_for_as_long(
+    bars: Path, live: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(live, '{"AAPL": 10}')
+    book = await opened(bars, live)
+    for tick in (book.current, await book.advance()):
+        assert tick.prices == {"AAPL": 10.0, "MSFT": 2.5, "GONE": 7.0}
+        assert tick.stale_prices == {"MSFT": "2026-11-19", "GONE": "2026-11-18"}
+        assert not tick.stale
+        assert not book.unpriced
+    assert caplog.text.count("count at their last close: MSFT (of 2026-11-19); GONE (of 2026-11-18)") == 1
+    put(live, '{"AAPL": 10, "MSFT": 20}')
+    tick = await book.advance()
+    assert (tick.prices["MSFT"], tick.stale_prices) == (20.0, {"GONE": "2026-11-18"})
+
+
+@pytest.mark.parametrize(("days", "kept"), [(None, True), (2, True), (1, False)])
+async def test_a_close_that_is_too_old_stands_for_no_price(
+    bars: Path, live: Path, days: float | None, *, kept: bool
+) -> None:
+    put(live, '{"AAPL": 10, "MSFT": 20}')
+    clock = ManualClock(TODAY)
+    source = CsvSource(bars, live, now=clock, moment=60.0)
+    book = PriceBook(source, now=clock, max_age=MaxAge(bar_days=days))
+    await book.open()
+    assert ("GONE" in book.current.prices) is kept
+    assert book.current.stale_prices == ({"GONE": "2026-11-18"} if kept else {})
+    assert book.unpriced == ({} if kept else {"GONE": f"not in {live}"})
+
+
+async def test_what_has_ended_or_never_had_a_close_has_no_price(bars: Path, live: Path) -> None:
+    put(bars, "date,AAPL,ENDED,NEVER\n2026-11-11,1.5,3,\n2026-11-19,1.6,,\n")
+    put(live, '{"AAPL": 10}')
+    book = await opened(bars, live)
+    assert (book.current.prices, book.current.stale_prices) == ({"AAPL": 10.0}, {})
+    assert list(book.unpriced) == ["ENDED", "NEVER"]
+
+
+async def test_a_live_file_without_one_price_says_nothing_of_the_market(bars: Path, live: Path) -> None:
+    put(live, '{"AAPL": null}')
+    book = await opened(bars, live)
+    assert (book.current.prices, book.current.stale_prices) == ({}, {})
+    assert book.current.why == ("no name has a usable price",)
 
 
 async def test_a_new_live_file_is_used_at_the_next_tick(bars: Path, live: Path) -> None:
@@ -151,7 +199,7 @@ async def test_a_broken_live_file_keeps_the_last_good_prices(
         assert book.last_error.path == live
     put(live, '{"AAPL": 11}')
     tick = await book.advance()
-    assert tick.prices == {"AAPL": 11.0}
+    assert tick.prices == {"AAPL": 11.0, "MSFT": 2.5, "GONE": 7.0}
     assert not tick.stale
     assert book.last_error is None
 
@@ -188,9 +236,9 @@ async def test_a_broken_bars_file_keeps_the_old_bars_and_live_prices_go_on(bars:
     book = await opened(bars, live)
     before = book.bars
     put(bars, BARS + "2026-11-20,1.7,abc,8\n")
-    put(live, '{"AAPL": 11}')
+    put(live, '{"AAPL": 11, "MSFT": 21, "GONE": 31}')
     tick = await book.advance()
-    assert tick.prices == {"AAPL": 11.0}
+    assert tick.prices == {"AAPL": 11.0, "MSFT": 21.0, "GONE": 31.0}
     assert not tick.stale
     assert book.bars is before
     assert str(book.last_error) == f"{bars}, line 4, column MSFT: 'abc' is not a price"
@@ -261,8 +309,8 @@ async def test_a_file_that_cannot_be_used_is_read_once_for_each_version(
         assert (await book.advance()).stale
     assert reads == ["bars.csv", "live.json"]
     put(bars, BARS + "2026-11-20,1.7,9,8\n")
-    put(live, '{"MSFT": 9}')
-    assert (await book.advance()).prices == {"MSFT": 9.0}
+    put(live, '{"AAPL": 7, "MSFT": 9, "GONE": 8}')
+    assert (await book.advance()).prices == {"AAPL": 7.0, "MSFT": 9.0, "GONE": 8.0}
     assert book.last_error is None
     assert reads[2:] == ["bars.csv", "live.json"]
 

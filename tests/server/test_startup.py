@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portfolio_trio.market import PriceBook, open_price_source
+from portfolio_trio.market import PriceBook
 from portfolio_trio.server.startup import open_book, settle_holdings, shown_holdings
 from portfolio_trio.settings import Settings
 from portfolio_trio.supervisor.listeners import StartError, open_listeners
@@ -25,9 +25,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def settled(prices: Path | str, **fields: Any) -> tuple[Settings, PriceBook]:
     settings = Settings(prices=f"csv:{prices}", **fields)
-    book = await open_book(
-        settings, open_price_source(settings.prices, live_prices=None, now=lambda: NOW), lambda: NOW
-    )
+    book = await open_book(settings, None, lambda: NOW)
     return settle_holdings(settings, book), book
 
 
@@ -46,6 +44,16 @@ async def test_a_file_with_none_of_the_usual_names_begins_with_its_first_three(t
     settings, book = await settled(tmp_path / "p.csv", cash=())
     assert "ENDED" not in book.current.prices
     assert settings.default_holdings == {"CASH": 100, "A": 100, "B": 100}
+
+
+@pytest.mark.trio
+async def test_the_first_three_are_of_those_with_live_prices(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("date,OLD,A,B,C\n2022-12-27,1,1,2,3\n2022-12-28,1,1,2,3\n")
+    live = tmp_path / "live.json"
+    live.write_text('{"A": 1.5, "C": 3.5}')
+    settings, book = await settled(tmp_path / "p.csv", live_prices=str(live))
+    assert list(book.current.stale_prices) == ["OLD", "B"]
+    assert settings.default_holdings == {"A": 100, "C": 100}
 
 
 @pytest.mark.trio

@@ -184,7 +184,7 @@ async def test_the_last_price_that_was_quoted_counts_more_than_the_last_close(
     async with market(tmp_path, live=json.dumps(live)) as (app, _, prices):
         client = await app.connect()
         await client.ask("set_holdings", holdings={"AAPL": 10, "MSFT": 1})
-        put(prices, '{"AAPL": 71.5}')
+        put(prices, '{"AAPL": 71.5, "MSFT": null}')
         await settle(app)
         portfolio = await client.ask("get_portfolio")
         assert portfolio["total_value"] == 10 * 71.5 + 200.0

@@ -45,7 +45,8 @@ class Clock:
 
 
 def tick_of(tick_id: int) -> SharedTick:
-    return SharedTick(tick_id, AT, stale=False, prices={"AAPL": 190.5}, unpriced=("GONE",))
+    prices, at_close = {"AAPL": 190.5, "MSFT": 7.0}, {"MSFT": "2026-11-18"}
+    return SharedTick(tick_id, AT, stale=False, prices=prices, unpriced=("GONE",), stale_prices=at_close)
 
 
 def worker(it: Opened, name: str, source: str = "simulated") -> Workers:
