@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from portfolio_trio.protocol.fields import Holdings  # noqa: TC001 - pydantic reads the annotation
 from portfolio_trio.settings_flags import PREFIX, read_flags, unknown_names
 from portfolio_trio.settings_values import (
+    Address,
     Delay,
     check_cash,
     check_delay,
@@ -30,6 +31,7 @@ from portfolio_trio.settings_values import (
     check_origins,
     check_redis_url,
     check_secret,
+    parse_address,
     parse_delay,
     parse_holdings,
     split,
@@ -156,6 +158,11 @@ class Settings(BaseSettings):
         10.0,
         allow_inf_nan=False,
         description="seconds that running analyses get to finish at the end",
+    )
+    metrics_address: Annotated[Address | None, NoDecode, BeforeValidator(parse_address)] = Field(
+        None,
+        description="address for Prometheus, such as 127.0.0.1:9464: GET /metrics there asks nobody who they "
+        "are; off unless given",
     )
     max_results: PositiveInt = Field(1000, description="results kept per session; the oldest are dropped")
     max_results_bytes: int = Field(

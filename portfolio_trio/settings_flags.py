@@ -31,6 +31,7 @@ _GROUPS: Final = {
     "market_update_interval_seconds": "prices",
     "metric_delay_seconds": "analyses and portfolios",
     "drain_notice_seconds": "the end",
+    "metrics_address": "watching it",
     "max_results": "limits",
 }
 _METAVARS: Final = {
@@ -49,6 +50,7 @@ _METAVARS: Final = {
     "metric_delay_seconds": "LOW,HIGH",
     "default_holdings": "JSON",
     "freshness_tolerance": "PART",
+    "metrics_address": "HOST:PORT",
 }
 _UNITS: Final = ("seconds", "days", "bytes")
 

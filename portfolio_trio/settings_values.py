@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic import SecretStr  # noqa: TC002 - pydantic reads the annotation
 
 from portfolio_trio.tickers import is_ticker
+
+HIGHEST_PORT: Final = 65_535
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
+def parse_address(value: object) -> object:
+    """Read ``"127.0.0.1:9464"`` or ``"[::1]:9464"``; an empty text is none."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    host, _, port = value.strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not (port.isascii() and port.isdigit() and int(port) <= HIGHEST_PORT):
+        raise ValueError("write HOST:PORT, such as 127.0.0.1:9464")
+    return Address(host, int(port))
 
 
 class Delay(NamedTuple):

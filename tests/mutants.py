@@ -44,6 +44,7 @@ FALLEN = ("tests/session/test_fallen_back.py", "tests/store/test_fallen_back.py"
 AHEAD = ("tests/store/test_ahead.py",)
 EXPIRED = ("tests/session/test_expired.py",)
 ENDS = ("tests/store/test_run_ends.py", "tests/peers/test_ends_of_runs.py")
+METRICS = ("tests/supervisor/test_counted.py", "tests/telemetry", "tests/server/test_metrics.py")
 ORPHANS = ("tests/session/test_orphans.py",)
 FOLLOW = ("tests/session/test_follow.py", "tests/peers/test_follow.py")
 TARGETS = ("tests/store/test_targets.py",)
@@ -62,6 +63,34 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "old answers of a worker are dropped",
+        "portfolio_trio/supervisor/child_process.py",
+        "                    await self._hear_line()\n                await self._line.send_all",
+        "                    pass\n                await self._line.send_all",
+        METRICS,
+    ),
+    Mutant(
+        "a bound of series",
+        "portfolio_trio/telemetry/_tallies.py",
+        "if len(counts) >= MOST_SERIES:",
+        "if False:",
+        METRICS,
+    ),
+    Mutant(
+        "codes of clients are one",
+        "portfolio_trio/telemetry/counting.py",
+        "str(int(code)) if code in CLOSE_CODES else OTHER",
+        "str(int(code))",
+        METRICS,
+    ),
+    Mutant(
+        "refused writes are counted",
+        "portfolio_trio/store/_document_calls.py",
+        "self._telemetry.write_refused(name, reply[0].decode())",
+        "pass",
+        METRICS,
+    ),
     Mutant(
         "the life for ever of a session whose time to live is 0",
         "lua/prelude.lua",

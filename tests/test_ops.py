@@ -65,7 +65,5 @@ def test_workflows_run_sessions_and_tests_that_exist(file: Path) -> None:
 @pytest.mark.parametrize("file", ["compose.yaml", "ops/Dockerfile", "ops/kubernetes.yaml"])
 def test_each_setting_that_is_set_exists(file: str) -> None:
     named = set(re.findall(r"\bPORTFOLIO_([A-Z_]+)\b", (ROOT / file).read_text()))
-    # To come with the endpoint that docs/operations.md describes; until then it is ignored.
-    named -= {"METRICS_ADDRESS"}
     assert named
     assert {name.lower() for name in named} <= set(Settings.model_fields)

@@ -32,6 +32,7 @@ FLOORS: Final = (
         "settings_flags",
         "escaping",
         "targets",
+        "telemetry",
         "tickers",
         "times",
     },

@@ -174,3 +174,17 @@ def test_an_unknown_flag_is_two_lines(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         Settings.read(["--no-such"])
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("127.0.0.1:9464", ("127.0.0.1", 9464)), ("[::1]:0", ("::1", 0)), ("host:1", ("host", 1)), ("", None)],
+)
+def test_the_address_as_it_is_set(text: str, address: tuple[str, int] | None) -> None:
+    assert Settings.read(["--metrics-address", text]).metrics_address == address
+
+
+@pytest.mark.parametrize("text", ["9464", ":9464", "host:", "host:65536", "host:-1", "host:x"])
+def test_what_is_no_address_is_said(text: str) -> None:
+    with pytest.raises(SettingsError, match="HOST:PORT"):
+        Settings.read(["--metrics-address", text])

@@ -22,6 +22,8 @@ from portfolio_trio.server.serve import serve
 from portfolio_trio.settings import Settings
 from portfolio_trio.supervisor.listeners import shown_url
 from portfolio_trio.supervisor.notify import tell_ready
+from portfolio_trio.telemetry import OFF
+from portfolio_trio.telemetry.counting import CountedTelemetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +39,11 @@ async def serve_alone(settings: Settings) -> None:
     Raises:
         StartError: It cannot start.
     """
+    telemetry = _telemetry(settings)
+    scrape = None if telemetry is None else partial(_scrape, telemetry)
+    alone = partial(serve, settings, telemetry=telemetry or OFF, scrape=scrape)
     async with trio.open_nursery() as nursery:
-        address = await nursery.start(serve, settings)
+        address = await nursery.start(alone)
         settle()
         log.info("serving %s", shown_url(address))
         tell_ready()
@@ -61,9 +66,16 @@ async def serve_for_supervisor(
     supervisor = trio.SocketStream(line)
     listeners = [trio.SocketListener(each) for each in sockets]
     async with supervisor, trio.open_nursery() as nursery:
-        dismissed = partial(_hung_up, supervisor)
+        telemetry = _telemetry(settings)
         await nursery.start(
-            partial(serve, settings, listeners=listeners, announcing=announcing, dismissed=dismissed)
+            partial(
+                serve,
+                settings,
+                listeners=listeners,
+                announcing=announcing,
+                dismissed=partial(_attend, supervisor, telemetry),
+                telemetry=telemetry or OFF,
+            )
         )
         settle()
         # A supervisor that is gone shows at the other end of the line, too.
@@ -78,10 +90,32 @@ def _adopt(descriptor: int) -> trio.socket.SocketType:
     return trio.socket.from_stdlib_socket(adopted)
 
 
-async def _hung_up(supervisor: trio.SocketStream) -> None:
+def _telemetry(settings: Settings) -> CountedTelemetry | None:
+    """What counts, where somebody is to read it."""
+    return None if settings.metrics_address is None else CountedTelemetry()
+
+
+async def _scrape(telemetry: CountedTelemetry) -> bytes:
+    # The library takes as long to load as all the rest, and is of use to few.
+    from portfolio_trio.telemetry.exposition import expose, families_of  # noqa: PLC0415
+
+    return expose(families_of(telemetry))
+
+
+async def _attend(supervisor: trio.SocketStream, telemetry: CountedTelemetry | None) -> None:
+    """Tell the supervisor what was counted whenever it asks, until it is gone."""
     with suppress(trio.BrokenResourceError):
-        await supervisor.receive_some(1)
+        while await supervisor.receive_some(1):
+            await supervisor.send_all(_counted(telemetry))
     log.warning("the supervisor is gone")
+
+
+def _counted(telemetry: CountedTelemetry | None) -> bytes:
+    if telemetry is None:
+        return b"[]\n"
+    from portfolio_trio.telemetry.exposition import dumped, families_of  # noqa: PLC0415 - as above
+
+    return dumped(families_of(telemetry)).encode() + b"\n"
 
 
 def settle() -> None:

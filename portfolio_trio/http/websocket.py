@@ -284,6 +284,11 @@ class WebSocketTransport:
             self._end = end
         self._changed.unpark_all()
 
+    @property
+    def close_code(self) -> int:
+        """The code that it ended with; 1006 where there was no close frame, or none yet."""
+        return ABNORMAL if self._end is None else self._end.code
+
     def _disconnected(self) -> Disconnected:
         return Disconnected(*(self._end or _End(ABNORMAL)))
 

@@ -101,6 +101,11 @@ class Run:
         """Whether nothing of it is left, unless it is started anew."""
         return self.state in OVER_STATES
 
+    @property
+    def outcome(self) -> str:
+        """In one word how it ended: ``completed``, ``failed``, or why it was cancelled."""
+        return self.state.name.lower() if self.reason is None else self.reason
+
     def snapshot(self, run_id: int) -> None:
         """It has its number and its inputs."""
         self._move(Move.SNAPSHOT)

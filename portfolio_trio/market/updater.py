@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from portfolio_trio.telemetry import OFF
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from portfolio_trio.faults import Faults
     from portfolio_trio.market import PriceBook, Tick
+    from portfolio_trio.telemetry import Telemetry
 
 log: Final = logging.getLogger(__name__)
 
@@ -27,6 +30,10 @@ class Report(Protocol):
     @property
     def errors(self) -> int:
         """Documents that should have it and have not."""
+
+    @property
+    def unpriced_names(self) -> int:
+        """How many names that documents hold have no price."""
 
     @property
     def held(self) -> Collection[str] | None:
@@ -85,6 +92,7 @@ class MarketUpdater:
         interval: Seconds between ticks.
         failures: What a sweep may raise without its being a fault.
         faults: Contains everything else that a tick raises.
+        telemetry: Is told of each sweep.
     """
 
     def __init__(
@@ -97,7 +105,9 @@ class MarketUpdater:
         interval: float,
         failures: tuple[type[Exception], ...],
         faults: Faults,
+        telemetry: Telemetry = OFF,
     ) -> None:
+        self._telemetry = telemetry
         self._book = book
         self._ledger = ledger
         self._exchange = exchange
@@ -143,7 +153,10 @@ class MarketUpdater:
         # The boundary between who listens and the sessions, which have to be valued at the tick.
         with self._faults.contained("a tick"):
             self._audience.ticked(tick)
+        began = trio.current_time()
         report = await self._ledger.revalue_all(tick, price_lookup=self._book.values_for, lost=lost)
+        seconds = trio.current_time() - began
+        self._telemetry.swept(seconds, sessions=report.revalued, unpriced=report.unpriced_names)
         if report.held is not None:
             self._book.release(report.held)
         await self._exchange.swept(tick, lost)

@@ -25,6 +25,8 @@ from portfolio_trio.supervisor.listeners import (
     stop_signals,
     stoppable,
 )
+from portfolio_trio.supervisor.metrics_endpoint import serve_metrics
+from portfolio_trio.telemetry import OFF
 
 if TYPE_CHECKING:
     import ssl
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.server.server import Server
     from portfolio_trio.settings import Settings
+    from portfolio_trio.telemetry import Telemetry
 
 log: Final = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ async def serve(
     listeners: Sequence[trio.SocketListener] = (),
     announcing: bool = True,
     dismissed: Callable[[], Awaitable[object]] = trio.sleep_forever,
+    telemetry: Telemetry = OFF,
+    scrape: Callable[[], Awaitable[bytes]] | None = None,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends it at once.
@@ -55,6 +60,8 @@ async def serve(
         listeners: Sockets that listen already; by default those of the settings are opened.
         announcing: Whether to log what Redis it works with, once it serves.
         dismissed: Returns when the server is to drain, as a first signal tells it to.
+        telemetry: Is told what happens.
+        scrape: Makes what Prometheus is answered, at the address that the settings have for it.
         task_status: Gets the address.
 
     Raises:
@@ -63,11 +70,13 @@ async def serve(
     with trio.open_signal_receiver(*stop_signals()) as signals:
         async with (
             stoppable(signals) as serves,
-            open_server(settings) as server,
+            open_server(settings, telemetry=telemetry) as server,
             trio.open_nursery() as nursery,
         ):
             accepting = trio.CancelScope()
             address = await nursery.start(partial(listen, server, accepting, listeners=listeners))
+            if scrape is not None and settings.metrics_address is not None:
+                await nursery.start(serve_metrics, settings.metrics_address, scrape)
             if announcing:
                 announce(server.engine)
                 held = shown_holdings(server.services.settings.default_holdings)

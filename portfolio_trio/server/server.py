@@ -14,12 +14,13 @@ import logging
 import random
 import secrets
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from portfolio_trio import __version__
 from portfolio_trio.access import RateLimit, Refused, first_message
 from portfolio_trio.escaping import echo
 from portfolio_trio.faults import Faults
@@ -35,6 +36,7 @@ from portfolio_trio.peers.tick_feed import TickFeed
 from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.server.entrance import open_gate
+from portfolio_trio.server.readings import take_readings
 from portfolio_trio.server.ready_route import ReadyRoute
 from portfolio_trio.server.routes import routes
 from portfolio_trio.server.startup import open_book, open_metrics, open_store, settle_holdings
@@ -42,9 +44,10 @@ from portfolio_trio.session.connection import Session
 from portfolio_trio.session.services import Services
 from portfolio_trio.store import StoreError, Workers
 from portfolio_trio.supervisor.listeners import StartError
+from portfolio_trio.telemetry import OFF
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
     from portfolio_trio.access import Slots
     from portfolio_trio.http import Upgrade, WebSocketTransport
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.requests import Authenticate
     from portfolio_trio.redis import EmbeddedServer, RedisClient, ServerFacts
     from portfolio_trio.settings import Settings
+    from portfolio_trio.telemetry import Readings, Telemetry
 
 log: Final = logging.getLogger(__name__)
 
@@ -110,6 +114,10 @@ class Server:
         self._leaving = False
         self._draining = False
 
+    def readings(self) -> Readings:
+        """What it is like now."""
+        return take_readings(self.services, self.updater, self.membership, self._redis, len(self._sessions))
+
     async def give_notice(self) -> None:
         """Be there for ``drain_notice_seconds`` as one that leaves: not ready, and closed to new sockets.
 
@@ -163,11 +171,13 @@ class Server:
 
     async def _welcome(self, upgrade: Upgrade) -> None:
         if self._leaving:
+            self.services.telemetry.connection_refused("draining")
             await upgrade.reject(503, "draining", "The server is going away; connect again.", retry_after=1)
             return
         try:
             slots = self.gate.admit(upgrade)
         except Refused as refused:
+            self.services.telemetry.connection_refused(refused.code)
             await upgrade.reject(
                 refused.status,
                 refused.code,
@@ -200,10 +210,20 @@ class Server:
                 max_message_bytes=settings.max_message_bytes,
                 grant_frame=frames.grant,
             ) as transport:
-                await self._serve(transport, upgrade, slots, waiting)
+                with self._counted(transport):
+                    await self._serve(transport, upgrade, slots, waiting)
                 self._leave(waiting)
         finally:
             self._leave(waiting)
+
+    @contextmanager
+    def _counted(self, transport: WebSocketTransport) -> Iterator[None]:
+        telemetry = self.services.telemetry
+        telemetry.connection_opened("answers" if transport.subprotocol is None else "events")
+        try:
+            yield
+        finally:
+            telemetry.connection_closed(transport.close_code)
 
     async def _serve(
         self, transport: WebSocketTransport, upgrade: Upgrade, slots: Slots, waiting: trio.CancelScope
@@ -256,6 +276,7 @@ async def open_server(
     now: Callable[[], float] = time.time,
     rng: random.Random | None = None,
     embedded: EmbeddedServer | None = None,
+    telemetry: Telemetry = OFF,
 ) -> AsyncGenerator[Server]:
     """A server for the length of the block: store, prices and market are up when it begins.
 
@@ -266,16 +287,24 @@ async def open_server(
         now: Wall clock, seconds since the epoch.
         rng: Draws artificial delays.
         embedded: What ``embedded://`` stands for, so that several servers can share it; by default a new one.
+        telemetry: Is told what happens.
 
     Raises:
         StartError: The store or the prices cannot be used; nothing has been started.
     """
     worker = secrets.token_hex(6)
-    async with open_store(settings, worker, now, embedded) as (engine, redis, store):
+    async with open_store(settings, worker, now, embedded, telemetry) as (engine, redis, store):
         book = await open_book(settings, source, now)
         settings = settle_holdings(settings, book)
         lease = lease_seconds(settings.market_update_interval_seconds)
-        workers = Workers(redis, worker, source=book.market_name, ttl=WORKER_TTL_SECONDS, lease=lease)
+        workers = Workers(
+            redis,
+            worker,
+            source=book.market_name,
+            ttl=WORKER_TTL_SECONDS,
+            lease=lease,
+            telemetry=telemetry,
+        )
         faults = Faults()
         publisher = PeerPublisher(workers, max_bytes=settings.max_queue_bytes, faults=faults)
         hub = Hub(publisher, faults)
@@ -287,6 +316,7 @@ async def open_server(
             hub=hub,
             peer_subscriber=PeerSubscriber(hub, store, faults, partial(portfolio_message, book=book)),
             faults=faults,
+            telemetry=telemetry,
             now=now,
             rng=rng or random.Random(),  # noqa: S311 - spreads delays; no secret hangs on it
         )
@@ -297,7 +327,10 @@ async def open_server(
             await nursery.start(services.peer_subscriber.run)
             await _enter(membership, nursery)
             async with trio.open_nursery() as connections:
-                yield Server(services, updater, membership, redis, connections, engine=engine)
+                server = Server(services, updater, membership, redis, connections, engine=engine)
+                telemetry.described(version=__version__, engine=engine.name, redis=engine.version or "")
+                telemetry.watched(server.readings)
+                yield server
                 connections.cancel_scope.cancel()
             await membership.retire()
             nursery.cancel_scope.cancel()
@@ -310,7 +343,14 @@ def _market(services: Services, workers: Workers) -> tuple[MarketUpdater, Member
     exchange = Exchange(workers, book)
     audience = TickFeed(services.hub, store, book, faults, services.peer_subscriber)
     updater = MarketUpdater(
-        book, store, exchange, audience, interval=interval, failures=(StoreError,), faults=faults
+        book,
+        store,
+        exchange,
+        audience,
+        interval=interval,
+        failures=(StoreError,),
+        faults=faults,
+        telemetry=services.telemetry,
     )
     membership = Membership(
         workers,

@@ -15,6 +15,7 @@ from portfolio_trio.metrics import PluginError, installed_metrics
 from portfolio_trio.redis import open_redis
 from portfolio_trio.store import PortfolioStore, ScriptsNotFound, StoreError, all_scripts, check_engine
 from portfolio_trio.supervisor.listeners import StartError
+from portfolio_trio.telemetry import OFF
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics import MetricRegistry
     from portfolio_trio.redis import EmbeddedServer, RedisClient, ServerFacts
     from portfolio_trio.settings import Settings
+    from portfolio_trio.telemetry import Telemetry
 
 log: Final = logging.getLogger(__name__)
 
@@ -47,7 +49,11 @@ def open_metrics() -> MetricRegistry:
 
 @asynccontextmanager
 async def open_store(
-    settings: Settings, worker: str, now: Callable[[], float], embedded: EmbeddedServer | None = None
+    settings: Settings,
+    worker: str,
+    now: Callable[[], float],
+    embedded: EmbeddedServer | None = None,
+    telemetry: Telemetry = OFF,
 ) -> AsyncGenerator[tuple[ServerFacts, RedisClient, PortfolioStore]]:
     """What Redis it is, the connection to it and the documents there, for the length of the block.
 
@@ -56,6 +62,7 @@ async def open_store(
         worker: The name of this process among those on the same Redis.
         now: Wall clock, seconds since the epoch.
         embedded: What ``embedded://`` stands for; by default a new one.
+        telemetry: Is told of calls and of writes that were refused.
 
     Raises:
         StartError: There is no Redis that would do.
@@ -84,6 +91,7 @@ async def open_store(
                     max_results=settings.max_results,
                     max_results_bytes=settings.max_results_bytes,
                     worker=worker,
+                    telemetry=telemetry,
                 ),
             )
     except (LocalRedisError, RedisError, StoreError, ScriptsNotFound, ValueError) as error:

@@ -68,7 +68,7 @@ class Session:
         self._count_new = count_new
         self._first = first
         settings = services.settings
-        self.subscriber = SocketWriter(transport, settings, self)
+        self.subscriber = SocketWriter(transport, settings, self, services.telemetry)
         self.runner: Runner
         self._throttle = Throttle(
             settings.requests_per_second,
@@ -192,8 +192,11 @@ class Session:
             try:
                 request = parse_request(frame)
             except RequestError as error:
+                unknown = error.answer.code == ErrorCode.UNKNOWN_ACTION
+                self._services.telemetry.message_received("unknown" if unknown else "invalid")
                 self.subscriber.answer(error.answer)
             else:
+                self._services.telemetry.message_received(request.action)
                 await self._handler.answer(request)
 
     async def _welcome(self) -> None:

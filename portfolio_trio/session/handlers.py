@@ -9,6 +9,8 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
+import trio
+
 from portfolio_trio.access import Refused
 from portfolio_trio.hub.canceller import Canceller
 from portfolio_trio.hub.endings import cancelled
@@ -41,8 +43,6 @@ from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import trio
 
     from portfolio_trio import store
     from portfolio_trio.protocol.messages import Portfolio
@@ -81,6 +81,7 @@ class RequestHandler:
         self._count_new = count_new
         self._what_ifs = questions.NewestWhatIf(self._answer_now, socket.writer, nursery)
         self.draining = False
+        self._read_at = 0.0
 
     async def open(self) -> Portfolio:
         """Open the session's document, or create it, and return the state.
@@ -141,6 +142,7 @@ class RequestHandler:
 
     async def answer(self, request: Request) -> None:
         """Carry one request out, and answer it; one of a slider's may be passed over for a newer one."""
+        self._read_at = trio.current_time()
         if isinstance(request, AskWhatIf) and request.id is not None:
             await self._what_ifs.ask(request)
         else:
@@ -199,10 +201,12 @@ class RequestHandler:
             self._requester.answer(Error.of(ErrorCode.DRAINING, "the server is going away", id=request.id))
             return
         async with Holding(self._group.start_lock):
-            await self._group.runs.stop(EndReason.SUPERSEDED, exclude=self._requester)
-            await self._runner.stop(EndReason.SWITCHED)
+            theirs = await self._group.runs.stop(EndReason.SUPERSEDED, exclude=self._requester)
+            own = await self._runner.stop(EndReason.SWITCHED)
+            if theirs is not None or own is not None:
+                self._services.telemetry.switched(trio.current_time() - self._read_at)
             # A frame of the run before may still be on its way: its own run waits for that, not the lock.
-            self._runner.start(request)
+            self._runner.start(request, self._read_at)
 
     async def _cancel(self, request: Cancel) -> None:
         canceller = Canceller(self._requester, request.id)

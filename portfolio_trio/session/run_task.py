@@ -19,6 +19,7 @@ from portfolio_trio.protocol.messages import (
     AnalysisFailed,
     AnalysisStarted,
     Error,
+    MetricFailure,
     Running,
 )
 from portfolio_trio.session.analysis import Analysis
@@ -63,6 +64,7 @@ class RunTask:
     Args:
         socket: Who asked.
         request: For what.
+        read_at: When the request was read, by Trio's clock; None where it started by itself.
         waiting: What it waited in, if it follows another run: it starts only if nobody asked for one since.
 
     Attributes:
@@ -79,7 +81,14 @@ class RunTask:
         ended: Nothing of it is left.
     """
 
-    def __init__(self, socket: Socket, request: Analyze, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        request: Analyze,
+        read_at: float | None = None,
+        *,
+        waiting: Waiting | None = None,
+    ) -> None:
         self._socket = socket
         self._group = socket.group
         self._writer = socket.writer
@@ -92,6 +101,10 @@ class RunTask:
         self._attempt_scope = trio.CancelScope()
         self._stop_reason = EndReason.DISCONNECTED
         self._decided_at = 0.0
+        self._telemetry = socket.services.telemetry
+        # Until its first result is queued.
+        self._read_at = read_at
+        self._began_at = self._begin()
         self._restarts = 0
         self._running: Running | None = None
         self.run = Run(request.ticker, request.id)
@@ -198,12 +211,20 @@ class RunTask:
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
         """Queue recorded outcomes for all who see them, unless the run's end is decided."""
+        if not self.run.may_send:
+            self._telemetry.results_dropped(len(batch), self.run.reason or "elsewhere")
+            return
         with self._writer.together():
             for outcome in batch:
                 if self.run.may_send:
+                    if isinstance(outcome, MetricFailure):
+                        self._telemetry.metric_failed(outcome.metric, outcome.code)
                     self._announce(outcome, run=self.run)
                     if not self._writer.receives_events:
                         self._writer.answer(outcome.echo(self.run.request_id), self.run)
+        if self._read_at is not None:
+            self._telemetry.first_result(trio.current_time() - self._read_at)
+            self._read_at = None
 
     async def delivered(self) -> None:
         """Wait until all that was queued for who asked has left."""
@@ -241,6 +262,10 @@ class RunTask:
             # What it computed on is of no use any more, and a connection may idle for long.
             self.inputs = None
             self._finish(*summary)
+
+    def _begin(self) -> float:
+        self._telemetry.run_began()
+        return trio.current_time()
 
     async def _let_leave(self) -> None:
         """Wait here for a socket that takes its time: nobody else does."""
@@ -309,6 +334,7 @@ class RunTask:
             # Ended from outside, with the connection.
             self.decide(self._stop_reason)
         run.end()
+        self._telemetry.run_ended(run.outcome, trio.current_time() - self._began_at)
         self.last = None
         if run.state is RunState.COMPLETED and run.run_id is not None:
             completed = AnalysisCompleted(
@@ -349,6 +375,7 @@ class RunTask:
             self._restarts += 1
             self.version = self._running = None
             self.run.restart()
+            self._began_at = self._begin()
             return
         detail = (
             f"the portfolio changed {MAX_RESTARTS} times under the analysis of {self.run.ticker}; "

@@ -49,8 +49,8 @@ class Runner:
         run = self.run
         return run.run_id if run is not None and run.may_send else None
 
-    def start(self, request: Analyze) -> None:
-        """Start an analysis in the connection's nursery.
+    def start(self, request: Analyze, read_at: float) -> None:
+        """Start an analysis, whose request was read at this moment, in the connection's nursery.
 
         Raises:
             RuntimeError: The task of the one before has not ended.
@@ -58,7 +58,7 @@ class Runner:
         if self._task is not None:
             raise RuntimeError(f"{self._task.run} has not ended")
         # Made here and not in its task, which can be cancelled before it has taken a step.
-        self._task = RunTask(self._socket, request)
+        self._task = RunTask(self._socket, request, read_at)
         self._nursery.start_soon(self._carry_out, self._task)
 
     async def stop(
@@ -190,7 +190,7 @@ class Runner:
             waiting.pass_turn()
             return None
         self._waiting = None
-        self._task = RunTask(self._socket, task.request, waiting)
+        self._task = RunTask(self._socket, task.request, waiting=waiting)
         return self._task
 
     async def _quietly_clear(self) -> None:

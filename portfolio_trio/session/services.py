@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.messages import Error
     from portfolio_trio.settings import Settings
     from portfolio_trio.store import Portfolio, PortfolioStore
+    from portfolio_trio.telemetry import Telemetry
 
 
 log: Final = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Services:
         hub: The other sockets of each session.
         peer_subscriber: The other workers.
         faults: Faults of this program that were contained, counted by place.
+        telemetry: Is told what happens.
         now: Seconds since the epoch; virtual in tests.
         heavy: Bounds the worker threads of heavy metrics.
         followers: Bounds the runs that start by themselves at a tick, until they have their snapshot.
@@ -64,6 +66,7 @@ class Services:
         hub: Hub,
         peer_subscriber: PeerSubscriber,
         faults: Faults,
+        telemetry: Telemetry,
         now: Callable[[], float],
         rng: random.Random,
     ) -> None:
@@ -74,6 +77,7 @@ class Services:
         self.hub = hub
         self.peer_subscriber = peer_subscriber
         self.faults = faults
+        self.telemetry = telemetry
         self.now = now
         self._rng = rng
         # Apart from Trio's own, so that threads of abandoned metrics hold up no file and no name look-up.

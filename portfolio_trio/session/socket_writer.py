@@ -12,6 +12,7 @@ from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL, MetricFailure
 from portfolio_trio.session.outbox import Outbox
+from portfolio_trio.telemetry import OFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.messages import Message
     from portfolio_trio.protocol.results import ComputedResult
     from portfolio_trio.settings import Settings
+    from portfolio_trio.telemetry import Telemetry
 
 LAST_WORDS_SECONDS: Final = 2.0
 
@@ -46,9 +48,17 @@ class SocketWriter:
         transport: The socket.
         settings: How much may wait, and for how long.
         connection: Ended where the client takes too little, or is gone.
+        telemetry: Is told what leaves, and what is dropped.
     """
 
-    def __init__(self, transport: WebSocketTransport, settings: Settings, connection: Connection) -> None:
+    def __init__(
+        self,
+        transport: WebSocketTransport,
+        settings: Settings,
+        connection: Connection,
+        telemetry: Telemetry = OFF,
+    ) -> None:
+        self._telemetry = telemetry
         self._transport = transport
         self._send_seconds = settings.send_seconds
         self._connection = connection
@@ -85,7 +95,9 @@ class SocketWriter:
 
     def drop(self, run: Run) -> None:
         """Forget what of ``run`` still waits to be sent."""
-        self._outbox.drop(run)
+        dropped = self._outbox.drop(run)
+        if dropped:
+            self._telemetry.results_dropped(dropped, run.reason or "elsewhere")
 
     async def flushed(self, run: Run) -> None:
         """Wait until all of the run that was queued here has left."""
@@ -123,11 +135,16 @@ class SocketWriter:
 
     def _send_now(self) -> bool:
         """Send what waits, as far as that needs no waiting; whether nothing is left to the writer."""
-        while batch := self._outbox.take():
+        while batch := self._take():
             if not self._transport.send_now(batch):
                 return False
             self._outbox.written()
         return not self._outbox.overflowed
+
+    def _take(self) -> list[str]:
+        batch = self._outbox.take()
+        self._telemetry.messages_sent(batch)
+        return batch
 
     async def _write(self) -> None:
         """Send all that waits, and end: an idle connection has no writer, which would be a tenth of it."""
@@ -136,7 +153,7 @@ class SocketWriter:
             if not await self._send([]):
                 return
             self._outbox.written()
-        while batch := self._outbox.take():
+        while batch := self._take():
             if not await self._send(batch):
                 return
             self._outbox.written()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from portfolio_trio.store._calls import translated
+from portfolio_trio.store._calls import Timed, translated
 from portfolio_trio.store._keys import key_of
 from portfolio_trio.store.errors import (
     FellBack,
@@ -13,9 +13,16 @@ from portfolio_trio.store.errors import (
 )
 from portfolio_trio.store.models import NOTHING, Known
 from portfolio_trio.store.scripts import script
+from portfolio_trio.telemetry import OFF
 
 if TYPE_CHECKING:
     from portfolio_trio.redis import RedisClient
+    from portfolio_trio.telemetry import Telemetry
+
+# By which a script says that a write came too late, or was meant for another document than there is.
+FENCES: Final = frozenset(
+    {b"superseded", b"not_running", b"portfolio_changed", b"out_of_step", b"version", b"behind"}
+)
 
 
 class DocumentCalls:
@@ -30,6 +37,7 @@ class DocumentCalls:
         max_results_bytes: int = 1_048_576,
         max_holdings: int = 500,
         worker: str = "",
+        telemetry: Telemetry = OFF,
     ) -> None:
         """Make a store over ``client``, which should have been opened with `all_scripts`.
 
@@ -40,6 +48,7 @@ class DocumentCalls:
             max_results_bytes: How long their texts may be together; of two limits the narrower one holds.
             max_holdings: How many lines a portfolio may have.
             worker: The name under which this process is known to the other processes on this Redis.
+            telemetry: Is told of calls, and of writes that a fence refused.
         """
         self._client = client
         self._ttl = ttl_seconds
@@ -47,6 +56,7 @@ class DocumentCalls:
         self._max_results_bytes = max_results_bytes
         self._max_holdings = max_holdings
         self.worker = worker
+        self._telemetry = telemetry
 
     async def _edit(
         self, name: str, session_id: str, *args: str | bytes | float, known: Known
@@ -67,10 +77,12 @@ class DocumentCalls:
         known: Known = NOTHING,
         idempotent: bool = False,
     ) -> list[bytes]:
-        with translated():
+        with translated(), Timed(self._telemetry, name):
             reply: list[bytes] = await self._client.run_script(
                 script(name), [key_of(session_id)], args, idempotent=idempotent
             )
+        if reply[0] in FENCES:
+            self._telemetry.write_refused(name, reply[0].decode())
         if reply[0] == b"behind":
             raise FellBack(session_id, known)
         return reply

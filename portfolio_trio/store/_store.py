@@ -54,7 +54,7 @@ class PortfolioStore(SessionCalls, RunCalls, EditCalls):
 
         An older tick changes nothing. Does not count as the clients' activity.
         """
-        revaluer = Revaluer(self._client, Prices(tick, price_lookup))
+        revaluer = Revaluer(self._client, Prices(tick, price_lookup), telemetry=self._telemetry)
         outcomes: list[Revaluation] = []
         for window in revaluer.windows(session_ids):
             outcomes += await revaluer.revalue(window)
@@ -80,7 +80,7 @@ class PortfolioStore(SessionCalls, RunCalls, EditCalls):
         Returns:
             Counts by outcome. A key that is no session document is reported there and left as it is.
         """
-        return await Sweep(self._client, Prices(tick, price_lookup), lost).run()
+        return await Sweep(self._client, Prices(tick, price_lookup), lost, telemetry=self._telemetry).run()
 
     async def get_results(
         self, session_id: str, *, ticker: str | None = None, limit: int | None = None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import aclosing
+from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
 from portfolio_trio.store import _replies
-from portfolio_trio.store._calls import translated
+from portfolio_trio.store._calls import Timed, translated
 from portfolio_trio.store._keys import KEY_PATTERN, key_of, session_of
 from portfolio_trio.store.errors import StoreError
 from portfolio_trio.store.models import Revaluation, SweepReport
 from portfolio_trio.store.scripts import script
+from portfolio_trio.telemetry import OFF
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -19,19 +21,25 @@ if TYPE_CHECKING:
     from portfolio_trio.redis import RedisClient
     from portfolio_trio.store._prices import Prices
     from portfolio_trio.store.models import Outcome
+    from portfolio_trio.telemetry import Telemetry
 
 # One window is on its way at a time, and what a client asks meanwhile waits behind it: 16 documents of ten
 # holdings take a server a third of a millisecond. Four windows of 64 at a time would sweep faster by a third
 # to a half, and make a client wait for six milliseconds at each of its calls.
 WINDOW: Final = 16
 _EXAMPLES: Final = 10
+# So many names without a price are told apart; what is beyond is not worth the memory.
+_MOST_UNPRICED: Final = 10_000
 
 
 class Revaluer:
     """Revalues documents at one tick, and clears what lost workers have left in them."""
 
-    def __init__(self, client: RedisClient, prices: Prices, lost: Sequence[str] = ()) -> None:
+    def __init__(
+        self, client: RedisClient, prices: Prices, lost: Sequence[str] = (), *, telemetry: Telemetry = OFF
+    ) -> None:
         self._client = client
+        self._telemetry = telemetry
         self._prices = prices
         self._lost = lost
         self.held: set[str] | None = set()
@@ -69,7 +77,7 @@ class Revaluer:
         args: tuple[str | int, ...] = (tick.tick_id, tick.as_of, tick.text(prices), *self._lost)
         keys = [key_of(session_id) for session_id in session_ids]
         try:
-            with translated():
+            with translated(), Timed(self._telemetry, "revalue"):
                 replies = await self._run(keys, args)
         except StoreError as error:
             if type(error) is not StoreError:
@@ -94,9 +102,11 @@ class Revaluer:
 class Sweep:
     """All sessions at one tick."""
 
-    def __init__(self, client: RedisClient, prices: Prices, lost: Sequence[str] = ()) -> None:
+    def __init__(
+        self, client: RedisClient, prices: Prices, lost: Sequence[str] = (), *, telemetry: Telemetry = OFF
+    ) -> None:
         self._client = client
-        self._revaluer = Revaluer(client, prices, lost)
+        self._revaluer = Revaluer(client, prices, lost, telemetry=telemetry)
         self._tick_id = prices.tick_id
         self._counts: Counter[Outcome] = Counter()
         self._unpriced: dict[str, None] = {}
@@ -119,9 +129,10 @@ class Sweep:
         return SweepReport(
             self._tick_id,
             dict(self._counts),
-            tuple(self._unpriced),
+            tuple(islice(self._unpriced, _EXAMPLES)),
             tuple(self._examples),
             None if held is None else frozenset(held),
+            len(self._unpriced),
         )
 
     def _sessions(self, page: Sequence[bytes]) -> list[str]:
@@ -140,5 +151,5 @@ class Sweep:
             if outcome.outcome not in {"revalued", "stale", "missing"} and len(self._examples) < _EXAMPLES:
                 self._examples.append(outcome)
             for name in outcome.unpriced:
-                if len(self._unpriced) < _EXAMPLES:
+                if len(self._unpriced) < _MOST_UNPRICED:
                     self._unpriced[name] = None

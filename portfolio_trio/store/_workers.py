@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from portfolio_trio.store._calls import translated
+from portfolio_trio.store._calls import Timed, translated
 from portfolio_trio.store.errors import NotUpdater, OtherSource, StoreError, TickStale
 from portfolio_trio.store.models import Heartbeat, SharedTick
 from portfolio_trio.store.scripts import script
+from portfolio_trio.telemetry import OFF
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from portfolio_trio.redis import RedisClient, Subscription
+    from portfolio_trio.telemetry import Telemetry
 
 # One slot of a cluster for both, so that one script sees the lease and the tick.
 _WORKERS: Final = "portfolio-workers:{market}"
@@ -43,14 +45,25 @@ class Workers:
         source: The name of its prices; all workers on one Redis have the same.
         ttl: Seconds for which a worker counts as alive after a heartbeat.
         lease: Seconds for which the updater of the market may go on after a heartbeat.
+        telemetry: Is told of calls.
     """
 
-    def __init__(self, client: RedisClient, me: str, *, source: str, ttl: float, lease: float) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        me: str,
+        *,
+        source: str,
+        ttl: float,
+        lease: float,
+        telemetry: Telemetry = OFF,
+    ) -> None:
         self._client = client
         self.me = me
         self._source = source
         self.ttl = ttl
         self.lease = lease
+        self._telemetry = telemetry
 
     async def heartbeat(self) -> Heartbeat:
         """Say that this worker lives, and hold or take the lease if it is free.
@@ -134,6 +147,6 @@ class Workers:
             yield heard
 
     async def _run(self, name: str, keys: Sequence[str], *args: str | bytes | float) -> list[bytes]:
-        with translated():
+        with translated(), Timed(self._telemetry, name):
             reply: list[bytes] = await self._client.run_script(script(name), keys, args, idempotent=True)
         return reply

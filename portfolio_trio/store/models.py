@@ -353,6 +353,7 @@ class SweepReport:
         unpriced: Held names without a price, the first few of them.
         examples: The first few documents that could not be revalued.
         held: Every name with a price that was found held; None where all prices were sent without asking.
+        unpriced_names: How many held names have no price.
     """
 
     tick_id: int
@@ -360,6 +361,7 @@ class SweepReport:
     unpriced: tuple[str, ...]
     examples: tuple[Revaluation, ...]
     held: frozenset[str] | None = None
+    unpriced_names: int = 0
 
     @property
     def revalued(self) -> int:

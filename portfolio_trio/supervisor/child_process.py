@@ -1,6 +1,7 @@
 """A worker as its supervisor holds it: a process, and a line to it.
 
-The line is a pair of connected sockets. The worker says one byte when it serves; that the line ends tells
+The line is a pair of connected sockets. The worker says one byte when it serves; from then on each byte of
+the supervisor asks for what it has counted, and is answered with one line of text. That the line ends tells
 each side that the other is gone, however it ended.
 """
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 KILLED_SECONDS: Final = 5.0
+LINE_CHUNK: Final = 65_536
+LONGEST_LINE: Final = 4_000_000
 
 
 class WorkerProcess:
@@ -27,6 +30,10 @@ class WorkerProcess:
     def __init__(self, process: trio.Process, line: trio.SocketStream) -> None:
         self._process = process
         self._line = line
+        self._asking = trio.Lock()
+        # The beginning of an answer, and whether one is on its way: who asked may have given up on it.
+        self._heard = b""
+        self._awaited = False
 
     @property
     def pid(self) -> int:
@@ -39,6 +46,29 @@ class WorkerProcess:
             return bool(await self._line.receive_some(1))
         except trio.BrokenResourceError:
             return False
+
+    async def counted(self) -> bytes | None:
+        """Ask one that serves what it has counted; None: it is gone. May be cancelled, and asked again."""
+        async with self._asking:
+            try:
+                if self._awaited:
+                    # Of somebody who did not wait for it: too old by now.
+                    await self._hear_line()
+                await self._line.send_all(b"?")
+                self._awaited = True
+                return await self._hear_line()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return None
+
+    async def _hear_line(self) -> bytes:
+        while b"\n" not in self._heard:
+            more = bytes(await self._line.receive_some(LINE_CHUNK))
+            if not more or len(self._heard) > LONGEST_LINE:
+                raise trio.BrokenResourceError
+            self._heard += more
+        line, _, self._heard = self._heard.partition(b"\n")
+        self._awaited = False
+        return line
 
     async def wait(self) -> int:
         """Wait until it ends; its exit status, or minus the signal that ended it."""

@@ -29,6 +29,7 @@ from portfolio_trio.supervisor.listeners import (
     stop_signals,
     stoppable,
 )
+from portfolio_trio.supervisor.metrics_endpoint import serve_metrics
 from portfolio_trio.supervisor.notify import tell_ready
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ log: Final = logging.getLogger(__name__)
 MARGIN_SECONDS: Final = 20.0
 """What a worker gets beyond its drain: the goodbye to its sockets, and the closing of its store."""
 NOT_STARTED: Final = 1
+ANSWER_SECONDS: Final = 2.0
+"""What workers get to say what they have counted: Prometheus itself gives up after ten."""
 
 
 class Child(Protocol):
@@ -52,6 +55,9 @@ class Child(Protocol):
 
     async def serves(self) -> bool:
         """Wait until it accepts connections; False: it ended before."""
+
+    async def counted(self) -> bytes | None:
+        """Ask one that serves what it has counted; None: it is gone."""
 
     async def wait(self) -> int:
         """Wait until it ends; its exit status, or minus the signal that ended it."""
@@ -74,6 +80,7 @@ class Supervisor:
 
     Attributes:
         serving: Set when a first worker serves.
+        restarts_made: How often a worker was started again.
     """
 
     def __init__(
@@ -90,6 +97,8 @@ class Supervisor:
         self._restarts = restarts
         self._patience = patience
         self._children: dict[int, Child] = {}
+        self._serving: dict[int, Child] = {}
+        self.restarts_made = 0
         self._stopping = trio.Event()
         self._first_tried = trio.Event()
         self._gave_up: GiveUp | None = None
@@ -110,6 +119,21 @@ class Supervisor:
         for child in self._children.values():
             child.send(signal.SIGTERM)
 
+    async def counted(self) -> dict[str, bytes]:
+        """What each worker that serves has counted, by its number; one that does not answer is left out."""
+        found: dict[str, bytes] = {}
+
+        async def ask(number: int, child: Child) -> None:
+            answer = await child.counted()
+            if answer is not None:
+                found[str(number)] = answer
+
+        with trio.move_on_after(ANSWER_SECONDS):
+            async with trio.open_nursery() as nursery:
+                for number, child in sorted(self._serving.items()):
+                    nursery.start_soon(ask, number, child)
+        return dict(sorted(found.items()))
+
     async def _keep(self, number: int) -> None:
         while not self._stopping.is_set():
             status = await self._live(number)
@@ -123,6 +147,7 @@ class Supervisor:
             log.warning("worker %d %s; it starts again in %.1f s", number, ending(status), decision)
             with trio.move_on_after(decision):
                 await self._stopping.wait()
+            self.restarts_made += not self._stopping.is_set()
 
     async def _live(self, number: int) -> int:
         """One process of a worker, from its start to its end; its exit status."""
@@ -144,12 +169,14 @@ class Supervisor:
             return status
         finally:
             del self._children[number]
+            self._serving.pop(number, None)
             await child.aclose()
 
     async def _hear(self, number: int, child: Child) -> None:
         if await child.serves():
             log.info("worker %d serves as process %d", number, child.pid)
             self._restarts.serves(number, trio.current_time())
+            self._serving[number] = child
             self.serving.set()
             self._first_tried.set()
 
@@ -196,12 +223,25 @@ async def supervise(settings: Settings, flags: Sequence[str]) -> int:
                 patience=settings.drain_notice_seconds + settings.drain_seconds + MARGIN_SECONDS,
             )
             async with trio.open_nursery() as nursery:
+                if settings.metrics_address is not None:
+                    scrape = partial(_scrape, supervisor)
+                    await nursery.start(serve_metrics, settings.metrics_address, scrape)
                 nursery.start_soon(_announce, supervisor, listeners, settings.workers)
                 notice = settings.drain_notice_seconds
                 nursery.start_soon(_stop_on_signals, signals, supervisor, listeners, notice)
                 status = await supervisor.run()
                 nursery.cancel_scope.cancel()
         return status
+
+
+async def _scrape(supervisor: Supervisor) -> bytes:
+    """What all processes have counted, each under its own ``worker``."""
+    # Loads what few need.
+    from portfolio_trio.telemetry import exposition  # noqa: PLC0415
+
+    own = [exposition.restarts_family(supervisor.restarts_made), *exposition.process_families()]
+    workers = await supervisor.counted()
+    return exposition.expose(exposition.merged({**workers, "supervisor": exposition.dumped(own)}))
 
 
 @asynccontextmanager

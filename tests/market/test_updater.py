@@ -28,6 +28,7 @@ class Report:
     revalued: int = 3
     errors: int = 0
     held: frozenset[str] | None = None
+    unpriced_names: int = 0
 
 
 class Ledger:

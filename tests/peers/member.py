@@ -108,6 +108,7 @@ class FakeWorkers:
 class Report:
     revalued: int = 1
     errors: int = 0
+    unpriced_names: int = 0
     held: frozenset[str] | None = None
 
 

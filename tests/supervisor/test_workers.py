@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import secrets
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from portfolio_trio.supervisor.child_process import _python
 from tests.support.app import METRICS
 from tests.support.processes import COMMAND, PATIENCE, Tree, serving_with_workers
 from tests.support.redis_servers import NO_JSON_SERVER, wait_until
+from tests.telemetry.test_exposition import samples
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def redis_url(server_url: str | None) -> str:
 def shared_tree(server_url: str | None) -> Iterator[Tree]:
     if server_url is None:
         pytest.skip(NO_JSON_SERVER)
-    with serving_with_workers(server_url) as tree:
+    with serving_with_workers(server_url, "--metrics-address", "127.0.0.1:0") as tree:
         yield tree
 
 
@@ -85,6 +88,25 @@ def test_a_worker_that_is_killed_comes_back_and_nobody_is_turned_away_meanwhile(
     new = shared_tree.wait_for_workers(len(served) + 1)[-1]
     assert new not in served
     assert shared_tree.get("/health") == 200
+
+
+def test_the_supervisor_tells_what_all_workers_have_counted(shared_tree: Tree) -> None:
+    with shared_tree.websocket(secrets.token_hex(8)) as client:
+        client.send(json.dumps({"action": "analyze", "ticker": "AAPL"}))
+        assert len([client.recv(PATIENCE) for _ in METRICS]) == 5
+    port = int(shared_tree.wait_for(r"metrics at http://127.0.0.1:(\d+)/metrics")[0])
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as prometheus:
+        prometheus.request("GET", "/metrics")
+        found = samples(prometheus.getresponse().read())
+    workers = {labels for name, labels in found if name == "portfolio_redis_up"}
+    assert workers == {"worker=1", "worker=2"}
+    assert sum(v for (name, _), v in found.items() if name == "portfolio_first_result_seconds_count") == 1
+    assert sum(v for (name, _), v in found.items() if name == "portfolio_market_leader") == 1
+    assert found["process_resident_memory_bytes", "worker=supervisor"] > 0
+    # Each of them has been started again as often as it was killed above.
+    assert found["portfolio_worker_restarts_total", "worker=supervisor"] == len(
+        shared_tree.logged("it starts again")
+    )
 
 
 def interrupt_the_terminal(tree: Tree) -> None:

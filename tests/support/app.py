@@ -14,6 +14,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.server.server import Server, open_server
 from portfolio_trio.settings import Settings
+from portfolio_trio.telemetry import OFF
 from tests.support.clock import virtual_wall_time
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.metrics import MetricRegistry
     from portfolio_trio.redis import EmbeddedServer
+    from portfolio_trio.telemetry import Telemetry
 
 METRICS = ("portfolio_risk", "concentration", "correlation", "momentum", "allocation_score")
 HOLDINGS = {"AAPL": 100, "GOOGL": 50, "MSFT": 75}
@@ -116,6 +118,7 @@ async def open_app(
     seed: int = 0,
     embedded: EmbeddedServer | None = None,
     faults: int = 0,
+    telemetry: Telemetry = OFF,
     **settings: object,
 ) -> AsyncGenerator[App]:
     """A server in memory; under `trio.testing.MockClock` its wall clock is virtual, too.
@@ -130,6 +133,7 @@ async def open_app(
             now=virtual_wall_time,
             rng=random.Random(seed),
             embedded=embedded,
+            telemetry=telemetry,
         ) as server,
         trio.open_nursery() as nursery,
     ):

@@ -61,6 +61,9 @@ class FakeWorker:
             await self._change_or(min(self._serves_at, self.ends_at))
         return self._serves_at <= trio.current_time()
 
+    async def counted(self) -> bytes | None:
+        return None if self.ended else b"[]"
+
     async def wait(self) -> int:
         while not self.ended:
             await self._change_or(self.ends_at)

@@ -1,0 +1,65 @@
+"""``GET /metrics``, on an address of its own: what asks there is in front of no gate."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from portfolio_trio.http import HttpServer, Response, serve_listeners
+from portfolio_trio.supervisor.listeners import StartError, address_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from portfolio_trio.http import Request, Upgrade
+
+log: Final = logging.getLogger(__name__)
+
+# A Prometheus asks every few seconds, and there are two of them where it matters.
+MAX_CONNECTIONS: Final = 16
+# Of Prometheus' text format, as its library has it.
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def serve_metrics(
+    address: tuple[str, int],
+    scrape: Callable[[], Awaitable[bytes]],
+    *,
+    task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer Prometheus until cancelled; reports (host, port) when it does.
+
+    Args:
+        address: Host and port to listen on.
+        scrape: Makes the body of an answer.
+        task_status: Gets the address, the port as the system chose it.
+
+    Raises:
+        StartError: The address cannot be listened on.
+    """
+
+    async def answer(_request: Request) -> Response:
+        return Response(body=await scrape(), content_type=CONTENT_TYPE)
+
+    host, port = address
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {host} port {port} for metrics: {error.strerror}; choose another address with "
+            "--metrics-address"
+        ) from error
+    server = HttpServer(routes={("GET", "/metrics"): answer}, websocket=_no_socket)
+    async with trio.open_nursery() as nursery:
+        shown, port = address_of(listeners)
+        log.info("metrics at http://%s:%d/metrics", f"[{shown}]" if ":" in shown else shown, port)
+        task_status.started((shown, port))
+        await serve_listeners(
+            listeners, server.serve, handler_nursery=nursery, max_connections=MAX_CONNECTIONS
+        )
+
+
+async def _no_socket(upgrade: Upgrade) -> None:
+    await upgrade.reject(404, "not_found", "No WebSocket lives here.")

@@ -1,0 +1,144 @@
+"""What was counted, as Prometheus reads it: of one process, or of several that hand theirs on as text.
+
+The names follow https://prometheus.io/docs/practices/naming/. The format is Prometheus' own text:
+OpenMetrics, which names a counter without its ``_total``, has no room for both ``portfolio_connections``, a
+gauge, and ``portfolio_connections_total``.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from portfolio_trio.telemetry._tallies import BUCKETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from portfolio_trio.telemetry._tallies import Spread, Tally
+    from portfolio_trio.telemetry._telemetry import Readings
+    from portfolio_trio.telemetry.counting import CountedTelemetry
+
+__all__ = [
+    "CONTENT_TYPE",
+    "dumped",
+    "expose",
+    "families_of",
+    "merged",
+    "process_families",
+    "restarts_family",
+]
+
+_BOUNDS: Final = (*(repr(bound) for bound in BUCKETS), "+Inf")
+
+
+class _Families(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def expose(families: Iterable[Metric]) -> bytes:
+    """The body of an answer, whose content type is `CONTENT_TYPE`."""
+    return generate_latest(_Families(families))
+
+
+def families_of(telemetry: CountedTelemetry) -> Iterator[Metric]:
+    """Everything that a process has to tell, itself included."""
+    if telemetry.facts:
+        yield InfoMetricFamily("portfolio_build", "What runs here.", telemetry.facts)
+    yield from map(_counter, telemetry.tallies)
+    yield from map(_histogram, telemetry.spreads)
+    active = "Runs that have begun and not ended."
+    yield GaugeMetricFamily("portfolio_runs_active", active, telemetry.runs_active)
+    if telemetry.sweep_sessions is not None:
+        valued = "Sessions valued by the last sweep of this process."
+        yield GaugeMetricFamily("portfolio_sweep_sessions", valued, telemetry.sweep_sessions)
+        unpriced = "Names that are held and had no price at that sweep."
+        yield GaugeMetricFamily("portfolio_unpriced_names", unpriced, telemetry.unpriced)
+    if telemetry.read is not None:
+        yield from _read(telemetry.read())
+    yield from process_families()
+
+
+def process_families() -> Iterable[Metric]:
+    """Memory, processor time and descriptors of this process."""
+    return ProcessCollector(registry=CollectorRegistry()).collect()
+
+
+def restarts_family(count: int) -> Metric:
+    """How often a supervisor has started a worker again."""
+    about = "Workers that ended and were started again."
+    return CounterMetricFamily("portfolio_worker_restarts", about, count)
+
+
+def dumped(families: Iterable[Metric]) -> str:
+    """Families as one line of JSON, to be handed on; `merged` reads it."""
+    content = [
+        (each.name, each.documentation, each.type, [sample[:3] for sample in each.samples])
+        for each in families
+    ]
+    return json.dumps(content, separators=(",", ":"))
+
+
+def merged(workers: Mapping[str, str | bytes]) -> list[Metric]:
+    """The families of several processes in one, each sample with the name of its ``worker``.
+
+    Args:
+        workers: By name, what `dumped` gave.
+    """
+    found: dict[str, Metric] = {}
+    for worker, text in workers.items():
+        for name, about, kind, samples in json.loads(text):
+            family = found.setdefault(name, Metric(name, about, kind))
+            for sample, labels, value in samples:
+                family.add_sample(sample, {**labels, "worker": worker}, value)
+    return list(found.values())
+
+
+def _counter(tally: Tally) -> Metric:
+    family = CounterMetricFamily(tally.name, tally.about, labels=tally.labels)
+    for values, count in tally.counts.items():
+        family.add_metric(values, count)
+    return family
+
+
+def _histogram(spread: Spread) -> Metric:
+    family = HistogramMetricFamily(spread.name, spread.about, labels=spread.labels)
+    for values, (counts, (total,)) in spread.series.items():
+        family.add_metric(values, list(zip(_BOUNDS, accumulate(counts), strict=True)), total)
+    return family
+
+
+def _read(now: Readings) -> Iterator[Metric]:
+    for name, about, value in (
+        ("connections", "Open sockets.", now.connections),
+        ("redis_up", "1: Redis is reached.", now.redis_up),
+        ("market_tick_timestamp_seconds", "Time of the newest tick, since 1970.", now.tick_at),
+        ("market_last_bar_timestamp_seconds", "Day of the newest closed bar, since 1970.", now.last_bar_at),
+        ("prices_stale", "1: prices are older than allowed.", now.stale),
+        ("market_leader", "1: this process updates the market.", now.leads),
+    ):
+        if value is not None:
+            yield GaugeMetricFamily(f"portfolio_{name}", about, value)
+    reconnects = "Connections to Redis that replaced a lost one."
+    yield CounterMetricFamily("portfolio_redis_reconnects", reconnects, now.redis_reconnects)
+    skipped = "Ticks missed because a sweep took longer than the interval."
+    yield CounterMetricFamily("portfolio_ticks_skipped", skipped, now.ticks_skipped)
