@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = npt.NDArray[np.float64]
 
-FOLDED: Final = 64
-"""Up to so many names folding costs less than a millisecond, once for a set of names."""
+FOLDED: Final = 32
+"""Up to so many names folding costs less than a millisecond, once for a set of names.
+
+Above, LAPACK works in blocks and BLAS starts its threads for them, which spin: 20 ms of CPU on busy cores."""
 
 
 class Table:
