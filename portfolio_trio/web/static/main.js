@@ -37,10 +37,12 @@ let starts = 0;
 function dispatch(event) {
   state = reduce(state, event);
   ask();
-  if (!drawing) {
-    drawing = true;
-    requestAnimationFrame(draw);
-  }
+  if (drawing) return;
+  drawing = true;
+  // The risk of a new tick is a few milliseconds behind its prices: both are drawn at once.
+  const tick = event.kind === "message" && event.message.type === "portfolio_update" && state.asked.risk?.open;
+  if (tick) setTimeout(requestAnimationFrame, 40, draw);
+  else requestAnimationFrame(draw);
 }
 
 /** Send what is due. A page that nobody looks at asks for nothing. */
