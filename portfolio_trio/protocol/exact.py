@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 from json.encoder import encode_basestring_ascii
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from portfolio_trio.canonical import canonical_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 # Between these every number is written with 15 digits and nothing else.
 _LEAST: Final = 1e-8
 _MOST: Final = 1e15
 
 
-def exact_json(value: object) -> str:  # noqa: PLR0911 - a line for each shape
+def exact_json(value: object) -> str:
     """JSON text of strings, numbers, booleans, None, mappings, lists and named tuples.
 
     A named tuple is an object of its fields; an empty mapping called ``errors`` is left out of it.
@@ -22,40 +25,50 @@ def exact_json(value: object) -> str:  # noqa: PLR0911 - a line for each shape
         TypeError: It is something else.
         ValueError: A number is infinite or none.
     """
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case float():
-            return canonical_text(value)
-        case str():
-            return encode_basestring_ascii(value)
-        case int():
-            return str(int(value))
-        case dict():
-            members = (f"{exact_json(name)}:{exact_json(each)}" for name, each in value.items())
-            return "{" + ",".join(members) + "}"
-        case tuple() if hasattr(value, "_fields"):
-            return _object(value)
-        case list() | tuple():
-            return "[" + ",".join(map(exact_json, value)) + "]"
-        case _:
-            raise TypeError(f"{type(value).__name__} has no JSON here")
+    write = _WRITERS.get(type(value))
+    if write is not None:
+        return write(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return _named_tuple(value)
+    raise TypeError(f"{type(value).__name__} has no JSON here")
 
 
-def _object(row: tuple[object, ...]) -> str:
-    """A named tuple; one of a name and ordinary numbers alone, as rows of tables are, is written at once."""
-    kind = type(row)
-    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
+def _list(values: Sequence[object]) -> str:
+    return "[" + ",".join(map(exact_json, values)) + "]"
+
+
+def _dict(members: Mapping[str, object]) -> str:
+    return (
+        "{"
+        + ",".join([f"{encode_basestring_ascii(name)}:{exact_json(each)}" for name, each in members.items()])
+        + "}"
+    )
+
+
+def _named_tuple(row: tuple[object, ...]) -> str:
+    """One of a name and ordinary numbers alone, as rows of tables are, is written at once."""
+    fields: tuple[str, ...] = type(row)._fields  # type: ignore[attr-defined]
     if fields[-1] == "errors" and not row[-1]:
         fields, row = fields[:-1], row[:-1]
         first, *numbers = row
-        plain = all(type(each) is float and _LEAST <= abs(each) < _MOST for each in numbers)
-        if plain and type(first) is str:
-            return _template(fields) % (encode_basestring_ascii(first), *numbers)
-    members = (f'"{name}":{exact_json(each)}' for name, each in zip(fields, row, strict=True))
-    return "{" + ",".join(members) + "}"
+        if type(first) is str and {*map(type, numbers)} == _FLOAT:
+            sizes: list[float] = [*map(abs, numbers)]  # type: ignore[arg-type]
+            if min(sizes) >= _LEAST and max(sizes) < _MOST:
+                return _template(fields) % (encode_basestring_ascii(first), *numbers)
+    return _dict(dict(zip(fields, row, strict=True)))
+
+
+_FLOAT: Final = {float}
+_WRITERS: Final[Mapping[type, Callable[[Any], str]]] = {
+    float: canonical_text,
+    str: encode_basestring_ascii,
+    int: str,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda _: "null",
+    dict: _dict,
+    list: _list,
+    tuple: _list,
+}
 
 
 @cache

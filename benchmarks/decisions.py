@@ -1,0 +1,97 @@
+"""CPU of the answers about a whole portfolio, from the snapshot to the text, beside an analysis's arithmetic.
+
+    python benchmarks/decisions.py
+
+Processor time of this thread, the best of several slices: other programs cost it nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from portfolio_trio.metrics import BUILT_IN, Bars, ReturnsCache, compute
+from portfolio_trio.protocol.exact import exact_json
+from portfolio_trio.protocol.requests import AskWhatIf, GetHistory, GetRisk, MakePlan
+from portfolio_trio.session.decisions import Seen, prepare
+from portfolio_trio.targets import NO_TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portfolio_trio.session.decisions import Question
+
+SLICES = 7
+SLICE_SECONDS = 0.1
+
+
+def microseconds(call: Callable[[], object]) -> float:
+    """CPU of one call: the best of several slices."""
+    call()
+    best = float("inf")
+    for _ in range(SLICES):
+        began, count = time.thread_time(), 0
+        while time.thread_time() - began < SLICE_SECONDS:
+            call()
+            count += 1
+        best = min(best, (time.thread_time() - began) / count)
+    return best * 1e6
+
+
+def seen(count: int) -> Seen:
+    """So many correlated random walks, in random sizes."""
+    rng = np.random.default_rng(count)
+    names = tuple(f"N{place:03}" for place in range(count))
+    moves = rng.normal(0.0003, 0.01, (400, 1)) + rng.normal(0.0, 0.012, (400, count))
+    closes = 100.0 * np.exp(np.cumsum(moves, axis=0))
+    first = np.datetime64("2025-01-01")
+    bars = Bars(tuple(str(first + day) for day in range(400)), names, closes)
+    shares = (10.0 ** rng.uniform(-1.0, 2.0, count)).tolist()
+    return Seen(
+        holdings=dict(zip(names, shares, strict=True)),
+        prices=dict(zip(names, closes[-1].tolist(), strict=True)),
+        targets=NO_TARGETS,
+        cache=ReturnsCache(bars),
+        version=1,
+        tick_id=1,
+        as_of="2026-01-01T00:00:00.000Z",
+    )
+
+
+def run_of_metrics(what: Seen) -> None:
+    """The arithmetic of one analysis."""
+    inputs = what.cache.inputs("N000", what.holdings, what.prices)
+    for metric in BUILT_IN.values():
+        compute(metric, inputs)
+
+
+QUESTIONS: tuple[tuple[str, Question], ...] = (
+    ("get_risk", GetRisk(action="get_risk")),
+    ("what_if", AskWhatIf(action="what_if", trades={"N000": 1})),
+    ("plan to weights", MakePlan(action="plan", to="weights", whole_shares=True)),
+    ("plan to budgets", MakePlan(action="plan", to="budgets")),
+    ("get_history", GetHistory(action="get_history")),
+)
+
+
+def main() -> None:
+    """Print a row for each answer and number of holdings."""
+    print("| answer | holdings | us | of an analysis's arithmetic |")
+    print("|---|---:|---:|---:|")
+    for count in (3, 30, 500):
+        what = seen(count)
+        one = microseconds(partial(run_of_metrics, what))
+        for name, question in QUESTIONS:
+
+            def answer(question: Question = question, what: Seen = what) -> str:
+                return exact_json(prepare(question, what).compute())
+
+            took = microseconds(answer)
+            print(f"| {name} | {count} | {took:,.0f} | {took / one:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
