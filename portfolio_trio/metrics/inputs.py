@@ -11,7 +11,7 @@ import numpy as np
 
 from portfolio_trio.metrics.errors import MetricError
 from portfolio_trio.metrics.history import MIN_ROWS, WINDOW
-from portfolio_trio.metrics.kernel import ZERO_VARIANCE, require_moving
+from portfolio_trio.metrics.kernel import require_moving
 from portfolio_trio.metrics.rows import LONGEST_GAP
 from portfolio_trio.metrics.trend import CASH_TREND
 
@@ -221,11 +221,6 @@ class AnalysisInputs:
     def portfolio_variance(self) -> float:
         """EWMA variance of the portfolio's returns on gross value, w'Sw = Q / G^2."""
         return self.moments.portfolio_variance
-
-    @property
-    def is_flat(self) -> bool:
-        """Whether the ticker's returns have no variance."""
-        return self.variance <= ZERO_VARIANCE
 
     @property
     def volatility(self) -> float:
