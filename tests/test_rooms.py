@@ -36,6 +36,7 @@ FLOORS: Final = (
         "tickers",
         "times",
     },
+    {"nurseries"},
 )
 FLOOR_OF: Final = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -23,6 +23,7 @@ from portfolio_trio.client import (
     Unknown,
     connect,
 )
+from portfolio_trio.nurseries import background
 from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.decisions import History, Plan, Risk, WhatIf
 from portfolio_trio.protocol.messages import (
@@ -41,6 +42,7 @@ from portfolio_trio.supervisor.listeners import stop_signals
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from anyio import CancelScope
     from rich.console import RenderableType
 
     from portfolio_trio.client import Backoff, Event, PortfolioClient
@@ -94,43 +96,28 @@ async def watch(
         Disconnected: The server ended it for good.
     """
     console = console or Console(highlight=False)
-    failure = None
     with trio.open_signal_receiver(*stop_signals()) as signals, ExitStack() as stack:
         live = None
         if console.is_terminal and not plain:
             live = stack.enter_context(Live(console=console, auto_refresh=False))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_at_signal, signals, nursery.cancel_scope)
-            # Raised again below, outside the nursery's group.
-            try:
-                async with connect(url, token=token, backoff=backoff, open_stream=open_stream) as portfolio:
-                    await _follow(portfolio, _Board(console, live, portfolio), ticker, follow=follow)
-            except (Disconnected, ValueError) as error:
-                failure = error
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        async with background() as tasks:
+            tasks.start_soon(_cancel_at_signal, signals, tasks.cancel_scope)
+            async with connect(url, token=token, backoff=backoff, open_stream=open_stream) as portfolio:
+                await _follow(portfolio, _Board(console, live, portfolio), ticker, follow=follow)
 
 
 async def _follow(
     portfolio: PortfolioClient, board: _Board, ticker: str | None, *, follow: bool = False
 ) -> None:
     """Show events until the client gives up."""
-    lost = None
-    async with trio.open_nursery() as nursery:
+    async with background() as tasks:
         if ticker is not None:
-            nursery.start_soon(_ask, portfolio, board, ticker, follow)
-        try:
-            async for event in portfolio:
-                board.take(event)
-        except Disconnected as gave_up:
-            lost = gave_up
-        nursery.cancel_scope.cancel()
-    if lost is not None:
-        raise lost
+            tasks.start_soon(_ask, portfolio, board, ticker, follow)
+        async for event in portfolio:
+            board.take(event)
 
 
-async def _cancel_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+async def _cancel_at_signal(signals: AsyncIterator[int], scope: CancelScope) -> None:
     await anext(signals)
     scope.cancel()
 

@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import trio
-
 from portfolio_trio.local_redis._binaries import INSTALL, recipes
 from portfolio_trio.local_redis._errors import LocalRedisError
 from portfolio_trio.local_redis._home import claim
 from portfolio_trio.local_redis._keeper import keep
 from portfolio_trio.local_redis._process import FLEETING, ask, launch_redis
+from portfolio_trio.nurseries import background
 from portfolio_trio.restart_policy import Restarts
 
 if TYPE_CHECKING:
@@ -82,23 +81,13 @@ async def open_local(
     Raises:
         LocalRedisError: The directory cannot be used, or there is no Redis that starts and has JSON.
     """
-    # What the body raises comes out as it is, whatever task works behind it.
-    failure: Exception | None = None
     with claim(directory) as home:
         recipe = await _choose(home, recipes() if ways is None else ways)
         # S311: no secret hangs on it.
         restarts = Restarts(rng or random.Random())  # noqa: S311
-        async with trio.open_nursery() as nursery:
-            try:
-                await nursery.start(keep, home, partial(launch_redis, home, recipe), restarts)
-                yield home.url
-            # Raised again below, outside the group.
-            except Exception as error:  # noqa: BLE001
-                failure = error
-            finally:
-                nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        async with background() as tasks:
+            await tasks.start(keep, home, partial(launch_redis, home, recipe), restarts)
+            yield home.url
 
 
 async def _choose(home: Home, ways: Sequence[Recipe]) -> Recipe:

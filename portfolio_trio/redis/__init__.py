@@ -1,6 +1,6 @@
 """Redis from Trio and from asyncio: one multiplexed connection per node that pipelines by itself.
 
-Imports no room: it knows nothing of portfolios.
+Imports `nurseries` and no room: it knows nothing of portfolios.
 """
 
 from portfolio_trio.redis._client import RedisClient

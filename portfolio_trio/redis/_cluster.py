@@ -11,10 +11,10 @@ import anyio
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError, TryAgainError
 from typing_extensions import override
 
+from portfolio_trio.nurseries import background
 from portfolio_trio.redis._client import RedisClient
 from portfolio_trio.redis._commands import pack
 from portfolio_trio.redis._link import Link
-from portfolio_trio.redis._nursery import background
 from portfolio_trio.redis._routes import Ask, Routes, merge
 from portfolio_trio.redis._scan import scan_pages
 from portfolio_trio.redis._slots import SlotMap, slot_of

@@ -10,11 +10,11 @@ from anyio import TASK_STATUS_IGNORED
 from redis.backoff import EqualJitterBackoff
 from redis.exceptions import ReadOnlyError, RedisError
 
+from portfolio_trio.nurseries import background
 from portfolio_trio.redis._commands import pack
 from portfolio_trio.redis._connection import Connection
 from portfolio_trio.redis._dial import dial
 from portfolio_trio.redis._handshake import greet
-from portfolio_trio.redis._nursery import background
 from portfolio_trio.redis._statistics import NodeStatistics, State
 from portfolio_trio.redis.errors import CannotConnect, ReadOnlyServer, Unavailable
 

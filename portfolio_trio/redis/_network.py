@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from portfolio_trio.nurseries import background
 from portfolio_trio.redis._client import RedisClient
 from portfolio_trio.redis._commands import pack
 from portfolio_trio.redis._link import Link
-from portfolio_trio.redis._nursery import background
 from portfolio_trio.redis._scan import scan_pages
 from portfolio_trio.redis._statistics import ClientStatistics
 from portfolio_trio.redis._subscriber import subscribed

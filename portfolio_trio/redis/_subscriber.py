@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from redis.exceptions import RedisError
 
+from portfolio_trio.nurseries import background
 from portfolio_trio.redis._commands import pack
 from portfolio_trio.redis._link import Link
-from portfolio_trio.redis._nursery import background
 from portfolio_trio.redis._pubsub import Message, Subscription
 
 if TYPE_CHECKING:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import trio
 
 from portfolio_trio.metrics import AnalysisError
+from portfolio_trio.nurseries import background
 from portfolio_trio.peers.orphans import Orphan
 from portfolio_trio.protocol.results import ComputedResult
 from portfolio_trio.session.snapshot import Snapshot
-from portfolio_trio.store import Computed, StoreError, StoreUnavailable
+from portfolio_trio.store import Computed, StoreUnavailable
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
@@ -201,22 +202,14 @@ class Analysis:
     async def _stream(self, snapshot: Snapshot, at_once: Sequence[Metric], later: Sequence[_Later]) -> int:
         """Start what takes its time, hand on the rest, then what comes of it; return how many results."""
         send, receive = trio.open_memory_channel[_Ready](len(later))
-        results, failure = 0, None
-        async with trio.open_nursery() as nursery:
+        async with background() as tasks:
             for place, metric, delay in later:
-                nursery.start_soon(self._compute, place, metric, delay, snapshot, send)
-            try:
-                if at_once:
-                    outcomes = await self._compute_at_once(at_once, snapshot)
-                    results = await self._hand_on(snapshot, outcomes, last=False)
-                results += await self._record_all(snapshot, receive, len(later))
-            except StoreError as error:
-                # Raised outside the nursery, so that it comes alone and not in a group.
-                failure = error
-                nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-        return results
+                tasks.start_soon(self._compute, place, metric, delay, snapshot, send)
+            results = 0
+            if at_once:
+                outcomes = await self._compute_at_once(at_once, snapshot)
+                results = await self._hand_on(snapshot, outcomes, last=False)
+            return results + await self._record_all(snapshot, receive, len(later))
 
     async def _start(self, computed: Computed | None) -> RunStart:
         # Behind the shield it would be too late.

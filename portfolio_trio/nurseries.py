@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 async def background() -> AsyncIterator[TaskGroup]:
     """A task group whose tasks are cancelled when the body ends.
 
-    What the body raises comes out as it is and not inside an exception group: callers of
-    a client want to catch their own exceptions, whatever tasks work behind it.
+    What the body raises comes out as it is and not inside an exception group: callers want to catch
+    their own exceptions, whatever tasks work behind the body. Runs under Trio and under asyncio.
     """
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
