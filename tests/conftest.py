@@ -19,6 +19,8 @@ _SEEN: Final = pytest.StashKey[dict[str, str]]()
 # The same examples on each run, so that a red run is red again; HYPOTHESIS_PROFILE=explore draws new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
+# What differs from one Python to the next shows in few of them.
+settings.register_profile("brief", derandomize=True, deadline=None, max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
