@@ -188,7 +188,7 @@ class Backend:
 
     async def start(self, session_id: str, ticker: str) -> tuple[int, int, AnalysisInputs]:
         """Start a run; return its number, the holdings' version and what the metrics see."""
-        args = (ticker, now(), self._book.current.tick_id, TTL_SECONDS, WORKER, "", "", "", "", "")
+        args = (ticker, now(), self._book.current.tick_id, TTL_SECONDS, WORKER, "", "", "", "", "", "")
         _, run_id, holdings, version, *_ = await self.call("start_analysis", session_id, *args)
         held = self.loads(holdings)
         inputs = self.returns.inputs(ticker, held, self._book.prices_for(held))
