@@ -954,6 +954,27 @@ MUTANTS = (
         ("tests/peers/test_subscriber.py",),
     ),
     Mutant(
+        "the results before an end that is read in the document",
+        "portfolio_trio/peers/subscriber.py",
+        "            group.show_recorded(run.run_id, results)\n",
+        "            pass\n",
+        ENDS,
+    ),
+    Mutant(
+        "the look for results of a run whose end the document has forgotten",
+        "portfolio_trio/peers/recorded.py",
+        "    if metrics and {result",
+        "    if False and {result",
+        ENDS,
+    ),
+    Mutant(
+        "the results that are not shown twice",
+        "portfolio_trio/hub/session_group.py",
+        " and metric not in self.sequencer.outcomes:\n",
+        ":\n",
+        ENDS,
+    ),
+    Mutant(
         "the time that each run has to be told of",
         "portfolio_trio/peers/subscriber.py",
         "is_out = awaited == run_id and trio.current_time() >= until",

@@ -57,6 +57,7 @@ class PeerEvent(BaseModel):
         ticker: What the run analyses.
         replaced: With a claim: the run that was current until then; 0 for none.
         running: With a start: the run.
+        metric: With a result or an error of a metric: which; empty where an older release wrote it.
         incarnation: The document of the session that it is about.
         has_fallen: With a portfolio: the document had fallen back, and runs on older holdings with it.
         frame: The message, as it goes to subscribers; empty where there is none.
@@ -71,6 +72,7 @@ class PeerEvent(BaseModel):
     ticker: str | None = None
     replaced: int | None = None
     running: Running | None = None
+    metric: str = ""
     incarnation: str = ""
     has_fallen: bool = False
     frame: str = ""

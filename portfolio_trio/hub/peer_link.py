@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from portfolio_trio.hub.events import PeerEvent
 from portfolio_trio.hub.remote_run import RemoteState
-from portfolio_trio.protocol.messages import Portfolio
+from portfolio_trio.protocol.messages import MetricFailure, Portfolio
+from portfolio_trio.protocol.results import ComputedResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,6 +124,7 @@ class PeerLink:
                 run_id=None if isinstance(event, Portfolio) else event.run_id,
                 version=event.version if isinstance(event, Portfolio) else None,
                 running=running,
+                metric=event.metric if isinstance(event, ComputedResult | MetricFailure) else "",
                 frame=frame,
                 has_fallen=has_fallen,
                 incarnation=self.incarnation,

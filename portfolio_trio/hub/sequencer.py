@@ -51,6 +51,7 @@ class OrderedEvent:
         run_id: The run it is about.
         run: The run with which it can be dropped while it waits.
         running: With a start: the run.
+        metric: With an outcome: of which metric; empty where nobody said.
         state: With ``portfolio``: the document as it was at some moment.
         adopts: With ``portfolio``: the run that it names counts as started.
         again: With ``portfolio``: something may have been missed; who has seen it sees it again.
@@ -68,6 +69,7 @@ class OrderedEvent:
     run_id: int | None = None
     run: Run | None = None
     running: Running | None = None
+    metric: str = ""
     state: Portfolio | None = None
     adopts: Running | None = None
     again: bool = False
@@ -99,6 +101,7 @@ class EventSequencer:
     Attributes:
         newest: The newest state that is known, as the document had it.
         open: The run whose start has been shown, and whose end has not.
+        outcomes: Of which metrics the open run has been shown a result or an error.
         released: How many events have waited and wait no more, since the beginning.
     """
 
@@ -106,6 +109,7 @@ class EventSequencer:
         self._alone = alone
         self.newest: Portfolio | None = None
         self.open: Running | None = None
+        self.outcomes: tuple[str, ...] = ()
         self.released = 0
         self._last = 0
         self._requester: EventSubscriber | None = None
@@ -167,7 +171,7 @@ class EventSequencer:
         held, self._held = self._held, []
         for event in held:
             self._broadcast(event)
-        self.open, self.newest, self._last = None, None, 0
+        self.open, self.outcomes, self.newest, self._last = None, (), None, 0
         for subscriber, seen in self._seen.items():
             if not seen.told:
                 self._enqueue(subscriber, expired)
@@ -188,7 +192,7 @@ class EventSequencer:
     def adopt(self, running: Running) -> None:
         """A run counts as started, for whoever subscribes from now on."""
         if running.run_id > self._last and self.open is None:
-            self.open, self._last = running, running.run_id
+            self._open(running)
 
     # --- what happens ---
 
@@ -258,7 +262,7 @@ class EventSequencer:
         newest = self._merge(state)
         adopted = event.adopts if event.adopts is not None and event.adopts.run_id > self._last else None
         if adopted is not None:
-            self.open, self._last = adopted, adopted.run_id
+            self._open(adopted)
         for subscriber, seen in self._seen.items():
             asked = subscriber is event.requester
             if not (asked or event.again or adopted is not None or seen.version < newest.version):
@@ -280,7 +284,8 @@ class EventSequencer:
     def _broadcast_start(self, event: OrderedEvent, running: Running) -> None:
         if running.run_id <= self._last:
             return
-        self.open, self._last, self._requester = running, running.run_id, event.requester
+        self._open(running)
+        self._requester = event.requester
         for subscriber, seen in self._seen.items():
             if seen.version > running.version:
                 # It was over before the holdings that this socket has been shown: too late to begin.
@@ -291,6 +296,7 @@ class EventSequencer:
     def _broadcast_outcome(self, event: OrderedEvent) -> None:
         if self.open is None or self.open.run_id != event.run_id:
             return
+        self.outcomes = (*self.outcomes, event.metric)
         for subscriber, seen in self._seen.items():
             # Once newer holdings have been shown, no number on older ones.
             if seen.open == event.run_id and seen.version <= self.open.version:
@@ -302,7 +308,7 @@ class EventSequencer:
         if run_id is not None:
             self._last = max(self._last, run_id)
         if self.open is not None and self.open.run_id == run_id:
-            self.open = None
+            self.open, self.outcomes = None, ()
         for subscriber, seen in self._seen.items():
             is_open = run_id is not None and seen.open == run_id
             if is_open:
@@ -312,6 +318,9 @@ class EventSequencer:
                     self._enqueue(subscriber, event.answer)
             elif is_open or never_began or subscriber is event.requester:
                 self._enqueue(subscriber, _text_for(subscriber, event))
+
+    def _open(self, running: Running) -> None:
+        self.open, self.outcomes, self._last = running, (), running.run_id
 
     def _enqueue(self, subscriber: EventSubscriber, frame: str, run: Run | None = None) -> None:
         with self._alone(subscriber):

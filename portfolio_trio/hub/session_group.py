@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
+from pydantic_core import to_json
 
 from portfolio_trio.hub.endings import message_of
 from portfolio_trio.hub.error_messages import explain
@@ -14,12 +15,20 @@ from portfolio_trio.hub.local_runs import LocalRuns
 from portfolio_trio.hub.peer_link import PeerLink
 from portfolio_trio.hub.run_state import EndReason, Run
 from portfolio_trio.hub.sequencer import EventSequencer, OrderedEvent
-from portfolio_trio.protocol.messages import AnalysisCancelled, AnalysisFailed, Portfolio, Running
+from portfolio_trio.protocol.messages import (
+    AnalysisCancelled,
+    AnalysisFailed,
+    MetricFailure,
+    Portfolio,
+    Running,
+)
+from portfolio_trio.protocol.results import ComputedResult
 from portfolio_trio.store import Known, PortfolioChanged, RunSuperseded, SessionMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
+    from typing import Any
 
     from portfolio_trio.faults import Faults
     from portfolio_trio.hub.canceller import Canceller
@@ -186,6 +195,7 @@ class SessionGroup:
             event.run_id,
             run=run,
             running=running,
+            metric=event.metric if isinstance(event, ComputedResult | MetricFailure) else "",
             requester=requester,
             own=own,
         )
@@ -205,6 +215,7 @@ class SessionGroup:
             peer_event.run_id,
             run=run,
             running=peer_event.running,
+            metric=peer_event.metric,
         )
         canceller = self._cancelling.get(peer_event.run_id or 0)
         if canceller is not None and peer_event.kind == "analysis_cancelled":
@@ -369,6 +380,24 @@ class SessionGroup:
         self.learn(start.head)
         if version < remote.version:
             raise PortfolioChanged(self.session_id, remote.version)
+
+    def lacks_outcomes(self, ending: Ending) -> bool:
+        """Whether a run has completed with more results and errors than the sockets have been shown of it."""
+        shown = self.sequencer.outcomes
+        return "" not in shown and len(shown) < ending.results + ending.errors
+
+    def show_recorded(self, run_id: int, results: Iterable[Mapping[str, Any]]) -> None:
+        """Let the sockets see what the document has of the open run's results, but for what they have seen.
+
+        Args:
+            run_id: The run; nothing is shown if it is not open any more.
+            results: As they were sent, without their envelopes.
+        """
+        for result in results:
+            metric, open_run = str(result["metric"]), self.sequencer.open
+            if open_run is not None and open_run.run_id == run_id and metric not in self.sequencer.outcomes:
+                frame = to_json({"type": "analysis_result", **result}).decode()
+                self._publish(OrderedEvent("outcome", frame, run_id, metric=metric))
 
     def close(self, ending: Ending) -> None:
         """Let the sockets see that a run is over, if it is open and nobody has told so in time."""

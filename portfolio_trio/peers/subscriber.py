@@ -22,17 +22,19 @@ from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.peers.orphans import Orphan, Orphans
+from portfolio_trio.peers.recorded import likely_end, results_of
 from portfolio_trio.protocol.messages import Portfolio, Running
 from portfolio_trio.store import FellBack, SessionMissing, StoreError, WrongType
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
     from contextlib import AbstractContextManager
 
     from portfolio_trio.faults import Faults
     from portfolio_trio.hub.events import PeerEvent
     from portfolio_trio.hub.hub import Hub
     from portfolio_trio.hub.session_group import SessionGroup
+    from portfolio_trio.peers.recorded import Result
     from portfolio_trio.protocol import messages
     from portfolio_trio.store import Ending, Known, PortfolioStore
     from portfolio_trio.store import Portfolio as State
@@ -69,6 +71,7 @@ class PeerSubscriber:
         store: The documents.
         faults: Contains what goes wrong with one session.
         to_message: Makes the message of a document.
+        metrics: Of which metrics a run gives results.
     """
 
     def __init__(
@@ -77,11 +80,13 @@ class PeerSubscriber:
         store: PortfolioStore,
         faults: Faults,
         to_message: Callable[[State], messages.Portfolio] = portfolio_message,
+        metrics: Collection[str] = (),
     ) -> None:
         self._hub = hub
         self._store = store
         self._faults = faults
         self._to_message = to_message
+        self._metrics = metrics
         self._tracker = SequenceTracker()
         self._orphans = Orphans(store)
         self._waiting: dict[str, deque[tuple[str, PeerEvent]]] = {}
@@ -467,8 +472,20 @@ class PeerSubscriber:
         # What stands there no more can be waited for only in vain.
         is_last_word = waited is _Waited.OUT or ended is None or ended.is_final
         if group.sequencer.open is run and is_last_word:
-            group.close(ended or _likely_end(state, run))
+            await self._end(group, state, run, ended)
         return group.sequencer.open is not run
+
+    async def _end(self, group: SessionGroup, state: State, run: Running, ended: Ending | None) -> None:
+        """Show the end of the open run, and before it the results that no batch has brought."""
+        results: list[Result] = []
+        if ended is None or (ended.outcome == "completed" and group.lacks_outcomes(ended)):
+            metrics = len(self._metrics) if ended is None else ended.results
+            results = await results_of(self._store, state, run, metrics)
+        if ended is None:
+            ended = likely_end(state, run, results, self._metrics)
+        if ended.outcome == "completed":
+            group.show_recorded(run.run_id, results)
+        group.close(ended)
 
     async def _clear_in_time(self, orphan: Orphan) -> None:
         """Clear a run as soon as Redis can be asked: until then the document lacks the word of its worker."""
@@ -487,7 +504,11 @@ class PeerSubscriber:
             if end is None or group is None or group.incarnation != orphan.incarnation:
                 return
             ending = orphan.ending or end.ending or cancelled(end.run_id, EndReason.DISCONNECTED)
-            group.close(ending)
+            if ending.outcome == "completed":
+                # Before its end come its results, which the document has, too.
+                await self._quietly_read(group, again=False, waited=_Waited.LONG)
+            else:
+                group.close(ending)
             if not end.cleared:
                 return
             # Whoever has read of it in the document is told that it is over.
@@ -503,11 +524,3 @@ class PeerSubscriber:
                 log.info("session %s still names this worker: %s", session_id, error)
             finally:
                 self._leaving.discard(session_id)
-
-
-def _likely_end(state: State, run: Running) -> Ending:
-    """How a run ended of which the document says nothing: an older release wrote it, or many ended since."""
-    reason = EndReason.SUPERSEDED if state.run_counter > run.run_id else EndReason.DISCONNECTED
-    if state.version > run.version:
-        reason = EndReason.PORTFOLIO_CHANGED
-    return cancelled(run.run_id, reason)

@@ -308,13 +308,15 @@ async def open_server(
         faults = Faults()
         publisher = PeerPublisher(workers, max_bytes=settings.max_queue_bytes, faults=faults)
         hub = Hub(publisher, faults)
+        metrics = open_metrics() if metrics is None else metrics
+        to_message = partial(portfolio_message, book=book)
         services = Services(
             settings=settings,
             store=store,
             book=book,
-            metrics=open_metrics() if metrics is None else metrics,
+            metrics=metrics,
             hub=hub,
-            peer_subscriber=PeerSubscriber(hub, store, faults, partial(portfolio_message, book=book)),
+            peer_subscriber=PeerSubscriber(hub, store, faults, to_message, tuple(metrics)),
             faults=faults,
             telemetry=telemetry,
             now=now,

@@ -23,6 +23,7 @@ from portfolio_trio.store import (
     CurrentAnalysis,
     Known,
     Portfolio,
+    ResultsPage,
     RunEnd,
     RunStart,
     SessionMissing,
@@ -91,6 +92,10 @@ class FakeStore:
         if ending is not None:
             return RunEnd(cleared=False, ending=ending)
         return RunEnd(cleared=True, others=self.documents[session_id].others, run_id=run_id, ticker="AAPL")
+
+    async def newest_results(self, session_id: str, **_bounds: object) -> ResultsPage:
+        await self._serve("results", session_id)
+        return ResultsPage((), more=False)
 
     def change(self, session_id: str, **fields: Any) -> Portfolio:
         self.documents[session_id] = replace(self.documents[session_id], **fields)

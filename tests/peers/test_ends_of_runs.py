@@ -136,3 +136,78 @@ async def test_who_comes_between_the_end_of_a_run_and_the_next_start_hears_of_bo
         (there,) = newcomer
         seen = [(f["type"], f["run_id"]) for f in await there.silence(0.5 * HOLD_SECONDS)]
         assert seen[:2] == [("analysis_cancelled", 1), ("analysis_started", 2)]
+
+
+def results_in(frames: list[Frame], run_id: int) -> list[dict[str, Any]]:
+    """The results of a run, each without the id of the request that only who asked sees."""
+    results = [f for f in frames if f["type"] == "analysis_result" and f["run_id"] == run_id]
+    return [{name: value for name, value in f.items() if name != "id"} for f in results]
+
+
+@pytest.mark.parametrize("missed", ["the last batches", "all but the start", "those of another run, too"])
+@pytest.mark.parametrize("receipt", [True, False])
+async def test_who_missed_the_batches_of_a_completed_run_sees_its_results_before_its_end(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    missed: str,
+    receipt: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    async with two_apps(**QUIET) as (one, two):
+        here, there = await subscriber_of(one), await subscriber_of(two)
+        asked = {"ticker": "AAPL", "receipt": True} if receipt else {"ticker": "AAPL"}
+        await here.send("analyze", **asked)
+        seen, known = await here.until("analysis_started"), await there.until("analysis_started")
+        if missed == "the last batches":
+            known += await there.until("analysis_result")
+        with monkeypatch.context() as deaf:
+            mute(one, deaf)
+            if missed == "those of another run, too":
+                seen += await here.until("analysis_completed")
+                await here.send("analyze", **asked)
+            seen += await here.until("analysis_completed")
+        await here.send("trade", ticker="MSFT", shares=1)
+        known += await there.silence(20)
+        in_order = {f["metric"]: f for f in results_in(seen, 1)}
+        assert {f["metric"]: f for f in results_in(known, 1)} == in_order
+        assert len(results_in(known, 1)) == len(METRICS)
+        kinds = [f["type"] for f in known if f.get("run_id") == 1]
+        assert kinds == ["analysis_started", *["analysis_result"] * len(METRICS), "analysis_completed"]
+
+
+@pytest.mark.parametrize("edited", [True, False])
+async def test_a_run_whose_end_the_document_has_forgotten_was_complete_if_its_results_are(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    edited: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    async with two_apps(**QUIET) as (one, two):
+        here, there = await subscriber_of(one), await subscriber_of(two)
+        await here.send("analyze", ticker="AAPL")
+        known = await there.until("analysis_started")
+        with monkeypatch.context() as deaf:
+            mute(one, deaf)
+            await here.until("analysis_completed")
+            await one.server._redis.execute_command("JSON.SET", "portfolio:{s}", "$.run_ends", "[]")
+        if edited:
+            await here.send("trade", ticker="MSFT", shares=1)
+        else:
+            await here.send("analyze", ticker="MSFT")
+        known += await there.silence(20)
+        end = end_of(known, 1)
+        assert (end["type"], end.get("results")) == ("analysis_completed", len(METRICS))
+        assert len(results_in(known, 1)) == len(METRICS)
+
+
+async def test_a_lost_workers_completed_run_is_seen_whole(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_apps(**QUIET) as (one, two):
+        here, there = await subscriber_of(one), await subscriber_of(two)
+        await here.send("analyze", ticker="AAPL")
+        await there.until("analysis_started")
+        mute(one, monkeypatch)
+        await here.until("analysis_completed")
+        die(one, monkeypatch)
+        frames = await there.silence(4 * WORKER_TTL_SECONDS)
+        assert len(results_in(frames, 1)) == len(METRICS)
+        assert end_of(frames, 1)["type"] == "analysis_completed"

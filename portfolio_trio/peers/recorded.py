@@ -1,0 +1,65 @@
+"""What the document has of a run whose last batches were lost: its results, and what follows from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from portfolio_trio.hub.endings import cancelled
+from portfolio_trio.hub.run_state import EndReason
+from portfolio_trio.store import Ending, WrongType
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from portfolio_trio.protocol.messages import Running
+    from portfolio_trio.store import Portfolio as State
+    from portfolio_trio.store import PortfolioStore
+
+# How many results of newer runs are looked behind at most, and how long all of them may be as JSON.
+MAX_RESULTS: Final = 1_000
+MAX_BYTES: Final = 1_048_576
+
+Result = dict[str, Any]
+
+
+async def results_of(store: PortfolioStore, state: State, run: Running, metrics: int) -> list[Result]:
+    """What the document still has of a run's results, oldest first, as they were sent.
+
+    Args:
+        store: The documents.
+        state: The session.
+        run: The run.
+        metrics: How many results a run has at most.
+
+    Raises:
+        StoreError: The store could not be reached.
+    """
+    runs_since = state.run_counter - run.run_id + 1
+    limit = max(1, min(MAX_RESULTS, metrics * runs_since))
+    try:
+        page = await store.newest_results(
+            state.session_id, ticker=run.ticker, limit=limit, max_bytes=MAX_BYTES
+        )
+    except WrongType:
+        # Something else stands where they should: the end is told without them.
+        return []
+    return [result for result in page.results if result.get("run_id") == run.run_id]
+
+
+def likely_end(state: State, run: Running, results: Collection[Result], metrics: Collection[str]) -> Ending:
+    """How a run ended of which the document says nothing: an older release wrote it, or many ended since.
+
+    With a result for each metric it has completed. Of one that completed with errors nobody can know.
+
+    Args:
+        state: The session.
+        run: The run.
+        results: What the document has of it.
+        metrics: Of which metrics a run gives results.
+    """
+    if metrics and {result["metric"] for result in results} == set(metrics):
+        return Ending(run.run_id, "completed", results=len(results))
+    reason = EndReason.SUPERSEDED if state.run_counter > run.run_id else EndReason.DISCONNECTED
+    if state.version > run.version:
+        reason = EndReason.PORTFOLIO_CHANGED
+    return cancelled(run.run_id, reason)
