@@ -449,6 +449,20 @@ MUTANTS = (
         (*UNPRICED, *FILES),
     ),
     Mutant(
+        "the silence on values of another tick than the total's",
+        "portfolio_trio/hub/state.py",
+        "book is not None and book.current.tick_id == stored.valued.tick_id",
+        "book is not None",
+        ("tests/peers/test_tick_feed.py",),
+    ),
+    Mutant(
+        "the values that are not kept with the state of a session",
+        "portfolio_trio/hub/sequencer.py",
+        'update={"id": None, "values": None}',
+        'update={"id": None}',
+        ("tests/peers/test_tick_feed.py",),
+    ),
+    Mutant(
         "the closes among the prices of another worker's tick",
         "portfolio_trio/peers/membership.py",
         "            stale_prices=shared.stale_prices,\n",

@@ -147,7 +147,7 @@ class PortfolioClient:
 
     @property
     def values(self) -> Mapping[str, float]:
-        """Value of each holding at the tick of `state`; empty until a tick has told it."""
+        """Value of each holding at the tick of `state`, without those that have no price."""
         return self._dispatcher.values
 
     @property

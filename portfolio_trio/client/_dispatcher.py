@@ -39,7 +39,7 @@ class Dispatcher:
 
     Attributes:
         state: The newest state of the session; set once the first connection is up.
-        values: Value of each holding at the newest tick, as far as the server told it.
+        values: Value of each holding at the tick of `state`, as far as the server told it.
         running: The run of the session that has started and not ended.
         events: What waits for the loops over the events.
         analysis: The one of this client that was asked for last and not left.
@@ -118,9 +118,9 @@ class Dispatcher:
                 self._replace(message.model_copy(update={"id": None}))
             case PortfolioUpdate():
                 valued = Valued(tick_id=message.tick_id, as_of=message.as_of)
-                update = {"total_value": message.total_value, "valued": valued}
-                self.state = self.state.model_copy(update=update)
-                self.values = message.values
+                values = message.values
+                update = {"total_value": message.total_value, "valued": valued, "values": values}
+                self.state, self.values = self.state.model_copy(update=update), values
             case AnalysisStarted():
                 self.running = message
             case _ if isinstance(message, _ENDS):
@@ -129,5 +129,5 @@ class Dispatcher:
 
     def _replace(self, state: Portfolio) -> None:
         # Values of other holdings, or of another tick, do not belong to it.
-        self.state, self.values = state, {}
+        self.state, self.values = state, state.values or {}
         self.running = state.current_analysis

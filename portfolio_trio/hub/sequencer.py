@@ -99,7 +99,8 @@ class EventSequencer:
         alone: The boundary round what is done to one socket, so that its faults are its own.
 
     Attributes:
-        newest: The newest state that is known, as the document had it.
+        newest: The newest state that is known, as the document had it, without the values of its lines:
+            it is kept for as long as the session has sockets.
         open: The run whose start has been shown, and whose end has not.
         outcomes: Of which metrics the open run has been shown a result or an error.
         released: How many events have waited and wait no more, since the beginning.
@@ -327,8 +328,10 @@ class EventSequencer:
             subscriber.enqueue(frame, run)
 
     def _merge(self, state: Portfolio) -> Portfolio:
+        """Know a state; return that, or a newer one that is known."""
         if self.newest is None or _place(self.newest) <= _place(state):
-            self.newest = state if state.id is None else state.model_copy(update={"id": None})
+            self.newest = state.model_copy(update={"id": None, "values": None})
+            return state
         return self.newest
 
 

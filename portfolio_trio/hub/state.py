@@ -25,24 +25,32 @@ def drifts(
     return {name: canonical(drift) for name, drift in targets.outside(values).items()}
 
 
+def line_values(holdings: Mapping[str, float], prices: Mapping[str, float]) -> dict[str, float]:
+    """What each line is worth at these prices, in currency units; a line without a price is left out."""
+    return {name: canonical(shares * prices[name]) for name, shares in holdings.items() if name in prices}
+
+
 def portfolio_message(stored: store.Portfolio, book: PriceBook | None = None) -> Portfolio:
-    """The ``portfolio`` message for what the store holds, with what the book knows of its prices."""
+    """The ``portfolio`` message for what the store holds, with what the book knows of its prices.
+
+    The book has the prices of one tick; at another one than the store's total it says no values.
+    """
     current = stored.current_analysis
     fresh = None if book is None else book.freshness(stored.holdings)
-    outside = {}
-    if book is not None and stored.targets is not None:
-        outside = drifts(stored.targets, stored.holdings, book.values_for(stored.holdings))
+    prices = {} if book is None else book.values_for(stored.holdings)
+    is_of_tick = book is not None and book.current.tick_id == stored.valued.tick_id
     return Portfolio(
         session_id=stored.session_id,
         holdings=dict(stored.holdings),
         version=stored.version,
         total_value=stored.total_value,
         valued=Valued(tick_id=stored.valued.tick_id, as_of=stored.valued.as_of),
+        values=line_values(stored.holdings, prices) if is_of_tick else None,
         last_bar=fresh and fresh.last_bar,
         stale=fresh is not None and fresh.stale,
         unpriced={} if fresh is None else dict(fresh.unpriced),
         stale_prices={} if fresh is None else dict(fresh.stale_prices),
         targets=stored.targets,
-        outside=outside,
+        outside={} if book is None else drifts(stored.targets, stored.holdings, prices),
         current_analysis=current and Running.model_validate(current, from_attributes=True),
     )

@@ -274,7 +274,9 @@ class PriceBook:
     def values_for(self, tickers: Iterable[str]) -> Mapping[str, float]:
         """Return what a share of `tickers` is valued at: `prices_for`, and `last_known` for the others."""
         wanted = list(tickers)
-        return {**self.last_known(wanted), **self.prices_for(wanted)}
+        prices = self.prices_for(wanted)
+        missing = [ticker for ticker in wanted if ticker not in prices]
+        return {**prices, **self.last_known(missing)} if missing else prices
 
     def last_known(self, tickers: Iterable[str]) -> Mapping[str, float]:
         """Return the newest price there has been of `tickers`, else their last close, in currency units.

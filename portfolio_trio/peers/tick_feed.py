@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from portfolio_trio.canonical import canonical
-from portfolio_trio.hub.state import drifts, portfolio_message
+from portfolio_trio.hub.state import line_values, portfolio_message
 from portfolio_trio.protocol.messages import PortfolioUpdate
 from portfolio_trio.store import SessionMissing, StoreError, WrongType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from portfolio_trio.faults import Faults
     from portfolio_trio.hub.hub import Hub
     from portfolio_trio.hub.session_group import SessionGroup
@@ -110,24 +107,18 @@ class TickFeed:
         frozen = any(shares and ticker not in prices for ticker, shares in portfolio.holdings.items())
         if portfolio.valued.tick_id != tick.tick_id and not frozen:
             return
-        fresh = self._book.freshness(portfolio.holdings)
+        state = portfolio_message(portfolio, self._book)
         update = PortfolioUpdate(
-            total_value=portfolio.total_value,
-            values=dict(_values(portfolio.holdings, prices)),
-            tick_id=portfolio.valued.tick_id,
-            as_of=portfolio.valued.as_of,
-            last_bar=fresh.last_bar,
-            stale=fresh.stale,
-            unpriced=dict(fresh.unpriced),
-            stale_prices=dict(fresh.stale_prices),
-            outside=drifts(portfolio.targets, portfolio.holdings, prices),
+            total_value=state.total_value,
+            values=line_values(portfolio.holdings, prices) if state.values is None else state.values,
+            tick_id=state.valued.tick_id,
+            as_of=state.valued.as_of,
+            last_bar=state.last_bar,
+            stale=state.stale,
+            unpriced=state.unpriced,
+            stale_prices=state.stale_prices,
+            outside=state.outside,
         )
         # The value of other holdings than have been shown means nothing: those come first.
-        group.broadcast_state(portfolio_message(portfolio, self._book))
+        group.broadcast_state(state)
         group.update(update, portfolio.version)
-
-
-def _values(holdings: Mapping[str, float], prices: Mapping[str, float]) -> Iterator[tuple[str, float]]:
-    for ticker, shares in holdings.items():
-        if ticker in prices:
-            yield ticker, canonical(shares * prices[ticker])

@@ -147,6 +147,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
         version=3,
         total_value=65_210.5,
         valued=Valued(tick_id=_TICK, as_of=_AS_OF),
+        values={"AAPL": 22_210.0, "GOOGL": 9_440.5, "MSFT": 33_560.0},
         last_bar="2026-01-02",
         current_analysis=Running(ticker="AAPL", started_at=_STARTED_AT, run_id=12, version=3, tick_id=_TICK),
     ),

@@ -212,6 +212,11 @@ class Portfolio(Message):
     version: int
     total_value: float
     valued: Valued
+    values: dict[str, float] | None = Field(
+        None,
+        description="value of each holding at the tick of `valued`, as in `portfolio_update`; left out where "
+        "the server knows the prices of another tick only",
+    )
     last_bar: str | None = Field(None, description="date of the newest close of what is held")
     stale: bool = Field(default=False, description="the value is not what the market says now")
     unpriced: Unpriced = Field(default_factory=dict)
@@ -231,7 +236,8 @@ class Portfolio(Message):
     @override
     def to_json(self) -> str:
         """The text of the frame; that nothing runs is said, not left out."""
-        return self.model_dump_json(exclude={"id"} if self.id is None else None)
+        absent = {name for name in ("id", "values") if getattr(self, name) is None}
+        return self.model_dump_json(exclude=absent or None)
 
 
 class Results(Message):

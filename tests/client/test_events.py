@@ -146,6 +146,22 @@ async def test_an_edit_forgets_the_values_of_the_old_holdings(autojump_clock: Mo
         assert portfolio.state.version == 2
 
 
+async def test_the_values_come_with_the_state_and_follow_it(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send_state(values={"AAPL": 9.0})
+        await go_on.wait()
+        await peer.send(**update(2))
+        await peer.until_closed()
+
+    go_on = trio.Event()
+    async with scripted(script) as (portfolio, _):
+        assert portfolio.values == portfolio.state.values == {"AAPL": 9.0}
+        go_on.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert portfolio.values == portfolio.state.values == {"AAPL": 2.0}
+        assert portfolio.state.valued.tick_id == 2
+
+
 async def test_two_loops_share_the_events(autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         for version in range(1, 7):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NoReturn
+
 import pytest
 import trio
 from trio.testing import MockClock
 
+from portfolio_trio.canonical import canonical
 from portfolio_trio.market import SimulatedSource
 from portfolio_trio.settings import Delay
+from portfolio_trio.store import PortfolioStore, StoreUnavailable
 from tests.support.app import HOLDINGS, App, open_app, results
 
 pytestmark = pytest.mark.trio
@@ -112,3 +117,53 @@ async def test_long_and_short_that_cancel_out_are_measured_by_gross_value(
         await jump(app, monkeypatch, 1.015)
         events = await subscriber.until("analysis_completed")
         assert "analysis_cancelled" not in [f["type"] for f in events]
+
+
+def values_of(app: App, holdings: Mapping[str, float]) -> dict[str, float]:
+    prices = app.server.services.book.current.prices
+    return {name: canonical(shares * prices[name]) for name, shares in holdings.items()}
+
+
+async def test_the_values_are_there_from_the_first_message(autojump_clock: MockClock) -> None:
+    async with open_app() as app:
+        subscriber, plain = await app.connect(events=True), await app.connect()
+        first = await subscriber.receive()
+        assert first["values"] == values_of(app, HOLDINGS)
+        assert first["total_value"] == canonical(sum(first["values"].values()))
+        assert (await plain.ask("get_portfolio"))["values"] == first["values"]
+        held = {**HOLDINGS, "JPM": 2}
+        assert (await plain.ask("trade", ticker="JPM", shares=2))["values"] == values_of(app, held)
+        assert (await subscriber.receive())["values"] == values_of(app, held)
+        await trio.sleep(31)
+        update = (await subscriber.until("portfolio_update"))[-1]
+        state = await plain.ask("get_portfolio")
+        assert state["values"] == update["values"] == values_of(app, held)
+        assert state["valued"]["tick_id"] == update["tick_id"]
+
+
+async def test_no_values_are_said_that_are_of_another_tick_than_the_total(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unswept(_store: PortfolioStore, *_args: object, **_options: object) -> NoReturn:
+        raise StoreUnavailable("away", sent=False)
+
+    async with open_app() as app:
+        client = await app.connect()
+        before = await client.ask("get_portfolio")
+        monkeypatch.setattr(PortfolioStore, "revalue_all", unswept)
+        await app.server.updater.tick()
+        state = await client.ask("get_portfolio")
+        assert state == {name: each for name, each in before.items() if name != "values"}
+        assert state["valued"]["tick_id"] < app.server.services.book.current.tick_id
+
+
+async def test_what_is_kept_of_a_session_has_no_values(autojump_clock: MockClock) -> None:
+    async with open_app() as app:
+        client = await app.connect(events=True)
+        await client.receive()
+        await client.ask("trade", ticker="AAPL", shares=1)
+        await trio.sleep(31)
+        (group,) = app.server.services.hub.groups
+        kept = group.sequencer.newest
+        assert kept is not None
+        assert (kept.version, kept.values) == (2, None)

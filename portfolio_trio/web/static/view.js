@@ -32,7 +32,7 @@ export function table(state) {
   const risk = riskOf(state);
   const old = riskIsOld(state);
   const known = new Map((risk?.holdings ?? []).map((/** @type {any} */ row) => [row.ticker, row]));
-  const values = risk && !old ? null : update?.values ?? null;
+  const values = risk && !old ? null : (update ?? portfolio).values ?? null;
   const gross = values ? Object.values(values).reduce((sum, value) => sum + Math.abs(value), 0) : 0;
   const outside = update?.outside ?? portfolio.outside ?? {};
   const unpriced = update?.unpriced ?? portfolio.unpriced ?? {};
@@ -106,6 +106,10 @@ export function pricesChip(state) {
   const unpriced = Object.keys(update?.unpriced ?? portfolio.unpriced ?? {});
   if (unpriced.length) {
     return { text: `${count(unpriced.length, "name")} without a price`, level: "warn", hint: `${unpriced.join(", ")} at the last known price` };
+  }
+  const atClose = Object.keys((update ?? portfolio).stale_prices ?? {});
+  if (atClose.length) {
+    return { text: `${count(atClose.length, "name")} at the last close`, level: "warn", hint: `The live prices leave out ${atClose.join(", ")}` };
   }
   if (update?.stale ?? portfolio.stale) {
     return { text: `Stale prices`, level: "warn", hint: `${hint}. Prices or closes are older than they should be; last close ${portfolio.last_bar ?? "unknown"}` };

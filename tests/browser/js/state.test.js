@@ -86,6 +86,8 @@ test("risk of another version is not shown; of an older tick it is marked", () =
   const edited = play(reduce, later, portfolio({ version: 2 }));
   assert.equal(riskOf(edited), null);
   assert.deepEqual(table(edited).rows.map((row) => [row.risk, row.value]), [[null, null], [null, null]]);
+  const valued = play(reduce, state, portfolio({ version: 2, values: { AAPL: 900, SPY: -100 } }));
+  assert.deepEqual(table(valued).rows.map((row) => [row.value, row.weight]), [[900, 0.9], [-100, -0.1]]);
 });
 
 test("most risk first, hedges last", () => {
@@ -163,6 +165,7 @@ test("chips say what is the matter", () => {
   assert.equal(socketChip(state).text, "Connected");
   assert.match(pricesChip({ ...state, now: state.now + 300_000 }).text, /No tick for 5 min/);
   assert.match(pricesChip(play(reduce, state, update(3_000, 1_000, { unpriced: { AAPL: null } }))).text, /1 name without/);
+  assert.match(pricesChip(play(reduce, state, update(3_000, 1_000, { stale_prices: { AAPL: "2026-01-02" } }))).text, /1 name at the last close/);
   assert.equal(pricesChip(play(reduce, state, update(3_000, 1_000, { stale: true }))).text, "Stale prices");
   const lost = play(reduce, state, { kind: "socket", phase: "waiting", why: "gone", until: state.now + 4_000 });
   assert.match(socketChip(lost).text, /Reconnecting in \d s/);
