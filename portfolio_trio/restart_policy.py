@@ -10,6 +10,8 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from portfolio_trio.backoff import Backoff
+
 if TYPE_CHECKING:
     import random
 
@@ -18,9 +20,8 @@ LONGEST_DELAY_SECONDS: Final = 30.0
 STEADY_SECONDS: Final = 10.0
 """A worker that served for so long starts over with the first delay."""
 
+_BACKOFF: Final = Backoff(FIRST_DELAY_SECONDS, longest=LONGEST_DELAY_SECONDS)
 _SIGNALLED: Final = 128
-# As many doublings reach the longest delay; more would only make the number large.
-_DOUBLINGS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,9 @@ class Restarts:
         since, life.served_since = life.served_since, None
         if since is not None and now - since >= STEADY_SECONDS:
             life.failures = 0
-        doubled = FIRST_DELAY_SECONDS * 2.0 ** min(life.failures, _DOUBLINGS)
-        whole = min(LONGEST_DELAY_SECONDS, doubled)
         life.failures += 1
-        # Half of it drawn: workers that fell together do not rise together, and none rises at once.
-        return whole * self._rng.uniform(0.5, 1.0)
+        # Partly drawn: workers that fell together do not rise together, and none rises at once.
+        return _BACKOFF.delay(life.failures - 1, self._rng)
 
 
 def ending(status: int) -> str:

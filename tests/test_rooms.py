@@ -36,7 +36,7 @@ FLOORS: Final = (
         "tickers",
         "times",
     },
-    {"nurseries"},
+    {"backoff", "nurseries"},
 )
 FLOOR_OF: Final = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

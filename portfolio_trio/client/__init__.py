@@ -8,13 +8,13 @@
             async for outcome in results:
                 print(outcome.metric, outcome)
 
-Imports protocol, and nothing of the server.
+Imports protocol and the ground floor, and nothing of the server.
 """
 
 from __future__ import annotations
 
+from portfolio_trio.backoff import Backoff
 from portfolio_trio.client._analysis import Analysis, Outcome
-from portfolio_trio.client._backoff import Backoff
 from portfolio_trio.client._client import PortfolioClient, connect
 from portfolio_trio.client._errors import (
     ClientError,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 import trio
 
+from portfolio_trio.backoff import Backoff
 from portfolio_trio.client._analysis import Analysis
-from portfolio_trio.client._backoff import Backoff
 from portfolio_trio.client._dispatcher import Dispatcher
 from portfolio_trio.client._errors import Disconnected, RequestFailed, RequestTimedOut, RunCancelled
 from portfolio_trio.client._following import Following
@@ -71,7 +71,8 @@ async def connect(
         token: Sent as ``Authorization: Bearer``, where the server asks for tokens.
         ssl_context: For ``wss``; by default the system's certificates are trusted.
         limits: Deadlines and bounds.
-        backoff: Pauses before connecting again.
+        backoff: Pauses before connecting again; a connection that lasted longer than the longest of them
+            starts over with the first.
         open_stream: Opens the stream to the server, instead of TCP to the URL's host and port.
         rng: Draws the jitter.
 

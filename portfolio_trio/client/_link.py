@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
-    from portfolio_trio.client._backoff import Backoff
+    from portfolio_trio.backoff import Backoff
     from portfolio_trio.client._dispatcher import Dispatcher
     from portfolio_trio.client._socket import Address
 

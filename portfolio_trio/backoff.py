@@ -1,4 +1,4 @@
-"""How long to wait before connecting again."""
+"""How long to wait before trying again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential delays with jitter, so that the clients of a server that restarts do not come at once.
+    """Exponential delays with jitter, so that all who lost one server do not come back at once.
 
     Attributes:
         first: Seconds before the first attempt, at most.
         factor: By how much each further delay is longer.
-        longest: Seconds that no delay exceeds. A connection that lasted longer than this starts over.
+        longest: Seconds that no delay exceeds.
 
     Raises:
         ValueError: The delays would not be positive, or would shrink.
