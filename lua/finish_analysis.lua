@@ -26,7 +26,8 @@ local ends = field(reply, '$.run_ends')
 
 -- How the run ended, which is not current any more.
 local function ended()
-  local known = run_id and end_of(ends, run_id) or ''
+  if not run_id then return '' end
+  local known = end_of(ends, run_id)
   if not own or known == '' then return known end
   local changed = with_end(ends, run_id, how, true)
   if string.gsub(changed, '%s', '') ~= string.gsub(ends, '%s', '') then
@@ -39,7 +40,7 @@ local current = whole(reply, '$.current_analysis.run_id')
 if not current then return with_others({'not_running', ended()}, reply, worker) end
 local has_number = not run_id or tonumber(current) == run_id
 -- A document that fell back may have handed out the number once more.
-local has_token = run_id and token == '' or field(reply, '$.current_analysis.token') == quoted(token)
+local has_token = (run_id and token == '') or field(reply, '$.current_analysis.token') == quoted(token)
 if not (has_number and has_token) then return with_others({'superseded', current, ended()}, reply, worker) end
 
 local changed = with_end(ends, current, how, own)

@@ -70,7 +70,8 @@ local function take(place, size)
 end
 
 while looked > 0 and not full do
-  local step = ticker == '' and math.min(STEP, math.max(limit - taken, 1)) or STEP
+  local step = STEP
+  if ticker == '' then step = math.min(STEP, math.max(limit - taken, 1)) end
   local from = math.max(0, looked - step)
   local long = sizes(from, looked)
   local names = ticker ~= '' and members('ticker', from, looked)
@@ -81,12 +82,12 @@ while looked > 0 and not full do
     end
   end
   looked = from
-  local enough = ticker == '' and taken == limit or length - looked >= LOOKED_AT
+  local enough = (ticker == '' and taken == limit) or length - looked >= LOOKED_AT
   full = full or (enough and looked > 0)
 end
-if taken == 0 then return {'ok', full and '1' or '0', '', '{}'} end
+if taken == 0 then return {'ok', flag(full), '', '{}'} end
 
 local paths = {}
 for index = #stretches, 1, -1 do paths[#paths + 1] = stretch(stretches[index][1], stretches[index][2]) end
 local found = read(key, '$.version', unpack(paths))
-return {'ok', full and '1' or '0', receipt_before(oldest), found, unpack(paths)}
+return {'ok', flag(full), receipt_before(oldest), found, unpack(paths)}

@@ -18,7 +18,7 @@ for index = 1, #entries, 2 do
   local worker = string.match(name, '^worker:(.+)$')
   local living = worker and tonumber(value) > now
   if not worker then held[name] = value
-  elseif worker == me then known = living and '1' or '0'
+  elseif worker == me then known = flag(living)
   elseif living then alone = false
   else lost[#lost + 1] = worker end
 end
@@ -29,6 +29,6 @@ local leads = held.updater == me or free
 redis.call('HSET', workers, 'source', source, 'worker:' .. me, integer(now + ARGV[2]))
 if leads then redis.call('HSET', workers, 'updater', me, 'updater_until', integer(now + ARGV[3])) end
 
-local answer = {'ok', leads and '1' or '0', known, redis.call('HGET', tick, 'tick_id') or ''}
+local answer = {'ok', flag(leads), known, redis.call('HGET', tick, 'tick_id') or ''}
 for _, worker in ipairs(lost) do answer[#answer + 1] = worker end
 return answer

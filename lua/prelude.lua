@@ -122,6 +122,9 @@ end
 
 local function quoted(text) return '"' .. text .. '"' end
 
+-- A yes or no in a reply.
+local function flag(yes) return yes and '1' or '0' end
+
 -- Whether a document has fallen back behind what the caller knows of it, "incarnation run_id version" or "" for
 -- nothing. Within one incarnation neither number ever falls, unless a replica that lacked the newest writes took over.
 local function is_behind(reply, known)
@@ -160,11 +163,14 @@ end
 -- worker that ran it says otherwise, whose word is marked as `told` where the run did not complete.
 local function with_end(ends, run_id, how, own)
   local kept, known = {}, false
-  local ended = '{"run_id":' .. integer(run_id) .. ',' .. how .. (own and not string.find(how, '"completed"', 1, true) and ',"told":true}' or '}')
+  if own and not string.find(how, '"completed"', 1, true) then how = how .. ',"told":true' end
+  local ended = '{"run_id":' .. integer(run_id) .. ',' .. how .. '}'
   each_end(ends, function(id, text)
-    local same = id == tonumber(run_id)
-    known = known or same
-    kept[#kept + 1] = same and own and ended or text
+    if id == tonumber(run_id) then
+      known = true
+      if own then text = ended end
+    end
+    kept[#kept + 1] = text
   end)
   if not known then kept[#kept + 1] = ended end
   return '[' .. table.concat(kept, ',', math.max(1, #kept - MAX_ENDS + 1)) .. ']'

@@ -91,4 +91,5 @@ end
 if changed ~= ends then change('$.run_ends', changed) end
 redis.call('JSON.MSET', unpack(changes))
 live_for(key, ttl)
-return takes and taken(run_id, replaced) or started(run_id, replaced)
+if takes then return taken(run_id, replaced) end
+return started(run_id, replaced)

@@ -21,7 +21,7 @@ local key, ticker, delta, max_holdings = KEYS[1], ARGV[1], tonumber(ARGV[2]), to
 local prices, tick_id, as_of, now, ttl, worker = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local incarnation, known = ARGV[11], ARGV[12]
 
-local function line(name, shares) return quoted(name) .. ':' .. canonical(shares) end
+local function line(name, text) return quoted(name) .. ':' .. text end
 
 -- Holdings text after the trade, its number of lines, and whether the line is a new one. The other lines keep
 -- their shares and place, but not their text: engines print more digits than they read.
@@ -29,12 +29,13 @@ local function traded(holdings)
   local lines, held, at = {}, 0, nil
   for name, text in string.gmatch(holdings, HOLDING) do
     local shares = tonumber(text)
-    lines[#lines + 1] = shares and line(name, shares) or quoted(name) .. ':' .. text
+    if shares then text = canonical(shares) end
+    lines[#lines + 1] = line(name, text)
     if name == ticker then at, held = #lines, shares or 0 end
   end
   local shares = sum_of_shares(held, delta)
   if shares ~= 0 then
-    lines[at or #lines + 1] = line(ticker, shares)
+    lines[at or #lines + 1] = line(ticker, canonical(shares))
   elseif at then
     table.remove(lines, at)
   end

@@ -1667,8 +1667,8 @@ MUTANTS = (
     Mutant(
         "the digits that every Redis reads, in the lines that a trade leaves",
         "lua/trade.lua",
-        "shares and line(name, shares) or quoted(name) .. ':' .. text",
-        "quoted(name) .. ':' .. text",
+        "    if shares then text = canonical(shares) end\n",
+        "",
         NUMBERS,
     ),
     Mutant(
