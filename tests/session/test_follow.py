@@ -196,6 +196,7 @@ async def test_many_that_follow_all_get_their_run(autojump_clock: MockClock) -> 
             clients.append(client)
         for client in clients:
             await client.until("analysis_completed")
-        for client in clients:
-            check_laws(await client.until("analysis_completed"))
+        with trio.fail_after(3 * INTERVAL):
+            for client in clients:
+                check_laws(await client.until("analysis_completed"))
         assert app.server.services.followers.borrowed_tokens == 0
