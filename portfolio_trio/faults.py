@@ -40,7 +40,12 @@ class Faults:
             yield
         except* Exception as group:
             self.counts[where] += 1
-            log.exception("a fault in %s was contained", where, exc_info=_single(group))
+            log.exception(
+                "a fault in %s was contained",
+                where,
+                exc_info=_single(group),
+                extra={"event": "fault", "where": where},
+            )
             if instead is not None:
                 instead()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 class Seldom:
@@ -26,13 +26,14 @@ class Seldom:
         self._next = -math.inf
         self._held_back = 0
 
-    def warning(self, text: str, *args: object) -> None:
-        """Write a warning, or count it for the next line."""
+    def warning(self, text: str, *args: object, extra: Mapping[str, object]) -> None:
+        """Write a warning, or count it for the next line; arguments as for a logger."""
         now = self._clock()
         if now < self._next:
             self._held_back += 1
             return
         if self._held_back:
             text, args = text + " (and %d more like it)", (*args, self._held_back)
-        self._log.warning(text, *args)
+            extra = {**extra, "held_back": self._held_back}
+        self._log.warning(text, *args, extra=extra)
         self._next, self._held_back = now + self._seconds, 0

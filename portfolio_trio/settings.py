@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -163,6 +163,12 @@ class Settings(BaseSettings):
         None,
         description="address for Prometheus, such as 127.0.0.1:9464: GET /metrics there asks nobody who they "
         "are; off unless given",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is logged: debug, info, warning or error"
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="how lines of the log look: text or json, one object a line"
     )
     max_results: PositiveInt = Field(1000, description="results kept per session; the oldest are dropped")
     max_results_bytes: int = Field(

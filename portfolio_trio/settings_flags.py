@@ -51,6 +51,8 @@ _METAVARS: Final = {
     "default_holdings": "JSON",
     "freshness_tolerance": "PART",
     "metrics_address": "HOST:PORT",
+    "log_level": "LEVEL",
+    "log_format": "FORMAT",
 }
 _UNITS: Final = ("seconds", "days", "bytes")
 

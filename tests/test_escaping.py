@@ -14,7 +14,6 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portfolio_trio.cli._entry import log_to_stderr
 from portfolio_trio.escaping import LogFormatter, echo, escaped
 from portfolio_trio.log_throttle import Seldom
 from tests.http.frames import TEXT, frame, head, plain_head
@@ -82,14 +81,6 @@ def test_a_record_is_one_line_and_its_traceback_stands_behind_a_margin(text: str
     records = [line for line in lines if not line.startswith("  | ")]
     assert [line.split(": ")[0] for line in records] == ["WARNING tests.shown", "ERROR tests.shown"]
     assert all(harmless(line) for line in lines)
-
-
-def test_the_program_logs_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, Any] = {}
-    monkeypatch.setattr(logging, "basicConfig", lambda **options: given.update(options))
-    log_to_stderr("worker 1 ")
-    (handler,) = given["handlers"]
-    assert isinstance(handler.formatter, LogFormatter)
 
 
 def knocks() -> list[bytes]:
@@ -178,7 +169,7 @@ def test_a_flood_is_a_line_for_each_period(caplog: pytest.LogCaptureFixture) -> 
     log_throttle = Seldom(logging.getLogger("tests.log_throttle"), seconds=1.0, clock=lambda: moment)
     for number in range(1_000):
         moment = number / 100
-        log_throttle.warning("it happened: %d", number)
+        log_throttle.warning("it happened: %d", number, extra={"event": "it"})
     lines = [record.getMessage() for record in caplog.records]
     assert lines[:2] == ["it happened: 0", "it happened: 100 (and 99 more like it)"]
     assert len(lines) == 10

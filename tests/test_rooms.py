@@ -21,7 +21,7 @@ FLOORS: Final = (
     {"hub", "settings"},
     {"settings_values"},
     {"access", "client", "market"},
-    {"http", "local_redis", "metrics", "protocol", "store", "web"},
+    {"http", "local_redis", "logs", "metrics", "protocol", "store", "web"},
     {
         "canonical",
         "faults",

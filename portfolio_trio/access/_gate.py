@@ -96,7 +96,12 @@ class Gate:
             self.origins.check(origin, host)
         except OriginRefused:
             flag = self.origins.flag_for(origin or "", host)
-            self._refused_log.warning("refused a page of %s: %s lets it in", echo(origin or ""), flag)
+            self._refused_log.warning(
+                "refused a page of %s: %s lets it in",
+                echo(origin or ""),
+                flag,
+                extra={"event": "page_refused", "origin": origin, "flag": flag},
+            )
             raise
 
     def join(self, slots: Slots, session_id: str, token: str | None) -> None:

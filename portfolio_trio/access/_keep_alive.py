@@ -93,7 +93,7 @@ class KeepAlive:
             try:
                 await socket.ping(self._timeout)
             except Disconnected:
-                log.debug("a peer is gone")
+                log.debug("a peer is gone", extra={"event": "peer_gone"})
                 alive = False
             else:
                 alive = True

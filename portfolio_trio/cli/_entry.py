@@ -1,13 +1,11 @@
-"""What commands and worker processes have in common: their log, and one line for what stops them."""
+"""What commands and worker processes have in common: one line for what stops them."""
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import TYPE_CHECKING
 
 from portfolio_trio.cli.main import PROGRAM
-from portfolio_trio.escaping import LogFormatter
 from portfolio_trio.settings import SettingsError
 from portfolio_trio.supervisor.listeners import StartError
 
@@ -26,14 +24,6 @@ def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> in
         # Ctrl-C while the server was not listening for signals yet, or no more.
         pass
     return complain(reasons[0]) if reasons else 0
-
-
-def log_to_stderr(who: str = "") -> None:
-    """Write the log to stderr; ``who`` stands in each line, where several processes write."""
-    form = f"%(asctime)s %(levelname)s {who}%(name)s: %(message)s"
-    handler = logging.StreamHandler()
-    handler.setFormatter(LogFormatter(form))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:

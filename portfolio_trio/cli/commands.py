@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from portfolio_trio.cli._entry import complain, guarded, leaves, log_to_stderr
+from portfolio_trio.cli._entry import complain, guarded, leaves
 from portfolio_trio.cli.main import PROGRAM
+from portfolio_trio.logs import write_log
 from portfolio_trio.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def run(command: str, words: Sequence[str]) -> int:
 
 def _serve(flags: Sequence[str]) -> int:
     settings = Settings.read(flags, program=f"{PROGRAM} serve")
-    log_to_stderr()
+    write_log(settings.log_level, settings.log_format)
     for sentence in Settings.ignored():
-        log.warning("%s", sentence)
+        log.warning("%s", sentence, extra={"event": "setting_ignored"})
     # Imported here, so that --help and a wrong flag, and a supervisor, need no numpy and no Lua.
     if settings.workers > 1:
         from portfolio_trio.supervisor.supervisor import supervise  # noqa: PLC0415

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from portfolio_trio.cli._entry import guarded, log_to_stderr
+from portfolio_trio.cli._entry import guarded
 from portfolio_trio.cli.main import PROGRAM
+from portfolio_trio.logs import write_log
 from portfolio_trio.server.serve import serve
 from portfolio_trio.settings import Settings
 from portfolio_trio.supervisor.listeners import shown_url
@@ -45,7 +46,11 @@ async def serve_alone(settings: Settings) -> None:
     async with trio.open_nursery() as nursery:
         address = await nursery.start(alone)
         settle()
-        log.info("serving %s", shown_url(address))
+        log.info(
+            "serving %s",
+            shown_url(address),
+            extra={"event": "serving", "url": shown_url(address), "workers": 1},
+        )
         tell_ready()
 
 
@@ -107,7 +112,7 @@ async def _attend(supervisor: trio.SocketStream, telemetry: CountedTelemetry | N
     with suppress(trio.BrokenResourceError):
         while await supervisor.receive_some(1):
             await supervisor.send_all(_counted(telemetry))
-    log.warning("the supervisor is gone")
+    log.warning("the supervisor is gone", extra={"event": "supervisor_gone"})
 
 
 def _counted(telemetry: CountedTelemetry | None) -> bytes:
@@ -128,8 +133,8 @@ def settle() -> None:
 
 def _work(words: Sequence[str]) -> int:
     number, inherited, *flags = words
-    log_to_stderr(f"worker {number} ")
     settings = Settings.read(flags, program=f"{PROGRAM} serve")
+    write_log(settings.log_level, settings.log_format, worker=int(number))
     # All have the same Redis: what is to be said of it is said by one.
     work = partial(serve_for_supervisor, settings, announcing=number == FIRST)
     trio.run(work, [int(descriptor) for descriptor in inherited.split(",")])

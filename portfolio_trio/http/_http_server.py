@@ -106,9 +106,11 @@ class HttpServer:
             if upgrade is not None:
                 await self._hand_over(upgrade)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
-            logger.debug("The peer left before it was answered.")
+            logger.debug("The peer left before it was answered.", extra={"event": "client_left"})
         except* Exception:
-            logger.exception("Answering a connection failed; it was closed.")
+            logger.exception(
+                "Answering a connection failed; it was closed.", extra={"event": "answer_failed"}
+            )
         finally:
             await trio.aclose_forcefully(stream)
 
@@ -118,7 +120,7 @@ class HttpServer:
         except* Disconnected:
             pass
         except* Exception:
-            logger.exception("A session failed; its connection was closed.")
+            logger.exception("A session failed; its connection was closed.", extra={"event": "socket_failed"})
         if not upgrade.answered:
             await upgrade.reject(500, "internal_error", "The server failed.")
 
@@ -179,7 +181,12 @@ class HttpServer:
             try:
                 return await route(Request(head=head, body=body, peer=peer_of(stream), session_id=session_id))
             except Exception:
-                logger.exception("The route %s %s failed.", head.method, head.path)
+                logger.exception(
+                    "The route %s %s failed.",
+                    head.method,
+                    head.path,
+                    extra={"event": "route_failed", "method": head.method, "path": head.path},
+                )
                 return Response.error(500, "internal_error", "The server failed.")
         return Response.error(503, "unavailable", "The server is too slow just now.", retry_after=1)
 

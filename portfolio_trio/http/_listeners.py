@@ -52,7 +52,7 @@ class _Reception:
             with visit.scope:
                 await self._handler(stream, visit)
         except* Exception:
-            logger.exception("A connection's handler failed.")
+            logger.exception("A connection's handler failed.", extra={"event": "handler_failed"})
         finally:
             self._open -= 1
             visit.asked()
@@ -68,7 +68,7 @@ class _Reception:
                 )
         except* Exception:
             # The nursery is that of every connection.
-            logger.exception("Turning a connection away failed.")
+            logger.exception("Turning a connection away failed.", extra={"event": "turn_away_failed"})
         finally:
             self._turning_away -= 1
             await trio.aclose_forcefully(stream)
@@ -119,7 +119,11 @@ async def _recover(error: OSError, shortage: Seldom) -> None:
         await trio.lowlevel.checkpoint()
     elif error.errno in _NO_RESOURCES:
         # The listener stays readable meanwhile; without a pause this loop would spin.
-        shortage.warning("No descriptors or memory for new connections: %s. Trying again.", error)
+        shortage.warning(
+            "No descriptors or memory for new connections: %s. Trying again.",
+            error,
+            extra={"event": "no_resources", "error": str(error)},
+        )
         await trio.sleep(_PAUSE_SECONDS)
     else:
         raise error

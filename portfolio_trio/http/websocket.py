@@ -372,5 +372,5 @@ def _end_after(error: Exception) -> _End:
         return _End(error.code, error.reason)
     if isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError):
         return _End(ABNORMAL)
-    log.error("Reading a WebSocket failed.", exc_info=error)
+    log.error("Reading a WebSocket failed.", exc_info=error, extra={"event": "socket_read_failed"})
     return _End(INTERNAL_ERROR, "The server failed.")

@@ -99,7 +99,12 @@ class LocalRuns:
             try:
                 await member.runner.clear()
             except StoreError as failure:
-                log.info("session %s: its run still stands in its document: %s", self._session_id, failure)
+                log.info(
+                    "session %s: its run still stands in its document: %s",
+                    self._session_id,
+                    failure,
+                    extra={"event": "run_not_cleared", "session": self._session_id, "error": str(failure)},
+                )
 
     def _now(self) -> tuple[Member, ...]:
         return tuple(self._members)

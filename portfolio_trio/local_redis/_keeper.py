@@ -62,7 +62,13 @@ async def keep(
         decision = restarts.ended(_THE_ONE, 0, trio.current_time())
         if isinstance(decision, GiveUp):
             raise LocalRedisError(f"Redis in {home.directory} {why}")
-        log.error("Redis in %s %s; it starts again in %.1f s", home.directory, why, decision)
+        log.error(
+            "Redis in %s %s; it starts again in %.1f s",
+            home.directory,
+            why,
+            decision,
+            extra={"event": "redis_restarts", "directory": str(home.directory), "delay_seconds": decision},
+        )
         await trio.sleep(decision)
 
 
@@ -89,7 +95,12 @@ async def _live(
     try:
         if not await engine.serves():
             return f"does not start: {home.last_words()}"
-        log.info("Redis serves from %s as process %d", home.directory, engine.pid)
+        log.info(
+            "Redis serves from %s as process %d",
+            home.directory,
+            engine.pid,
+            extra={"event": "redis_serves", "directory": str(home.directory), "pid": engine.pid},
+        )
         restarts.serves(_THE_ONE, trio.current_time())
         serving()
         return ending(await engine.wait())

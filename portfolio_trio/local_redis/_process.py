@@ -66,7 +66,11 @@ class RedisProcess:
             if answer.startswith(b"-LOADING"):
                 deadline = trio.current_time() + START_SECONDS
                 if not said:
-                    log.info("Redis reads its data in %s", self._home.directory)
+                    log.info(
+                        "Redis reads its data in %s",
+                        self._home.directory,
+                        extra={"event": "redis_loads", "directory": str(self._home.directory)},
+                    )
                 said = True
             elif trio.current_time() > deadline:
                 return False
@@ -84,7 +88,12 @@ class RedisProcess:
             with trio.move_on_after(STOP_SECONDS):
                 await self._process.wait()
                 return
-            log.error("Redis (process %d) did not end within %.0f s and is killed", self.pid, STOP_SECONDS)
+            log.error(
+                "Redis (process %d) did not end within %.0f s and is killed",
+                self.pid,
+                STOP_SECONDS,
+                extra={"event": "redis_killed", "pid": self.pid},
+            )
             self._process.kill()
             await self._process.wait()
 
@@ -138,7 +147,11 @@ async def _end_orphan(home: Home) -> int:
     Raises:
         LocalRedisError: It does not end.
     """
-    log.warning("a Redis still runs in %s, whose server was killed; it is ended first", home.directory)
+    log.warning(
+        "a Redis still runs in %s, whose server was killed; it is ended first",
+        home.directory,
+        extra={"event": "redis_orphan", "directory": str(home.directory)},
+    )
     with trio.move_on_after(ORPHAN_SECONDS):
         while True:
             await ask(home, b"SHUTDOWN NOSAVE")

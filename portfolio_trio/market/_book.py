@@ -245,7 +245,11 @@ class PriceBook:
         kept = dict(tick.prices)
         self._parted.update((ticker, kept.pop(ticker)) for ticker in gone if ticker in kept)
         self._tick = replace(tick, prices=MappingProxyType(kept))
-        log.info("%d names that nobody holds have left the market", len(gone))
+        log.info(
+            "%d names that nobody holds have left the market",
+            len(gone),
+            extra={"event": "names_left", "names": len(gone)},
+        )
 
     def prices_for(self, tickers: Iterable[str], *, session_id: str | None = None) -> Mapping[str, float]:
         """Return the current prices of `tickers`, admitting names the book did not know.
@@ -353,7 +357,7 @@ class PriceBook:
             # One will do: a source that supplies no name at all lacks no room for them.
             if self._calls.admit(new[0], self._columns.rows) is None:
                 return
-            self._full_log.warning("the market: %s", full)
+            self._full_log.warning("the market: %s", full, extra={"event": "market_full"})
             raise
 
     def _admit(self, tickers: Iterable[str], session_id: str | None = None) -> None:

@@ -118,7 +118,13 @@ class CsvSource:
         if self._bars is not None and table.bars is not self._bars:
             names, closed = len(table.bars.tickers), table.bars.dates
             newest = closed[-1] if closed else "none"
-            log.info("%s was read again: %d names, newest close of %s", file.path, names, newest)
+            log.info(
+                "%s was read again: %d names, newest close of %s",
+                file.path,
+                names,
+                newest,
+                extra={"event": "prices_read", "file": str(file.path), "names": names, "last_bar": newest},
+            )
         return table.bars
 
     def _warn(self, suspicious: Mapping[str, str]) -> None:
@@ -126,7 +132,13 @@ class CsvSource:
         for ticker, what in suspicious.items():
             if ticker not in self._suspected and len(self._suspected) < MAX_WARNINGS:
                 self._suspected.add(ticker)
-                log.warning("%s: %s: %s", self._file.path, ticker, what)
+                log.warning(
+                    "%s: %s: %s",
+                    self._file.path,
+                    ticker,
+                    what,
+                    extra={"event": "price_suspicious", "file": str(self._file.path), "ticker": ticker},
+                )
 
     async def quote(self, previous: Mapping[str, float]) -> Mapping[str, float | Unusable]:
         """Return the live file's prices, or the last closes. `PriceFileError` when neither is usable."""

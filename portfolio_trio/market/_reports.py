@@ -32,9 +32,13 @@ class Reports:
     def report(self, error: MarketError | None) -> None:
         """Take what is wrong with the newest tick."""
         if error is not None and str(error) != str(self.error):
-            log.warning("prices are not up to date: %s", error)
+            log.warning(
+                "prices are not up to date: %s",
+                error,
+                extra={"event": "prices_stale_begin", "error": str(error)},
+            )
         elif error is None and self.error is not None:
-            log.info("prices are up to date again")
+            log.info("prices are up to date again", extra={"event": "prices_stale_end"})
         self.error = error
 
     def adopt_unpriced(self, tickers: Iterable[str]) -> None:
@@ -46,7 +50,11 @@ class Reports:
         news = {ticker: reason for ticker, reason in unpriced.items() if self.unpriced.get(ticker) != reason}
         if news:
             named = list(news.items())[:_NAMED]
-            log.warning("no price for %s", "; ".join(f"{ticker} ({reason})" for ticker, reason in named))
+            log.warning(
+                "no price for %s",
+                "; ".join(f"{ticker} ({reason})" for ticker, reason in named),
+                extra={"event": "unpriced", "names": len(news)},
+            )
         self.unpriced = MappingProxyType(dict(unpriced))
 
     def report_stale_prices(self, stale_prices: Mapping[str, str]) -> None:
@@ -55,5 +63,10 @@ class Reports:
         if news:
             named = "; ".join(f"{ticker} (of {stale_prices[ticker]})" for ticker in news[:_NAMED])
             more = f"; and {len(news) - _NAMED} more" if len(news) > _NAMED else ""
-            log.warning("the live prices leave names out, which count at their last close: %s%s", named, more)
+            log.warning(
+                "the live prices leave names out, which count at their last close: %s%s",
+                named,
+                more,
+                extra={"event": "live_prices_left_out", "names": len(news)},
+            )
         self._stale_prices = stale_prices

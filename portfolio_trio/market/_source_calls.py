@@ -87,10 +87,20 @@ class SourceCalls:
             price = checked_price(admission.price)
             column = np.asarray(admission.closes, dtype=np.float64)
         except Exception:
-            log.exception("price source %s could not admit %s", self.name, shown(ticker))
+            log.exception(
+                "price source %s could not admit %s",
+                self.name,
+                shown(ticker),
+                extra={"event": "admission_failed", "source": self.name, "ticker": shown(ticker)},
+            )
             return None
         if price is None or column.shape != (closes,):
-            log.error("price source %s admitted %s with no usable price or column", self.name, shown(ticker))
+            log.error(
+                "price source %s admitted %s with no usable price or column",
+                self.name,
+                shown(ticker),
+                extra={"event": "admission_unusable", "source": self.name, "ticker": shown(ticker)},
+            )
             return None
         return price, column
 

@@ -118,6 +118,7 @@ class MarketUpdater:
         self.skipped = 0
         """Ticks that were missed because a sweep took longer than the interval."""
         self.last_sweep_failed = False
+        self._failing = ""
 
     async def run(self, first: float) -> None:
         """Tick for ever, first at a moment of Trio's clock, or now if that is past."""
@@ -131,7 +132,15 @@ class MarketUpdater:
                 self.skipped += late - due
                 tick_id = self._book.current.tick_id
                 log.warning(
-                    "the sweep of tick %d took so long that %d ticks were skipped", tick_id, late - due
+                    "the sweep of tick %d took so long that %d ticks were skipped",
+                    tick_id,
+                    late - due,
+                    extra={
+                        "event": "ticks_skipped",
+                        "tick_id": tick_id,
+                        "skipped": late - due,
+                        "interval_seconds": self._interval,
+                    },
                 )
             due = max(late, due) + 1
 
@@ -142,9 +151,16 @@ class MarketUpdater:
         with self._faults.contained("the market"):
             try:
                 await self._advance()
-                done = True
+                done, self._failing = True, ""
             except self._failures as error:
-                log.warning("the market could not be updated: %s", error)
+                news, self._failing = str(error) != self._failing, str(error)
+                # A store may be away all night: one line for that, and not one for each tick.
+                log.log(
+                    logging.WARNING if news else logging.DEBUG,
+                    "the market could not be updated: %s",
+                    error,
+                    extra={"event": "market_update_failed", "error": str(error)},
+                )
         self.last_sweep_failed = not done
 
     async def _advance(self) -> None:
@@ -162,6 +178,26 @@ class MarketUpdater:
         await self._exchange.swept(tick, lost)
         await self._audience.swept(tick)
         if report.errors:
-            log.warning("sweep of tick %d: %s", tick.tick_id, report)
+            log.warning(
+                "sweep of tick %d: %s",
+                tick.tick_id,
+                report,
+                extra={
+                    "event": "sweep_errors",
+                    "tick_id": tick.tick_id,
+                    "sessions": report.revalued,
+                    "errors": report.errors,
+                },
+            )
         else:
-            log.info("sweep of tick %d: %d sessions revalued", tick.tick_id, report.revalued)
+            log.info(
+                "sweep of tick %d: %d sessions revalued",
+                tick.tick_id,
+                report.revalued,
+                extra={
+                    "event": "sweep",
+                    "tick_id": tick.tick_id,
+                    "sessions": report.revalued,
+                    "seconds": round(seconds, 4),
+                },
+            )

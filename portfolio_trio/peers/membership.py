@@ -174,7 +174,11 @@ class Membership:
                 await self._workers.retire()
             except StoreError as error:
                 # The others notice by themselves.
-                log.info("the other workers could not be told that this one ends: %s", error)
+                log.info(
+                    "the other workers could not be told that this one ends: %s",
+                    error,
+                    extra={"event": "retire_untold", "error": str(error)},
+                )
 
     # --- beating ---
 
@@ -197,14 +201,21 @@ class Membership:
         except StoreError as error:
             if type(error) is not self._failing:
                 complain = log.error if isinstance(error, OtherSource) else log.warning
-                complain("the other workers cannot be reached: %s", error)
+                complain(
+                    "the other workers cannot be reached: %s",
+                    error,
+                    extra={"event": "workers_unreachable", "error": str(error)},
+                )
             self._failing = type(error)
             return
         self._failing = None
         self._take(heartbeat, asked)
         self._listener.on_workers_lost(heartbeat.lost)
         if not heartbeat.known:
-            log.warning("this worker was given up by the others; it reads every document anew")
+            log.warning(
+                "this worker was given up by the others; it reads every document anew",
+                extra={"event": "worker_given_up"},
+            )
             self._listener.miss()
         if heartbeat.tick_id is not None and heartbeat.tick_id > self._book.current.tick_id:
             self._hinted.set()
@@ -218,7 +229,9 @@ class Membership:
                 self._lease.deadline = self._lease_until
             elif not self._elected.is_set():
                 log.log(
-                    logging.INFO if self._followed else logging.DEBUG, "this worker updates the market now"
+                    logging.INFO if self._followed else logging.DEBUG,
+                    "this worker updates the market now",
+                    extra={"event": "leader_began"},
                 )
                 self._elected.set()
         else:
@@ -247,7 +260,10 @@ class Membership:
             ):
                 await self._updater.run(self._exchange.ticked_at + self._interval)
             self._lease = None
-            log.warning("the lease of the market is over; another worker may update it")
+            log.warning(
+                "the lease of the market is over; another worker may update it",
+                extra={"event": "leader_ended"},
+            )
 
     async def _share(self) -> bool:
         """Give this worker's first tick to all; False where it may not, or a newer one is there."""
@@ -277,7 +293,11 @@ class Membership:
             # The connection heals itself; then a heartbeat shows which tick is the newest.
             return
         except StoreError as error:
-            log.warning("the newest tick cannot be taken: %s", error)
+            log.warning(
+                "the newest tick cannot be taken: %s",
+                error,
+                extra={"event": "tick_unreadable", "error": str(error)},
+            )
 
     async def _adopt(self) -> bool:
         """Take the newest tick of all; whether there is one."""

@@ -167,6 +167,11 @@ class PeerPublisher:
         try:
             heard = await self._workers.send_batch(worker, batch.model_dump_json())
         except StoreError as error:
-            log.info("a batch to worker %s is sent once more: %s", worker, error)
+            log.info(
+                "a batch to worker %s is sent once more: %s",
+                worker,
+                error,
+                extra={"event": "batch_repeated", "peer": worker, "error": str(error)},
+            )
             return False
         return box.settle(batch, heard=heard)

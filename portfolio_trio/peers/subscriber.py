@@ -114,12 +114,20 @@ class PeerSubscriber:
         try:
             batch = Batch.model_validate_json(text)
         except ValidationError as error:
-            log.warning("a batch of another worker cannot be read: %s", error)
+            log.warning(
+                "a batch of another worker cannot be read: %s",
+                error,
+                extra={"event": "batch_unreadable", "error": str(error)},
+            )
             return self.miss()
         if self._tracker.has(batch):
             return None
         if not self._tracker.follows(batch):
-            log.info("a batch of worker %s is missing: reading the documents anew", batch.sender)
+            log.info(
+                "a batch of worker %s is missing: reading the documents anew",
+                batch.sender,
+                extra={"event": "batch_missing", "peer": batch.sender},
+            )
             self._look.set()
         for peer_event in batch.events:
             self._take(batch.sender, peer_event)
@@ -382,7 +390,12 @@ class PeerSubscriber:
         try:
             await self._read(group, again=again, waited=waited)
         except StoreError as error:
-            log.info("session %s cannot be read anew: %s", group.session_id, error)
+            log.info(
+                "session %s cannot be read anew: %s",
+                group.session_id,
+                error,
+                extra={"event": "session_unreadable", "session": group.session_id, "error": str(error)},
+            )
             return False
         return True
 
@@ -521,6 +534,11 @@ class PeerSubscriber:
             try:
                 await self.leave(session_id)
             except StoreError as error:
-                log.info("session %s still names this worker: %s", session_id, error)
+                log.info(
+                    "session %s still names this worker: %s",
+                    session_id,
+                    error,
+                    extra={"event": "session_not_left", "session": session_id, "error": str(error)},
+                )
             finally:
                 self._leaving.discard(session_id)

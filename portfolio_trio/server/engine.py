@@ -17,9 +17,9 @@ _MEGABYTE: Final = 1_000_000
 
 def announce(facts: ServerFacts) -> None:
     """Log what a server works with, and warn of what could cost sessions."""
-    log.info(summary(facts))
+    log.info(summary(facts), extra={"event": "store", "engine": facts.name, "version": facts.version})
     for warning in warnings(facts):
-        log.warning(warning)
+        log.warning(warning, extra={"event": "store_warning"})
 
 
 def summary(facts: ServerFacts) -> str:

@@ -80,11 +80,16 @@ async def serve(
             if announcing:
                 announce(server.engine)
                 held = shown_holdings(server.services.settings.default_holdings)
-                log.info("prices: %s; a new session holds %s", settings.prices, held)
+                log.info(
+                    "prices: %s; a new session holds %s",
+                    settings.prices,
+                    held,
+                    extra={"event": "prices", "source": settings.prices},
+                )
             await serves()
             task_status.started(address)
             await _first_of(partial(anext, signals), dismissed)
-            log.info("draining: a second signal ends at once")
+            log.info("draining: a second signal ends at once", extra={"event": "draining"})
             nursery.start_soon(_drain_then_end, server, accepting, nursery.cancel_scope)
             await anext(signals)
             nursery.cancel_scope.cancel()

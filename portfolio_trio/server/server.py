@@ -27,6 +27,7 @@ from portfolio_trio.faults import Faults
 from portfolio_trio.http import HttpServer, accept_websocket
 from portfolio_trio.hub.hub import Hub
 from portfolio_trio.hub.state import portfolio_message
+from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.market.updater import MarketUpdater
 from portfolio_trio.peers.membership import WORKER_TTL_SECONDS, Membership, lease_seconds
 from portfolio_trio.peers.publisher import PeerPublisher
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
+# One line for so long says why clients are not let in: they come again and again.
+REFUSED_LOG_SECONDS: Final = 10.0
 # What all sockets together get to say goodbye once nothing runs any more.
 GOODBYE_SECONDS: Final = 8.0
 # What the ends of runs on other workers, cancelled at the same moment, get to arrive.
@@ -106,6 +109,7 @@ class Server:
             header_seconds=services.settings.header_seconds,
         )
         self._redis = redis
+        self._refused_log = Seldom(log, seconds=REFUSED_LOG_SECONDS, clock=trio.current_time)
         self._sessions: dict[Session, None] = {}
         # Each upgrade that was let in, from before its 101 to its goodbye: what ends its wait for a token.
         self._sockets: set[trio.CancelScope] = set()
@@ -127,7 +131,11 @@ class Server:
         self._leaving = True
         seconds = self.services.settings.drain_notice_seconds
         if seconds:
-            log.info("not ready any more; the port stays open for %g s", seconds)
+            log.info(
+                "not ready any more; the port stays open for %g s",
+                seconds,
+                extra={"event": "drain_notice", "seconds": seconds},
+            )
             await trio.sleep(seconds)
 
     async def drain(self) -> None:
@@ -144,7 +152,10 @@ class Server:
         with trio.move_on_after(self.services.settings.drain_seconds) as limit:
             await self._each(sessions, Session.idle)
         if limit.cancelled_caught:
-            log.warning("analyses still ran when the drain was over; they are cancelled")
+            log.warning(
+                "analyses still ran when the drain was over; they are cancelled",
+                extra={"event": "drain_over"},
+            )
             await self._halt(sessions)
         with trio.move_on_after(GOODBYE_SECONDS):
             await self._each(sessions, Session.close_going_away)
@@ -178,6 +189,11 @@ class Server:
             slots = self.gate.admit(upgrade)
         except Refused as refused:
             self.services.telemetry.connection_refused(refused.code)
+            self._refused_log.warning(
+                "a connection was refused: %s",
+                refused.detail,
+                extra={"event": "connection_refused", "code": refused.code, "status": refused.status},
+            )
             await upgrade.reject(
                 refused.status,
                 refused.code,
@@ -200,6 +216,7 @@ class Server:
                 "%s: no subprotocol that is known; without %s only requests are answered",
                 offered,
                 SUBPROTOCOL,
+                extra={"event": "subprotocol_unknown", "offered": offered},
             )
         waiting = trio.CancelScope()
         self._sockets.add(waiting)

@@ -229,7 +229,9 @@ class Session:
                 await self._services.peer_subscriber.leave(self._session_id)
             except StoreError:
                 self._services.left_behind.warning(
-                    "session %s: this worker still stands in its document", self._session_id
+                    "session %s: this worker still stands in its document",
+                    self._session_id,
+                    extra={"event": "session_not_left", "session": self._session_id},
                 )
 
     async def _forget_run(self) -> None:
@@ -237,7 +239,9 @@ class Session:
             await self.runner.clear()
         except StoreError:
             self._services.left_behind.warning(
-                "session %s: its run could not be cleared from the document", self._session_id
+                "session %s: its run could not be cleared from the document",
+                self._session_id,
+                extra={"event": "run_not_cleared", "session": self._session_id},
             )
         finally:
             self.runner.abandon()

@@ -136,7 +136,11 @@ class Services:
     ) -> Error:
         """The ``error`` message for a failed request; what clients may not hear of it goes to the log."""
         if isinstance(failure, StoreError) and failure.for_clients is not None:
-            self._failure_log.warning("a request failed: %s", failure)
+            self._failure_log.warning(
+                "a request failed: %s",
+                failure,
+                extra={"event": "request_failed", "error": type(failure).__name__},
+            )
         return explain(failure, request_id=request_id, ticker=ticker)
 
     def goodbye(self) -> str:

@@ -98,7 +98,12 @@ class Snapshot:
         if not isinstance(computed, MetricError):
             return self.texts.result(metric.name, computed.value, rfc3339(at), computed.detail)
         if computed.__cause__ is not None:
-            log.error("metric %s failed", metric.name, exc_info=computed.__cause__)
+            log.error(
+                "metric %s failed",
+                metric.name,
+                exc_info=computed.__cause__,
+                extra={"event": "metric_failed", "metric": metric.name, "run_id": self.run_id},
+            )
         return MetricFailure(
             ticker=self.inputs.ticker,
             metric=metric.name,

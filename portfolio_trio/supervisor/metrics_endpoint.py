@@ -54,7 +54,12 @@ async def serve_metrics(
     server = HttpServer(routes={("GET", "/metrics"): answer}, websocket=_no_socket)
     async with trio.open_nursery() as nursery:
         shown, port = address_of(listeners)
-        log.info("metrics at http://%s:%d/metrics", f"[{shown}]" if ":" in shown else shown, port)
+        log.info(
+            "metrics at http://%s:%d/metrics",
+            f"[{shown}]" if ":" in shown else shown,
+            port,
+            extra={"event": "metrics_served"},
+        )
         task_status.started((shown, port))
         await serve_listeners(
             listeners, server.serve, handler_nursery=nursery, max_connections=MAX_CONNECTIONS

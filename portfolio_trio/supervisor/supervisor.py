@@ -144,7 +144,18 @@ class Supervisor:
             if isinstance(decision, GiveUp):
                 self._gave_up = decision
                 break
-            log.warning("worker %d %s; it starts again in %.1f s", number, ending(status), decision)
+            log.warning(
+                "worker %d %s; it starts again in %.1f s",
+                number,
+                ending(status),
+                decision,
+                extra={
+                    "event": "worker_restarts",
+                    "worker": number,
+                    "status": status,
+                    "delay_seconds": decision,
+                },
+            )
             with trio.move_on_after(decision):
                 await self._stopping.wait()
             self.restarts_made += not self._stopping.is_set()
@@ -154,7 +165,12 @@ class Supervisor:
         try:
             child = await self._launch(number)
         except OSError as error:
-            log.error("worker %d cannot be started: %s", number, error)  # noqa: TRY400 - no traceback helps
+            log.error(  # noqa: TRY400 - no traceback helps
+                "worker %d cannot be started: %s",
+                number,
+                error,
+                extra={"event": "worker_not_started", "worker": number, "error": str(error)},
+            )
             return NOT_STARTED
         self._children[number] = child
         try:
@@ -174,7 +190,12 @@ class Supervisor:
 
     async def _hear(self, number: int, child: Child) -> None:
         if await child.serves():
-            log.info("worker %d serves as process %d", number, child.pid)
+            log.info(
+                "worker %d serves as process %d",
+                number,
+                child.pid,
+                extra={"event": "worker_serves", "worker": number, "pid": child.pid},
+            )
             self._restarts.serves(number, trio.current_time())
             self._serving[number] = child
             self.serving.set()
@@ -183,7 +204,12 @@ class Supervisor:
     async def _end_when_late(self, number: int, child: Child) -> None:
         await self._stopping.wait()
         await trio.sleep(self._patience)
-        log.error("worker %d did not end within %.0f s and is killed", number, self._patience)
+        log.error(
+            "worker %d did not end within %.0f s and is killed",
+            number,
+            self._patience,
+            extra={"event": "worker_killed", "worker": number},
+        )
         child.send(signal.SIGKILL)
 
 
@@ -263,7 +289,9 @@ async def _shared_redis(settings: Settings) -> AsyncGenerator[list[str]]:
 async def _announce(supervisor: Supervisor, listeners: Sequence[trio.SocketListener], workers: int) -> None:
     url = shown_url(address_of(listeners))
     await supervisor.serving.wait()
-    log.info("serving %s with %d workers", url, workers)
+    log.info(
+        "serving %s with %d workers", url, workers, extra={"event": "serving", "url": url, "workers": workers}
+    )
     tell_ready()
 
 
@@ -275,7 +303,7 @@ async def _stop_on_signals(
 ) -> None:
     async with trio.open_nursery() as nursery:
         async for _ in signals:
-            log.info("draining: a second signal ends at once")
+            log.info("draining: a second signal ends at once", extra={"event": "draining"})
             supervisor.stop()
             nursery.start_soon(_close, listeners, notice)
 

@@ -1,0 +1,123 @@
+"""How the log is written: one line an event, as text for people or as JSON for programs.
+
+What happened is said by a sentence; ``extra`` of the call names the ``event``, which stays the same while the
+sentence may change, and has its context as fields.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Final, Literal
+
+from typing_extensions import override
+
+from portfolio_trio.escaping import LogFormatter, echo
+from portfolio_trio.times import rfc3339
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["text", "json"]
+
+# What a record has without any field of ours; some of them only once it has been formatted.
+_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "event"}
+_FIELD_CHARACTERS: Final = 1_000
+_MESSAGE_CHARACTERS: Final = 4_000
+_TRACEBACK_CHARACTERS: Final = 30_000
+
+
+def write_log(level: Level = "info", form: Format = "text", *, worker: int | None = None) -> None:
+    """Write the log to stderr from now on.
+
+    Args:
+        level: What is less important is left out.
+        form: How lines look.
+        worker: The number of this process, where several write.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter(worker) if form == "json" else TextFormatter(worker))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+class TextFormatter(LogFormatter):
+    """``2026-11-27T08:07:37.755Z INFO worker 1 LOGGER: SENTENCE field=value``.
+
+    Fields stand there where the sentence does not say them.
+    """
+
+    def __init__(self, worker: int | None = None) -> None:
+        who = "" if worker is None else f"worker {worker} "
+        super().__init__(f"%(asctime)s %(levelname)s {who}%(name)s: %(message)s")
+
+    @override
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return rfc3339(record.created)
+
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        said = record.message
+        shown = ((key, str(value)) for key, value in fields_of(record).items())
+        more = "".join(f" {key}={_quoted(text)}" for key, text in shown if text not in said)
+        return super().formatMessage(record) + echo(more, _MESSAGE_CHARACTERS)
+
+    @override
+    def formatException(
+        self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+    ) -> str:
+        return super().formatException(_unwrapped(ei))
+
+
+class JsonFormatter(LogFormatter):
+    """An object a line: ``time``, ``level``, ``event``, ``message``, ``logger``, fields, ``exception``."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = {} if worker is None else {"worker": worker}
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        content: dict[str, object] = {
+            "time": rfc3339(record.created),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", "message"),
+            "message": record.getMessage()[:_MESSAGE_CHARACTERS],
+            "logger": record.name,
+            **self._worker,
+            **{key: _plain(value) for key, value in fields_of(record).items()},
+        }
+        if record.exc_info:
+            # Its end says most.
+            text = logging.Formatter.formatException(self, _unwrapped(record.exc_info))
+            content["exception"] = text[-_TRACEBACK_CHARACTERS:]
+        # Escapes whatever is not ASCII, and so all that could move a cursor.
+        return json.dumps(content)
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """The context that was given with a record."""
+    return {key: value for key, value in vars(record).items() if key not in _OWN}
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, bool | int):
+        return value
+    # NaN is no JSON.
+    if isinstance(value, float) and value - value == 0:
+        return value
+    return str(value)[:_FIELD_CHARACTERS]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' "=') else text
+
+
+def _unwrapped(
+    ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
+) -> tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]:
+    """The only exception of groups within groups: nurseries put a page round it that says nothing."""
+    error = ei[1]
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return ei if error is None or error is ei[1] else (type(error), error, error.__traceback__)
