@@ -172,7 +172,7 @@ async def test_a_session_that_fails_at_its_goodbye_holds_up_nobody(autojump_cloc
         broken, other = await app.connect(), await app.connect()
         await other.ask("get_portfolio")
         session: Any = next(iter(app.server._sessions))
-        session._outbox.empty = stumble
+        session.subscriber._outbox.empty = stumble
         await app.server.drain()
         assert await broken.closed() == 1011
         assert tells_when_to_come_back(await goodbye(other))
