@@ -45,6 +45,7 @@ AHEAD = ("tests/store/test_ahead.py",)
 EXPIRED = ("tests/session/test_expired.py",)
 ENDS = ("tests/store/test_run_ends.py", "tests/peers/test_ends_of_runs.py")
 METRICS = ("tests/supervisor/test_counted.py", "tests/telemetry", "tests/server/test_metrics.py")
+PEER_READS = ("tests/peers/test_subscriber_reads.py",)
 ORPHANS = ("tests/session/test_orphans.py",)
 FOLLOW = ("tests/session/test_follow.py", "tests/peers/test_follow.py")
 TARGETS = ("tests/store/test_targets.py",)
@@ -966,6 +967,27 @@ MUTANTS = (
         "        return group.sequencer.open is not run\n",
         "        return False\n",
         ("tests/peers/test_subscriber.py",),
+    ),
+    Mutant(
+        "the one showing of each metric of a run",
+        "portfolio_trio/hub/sequencer.py",
+        "        if event.metric and event.metric in self.outcomes:\n",
+        "        if False:\n",
+        ORDER,
+    ),
+    Mutant(
+        "the refusal of a number that another run has",
+        "portfolio_trio/hub/session_group.py",
+        "        if run_id == remote.newest:\n",
+        "        if False:\n",
+        PEER_READS,
+    ),
+    Mutant(
+        "the silence about another run with the number of one here",
+        "portfolio_trio/hub/session_group.py",
+        "        if peer_event.run_id is not None and peer_event.run_id == self.runs.running:\n",
+        "        if False:\n",
+        PEER_READS,
     ),
     Mutant(
         "the results before an end that is read in the document",

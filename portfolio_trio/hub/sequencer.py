@@ -297,6 +297,8 @@ class EventSequencer:
     def _broadcast_outcome(self, event: OrderedEvent) -> None:
         if self.open is None or self.open.run_id != event.run_id:
             return
+        if event.metric and event.metric in self.outcomes:
+            return
         self.outcomes = (*self.outcomes, event.metric)
         for subscriber, seen in self._seen.items():
             # Once newer holdings have been shown, no number on older ones.

@@ -23,7 +23,7 @@ from portfolio_trio.protocol.messages import (
     Running,
 )
 from portfolio_trio.protocol.results import ComputedResult
-from portfolio_trio.store import Known, PortfolioChanged, RunSuperseded, SessionMissing
+from portfolio_trio.store import FellBack, Known, PortfolioChanged, RunSuperseded, SessionMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -204,6 +204,9 @@ class SessionGroup:
 
     def broadcast_peer_event(self, peer_event: PeerEvent) -> None:
         """Let every socket of this worker see what happened to a run of another one."""
+        if peer_event.run_id is not None and peer_event.run_id == self.runs.running:
+            # Its number was handed out twice, by a document that fell back: this is about another run.
+            return
         if self._remote_run is None or self._remote_run.run_id != peer_event.run_id:
             self._remote_run = Run("", run_id=peer_event.run_id)
         run = self._remote_run
@@ -362,6 +365,7 @@ class SessionGroup:
             SessionMissing: It is a run of a document that another one has taken the place of.
             RunSuperseded: A run with a higher number is known.
             PortfolioChanged: Newer holdings are known.
+            FellBack: A run of another worker has this number.
         """
         told = self._told
         if told is not None and told.run_id == start.replaced:
@@ -374,6 +378,8 @@ class SessionGroup:
             raise SessionMissing(self.session_id)
         if run_id < remote.newest:
             raise RunSuperseded(self.session_id, remote.newest)
+        if run_id == remote.newest:
+            raise FellBack(self.session_id, self.known)
         # How it ends is told by the worker that ran it; what comes next waits for that.
         remote.claim(run_id)
         self.peers.send_claim(running, start.replaced)

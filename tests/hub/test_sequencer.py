@@ -101,6 +101,19 @@ def test_a_value_belongs_to_the_holdings_that_have_been_shown() -> None:
     assert subscriber.seen == ["tick 5", "v2", "tick 7"]
 
 
+def test_a_metric_of_a_run_is_shown_once() -> None:
+    sequencer = EventSequencer()
+    subscriber = subscribed(sequencer)
+    for text in ("risk 1", "risk 1 again"):
+        sequencer.publish(start(1))
+        sequencer.publish(OrderedEvent("outcome", text, 1, metric="portfolio_risk"))
+    assert (subscriber.seen, sequencer.outcomes) == (["start 1", "risk 1"], ("portfolio_risk",))
+    for event in (end(1), start(2)):
+        sequencer.publish(event)
+    sequencer.publish(OrderedEvent("outcome", "risk 2", 2, metric="portfolio_risk"))
+    assert subscriber.seen[2:] == ["end 1", "start 2", "risk 2"]
+
+
 def test_new_holdings_wait_for_the_end_of_the_run_on_the_old_ones() -> None:
     sequencer = EventSequencer()
     subscriber = subscribed(sequencer)

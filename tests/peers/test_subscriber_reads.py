@@ -11,8 +11,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.peers.subscriber import MAX_RETRY_SECONDS, READS_AT_ONCE, RETRY_SECONDS
-from portfolio_trio.store import Ending
-from tests.peers.fakes import current, opened, peer_event
+from portfolio_trio.store import Ending, FellBack
+from tests.peers.fakes import current, opened, peer_event, running, start
 
 pytestmark = pytest.mark.trio
 
@@ -348,3 +348,25 @@ async def test_the_end_of_what_lost_workers_ran_is_told_at_once_as_the_document_
         await wait_all_tasks_blocked()
         assert subscriber.seen[1:] == ["analysis_cancelled 1 switched"]
         assert world.publisher.told == []
+
+
+# --- numbers that a document which fell back hands out twice ------------------------------------------------
+
+
+async def test_a_run_whose_number_another_one_has_is_of_a_document_that_fell_back() -> None:
+    async with opened("s") as world, world.subscribe("s") as (group, _):
+        world.batch(peer_event("claim", 1))
+        await wait_all_tasks_blocked()
+        with pytest.raises(FellBack):
+            group.claim(running(1), start(1), group.incarnation)
+
+
+async def test_news_of_another_run_with_the_number_of_one_here_is_not_shown() -> None:
+    async with opened("s") as world, world.subscribe("s") as (group, subscriber):
+        group.claim(running(1), start(1), group.incarnation)
+        subscriber.run_id = 1
+        world.batch(
+            peer_event("claim", 1), peer_event("analysis_started", 1), peer_event("analysis_completed", 1)
+        )
+        await wait_all_tasks_blocked()
+        assert subscriber.seen == []

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trio
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 from trio_websocket import CloseReason, ConnectionClosed
@@ -361,6 +361,7 @@ def test_batches_that_are_lost_leave_nothing_behind(steps: list[Step], delay: De
 
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(st.one_of(STEPS, STEPS, FALLS), max_size=14), delay=DELAYS)
+@example(steps=[Step("analyze"), Step("analyze", app=1), Step("document falls back")], delay=None)
 def test_numbers_do_not_fall_with_the_document(steps: list[Step], delay: Delay | None) -> None:
     play(steps, delay, lossless=False, falls=True)
 
