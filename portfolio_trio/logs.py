@@ -28,17 +28,21 @@ _MESSAGE_CHARACTERS: Final = 4_000
 _TRACEBACK_CHARACTERS: Final = 30_000
 
 
-def write_log(level: Level = "info", form: Format = "text", *, worker: int | None = None) -> None:
+def write_log(
+    level: Level = "info", form: Format = "text", *, worker: int | None = None, access: bool = False
+) -> None:
     """Write the log to stderr from now on.
 
     Args:
         level: What is less important is left out.
         form: How lines look.
         worker: The number of this process, where several write.
+        access: Whether each answer and each closed socket is a line, too.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter(worker) if form == "json" else TextFormatter(worker))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger("portfolio_trio.access_log").setLevel(logging.DEBUG if access else logging.WARNING)
 
 
 class TextFormatter(LogFormatter):

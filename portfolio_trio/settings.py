@@ -170,6 +170,9 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="how lines of the log look: text or json, one object a line"
     )
+    access_log: bool = Field(
+        default=False, description="log each HTTP answer and each socket that closes, with its address"
+    )
     max_results: PositiveInt = Field(1000, description="results kept per session; the oldest are dropped")
     max_results_bytes: int = Field(
         1_048_576,

@@ -108,6 +108,11 @@ def test_the_program_logs_so(form: Any, monkeypatch: pytest.MonkeyPatch) -> None
     (handler,) = given_["handlers"]
     assert isinstance(handler.formatter, JsonFormatter if form == "json" else TextFormatter)
     assert given_["level"] == "DEBUG"
+    log = logging.getLogger("portfolio_trio.access_log")
+    assert not log.isEnabledFor(logging.INFO)
+    write_log("info", form, access=True)
+    assert log.isEnabledFor(logging.DEBUG)
+    log.setLevel(logging.NOTSET)
 
 
 def test_the_settings() -> None:

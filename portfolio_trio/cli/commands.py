@@ -32,7 +32,7 @@ def run(command: str, words: Sequence[str]) -> int:
 
 def _serve(flags: Sequence[str]) -> int:
     settings = Settings.read(flags, program=f"{PROGRAM} serve")
-    write_log(settings.log_level, settings.log_format)
+    write_log(settings.log_level, settings.log_format, access=settings.access_log)
     for sentence in Settings.ignored():
         log.warning("%s", sentence, extra={"event": "setting_ignored"})
     # Imported here, so that --help and a wrong flag, and a supervisor, need no numpy and no Lua.

@@ -134,7 +134,7 @@ def settle() -> None:
 def _work(words: Sequence[str]) -> int:
     number, inherited, *flags = words
     settings = Settings.read(flags, program=f"{PROGRAM} serve")
-    write_log(settings.log_level, settings.log_format, worker=int(number))
+    write_log(settings.log_level, settings.log_format, worker=int(number), access=settings.access_log)
     # All have the same Redis: what is to be said of it is said by one.
     work = partial(serve_for_supervisor, settings, announcing=number == FIRST)
     trio.run(work, [int(descriptor) for descriptor in inherited.split(",")])

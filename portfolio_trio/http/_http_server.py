@@ -23,6 +23,7 @@ from portfolio_trio.http._upgrade import (
 from portfolio_trio.http.websocket import Disconnected
 
 logger = logging.getLogger(__name__)
+access_log = logging.getLogger("portfolio_trio.access_log")
 
 _WEBSOCKETS = "/ws/"
 _SESSIONS = "/session/"
@@ -126,6 +127,7 @@ class HttpServer:
 
     async def _answer_unless_upgrade(self, stream: trio.abc.Stream, visit: Visit) -> Upgrade | None:
         reader = HeadReader(stream, max_bytes=self._max_header_bytes)
+        head = None
         try:
             head = await self._read_head(reader)
             if head is None:
@@ -137,6 +139,15 @@ class HttpServer:
             response = await self._respond(head, reader.connection, stream, visit)
         except HttpError as refusal:
             response = refusal.response
+        if head is not None:
+            # Without the query, where a token may stand.
+            access_log.debug(
+                "%s %s: %d",
+                head.method,
+                head.path,
+                response.status,
+                extra={"event": "answered", "peer": peer_of(stream), "bytes": len(response.body)},
+            )
         await send_response(
             stream,
             response,

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from portfolio_trio.telemetry import Readings, Telemetry
 
 log: Final = logging.getLogger(__name__)
+access_log: Final = logging.getLogger("portfolio_trio.access_log")
 
 # One line for so long says why clients are not let in: they come again and again.
 REFUSED_LOG_SECONDS: Final = 10.0
@@ -227,20 +228,32 @@ class Server:
                 max_message_bytes=settings.max_message_bytes,
                 grant_frame=frames.grant,
             ) as transport:
-                with self._counted(transport):
+                with self._counted(transport, upgrade):
                     await self._serve(transport, upgrade, slots, waiting)
                 self._leave(waiting)
         finally:
             self._leave(waiting)
 
     @contextmanager
-    def _counted(self, transport: WebSocketTransport) -> Iterator[None]:
-        telemetry = self.services.telemetry
+    def _counted(self, transport: WebSocketTransport, upgrade: Upgrade) -> Iterator[None]:
+        telemetry, began = self.services.telemetry, trio.current_time()
         telemetry.connection_opened("answers" if transport.subprotocol is None else "events")
         try:
             yield
         finally:
             telemetry.connection_closed(transport.close_code)
+            access_log.debug(
+                "a socket of session %s closed with %d",
+                upgrade.session_id,
+                transport.close_code,
+                extra={
+                    "event": "socket_closed",
+                    "session": upgrade.session_id,
+                    "code": int(transport.close_code),
+                    "peer": upgrade.peer,
+                    "seconds": round(trio.current_time() - began, 3),
+                },
+            )
 
     async def _serve(
         self, transport: WebSocketTransport, upgrade: Upgrade, slots: Slots, waiting: trio.CancelScope

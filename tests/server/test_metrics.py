@@ -163,3 +163,23 @@ async def test_the_endpoint_answers_one_path() -> None:
         with pytest.raises(StartError, match="--metrics-address"):
             await serve_metrics(address, scrape)
         nursery.cancel_scope.cancel()
+
+
+async def test_the_access_log_says_who_was_answered_and_no_token(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "portfolio_trio.access_log")
+    async with open_app() as app:
+        ours, theirs = memory_stream_pair()
+        app.server.connections.start_soon(app.server.http_server.serve, theirs)
+        await ours.send_all(b"GET /health?token=secret HTTP/1.1\r\nHost: x\r\n\r\n")
+        while await ours.receive_some(1_000):
+            pass
+        await ours.aclose()
+        client = await app.connect("s-1")
+        await client.socket.aclose(1000)
+        await trio.testing.wait_all_tasks_blocked()
+    said = [each for each in caplog.records if each.name == "portfolio_trio.access_log"]
+    assert [vars(each)["event"] for each in said] == ["answered", "socket_closed"]
+    assert said[0].getMessage() == "GET /health: 200"
+    assert (vars(said[1])["session"], vars(said[1])["code"]) == ("s-1", 1000)
