@@ -602,8 +602,8 @@ MUTANTS = (
     Mutant(
         "the refusal to queue after the decision",
         "portfolio_trio/session/run_task.py",
-        "                if self.run.may_send:\n                    self._announce(outcome",
-        "                if True:\n                    self._announce(outcome",
+        "                if self.run.may_send:\n",
+        "                if True:\n",
     ),
     Mutant(
         "the wait for the last message of a run",
@@ -632,8 +632,8 @@ MUTANTS = (
     Mutant(
         "the end of the other sockets' runs",
         "portfolio_trio/session/handlers.py",
-        "            await self._group.runs.stop(EndReason.SUPERSEDED, exclude=self._requester)\n",
-        "",
+        "            theirs = await self._group.runs.stop(EndReason.SUPERSEDED, exclude=self._requester)\n",
+        "            theirs = None\n",
     ),
     Mutant(
         "the wait for the frame on its way",
@@ -652,9 +652,10 @@ MUTANTS = (
     Mutant(
         "the wait in the run and not in the turn",
         "portfolio_trio/session/handlers.py",
-        "            await self._runner.stop(EndReason.SWITCHED)\n",
-        "            await self._runner.stop(EndReason.SWITCHED)\n"
-        "            await self._runner._let_leave()\n",
+        "            own = await self._runner.stop(EndReason.SWITCHED)\n",
+        "            own = await self._runner.stop(EndReason.SWITCHED)\n"
+        "            for left in tuple(self._runner._socket.leaving):\n"
+        "                await self._runner._socket.writer.flushed(left)\n",
         SLOW,
     ),
     Mutant(
@@ -688,8 +689,8 @@ MUTANTS = (
     Mutant(
         "one at a time",
         "portfolio_trio/session/handlers.py",
-        "        async with Holding(self._group.start_lock):\n            await self._group.runs.stop(",
-        "        if True:\n            await self._group.runs.stop(",
+        "        async with Holding(self._group.start_lock):\n            theirs = ",
+        "        if True:\n            theirs = ",
     ),
     Mutant(
         "the document's end of a run on disconnect",
@@ -1349,8 +1350,8 @@ MUTANTS = (
     Mutant(
         "the end that the document has, for who missed the batches",
         "portfolio_trio/peers/subscriber.py",
-        "            group.close(ended or _likely_end(state, run))\n",
-        "            group.close(_likely_end(state, run))\n",
+        "        if ended is None:\n            ended = likely_end(",
+        "        if True:\n            ended = likely_end(",
         ENDS,
     ),
     Mutant(
