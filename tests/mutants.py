@@ -1313,6 +1313,13 @@ MUTANTS = (
         ORDER,
     ),
     Mutant(
+        "the look for an end behind what waits for it",
+        "portfolio_trio/hub/sequencer.py",
+        "self._must_wait(self._held[0]) else self._next_of_open_run()",
+        "self._must_wait(self._held[0]) else None",
+        ("tests/hub/test_sequencer.py",),
+    ),
+    Mutant(
         "the one end of each run",
         "portfolio_trio/hub/sequencer.py",
         "elif is_open or never_began or subscriber is event.requester:",

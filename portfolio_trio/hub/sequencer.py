@@ -210,9 +210,31 @@ class EventSequencer:
         if event.kind == "outcome" and self._is_doomed:
             return
         self._broadcast(event)
-        while self._held and not self._must_wait(self._held[0]):
+        self._release()
+
+    def _release(self) -> None:
+        """Show what need not wait any more."""
+        while self._held:
+            place = 0 if not self._must_wait(self._held[0]) else self._next_of_open_run()
+            if place is None:
+                return
+            event = self._held.pop(place)
             self.released += 1
-            self._broadcast(self._held.pop(0))
+            if event.kind != "outcome" or not self._is_doomed:
+                self._broadcast(event)
+
+    def _next_of_open_run(self) -> int | None:
+        """Where the next event of the open run waits: what it makes wait may have come before it.
+
+        A run that began while another had not ended has all it did waiting here, its end among it.
+        """
+        run = self.open
+        places = (
+            place
+            for place, event in enumerate(self._held)
+            if run is not None and event.run_id == run.run_id and event.kind in {"outcome", "end"}
+        )
+        return next(places, None)
 
     def close(self, reason: EndReason | str, *, exclude: EventSubscriber | None = None) -> None:
         """The open run is over, and nobody can say better how than ``reason``."""

@@ -114,6 +114,18 @@ def test_a_metric_of_a_run_is_shown_once() -> None:
     assert subscriber.seen[2:] == ["end 1", "start 2", "risk 2"]
 
 
+def test_the_end_of_a_run_is_not_stuck_behind_what_waits_for_it() -> None:
+    sequencer = EventSequencer()
+    subscriber = subscribed(sequencer)
+    # The second began, was cut short by new holdings and ended before anybody told how the first had.
+    for event in (start(1), start(2), edit(2), end(2), start(3, 2)):
+        sequencer.publish(event)
+    assert subscriber.seen == ["start 1"]
+    sequencer.publish(end(1))
+    assert subscriber.seen == ["start 1", "end 1", "start 2", "end 2", "v2", "start 3"]
+    assert (sequencer.waiting, sequencer.awaited) == (0, None)
+
+
 def test_new_holdings_wait_for_the_end_of_the_run_on_the_old_ones() -> None:
     sequencer = EventSequencer()
     subscriber = subscribed(sequencer)
