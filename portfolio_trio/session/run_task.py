@@ -211,18 +211,17 @@ class RunTask:
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
         """Queue recorded outcomes for all who see them, unless the run's end is decided."""
-        if not self.run.may_send:
-            self._telemetry.results_dropped(len(batch), self.run.reason or "elsewhere")
-            return
         with self._writer.together():
             for outcome in batch:
                 if self.run.may_send:
-                    if isinstance(outcome, MetricFailure):
-                        self._telemetry.metric_failed(outcome.metric, outcome.code)
                     self._announce(outcome, run=self.run)
                     if not self._writer.receives_events:
                         self._writer.answer(outcome.echo(self.run.request_id), self.run)
-        if self._read_at is not None:
+                    if isinstance(outcome, MetricFailure):
+                        self._telemetry.metric_failed(outcome.metric, outcome.code)
+                else:
+                    self._telemetry.results_dropped(1, self.run.reason or "elsewhere")
+        if self._read_at is not None and self.run.may_send:
             self._telemetry.first_result(trio.current_time() - self._read_at)
             self._read_at = None
 

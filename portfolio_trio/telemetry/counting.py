@@ -25,6 +25,8 @@ OUTCOMES: Final = ("completed", "failed", *CANCELLED)
 # an id are escaped, so that none can look like these.
 _TYPE: Final = '"type":"'
 _CODE: Final = '"code":"'
+# What most frames are.
+_RESULT: Final = '{"type":"analysis_result"'
 
 
 class CountedTelemetry(Telemetry):
@@ -102,11 +104,17 @@ class CountedTelemetry(Telemetry):
 
     @override
     def messages_sent(self, texts: Sequence[str]) -> None:
+        results = 0
         for text in texts:
+            if text.startswith(_RESULT):
+                results += 1
+                continue
             kind = _word(text, _TYPE)
             self._sent.add(kind)
             if kind == "error":
                 self._errors.add(_word(text, _CODE))
+        if results:
+            self._sent.add("analysis_result", by=results)
 
     @override
     def run_began(self) -> None:
