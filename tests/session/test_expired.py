@@ -64,9 +64,12 @@ async def test_a_client_that_only_analyzes_is_told_once(autojump_clock: MockCloc
         for _ in range(3):
             for run_id in (1, 2):
                 await client.send("analyze", ticker="AAPL")
-                assert [f["run_id"] for f in await client.take(len(METRICS))] == [run_id] * len(METRICS)
+                with trio.fail_after(60):
+                    frames = await client.take(len(METRICS))
+                assert [f["run_id"] for f in frames] == [run_id] * len(METRICS)
             await trio.sleep(TTL + 1)
-            assert (await client.ask("analyze", ticker="AAPL"))["code"] == "session_expired"
+            with trio.fail_after(60):
+                assert (await client.ask("analyze", ticker="AAPL"))["code"] == "session_expired"
 
 
 async def test_what_was_edited_and_run_before_does_not_stand_in_the_way(autojump_clock: MockClock) -> None:
