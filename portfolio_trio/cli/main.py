@@ -7,6 +7,7 @@ answered at once.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=COMMANDS, help="see below; each has its own --help")
     # A command reads its own flags, so that --help after it is the command's.
     command = parser.parse_args(words[:1]).command
+    # Before numpy is loaded: several threads of BLAS cost a matrix of this size six times the work, and
+    # hold up the event loop. Workers inherit it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from portfolio_trio.cli.commands import run  # noqa: PLC0415 - loads Trio and pydantic
 
     return run(command, words[1:])

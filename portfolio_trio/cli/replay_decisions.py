@@ -110,7 +110,7 @@ def _compare(place: str, recorded: object, computed: object) -> Iterator[str]:
             for index, (one, other) in enumerate(zip(recorded, computed, strict=True)):
                 yield from _compare(f"{place}[{index}]", one, other)
         case ((int() | float()), (int() | float())):
-            if not isclose(recorded, computed, rel_tol=RELATIVE_TOLERANCE, abs_tol=RELATIVE_TOLERANCE):
+            if not isclose(recorded, computed, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-12):
                 yield f"{place}: recorded {recorded}, recomputed {computed}"
         case _:
             if recorded != computed:

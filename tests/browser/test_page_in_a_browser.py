@@ -58,7 +58,7 @@ def test_the_keyboard_gets_everywhere(person: Person) -> None:
     person.sees("#analysis h2", f"Analysis of {chosen}")
     person.page.locator("#tab-what_if").focus()
     person.page.keyboard.press("ArrowRight")
-    assert person.page.locator("#panel-plan").is_visible()
+    person.page.locator("#panel-plan").wait_for(state="visible")
     assert person.measure("document.activeElement.id") == "tab-plan"
 
 
