@@ -22,6 +22,8 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 4
 # `code` in a docstring, as in Markdown.
 default_role = "code"
+# Attributes of a named tuple are members of it as well, and would be described twice.
+napoleon_use_ivar = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
