@@ -212,7 +212,9 @@ class _Rounded:
         self.whole = [float(trunc(each + copysign(_NEARLY_WHOLE, each))) for each in wanted]
         lines = list(zip(wanted, self.whole, self._prices, strict=True))
         self._gaps = [(trade - done) * price for trade, done, price in lines]
-        self._left = cash - sum(done * price for _, done, price in lines)
+        # A plan over shorts may need more cash than there is. Rounding is to need no more than that.
+        lacking = max(0.0, sum(trade * price for trade, _, price in lines) - cash)
+        self._left = cash + lacking - sum(done * price for _, done, price in lines)
 
     def step(self, step: float) -> None:
         """Buy a share (1.0) of each line that should have more, or sell one (-1.0), while the cash allows."""

@@ -169,6 +169,8 @@ class Positions:
             errors.update(volatility="insufficient_history", risk="insufficient_history")
             risk = None
         else:
-            risk = sqrt(history.periods * self.variance) * gross
-            volatility = sqrt(history.periods * self.variance) if gross else None
+            # What a full hedge leaves is rounding, and no risk.
+            variance = self.variance if self.variance > ZERO_VARIANCE else 0.0
+            risk = sqrt(history.periods * variance) * gross
+            volatility = sqrt(history.periods * variance) if gross else None
         return Totals(float(self.values.sum()), gross, volatility, risk, effective, history.n_obs, errors)

@@ -180,6 +180,14 @@ def test_whole_shares_are_whole_and_near_what_is_wanted(case: Case) -> None:
     assert not (short & (prices <= done.cash_left)).any()
 
 
+@FEW
+@given(cases("weights", withdrawals=False, whole=True))
+def test_whole_shares_lack_no_more_cash_than_the_plan_itself(case: Case) -> None:
+    done, exact = case.plan(), case.plan(case.wish._replace(whole_shares=False))
+    lacking = max(0.0, -exact.cash_left)
+    assert done.cash_left >= -lacking - 1e-9 * exact.before.gross
+
+
 @LAW
 @given(cases("weights", shorts=False, withdrawals=False, whole=True))
 def test_whole_shares_cost_no_more_than_there_is(case: Case) -> None:
@@ -213,6 +221,18 @@ def test_without_targets_it_is_equal_shares_of_what_is_held() -> None:
     assert done.cash_left == 0.0
     done = Case(portfolio, Targets(), Wish("weights", cash=20.0, only_buy=True)).plan()
     assert done.trades.tolist() == [0.0, 2.0]
+
+
+def test_a_plan_over_a_short_that_lacks_cash_is_rounded_and_not_left_out() -> None:
+    held = make_portfolio({"A": 1.0, "B": -60.0})._replace(prices={"A": 30.0, "B": 7.0})
+    exact, done = (
+        Case(held, Targets(), Wish("weights", whole_shares=whole)).plan() for whole in (False, True)
+    )
+    # Gross 450, half of it each: 225 of A, and 225 of B short. Both are bought, with money that is not there.
+    assert exact.trades.tolist() == pytest.approx([6.5, 195.0 / 7.0])
+    # Rounded they are 6 and 27, which leaves 21 of what the plan itself lacks, and so one more B.
+    assert done.trades.tolist() == [6.0, 28.0]
+    assert exact.cash_left <= done.cash_left < 0.0
 
 
 def test_an_empty_portfolio_is_built_from_cash() -> None:

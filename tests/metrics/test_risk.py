@@ -109,6 +109,17 @@ def test_the_whole_is_the_textbooks(portfolio: Portfolio) -> None:
     assert (np.diag(matrix) == 1.0).all()
 
 
+def test_what_a_full_hedge_leaves_is_no_risk() -> None:
+    closes = walk(["A"], 300)
+    bars = make_bars(("A", "TWIN"), np.column_stack((closes, 2.0 * closes)))
+    price = float(closes[-1, 0])
+    prices = {"A": price, "TWIN": 2.0 * price}
+    positions = Positions.take(ReturnsCache(bars), {"A": 100.0, "TWIN": -50.0}, prices, Targets())
+    totals = positions.totals()
+    assert 0.0 <= positions.variance < 1e-24
+    assert (totals.volatility, totals.risk, totals.errors) == (0.0, 0.0, {})
+
+
 def test_what_the_whole_cannot_say_is_said() -> None:
     short = make_portfolio({"A": 1.0, "B": 2.0}, rows=50)
     positions = Positions.take(ReturnsCache(short.bars), short.holdings, short.prices, Targets())
