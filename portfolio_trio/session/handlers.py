@@ -278,7 +278,7 @@ class RequestHandler:
 
     async def _edit(self, request: SetHoldings | Trade | SetTargets) -> None:
         services = self._services
-        unpriced = [] if isinstance(request, SetTargets) else self._left_unpriced(request)
+        unpriced = self._left_unpriced(request)
         if unpriced:
             self._requester.answer(refusal(services.book, unpriced, request.id))
             return
@@ -293,10 +293,15 @@ class RequestHandler:
         self._group.learn(changed.head)
         self._group.change(self._requester, portfolio_message(changed, services.book), request.id)
 
-    def _left_unpriced(self, request: SetHoldings | Trade) -> list[str]:
+    def _left_unpriced(self, request: SetHoldings | Trade | SetTargets) -> list[str]:
         """Names that the request certainly leaves without a price: what it names, unless it sells."""
         if isinstance(request, SetHoldings):
             named = [ticker for ticker, shares in request.holdings.items() if shares]
+        elif isinstance(request, SetTargets):
+            # What is held may be without a price for a while; what is to be bought needs one.
+            held = {} if self._group.head is None else self._group.head.holdings
+            wanted = {**(request.weights or {}), **(request.budgets or {})}
+            named = [ticker for ticker, share in wanted.items() if share and ticker not in held]
         else:
             # Whether it sells out is for the store to say, which knows what is held.
             named = [] if request.shares else [request.ticker]

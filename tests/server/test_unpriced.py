@@ -260,6 +260,8 @@ async def test_a_stranger_is_unknown_however_it_is_named(mock_clock: MockClock, 
             {"action": "trade", "ticker": "ZZZ", "shares": 1},
             {"action": "trade", "ticker": "ZZZ", "shares": 0},
             {"action": "set_holdings", "holdings": {"AAPL": 1, "ZZZ": 1}},
+            {"action": "set_targets", "weights": {"AAPL": 1, "ZZZ": 1}},
+            {"action": "set_targets", "budgets": {"AAPL": 1, "ZZZ": 1}},
         ):
             error = await client.ask(**ask)
             assert (error["code"], error["retryable"], error["tickers"]) == ("unknown_ticker", False, ["ZZZ"])
