@@ -220,7 +220,7 @@ class EventSequencer:
                 return
             event = self._held.pop(place)
             self.released += 1
-            if event.kind != "outcome" or not self._is_doomed:
+            if place == 0 or event.kind != "outcome" or not self._is_doomed:
                 self._broadcast(event)
 
     def _next_of_open_run(self) -> int | None:
@@ -252,6 +252,7 @@ class EventSequencer:
         run = self.open
         return run is not None and any(
             event.state is not None
+            and event.state.version > run.version
             and event.state.current_analysis is not None
             and event.state.current_analysis.run_id == run.run_id
             for event in self._held
