@@ -130,7 +130,7 @@ def test_a_state_on_the_same_holdings_costs_a_run_none_of_its_results() -> None:
     sequencer = EventSequencer()
     subscriber = subscribed(sequencer)
     # Another worker died without a word on the first; the document is read while the second is under way.
-    for event in (start(1), start(2), edit(1, 2), result(2), result(2), end(2)):
+    for event in (start(1), start(2), result(2), edit(1, 2), result(2), end(2)):
         sequencer.publish(event)
     sequencer.publish(end(1))
     assert subscriber.seen == ["start 1", "end 1", "start 2", "result 2", "result 2", "end 2"]
