@@ -343,7 +343,7 @@ def assert_no_run_was_lost(story: Story) -> None:
                 assert sorted(told) == sorted(METRICS)
 
 
-EXAMPLES = int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "40"))
+EXAMPLES = int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "60"))
 DELAYS = st.sampled_from([None, Delay(2, 5), Delay(2, 2)])
 
 
