@@ -1021,9 +1021,9 @@ MUTANTS = (
     Mutant(
         "the end of a run that is written as soon as Redis is back",
         "portfolio_trio/session/socket_state.py",
-        "            self._hand_over(run_id, ending)\n            raise\n",
+        "            self.services.peer_subscriber.adopt(orphan)\n            raise\n",
         "            raise\n",
-        ("tests/peers/test_ends_of_runs.py",),
+        ("tests/peers/test_ends_of_runs.py", "tests/session/test_orphans.py"),
     ),
     Mutant(
         "the end of a run for who came before the next start",
@@ -1313,6 +1313,13 @@ MUTANTS = (
         ORDER,
     ),
     Mutant(
+        "the look at each tick whether a run is over that is open here",
+        "portfolio_trio/peers/tick_feed.py",
+        "            self._caretaker.find_out(group, run.run_id)\n",
+        "            pass\n",
+        ("tests/peers/test_two_servers_histories.py::test_batches_that_are_lost_leave_nothing_behind",),
+    ),
+    Mutant(
         "the look for an end behind what waits for it",
         "portfolio_trio/hub/sequencer.py",
         "self._must_wait(self._held[0]) else self._next_of_open_run()",
@@ -1350,7 +1357,7 @@ MUTANTS = (
     Mutant(
         "the look for an end that nobody tells",
         "portfolio_trio/peers/subscriber.py",
-        "            self._start(group, self._resolve, group, group.sequencer.awaited)\n",
+        "            self.find_out(group, group.sequencer.awaited)\n",
         "            pass\n",
         PEERS,
     ),
@@ -1371,8 +1378,8 @@ MUTANTS = (
     Mutant(
         "the end by an edit in the document",
         "lua/trade.lua",
-        "if run_id then",
-        "if false then",
+        "end_current(changes, key, reply, current)\n",
+        "",
         ENDS,
     ),
     Mutant(
@@ -1527,13 +1534,6 @@ MUTANTS = (
         "portfolio_trio/peers/tick_feed.py",
         "        self._caretaker.sweep()\n",
         "",
-        ORPHANS,
-    ),
-    Mutant(
-        "the adoption of a run that could not be cleared when its socket went",
-        "portfolio_trio/session/connection.py",
-        "            self.runner.abandon()\n",
-        "            pass\n",
         ORPHANS,
     ),
     Mutant(

@@ -154,7 +154,7 @@ class PeerSubscriber:
             if run is not None and run.run_id is not None:
                 # It may have ended before its worker did: the document says how.
                 self.adopt(Orphan(group.session_id, group.incarnation, run.run_id))
-                self._start(group, self._resolve, group, run.run_id)
+                self.find_out(group, run.run_id)
 
     def _alone(self, group: SessionGroup) -> AbstractContextManager[None]:
         """The boundary between one session and the batches, heartbeats and readings of all."""
@@ -199,6 +199,10 @@ class PeerSubscriber:
     def reread(self, group: SessionGroup) -> None:
         """The document of a session is another one than was known: read it."""
         self._start(group, self._quietly_read, group)
+
+    def find_out(self, group: SessionGroup, run_id: int) -> None:
+        """A run that is open here is over in the document: show how it ended, if nobody tells it."""
+        self._start(group, self._resolve, group, run_id)
 
     async def lift(self, group: SessionGroup, known: Known) -> None:
         """A document has fallen back behind this: give it numbers that nobody has seen, and show it to all.
@@ -316,7 +320,7 @@ class PeerSubscriber:
     def _expect_end(self, group: SessionGroup) -> None:
         """Something waits for the end of a run."""
         if group.sequencer.awaited is not None:
-            self._start(group, self._resolve, group, group.sequencer.awaited)
+            self.find_out(group, group.sequencer.awaited)
 
     async def _resolve(self, group: SessionGroup, run_id: int) -> None:
         """Find out how a run ended if nobody tells it in time."""

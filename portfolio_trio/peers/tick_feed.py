@@ -31,6 +31,9 @@ class Caretaker(Protocol):
     def reread(self, group: SessionGroup) -> None:
         """The document of a session is another one than was known: read it."""
 
+    def find_out(self, group: SessionGroup, run_id: int) -> None:
+        """A run that is open here is over in the document: show how it ended, if nobody tells it."""
+
 
 class TickFeed:
     """Tells the sockets of a process of each tick.
@@ -103,6 +106,11 @@ class TickFeed:
             # It was made anew by a worker that did not know of this one, or has lost what was shown.
             self._caretaker.reread(group)
             return
+        run, current = group.sequencer.open, portfolio.current_analysis
+        is_over = run is not None and (current is None or current.run_id != run.run_id)
+        if run is not None and is_over and run.run_id != group.runs.running:
+            # Its end may be on its way; or it was lost with a batch that nothing has followed.
+            self._caretaker.find_out(group, run.run_id)
         prices = self._book.values_for(portfolio.holdings)
         frozen = any(shares and ticker not in prices for ticker, shares in portfolio.holdings.items())
         if portfolio.valued.tick_id != tick.tick_id and not frozen:

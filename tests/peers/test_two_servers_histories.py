@@ -353,7 +353,22 @@ def test_what_always_holds_holds_on_both_servers(steps: list[Step], delay: Delay
     play(steps, delay, lossless=True)
 
 
+# The end of a run vanishes that the other server knows from the document alone, and no batch follows.
+END_THAT_VANISHES = [
+    Step("analyze", app=1),
+    Step("batch vanishes", app=1),
+    Step("batch vanishes", app=1),
+    Step("cancel"),
+    Step("messages are missed"),
+    Step("wait", seconds=0.001),
+    Step("wait", seconds=0.001),
+    Step("batch vanishes", app=1),
+    Step("tick"),
+]
+
+
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+@example(steps=END_THAT_VANISHES, delay=Delay(2, 2))
 @given(steps=st.lists(st.one_of(STEPS, STEPS, LOSSES), max_size=14), delay=DELAYS)
 def test_batches_that_are_lost_leave_nothing_behind(steps: list[Step], delay: Delay | None) -> None:
     play(steps, delay, lossless=False)
