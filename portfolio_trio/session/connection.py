@@ -243,5 +243,3 @@ class Session:
                 self._session_id,
                 extra={"event": "run_not_cleared", "session": self._session_id},
             )
-        finally:
-            self.runner.abandon()

@@ -142,10 +142,6 @@ class Runner:
         """
         await self._socket.clear(self.run)
 
-    def abandon(self) -> None:
-        """Leave the last run to the peer subscriber, if it may still stand in the document."""
-        self._socket.abandon(self.run)
-
     def unfollow(self) -> None:
         """Start no other run by itself."""
         if self._task is not None:

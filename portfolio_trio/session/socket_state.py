@@ -95,21 +95,11 @@ class Socket:
             raise
         except (StoreError, trio.Cancelled):
             # What has been told is to stand there soon, whether this socket asks again or not.
-            self._hand_over(run_id, ending)
+            orphan = Orphan(self.group.session_id, standing.incarnation, run_id, ending=ending)
+            self.services.peer_subscriber.adopt(orphan)
             raise
         if standing.run_id == run_id:
             standing.run_id = None
         # How the run ended was told before; who came meanwhile has seen it stand there.
         told = standing.told if standing.told is not None and standing.told.run_id == run_id else None
         self.group.peers.set_peers_late(end.others, told)
-
-    def abandon(self, run: Run | None) -> None:
-        """Leave the last run to the peer subscriber, if it may still stand in the document."""
-        run_id, ending = self.standing.run_id, self.standing.ending(run)
-        if run_id is not None and ending is not None:
-            self.standing.run_id = None
-            self._hand_over(run_id, ending)
-
-    def _hand_over(self, run_id: int, ending: Ending) -> None:
-        orphan = Orphan(self.group.session_id, self.standing.incarnation, run_id, ending=ending)
-        self.services.peer_subscriber.adopt(orphan)
