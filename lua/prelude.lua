@@ -179,4 +179,12 @@ end
 -- The members of an end that a run did not reach by itself.
 local function cancelled(reason) return '"outcome":"cancelled","reason":' .. quoted(reason) end
 
+-- Adds to the changes of an edit that the run which is current ends by it, if there is one.
+local function end_current(changes, key, reply, current)
+  local run_id = string.match(current, '"run_id":%s*(%d+)')
+  if not run_id then return end
+  local ends = with_end(field(reply, '$.run_ends'), run_id, cancelled('portfolio_changed'), false)
+  for _, value in ipairs({key, '$.run_ends', ends}) do changes[#changes + 1] = value end
+end
+
 local function valued(tick_id, as_of) return '{"tick_id":' .. tick_id .. ',"as_of":' .. quoted(as_of) .. '}' end

@@ -32,11 +32,7 @@ local changes = {
   key, '$.total_value', total,
   key, '$.valued', valued(tick_id, as_of),
   key, '$.last_activity', quoted(now)}
-local run_id = string.match(current, '"run_id":%s*(%d+)')
-if run_id then
-  local ends = with_end(field(reply, '$.run_ends'), run_id, cancelled('portfolio_changed'), false)
-  for _, value in ipairs({key, '$.run_ends', ends}) do changes[#changes + 1] = value end
-end
+end_current(changes, key, reply, current)
 redis.call('JSON.MSET', unpack(changes))
 live_for(key, ttl)
 return with_others({'ok', version, current, targets_of(reply)}, reply, worker)
