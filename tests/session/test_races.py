@@ -114,6 +114,19 @@ async def test_only_one_of_three_sockets_runs_at_a_time(autojump_clock: MockCloc
             assert [f["code"] for f in await early.silence(1)] == ["superseded"]
 
 
+async def test_a_run_of_another_socket_ends_when_a_newer_one_is_asked_for(autojump_clock: MockClock) -> None:
+    async with open_app(metric_delay_seconds=Delay(5, 5)) as app:
+        one, two, subscriber = await app.connect(), await app.connect(), await app.connect(events=True)
+        await one.send("analyze", ticker="AAPL")
+        await trio.sleep(1)
+        asked = trio.current_time()
+        await two.send("analyze", ticker="MSFT")
+        # And not when its next result is refused.
+        assert (await subscriber.until("analysis_cancelled"))[-1]["reason"] == "superseded"
+        assert (await subscriber.until("analysis_started"))[-1]["ticker"] == "MSFT"
+        assert trio.current_time() - asked < 1
+
+
 @pytest.mark.parametrize("by", ["another socket", "the same socket", "cancel"])
 async def test_a_restart_that_is_overtaken_is_not_waited_for_in_vain(
     autojump_clock: MockClock, by: str
