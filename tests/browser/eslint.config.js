@@ -22,5 +22,6 @@ export default [
       "max-lines": ["error", 350],
     },
   },
-  { files: ["js/**"], languageOptions: { globals: globals.node } },
+  // Paths are of the directory that eslint is started in, which is the root.
+  { files: ["tests/browser/js/**"], languageOptions: { globals: globals.node } },
 ];
