@@ -64,7 +64,7 @@ CLAIMS = {
     "custom_metric": Claim(r"^max_drawdown +-0\.\d"),
     "csv_prices": Claim(r"worth (?P<before>\S+) .*worth (?!(?P=before) )"),
     "demo": Claim(
-        r"AAPL was (?:cancelled|completed) before GOOGL started.*5 results",
+        r"AAPL was (?:cancelled in \d+ µs|completed) before GOOGL started.*5 results",
         r"GOOGL: run \d+ started.* ms  AAPL: ",
     ),
 }

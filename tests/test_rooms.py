@@ -61,6 +61,17 @@ def imported_rooms(tree: ast.Module) -> Iterator[str]:
                     yield from below[:1]
 
 
+def imported_packages(tree: ast.Module) -> set[str]:
+    """The top-level packages that a module names."""
+    packages = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            packages.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.Import):
+            packages |= {alias.name.split(".")[0] for alias in node.names}
+    return packages
+
+
 def test_every_room_has_a_floor() -> None:
     rooms = {
         path.name.removesuffix(".py") for path in HOUSE.iterdir() if path.suffix == ".py" or path.is_dir()
@@ -82,3 +93,8 @@ def test_every_room_says_what_it_is_and_what_it_may_import() -> None:
     for package in sorted(path for path in HOUSE.iterdir() if (path / "__init__.py").exists()):
         text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
         assert "mport" in text, f"{package.name}/__init__.py does not say what the room may import"
+
+
+def test_only_the_client_speaks_by_trio_websocket() -> None:
+    users = {room for room, tree in modules() if "trio_websocket" in imported_packages(tree)}
+    assert users == {"client"}

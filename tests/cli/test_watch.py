@@ -13,7 +13,8 @@ import trio
 from rich.console import Console
 from trio.testing import MockClock
 
-from portfolio_trio.cli.watch import _count, watch
+from portfolio_trio.cli._board import _count
+from portfolio_trio.cli.watch import watch
 from portfolio_trio.client import Backoff, ConnectFailed, Disconnected
 from portfolio_trio.settings import Delay
 from tests.support.app import METRICS, open_app
