@@ -58,6 +58,7 @@ class PeerEvent(BaseModel):
         replaced: With a claim: the run that was current until then; 0 for none.
         running: With a start: the run.
         metric: With a result or an error of a metric: which; empty where an older release wrote it.
+        outcomes: With the end of a run that completed: how many results and errors it gave.
         incarnation: The document of the session that it is about.
         has_fallen: With a portfolio: the document had fallen back, and runs on older holdings with it.
         frame: The message, as it goes to subscribers; empty where there is none.
@@ -73,6 +74,7 @@ class PeerEvent(BaseModel):
     replaced: int | None = None
     running: Running | None = None
     metric: str = ""
+    outcomes: int = 0
     incarnation: str = ""
     has_fallen: bool = False
     frame: str = ""

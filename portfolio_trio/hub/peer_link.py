@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from portfolio_trio.hub.events import PeerEvent
 from portfolio_trio.hub.remote_run import RemoteState
-from portfolio_trio.protocol.messages import MetricFailure, Portfolio
+from portfolio_trio.protocol.messages import AnalysisCompleted, MetricFailure, Portfolio
 from portfolio_trio.protocol.results import ComputedResult
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class PeerLink:
                 version=event.version if isinstance(event, Portfolio) else None,
                 running=running,
                 metric=event.metric if isinstance(event, ComputedResult | MetricFailure) else "",
+                outcomes=event.results + event.errors if isinstance(event, AnalysisCompleted) else 0,
                 frame=frame,
                 has_fallen=has_fallen,
                 incarnation=self.incarnation,

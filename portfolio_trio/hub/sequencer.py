@@ -2,13 +2,14 @@
 
 Replies of Redis and batches of other workers wake their tasks in no fixed order. So nothing is shown because
 its task happens to run, but because it follows from what has been shown: versions never fall, a run begins
-once and ends once, and whatever comes after a run's end in the document waits until that end is known.
+once and ends once, an end comes behind all that the run gave, and whatever comes after a run's end in the
+document waits until that end is known.
 """
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from portfolio_trio.protocol.messages import AnalysisCancelled, Portfolio, Running
@@ -57,6 +58,8 @@ class OrderedEvent:
         again: With ``portfolio``: something may have been missed; who has seen it sees it again.
         version: With ``portfolio_update``: the holdings it values.
         tick_id: With ``portfolio_update``: the tick.
+        outcomes: With an end: how many results and errors have come before it, where a batch of them may be
+            lost. The end waits for them, or for what the document has of them.
         requester: Who had asked, and gets ``own`` in place of ``text``, or a state with ``request_id``.
         own: The frame for who had asked.
         request_id: Of who had asked.
@@ -75,6 +78,7 @@ class OrderedEvent:
     again: bool = False
     version: int = 0
     tick_id: int = 0
+    outcomes: int = 0
     requester: EventSubscriber | None = None
     own: str = ""
     request_id: str | int | None = None
@@ -113,6 +117,8 @@ class EventSequencer:
         self.outcomes: tuple[str, ...] = ()
         self.released = 0
         self._last = 0
+        # The open run was under way when the first socket came: what it gave before that is not shown.
+        self._joined = False
         self._requester: EventSubscriber | None = None
         self._seen: dict[EventSubscriber, _Seen] = {}
         # A list and not a deque: it is nearly always empty, and an empty one costs a tenth.
@@ -194,6 +200,7 @@ class EventSequencer:
         """A run counts as started, for whoever subscribes from now on."""
         if running.run_id > self._last and self.open is None:
             self._open(running)
+            self._joined = True
 
     # --- what happens ---
 
@@ -201,8 +208,8 @@ class EventSequencer:
         """Show an event, now or later; or never, where what has been shown rules it out."""
         if self._held and (self.open is None or event.run_id != self.open.run_id):
             self._held.append(event)
-            if len(self._held) > MAX_HELD_EVENTS and self.open is not None:
-                self.close("superseded")
+            if len(self._held) > MAX_HELD_EVENTS:
+                self._give_up()
             return
         if self._must_wait(event):
             self._held.append(event)
@@ -234,7 +241,17 @@ class EventSequencer:
             for place, event in enumerate(self._held)
             if run is not None and event.run_id == run.run_id and event.kind in {"outcome", "end"}
         )
-        return next(places, None)
+        return next((place for place in places if not self._must_wait(self._held[place])), None)
+
+    def _give_up(self) -> None:
+        """Too much waits for the end of the open run: show the one that is known, if one is."""
+        run = self.open
+        known = (event for event in self._held if run is not None and event.run_id == run.run_id)
+        ended = next((event for event in known if event.kind == "end"), None)
+        if ended is None:
+            self.close("superseded")
+        else:
+            self.publish(replace(ended, outcomes=0))
 
     def close(self, reason: EndReason | str, *, exclude: EventSubscriber | None = None) -> None:
         """The open run is over, and nobody can say better how than ``reason``."""
@@ -258,6 +275,10 @@ class EventSequencer:
             for event in self._held
         )
 
+    def lacks(self, outcomes: int) -> bool:
+        """Whether the open run has ended with more results and errors than have been shown of it."""
+        return "" not in self.outcomes and len(self.outcomes) < outcomes
+
     def _must_wait(self, event: OrderedEvent) -> bool:
         """Whether an event comes after the end of the open run, which has not been shown yet."""
         run = self.open
@@ -265,6 +286,8 @@ class EventSequencer:
             return False
         if event.kind == "started":
             return event.run_id is not None and event.run_id > run.run_id
+        if event.kind == "end":
+            return event.run_id == run.run_id and not self._joined and self.lacks(event.outcomes)
         if event.adopts is not None and event.adopts.run_id > run.run_id:
             # A run that began unseen, read in the document: the end of the one before it was unseen, too.
             return True
@@ -347,6 +370,7 @@ class EventSequencer:
 
     def _open(self, running: Running) -> None:
         self.open, self.outcomes, self._last = running, (), running.run_id
+        self._joined = False
 
     def _enqueue(self, subscriber: EventSubscriber, frame: str, run: Run | None = None) -> None:
         with self._alone(subscriber):

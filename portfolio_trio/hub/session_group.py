@@ -219,6 +219,7 @@ class SessionGroup:
             run=run,
             running=peer_event.running,
             metric=peer_event.metric,
+            outcomes=peer_event.outcomes,
         )
         canceller = self._cancelling.get(peer_event.run_id or 0)
         if canceller is not None and peer_event.kind == "analysis_cancelled":
@@ -389,8 +390,7 @@ class SessionGroup:
 
     def lacks_outcomes(self, ending: Ending) -> bool:
         """Whether a run has completed with more results and errors than the sockets have been shown of it."""
-        shown = self.sequencer.outcomes
-        return "" not in shown and len(shown) < ending.results + ending.errors
+        return self.sequencer.lacks(ending.results + ending.errors)
 
     def show_recorded(self, run_id: int, results: Iterable[Mapping[str, Any]]) -> None:
         """Let the sockets see what the document has of the open run's results, but for what they have seen.

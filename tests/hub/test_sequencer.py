@@ -57,8 +57,8 @@ def start(run_id: int, version: int = 1) -> OrderedEvent:
     return OrderedEvent("started", f"start {run_id}", run_id, running=running(run_id, version))
 
 
-def result(run_id: int) -> OrderedEvent:
-    return OrderedEvent("outcome", f"result {run_id}", run_id)
+def result(run_id: int, metric: str = "") -> OrderedEvent:
+    return OrderedEvent("outcome", f"result {run_id}{metric}", run_id, metric=metric)
 
 
 def end(run_id: int | None, **more: Any) -> OrderedEvent:
@@ -243,6 +243,47 @@ def test_an_end_that_never_comes_is_given_up_when_too_much_waits() -> None:
     for _ in range(MAX_HELD_EVENTS + 1):
         sequencer.publish(start(2))
     assert subscriber.seen == ["start 1", "superseded 1", "start 2"]
+
+
+def test_an_end_waits_for_results_that_were_lost_and_so_does_what_follows() -> None:
+    sequencer = EventSequencer()
+    subscriber = subscribed(sequencer)
+    for event in (start(1), result(1, "a"), end(1, outcomes=3), start(2), end(2)):
+        sequencer.publish(event)
+    assert sequencer.awaited == 1
+    assert subscriber.seen == ["start 1", "result 1a"]
+    sequencer.publish(result(1, "b"))
+    assert sequencer.awaited == 1
+    sequencer.publish(result(1, "c"))
+    assert subscriber.seen == ["start 1", "result 1a", "result 1b", "result 1c", "end 1", "start 2", "end 2"]
+
+
+def test_an_end_whose_results_are_gone_is_shown_once_whoever_says_it() -> None:
+    sequencer = EventSequencer()
+    subscriber = subscribed(sequencer)
+    for event in (start(1), result(1, "a"), end(1, outcomes=2), start(2), end(1)):
+        sequencer.publish(event)
+    assert subscriber.seen == ["start 1", "result 1a", "end 1", "start 2"]
+
+
+def test_an_end_that_is_known_is_what_is_shown_when_too_much_waits() -> None:
+    sequencer = EventSequencer()
+    subscriber = subscribed(sequencer)
+    sequencer.publish(start(1))
+    sequencer.publish(end(1, outcomes=1))
+    for _ in range(MAX_HELD_EVENTS):
+        sequencer.publish(start(2))
+    assert subscriber.seen == ["start 1", "end 1", "start 2"]
+
+
+def test_a_run_that_was_under_way_when_the_first_came_ends_without_what_it_gave_before() -> None:
+    sequencer = EventSequencer()
+    sequencer.adopt(running(1))
+    late = Watcher()
+    sequencer.subscribe(late, state(1))
+    sequencer.publish(result(1, "e"))
+    sequencer.publish(end(1, outcomes=5))
+    assert late.seen == ["v1 running 1", "result 1e", "end 1"]
 
 
 def test_a_session_that_was_made_anew_begins_from_the_start() -> None:

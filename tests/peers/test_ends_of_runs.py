@@ -174,6 +174,25 @@ async def test_who_missed_the_batches_of_a_completed_run_sees_its_results_before
         assert kinds == ["analysis_started", *["analysis_result"] * len(METRICS), "analysis_completed"]
 
 
+@pytest.mark.parametrize("lost", [1, 2, 4])
+async def test_who_missed_results_but_hears_the_end_sees_them_before_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    async with two_apps(**QUIET) as (one, two):
+        here, there = await subscriber_of(one), await subscriber_of(two)
+        await here.send("analyze", ticker="AAPL")
+        seen, known = await here.until("analysis_started"), await there.until("analysis_started")
+        with monkeypatch.context() as deaf:
+            mute(one, deaf)
+            for _ in range(lost):
+                seen += await here.until("analysis_result")
+        seen += await here.until("analysis_completed")
+        known += await there.silence(20)
+        assert {f["metric"]: f for f in results_in(known, 1)} == {f["metric"]: f for f in results_in(seen, 1)}
+        assert known[-1]["type"] == "analysis_completed"
+        assert end_of(known, 1) == end_of(seen, 1)
+
+
 @pytest.mark.parametrize("edited", [True, False])
 async def test_a_run_whose_end_the_document_has_forgotten_was_complete_if_its_results_are(
     autojump_clock: MockClock,
