@@ -117,7 +117,6 @@ class MarketUpdater:
         self._faults = faults
         self.skipped = 0
         """Ticks that were missed because a sweep took longer than the interval."""
-        self.last_sweep_failed = False
         self._failing = ""
 
     async def run(self, first: float) -> None:
@@ -144,8 +143,8 @@ class MarketUpdater:
                 )
             due = max(late, due) + 1
 
-    async def tick(self) -> None:
-        """Take the next prices and revalue every session."""
+    async def tick(self) -> bool:
+        """Take the next prices and revalue every session; return whether that was done."""
         done = False
         # The boundary between one tick and the next: a fault of this program or of a plug-in costs one.
         with self._faults.contained("the market"):
@@ -161,7 +160,7 @@ class MarketUpdater:
                     error,
                     extra={"event": "market_update_failed", "error": str(error)},
                 )
-        self.last_sweep_failed = not done
+        return done
 
     async def _advance(self) -> None:
         lost = self._exchange.lost
