@@ -1,8 +1,14 @@
-"""The floors of the package: a room imports what lies below it, and no circle ties any of them."""
+"""The floors of the package: a room imports what lies below it, and no circle ties any of them.
+
+    python -m tests.test_rooms
+
+draws them as they stand in docs/architecture.md, and counts rooms, floors and arrows.
+"""
 
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,33 +16,33 @@ from typing import Final
 import portfolio_trio
 
 HOUSE: Final = Path(portfolio_trio.__file__).parent
+ARCHITECTURE: Final = Path(__file__).parents[1] / "docs" / "architecture.md"
 
 # Top floor first. Rooms of one floor do not import each other.
 FLOORS: Final = (
     {"__main__"},
     {"cli"},
     {"server"},
-    {"session"},
-    {"peers", "supervisor"},
-    {"hub", "settings"},
-    {"settings_values"},
-    {"access", "client", "market"},
-    {"http", "local_redis", "logs", "metrics", "protocol", "store", "web"},
+    {"session", "supervisor"},
+    {"peers", "settings"},
+    {"hub", "settings_values"},
+    {"access", "client", "local_redis", "market", "store"},
+    {"http", "logs", "metrics", "protocol", "redis", "restart_policy"},
     {
+        "backoff",
         "canonical",
+        "escaping",
         "faults",
         "locks",
-        "redis",
-        "restart_policy",
         "log_throttle",
+        "nurseries",
         "settings_flags",
-        "escaping",
         "targets",
         "telemetry",
         "tickers",
         "times",
+        "web",
     },
-    {"backoff", "nurseries"},
 )
 FLOOR_OF: Final = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -72,6 +78,28 @@ def imported_packages(tree: ast.Module) -> set[str]:
     return packages
 
 
+def arrows() -> set[tuple[str, str]]:
+    """Which room imports which other one."""
+    return {
+        (room, other)
+        for room, tree in modules()
+        for other in imported_rooms(tree)
+        if other not in {room, "__version__"}
+    }
+
+
+def drawing() -> str:
+    """Each room on its floor, with the first sentence of its docstring."""
+    lines = []
+    for number, rooms in enumerate(FLOORS):
+        for room in sorted(rooms):
+            module = HOUSE / f"{room}.py"
+            path = module if module.exists() else HOUSE / room / "__init__.py"
+            sentence = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+            lines.append(f"{len(FLOORS) - number}  {room:<16}{sentence}")
+    return "\n".join(lines)
+
+
 def test_every_room_has_a_floor() -> None:
     rooms = {
         path.name.removesuffix(".py") for path in HOUSE.iterdir() if path.suffix == ".py" or path.is_dir()
@@ -80,13 +108,12 @@ def test_every_room_has_a_floor() -> None:
 
 
 def test_arrows_point_downwards_only() -> None:
-    upwards = {
-        f"{room} -> {other}"
-        for room, tree in modules()
-        for other in imported_rooms(tree)
-        if other not in {room, "__version__"} and FLOOR_OF[other] <= FLOOR_OF[room]
-    }
+    upwards = {f"{room} -> {other}" for room, other in arrows() if FLOOR_OF[other] <= FLOOR_OF[room]}
     assert not upwards
+
+
+def test_the_architecture_page_draws_them() -> None:
+    assert f"```\n{drawing()}\n```" in ARCHITECTURE.read_text(), "draw it anew: python -m tests.test_rooms"
 
 
 def test_every_room_says_what_it_is_and_what_it_may_import() -> None:
@@ -98,3 +125,7 @@ def test_every_room_says_what_it_is_and_what_it_may_import() -> None:
 def test_only_the_client_speaks_by_trio_websocket() -> None:
     users = {room for room, tree in modules() if "trio_websocket" in imported_packages(tree)}
     assert users == {"client"}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{drawing()}\n\n{len(FLOOR_OF)} rooms, {len(FLOORS)} floors, {len(arrows())} arrows\n")
