@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ZERO_VARIANCE: Final = 1e-24
 """A variance of returns up to this is none: it is the rounding of constant prices."""
 
+_HALF: Final = 0.5
+
 
 class Moments(NamedTuple):
     """What history says about one holding, about the others, and about the portfolio.
@@ -46,6 +48,21 @@ class Moments(NamedTuple):
     rest_covariance: float
     rest_variance: float
     portfolio_covariance: float
+    portfolio_variance: float
+
+
+class AllMoments(NamedTuple):
+    """The moments of all holdings, in the order of the names: those of `Moments`, each shape ``(N,)``.
+
+    `portfolio_variance` is one for all.
+    """
+
+    weight: Floats
+    rest_gross: Floats
+    variance: Floats
+    rest_covariance: Floats
+    rest_variance: Floats
+    portfolio_covariance: Floats
     portfolio_variance: float
 
 
@@ -115,15 +132,45 @@ class Kernel:
             return self._beside_next_to_nothing(whole, weight, index)
         return self._usual(whole, weight, index, whole.returns - self._columns[index] * weight)
 
-    def every(self, whole: Whole) -> list[Moments]:
+    def every(self, whole: Whole) -> AllMoments:
         """The moments of all holdings, in the order of the names."""
-        rests = whole.returns - self._columns * whole.weights[:, np.newaxis]
-        return [
-            self._beside_next_to_nothing(whole, weight, index)
-            if self._dominates(whole, weight, index)
-            else self._usual(whole, weight, index, rest)
-            for index, (weight, rest) in enumerate(zip(whole.weights.tolist(), rests, strict=True))
-        ]
+        columns, sizes = self._columns, np.abs(whole.weights)
+        rests = columns * whole.weights[:, np.newaxis]
+        np.subtract(whole.returns, rests, out=rests)
+        rest_gross: Floats = whole.gross - np.abs(np.frombuffer(whole.values))
+        share = rest_gross / whole.gross
+        # A single holding has no rest. It is more than half, and computed below.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = AllMoments(
+                whole.weights.copy(),
+                rest_gross,
+                self.variances,
+                np.vecdot(columns, rests) / share,
+                np.vecdot(rests, rests) / (share * share),
+                np.vecdot(columns, whole.returns),
+                whole.variance,
+            )
+        large = (sizes > _HALF) | (sizes * self._volatilities > whole.half_volatility)
+        for index in np.flatnonzero(large).tolist():
+            own = self._beside_next_to_nothing(whole, float(whole.weights[index]), index)
+            found.rest_gross[index] = own.rest_gross
+            found.rest_covariance[index] = own.rest_covariance
+            found.rest_variance[index] = own.rest_variance
+        return found
+
+    def combined(self, weights: Floats) -> Floats:
+        """Returns of the names in these weights, folded, shape ``(K,)``."""
+        combined: Floats = weights.dot(self._columns)
+        return combined
+
+    def with_each(self, combined: Floats) -> Floats:
+        """EWMA covariance of what is combined with each of the names, shape ``(N,)``."""
+        covariances: Floats = self._columns.dot(combined)
+        return covariances
+
+    def folded(self, places: npt.NDArray[np.intp]) -> Floats:
+        """Returns of some of the names, folded, shape ``(len(places), K)``."""
+        return self._columns[places]
 
     def covariances(self, index: int) -> Floats:
         """EWMA covariance of a name with each of the names, its column of S, shape ``(N,)``."""
@@ -133,7 +180,7 @@ class Kernel:
     def _dominates(self, whole: Whole, weight: float, index: int) -> bool:
         """Whether a holding is more than half of the portfolio's value, or of its volatilities."""
         size = abs(weight)
-        return size > 0.5 or size * sqrt(self._squares[index]) > whole.half_volatility  # noqa: PLR2004 - half
+        return size > _HALF or size * sqrt(self._squares[index]) > whole.half_volatility
 
     def _usual(self, whole: Whole, weight: float, index: int, rest: Floats) -> Moments:
         """With the returns of the others on the gross value of the whole."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from portfolio_trio.metrics.errors import MetricError
 from portfolio_trio.metrics.kernel import ZERO_VARIANCE
-from portfolio_trio.metrics.positions import Positions, Totals
 from portfolio_trio.metrics.risk_budgets import budgeted_sizes
 from portfolio_trio.metrics.what_if import risks
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from portfolio_trio.metrics.positions import Positions, Totals
     from portfolio_trio.metrics.returns import ReturnsCache
     from portfolio_trio.targets import Targets
 
@@ -81,9 +81,9 @@ def positions_to_plan(
         AnalysisError: ``empty_portfolio`` where nothing is held, or ``bad_price``.
     """
     wanted = targets.weights if to == "weights" else targets.budgets
-    positions = Positions.take(cache, holdings, prices, targets, also=wanted or ())
+    positions = cache.positions(holdings, prices, targets=targets, also=wanted or ())
     # Worked out here, and not by several threads at once.
-    _ = positions.history.variances, positions.values, positions.snapshot
+    _ = positions.history.kernel, positions.values, positions.snapshot
     return positions
 
 
@@ -119,8 +119,8 @@ def plan(positions: Positions, wish: Wish) -> Plan:
         trades,
         risks(positions),
         risks(after),
-        positions.totals(),
-        after.totals(),
+        positions.totals,
+        after.totals,
         turnover=float(np.abs(traded).sum()) / (positions.gross or total),
         cash_left=wish.cash - float(traded.sum()),
     )
@@ -161,7 +161,8 @@ def _budgeted(positions: Positions, signs: npt.NDArray[np.float64]) -> npt.NDArr
             flat,
         )
     sizes = np.zeros(len(budgets))
-    sizes[wanted] = budgeted_sizes(positions.history.weighted[wanted] * signs[wanted, None], budgets[wanted])
+    returns = positions.history.kernel.folded(wanted) * signs[wanted, None]
+    sizes[wanted] = budgeted_sizes(returns, budgets[wanted])
     return sizes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from functools import cached_property
-from math import fsum, inf, isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from portfolio_trio.metrics.errors import AnalysisError, MetricError
 from portfolio_trio.metrics.history import MIN_ROWS, History
 from portfolio_trio.metrics.inputs import AnalysisInputs
+from portfolio_trio.metrics.positions import Positions, exact_sum
 from portfolio_trio.metrics.snapshot import snapshot_hash
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from portfolio_trio.metrics.bars import Bars
-    from portfolio_trio.metrics.kernel import Moments, Whole
+    from portfolio_trio.metrics.kernel import AllMoments, Moments, Whole
     from portfolio_trio.targets import Targets
 
 _NAN: Final = float("nan")
@@ -138,6 +139,13 @@ class PortfolioInputs:
             )
 
     @cached_property
+    def positions(self) -> Positions:
+        """The same for what is computed of all at once."""
+        lines = self.lines
+        shares, prices = np.frombuffer(lines.shares), np.frombuffer(lines.prices)
+        return Positions(self.tickers, shares, prices, self.history, self.wanted)
+
+    @cached_property
     def _whole(self) -> Whole:
         self.require_rows()
         return self.history.kernel.whole(self.lines.values, self.gross)
@@ -150,7 +158,7 @@ class PortfolioInputs:
         """
         return self.history.kernel.one(self._whole, index)
 
-    def all_moments(self) -> list[Moments]:
+    def all_moments(self) -> AllMoments:
         """The same of every holding, in the order of `tickers`, to the last digit; O(L N).
 
         Raises:
@@ -187,19 +195,11 @@ class Lines:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             product = np.frombuffer(shares) * np.frombuffer(prices)
         values, sizes = array("d", product.tobytes()), np.abs(product)
-        gross = _sum(sizes.tolist())
+        gross = exact_sum(sizes.tolist())
         # A NaN among them is one in the sum; so is an infinity.
         if not (gross < inf and np.frombuffer(prices).min() > 0.0 and sizes.min() > 0.0):
             raise _bad_value(names, shares, prices, values)
         return cls(shares, prices, values, gross)
-
-
-def _sum(sizes: list[float]) -> float:
-    """The sum, exact but for its last digit: the same in whatever order, on every machine."""
-    try:
-        return fsum(sizes)
-    except OverflowError:
-        return inf
 
 
 def _bad_value(

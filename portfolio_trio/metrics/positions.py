@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf, sqrt
+from math import fsum, inf, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,12 +16,11 @@ from portfolio_trio.metrics.kernel import ZERO_VARIANCE
 from portfolio_trio.metrics.snapshot import snapshot_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
     from portfolio_trio.metrics.history import History
-    from portfolio_trio.metrics.returns import ReturnsCache
     from portfolio_trio.targets import Targets
 
 
@@ -51,6 +50,8 @@ class Totals(NamedTuple):
 class Positions:
     """Signed shares of N names, some of which may be none, and the returns that all N have in common.
 
+    Made by `ReturnsCache.positions`. Parts cost nothing until read and are computed once.
+
     Attributes:
         tickers: The names, sorted, shape ``(N,)``.
         shares: Signed share counts, shape ``(N,)``; 0 for a name that is only considered.
@@ -64,31 +65,6 @@ class Positions:
     prices: npt.NDArray[np.float64]
     history: History
     targets: Targets
-
-    @classmethod
-    def take(
-        cls,
-        cache: ReturnsCache,
-        holdings: Mapping[str, float],
-        prices: Mapping[str, float],
-        targets: Targets,
-        *,
-        also: Iterable[str] = (),
-    ) -> Positions:
-        """Of what is held, and of the names ``also``, at prices of all of them.
-
-        Raises:
-            AnalysisError: ``empty_portfolio`` without any name, or ``bad_price``.
-        """
-        names = tuple(sorted({name for name, count in holdings.items() if count}.union(also)))
-        if not names:
-            raise AnalysisError("empty_portfolio", "the portfolio holds nothing: add a holding first")
-        live = [prices.get(name, 0.0) for name in names]
-        bad = tuple(name for name, price in zip(names, live, strict=True) if not 0.0 < price < inf)
-        if bad:
-            raise AnalysisError("bad_price", f"no usable live price for {', '.join(bad)}", bad)
-        shares = np.array([holdings.get(name, 0.0) for name in names], dtype=np.float64)
-        return cls(names, shares, np.array(live), cache.history(names), targets)
 
     def with_shares(self, shares: npt.NDArray[np.float64]) -> Positions:
         """The same names in other numbers."""
@@ -106,7 +82,7 @@ class Positions:
     @cached_property
     def gross(self) -> float:
         """G, sum of abs(m), in currency units; 0 where nothing is held."""
-        return float(np.abs(self.values).sum())
+        return exact_sum(np.abs(self.values).tolist())
 
     @cached_property
     def weights(self) -> npt.NDArray[np.float64]:
@@ -134,15 +110,15 @@ class Positions:
 
     @cached_property
     def _returns(self) -> npt.NDArray[np.float64]:
-        """Weighted returns of the whole on its gross value, shape ``(L,)``."""
-        returns: npt.NDArray[np.float64] = self.weights.dot(self.history.weighted)
-        return returns
+        """Weighted returns of the whole on its gross value, folded."""
+        return self.history.kernel.combined(self.weights)
 
     @cached_property
     def variance(self) -> float:
         """W'Sw."""
         return float(self._returns.dot(self._returns))
 
+    @cached_property
     def risk_shares(self) -> npt.NDArray[np.float64]:
         """Share of portfolio variance of each name, w_i (Sw)_i / w'Sw, shape ``(N,)``.
 
@@ -155,10 +131,11 @@ class Positions:
                 "zero_portfolio_variance", "the portfolio's value does not move: there is no risk to share"
             )
         shares: npt.NDArray[np.float64] = (
-            self.weights * self.history.weighted.dot(self._returns) / self.variance
+            self.weights * self.history.kernel.with_each(self._returns) / self.variance
         )
         return shares
 
+    @cached_property
     def totals(self) -> Totals:
         """The whole in six numbers."""
         history, gross = self.history, self.gross
@@ -174,3 +151,11 @@ class Positions:
             risk = sqrt(history.periods * variance) * gross
             volatility = sqrt(history.periods * variance) if gross else None
         return Totals(float(self.values.sum()), gross, volatility, risk, effective, history.n_obs, errors)
+
+
+def exact_sum(sizes: list[float]) -> float:
+    """The sum, exact but for its last digit: the same in whatever order, on every machine."""
+    try:
+        return fsum(sizes)
+    except OverflowError:
+        return inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
+from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,6 +13,8 @@ from portfolio_trio.metrics.culprits import culprits
 from portfolio_trio.metrics.errors import AnalysisError
 from portfolio_trio.metrics.history import MIN_ROWS, WINDOW, History
 from portfolio_trio.metrics.portfolio import Lines, PortfolioInputs
+from portfolio_trio.metrics.positions import Positions
+from portfolio_trio.metrics.recent import Recent
 from portfolio_trio.metrics.rows import Calendars, Window
 from portfolio_trio.metrics.snapshot import history_digest
 from portfolio_trio.targets import NO_TARGETS
@@ -42,6 +45,13 @@ class _Taken(NamedTuple):
     prices: tuple[float | None, ...]
 
 
+class _Considered(NamedTuple):
+    """Positions among which are some of no shares, and the prices that they were taken at."""
+
+    positions: Positions
+    prices: tuple[float | None, ...]
+
+
 class ReturnsCache:
     """The weighted returns of one set of bars, for all sessions; make a new one when a bar closes.
 
@@ -64,8 +74,8 @@ class ReturnsCache:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._histories: OrderedDict[tuple[str, ...], History] = OrderedDict()
-        self._portfolios: OrderedDict[_Key, _Taken] = OrderedDict()
-        self._lines = 0
+        self._portfolios: Recent[_Key, _Taken] = Recent(MAX_LINES)
+        self._positions: Recent[tuple[_Key, tuple[str, ...]], _Considered] = Recent(MAX_LINES)
 
     def inputs(
         self,
@@ -114,17 +124,47 @@ class ReturnsCache:
             held, shares = known.portfolio.tickers, known.portfolio.lines.shares
             live = tuple(map(prices.get, held))
             if live == known.prices and targets == known.portfolio.wanted:
-                self._portfolios.move_to_end(key)
                 return known.portfolio
         lines = Lines.of(held, shares, live)
         taken = PortfolioInputs(held, lines, targets, self.history(held), self.bars)
-        if known is None:
-            self._lines += len(held)
-        self._portfolios[key] = _Taken(taken, live)
-        self._portfolios.move_to_end(key)
-        while self._lines > MAX_LINES and len(self._portfolios) > 1:
-            _, oldest = self._portfolios.popitem(last=False)
-            self._lines -= oldest.portfolio.count
+        self._portfolios.keep(key, _Taken(taken, live), len(held))
+        return taken
+
+    def positions(
+        self,
+        holdings: Mapping[str, float],
+        prices: Mapping[str, float],
+        *,
+        targets: Targets = NO_TARGETS,
+        also: Iterable[str] = (),
+    ) -> Positions:
+        """Take one snapshot of what is held, and of the names ``also``, at prices of all of them.
+
+        Who asks again gets the same, as of `portfolio`.
+
+        Raises:
+            AnalysisError: ``empty_portfolio`` without any name, or ``bad_price``.
+            ValueError: Shares are not finite.
+        """
+        others = tuple(sorted({name for name in also if not holdings.get(name)}))
+        if not others:
+            return self.portfolio(holdings, prices, targets=targets).positions
+        key = ((tuple(holdings), tuple(holdings.values())), others)
+        known = self._positions.get(key)
+        if known is not None:
+            live = tuple(map(prices.get, known.positions.tickers))
+            if live == known.prices and targets == known.positions.targets:
+                return known.positions
+        names = tuple(sorted([*(name for name, count in holdings.items() if count), *others]))
+        live = tuple(map(prices.get, names))
+        bad = tuple(
+            name for name, price in zip(names, live, strict=True) if price is None or not 0.0 < price < inf
+        )
+        if bad:
+            raise AnalysisError("bad_price", f"no usable live price for {', '.join(bad)}", bad)
+        shares = np.array([holdings.get(name, 0.0) for name in names], dtype=np.float64)
+        taken = Positions(names, shares, np.array(live, dtype=np.float64), self.history(names), targets)
+        self._positions.keep(key, _Considered(taken, live), len(names))
         return taken
 
     def history(self, tickers: tuple[str, ...]) -> History:

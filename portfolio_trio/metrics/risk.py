@@ -2,136 +2,152 @@
 
 from __future__ import annotations
 
-from itertools import repeat
-from math import isnan, sqrt
-from typing import TYPE_CHECKING, Final, NamedTuple
+from math import isnan
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from portfolio_trio.metrics.allocation_score import budget_gap
-from portfolio_trio.metrics.correlation import rest_correlation
 from portfolio_trio.metrics.errors import MetricError
 from portfolio_trio.metrics.history import MIN_ROWS
 from portfolio_trio.metrics.kernel import ZERO_VARIANCE
-from portfolio_trio.metrics.portfolio_risk import portfolio_beta, risk_share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
 
     from portfolio_trio.metrics.history import History
-    from portfolio_trio.metrics.kernel import Moments
+    from portfolio_trio.metrics.kernel import AllMoments
     from portfolio_trio.metrics.portfolio import PortfolioInputs
 
-_NO_ERRORS: Final[dict[str, str]] = {}
+    Floats: TypeAlias = npt.NDArray[np.float64]
+    Flags: TypeAlias = npt.NDArray[np.bool_]
+
+_NO_ERRORS: Final[Mapping[int, Mapping[str, str]]] = {}
 
 MAX_MATRIX: Final = 60
 """Holdings up to which the matrix of correlations is given."""
 
 
-class HoldingRisk(NamedTuple):
-    """One holding; each number as it is written is what an analysis of it says from the same snapshot.
-
-    None where `errors` has the code.
+class HoldingRisks(NamedTuple):
+    """All holdings; each number as it is written is what an analysis of it says from the same snapshot.
 
     Attributes:
-        ticker: Its name.
-        shares: Signed share count.
-        price: Live price in currency units.
-        value: m_i, signed, in currency units.
-        weight: w_i = m_i / G, signed.
-        risk: `portfolio_risk`, the share of variance.
-        volatility: sqrt(A a), annual, as a fraction.
-        beta: (Sw)_i / w'Sw, to the portfolio.
-        correlation: `correlation`, with the rest.
-        target_weight: Its target weight.
-        budget: b_i, its risk budget.
-        score: `allocation_score`.
-        errors: Code of each number that cannot be computed.
+        tickers: Their names, sorted, shape ``(N,)``.
+        numbers: The numbers of each in the order of `COLUMNS`, shape ``(N, 11)``; NaN where `errors` has the
+            code.
+        errors: By row the code of each number that cannot be computed.
     """
 
-    ticker: str
-    shares: float
-    price: float
-    value: float
-    weight: float
-    risk: float | None
-    volatility: float | None
-    beta: float | None
-    correlation: float | None
-    target_weight: float
-    budget: float | None
-    score: float | None
-    errors: Mapping[str, str]
+    tickers: tuple[str, ...]
+    numbers: Floats
+    errors: Mapping[int, Mapping[str, str]]
 
 
-class _Held(NamedTuple):
-    """What of a holding needs no history."""
+COLUMNS: Final = (
+    "shares",
+    "price",
+    "value",
+    "weight",
+    "risk",
+    "volatility",
+    "beta",
+    "correlation",
+    "target_weight",
+    "budget",
+    "score",
+)
+"""Signed share count; live price; m_i, signed; w_i = m_i / G, signed; `portfolio_risk`; sqrt(A a),
+annual; (Sw)_i / w'Sw; `correlation`; target weight; b_i; `allocation_score`."""
 
-    ticker: str
-    shares: float
-    price: float
-    value: float
-    target: float
-    budget: float | None
 
-
-def holding_risks(portfolio: PortfolioInputs) -> list[HoldingRisk]:
+def holding_risks(portfolio: PortfolioInputs) -> HoldingRisks:
     """Every holding, in the order of the names; one pass, O(L N)."""
     try:
         moments, budgets = portfolio.all_moments(), portfolio.budgets
     except MetricError as error:
-        set_budgets = portfolio.wanted.budgets_of(portfolio.tickers)
-        return [_unknown(held, portfolio.gross, error.code) for held in _held(portfolio, set_budgets)]
-    periods = portfolio.history.periods
-    return [
-        _holding(held, own, periods) for held, own in zip(_held(portfolio, budgets), moments, strict=True)
-    ]
-
-
-def _held(portfolio: PortfolioInputs, budgets: Iterable[float] | None) -> Iterator[_Held]:
-    lines = portfolio.lines
-    wanted = repeat(None) if budgets is None else budgets
-    return map(_Held, portfolio.tickers, lines.shares, lines.prices, lines.values, portfolio.targets, wanted)
-
-
-def _holding(held: _Held, own: Moments, periods: int) -> HoldingRisk:
-    ticker, shares, price, value, target, budget = held
-    risk = beta = score = correlation = None
-    errors: dict[str, str] = _NO_ERRORS
-    try:
-        risk, beta = risk_share(own), portfolio_beta(own)
-        score = budget_gap(ticker, own, budget or 0.0)
-    except MetricError as error:
-        missing = ("score",) if risk is not None else ("risk", "beta", "score")
-        errors = dict.fromkeys(missing, error.code)
-    try:
-        correlation = rest_correlation(ticker, own)
-    except MetricError as error:
-        errors = {**errors, "correlation": error.code}
-    return HoldingRisk(
-        ticker,
-        shares,
-        price,
-        value,
-        own.weight,
+        return _unknown(portfolio, error.code)
+    flat = moments.variance <= ZERO_VARIANCE
+    risk, beta = _shares_and_betas(moments, flat)
+    correlation, code = _correlations(moments, flat)
+    budget = np.frombuffer(budgets)
+    columns = (
+        *_held(portfolio, moments.weight),
         risk,
-        sqrt(periods * own.variance),
+        np.sqrt(portfolio.history.periods * moments.variance),
         beta,
         correlation,
-        target,
+        np.frombuffer(portfolio.targets),
         budget,
-        score,
-        errors,
+        np.where(flat, np.nan, budget - risk),
     )
+    numbers = np.empty((portfolio.count, len(columns)))
+    for place, column in enumerate(columns):
+        numbers[:, place] = column
+    return HoldingRisks(portfolio.tickers, numbers, _errors(moments, flat, code))
 
 
-def _unknown(held: _Held, gross: float, code: str) -> HoldingRisk:
-    """A holding of which history says nothing."""
-    ticker, shares, price, value, target, budget = held
+def _held(portfolio: PortfolioInputs, weights: Floats) -> tuple[Floats, ...]:
+    """What of holdings needs no history."""
+    lines = portfolio.lines
+    return np.frombuffer(lines.shares), np.frombuffer(lines.prices), np.frombuffer(lines.values), weights
+
+
+def _shares_and_betas(moments: AllMoments, flat: Flags) -> tuple[Floats | float, Floats | float]:
+    """What `risk_share` and `portfolio_beta` say of each; NaN for all where the whole does not move."""
+    whole = moments.portfolio_variance
+    if whole <= ZERO_VARIANCE:
+        return np.nan, np.nan
+    risk = moments.weight * moments.portfolio_covariance / whole
+    beta = moments.portfolio_covariance / whole
+    risk[flat] = beta[flat] = 0.0
+    # Nothing else moves: all of it, and not all but a last digit.
+    risk[moments.rest_variance == 0.0] = 1.0
+    return risk, beta
+
+
+def _correlations(moments: AllMoments, flat: Flags) -> tuple[Floats, Flags]:
+    """What `rest_correlation` says of each, and where it says nothing."""
+    none = flat | (moments.rest_variance <= ZERO_VARIANCE)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        raw = moments.rest_covariance / (np.sqrt(moments.variance) * np.sqrt(moments.rest_variance))
+    found = np.minimum(1.0, np.maximum(-1.0, raw))
+    found[none] = np.nan
+    return found, none
+
+
+def _errors(moments: AllMoments, flat: Flags, uncorrelated: Flags) -> Mapping[int, Mapping[str, str]]:
+    """By row the codes that `risk_share`, `budget_gap` and `rest_correlation` would raise."""
+    still = moments.portfolio_variance <= ZERO_VARIANCE
+    if not still and not uncorrelated.any():
+        return _NO_ERRORS
+    errors: dict[int, dict[str, str]] = {}
+    for row in range(len(flat)) if still else np.flatnonzero(uncorrelated).tolist():
+        codes = errors[row] = {}
+        if still:
+            codes.update(dict.fromkeys(("risk", "beta", "score"), "zero_portfolio_variance"))
+        elif flat[row]:
+            codes["score"] = "zero_variance"
+        if uncorrelated[row]:
+            alone = moments.rest_gross[row] == 0.0
+            codes["correlation"] = "no_other_holdings" if alone else "zero_variance"
+    return errors
+
+
+def _unknown(portfolio: PortfolioInputs, code: str) -> HoldingRisks:
+    """Holdings of which history says nothing."""
+    set_budgets = portfolio.wanted.budgets_of(portfolio.tickers)
+    numbers = np.full((portfolio.count, len(COLUMNS)), np.nan)
+    for place, column in enumerate(_held(portfolio, portfolio.weights)):
+        numbers[:, place] = column
+    numbers[:, COLUMNS.index("target_weight")] = portfolio.targets
     missing = ["risk", "volatility", "beta", "correlation", "score"]
-    errors = dict.fromkeys(missing if budget is not None else [*missing, "budget"], code)
-    return HoldingRisk(
-        ticker, shares, price, value, value / gross, None, None, None, None, target, budget, None, errors
+    if set_budgets is None:
+        missing.append("budget")
+    else:
+        numbers[:, COLUMNS.index("budget")] = set_budgets
+    return HoldingRisks(
+        portfolio.tickers, numbers, {row: dict.fromkeys(missing, code) for row in range(portfolio.count)}
     )
 
 

@@ -8,7 +8,6 @@ from portfolio_trio.canonical import canonical_shares
 from portfolio_trio.metrics.errors import MetricError
 from portfolio_trio.metrics.history import MIN_ROWS
 from portfolio_trio.metrics.kernel import ZERO_VARIANCE
-from portfolio_trio.metrics.positions import Positions, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from portfolio_trio.metrics.positions import Positions, Totals
     from portfolio_trio.metrics.returns import ReturnsCache
     from portfolio_trio.targets import Targets
 
@@ -92,15 +92,16 @@ def what_if(
     Raises:
         AnalysisError: ``empty_portfolio`` where nothing is held or traded; ``bad_price``.
     """
-    before = Positions.take(cache, holdings, prices, targets, also=trades)
+    before = cache.positions(holdings, prices, targets=targets, also=trades)
+    place_of = before.history.place
     shares = before.shares.copy()
     for name, traded in trades.items():
-        place = before.tickers.index(name)
+        place = place_of[name]
         # As a trade adds up, so that what rounding leaves behind is no position.
         held = float(shares[place])
         shares[place] = canonical_shares(held + traded, held, traded)
     after = before.with_shares(shares)
-    old, new = before.totals(), after.totals()
+    old, new = before.totals, after.totals
     change = Change(
         new.value - old.value,
         new.gross - old.gross,
@@ -117,7 +118,7 @@ def what_if(
 def risks(positions: Positions) -> npt.NDArray[np.float64] | str:
     """Risk shares, or the code of why there are none."""
     try:
-        return positions.risk_shares() if positions.gross else "empty_portfolio"
+        return positions.risk_shares if positions.gross else "empty_portfolio"
     except MetricError as error:
         return error.code
 
@@ -126,14 +127,13 @@ def best_hedge(positions: Positions, traded: list[str]) -> Hedge | None:
     """The size of the one traded name that minimises m'Sm; None for several, or one that does not move."""
     if len(traded) != 1 or positions.history.n_obs < MIN_ROWS:
         return None
-    place = positions.tickers.index(traded[0])
-    own = positions.history.weighted[place]
-    variance = float(own.dot(own))
+    place, kernel = positions.history.place[traded[0]], positions.history.kernel
+    variance = float(kernel.variances[place])
     if variance <= ZERO_VARIANCE:
         return None
     rest = positions.values.copy()
     rest[place] = 0.0
-    value = -float(own.dot(rest.dot(positions.history.weighted))) / variance
+    value = -float(kernel.with_each(kernel.combined(rest))[place]) / variance
     return Hedge(traded[0], value + 0.0, value / float(positions.prices[place]) + 0.0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,15 +10,18 @@ from portfolio_trio.canonical import canonical_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-# Between these every number is written with 15 digits and nothing else.
-_LEAST: Final = 1e-8
-_MOST: Final = 1e15
+
+class JsonText(str):
+    """Text that is JSON already."""
+
+    __slots__ = ()
 
 
 def exact_json(value: object) -> str:
     """JSON text of strings, numbers, booleans, None, mappings, lists and named tuples.
 
-    A named tuple is an object of its fields; an empty mapping called ``errors`` is left out of it.
+    `JsonText` stands there as it is. A named tuple is an object of its fields; an empty mapping called
+    ``errors`` is left out of it.
 
     Raises:
         TypeError: It is something else.
@@ -46,32 +48,20 @@ def _dict(members: Mapping[str, object]) -> str:
 
 
 def _named_tuple(row: tuple[object, ...]) -> str:
-    """One of a name and ordinary numbers alone, as rows of tables are, is written at once."""
     fields: tuple[str, ...] = type(row)._fields  # type: ignore[attr-defined]
     if fields[-1] == "errors" and not row[-1]:
         fields, row = fields[:-1], row[:-1]
-        first, *numbers = row
-        if type(first) is str and {*map(type, numbers)} == _FLOAT:
-            sizes: list[float] = [*map(abs, numbers)]  # type: ignore[arg-type]
-            if min(sizes) >= _LEAST and max(sizes) < _MOST:
-                return _template(fields) % (encode_basestring_ascii(first), *numbers)
     return _dict(dict(zip(fields, row, strict=True)))
 
 
-_FLOAT: Final = {float}
 _WRITERS: Final[Mapping[type, Callable[[Any], str]]] = {
     float: canonical_text,
     str: encode_basestring_ascii,
     int: str,
+    JsonText: str,
     bool: lambda value: "true" if value else "false",
     type(None): lambda _: "null",
     dict: _dict,
     list: _list,
     tuple: _list,
 }
-
-
-@cache
-def _template(fields: tuple[str, ...]) -> str:
-    first, *numbers = fields
-    return f'{{"{first}":%s,' + ",".join(f'"{name}":%.15g' for name in numbers) + "}"

@@ -8,26 +8,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import numpy as np
+
 from portfolio_trio.metrics import METHOD_VERSION
 from portfolio_trio.metrics.past_values import past_values
 from portfolio_trio.metrics.plan import Wish, plan, positions_to_plan
-from portfolio_trio.metrics.positions import Positions
-from portfolio_trio.metrics.risk import correlation_matrix, holding_risks
+from portfolio_trio.metrics.risk import COLUMNS, correlation_matrix, holding_risks
 from portfolio_trio.metrics.what_if import what_if
 from portfolio_trio.protocol.messages import Receipt
 from portfolio_trio.protocol.requests import AskWhatIf, GetHistory, GetRisk, MakePlan
+from portfolio_trio.protocol.tables import members, numbers_text, rows_text
 from portfolio_trio.targets import NO_TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-    import numpy as np
     import numpy.typing as npt
 
     from portfolio_trio.metrics import ReturnsCache
     from portfolio_trio.metrics.plan import Plan
-    from portfolio_trio.metrics.portfolio import PortfolioInputs
+    from portfolio_trio.metrics.positions import Positions
+    from portfolio_trio.protocol.exact import JsonText
     from portfolio_trio.targets import Targets
+
+    Floats: TypeAlias = npt.NDArray[np.float64]
 
 Question: TypeAlias = GetRisk | AskWhatIf | MakePlan | GetHistory
 """What is answered from a snapshot and changes nothing."""
@@ -35,6 +39,17 @@ Question: TypeAlias = GetRisk | AskWhatIf | MakePlan | GetHistory
 # Of so many names the Newton steps of a plan, and so many closes of a history, take more than a millisecond.
 _MANY_NAMES: Final = 64
 _MANY_CLOSES: Final = 100_000
+
+_RISK_MEMBERS: Final = members(*COLUMNS)
+_SIDE_MEMBERS: Final = (
+    ',"before":{"shares":',
+    *members("value", "weight", "risk"),
+    '},"after":{"shares":',
+    *members("value", "weight", "risk"),
+)
+_LINE_MEMBERS: Final = members(
+    "shares", "value", "weight_before", "weight_after", "risk_before", "risk_after"
+)
 
 Fields: TypeAlias = "dict[str, Any]"
 
@@ -76,7 +91,7 @@ class Job:
 
     compute: Callable[[], Fields]
     heavy: bool
-    receipt: Receipt
+    receipt: Callable[[], Receipt]
 
 
 def named(request: Question, targets: Targets) -> Mapping[str, float]:
@@ -107,45 +122,46 @@ def prepare(request: Question, seen: Seen) -> Job:
 
 def _risk(request: GetRisk, seen: Seen) -> Job:
     portfolio = seen.cache.portfolio(seen.holdings, seen.prices, targets=seen.targets)
-    positions = Positions.take(seen.cache, seen.holdings, seen.prices, seen.targets)
+    positions = portfolio.positions
 
     def compute() -> Fields:
-        fields: Fields = {"holdings": holding_risks(portfolio), "totals": positions.totals()}
+        found = holding_risks(portfolio)
+        rows = rows_text(found.tickers, _RISK_MEMBERS, "}", found.numbers, found.errors)
+        fields: Fields = {"holdings": rows, "totals": positions.totals}
         if request.correlations:
             fields["matrix"] = correlation_matrix(portfolio.history)
-        return _said("risk", seen, portfolio, fields)
+        return _said("risk", seen, positions, fields)
 
-    return Job(compute, heavy=False, receipt=_receipt(seen, positions))
+    return Job(compute, heavy=False, receipt=lambda: _receipt(seen, positions))
 
 
 def _what_if(request: AskWhatIf, seen: Seen) -> Job:
     found = what_if(seen.cache, seen.holdings, seen.prices, request.trades, seen.targets)
 
     def compute() -> Fields:
-        old, new = _sides(found.before, found.risks_before), _sides(found.after, found.risks_after)
-        holdings = [
-            {"ticker": ticker, "before": before, "after": after}
-            for ticker, before, after in zip(found.before.tickers, old, new, strict=True)
-        ]
+        before, after = found.before, found.after
+        sides = (*_side(before, found.risks_before), *_side(after, found.risks_after))
         fields = {
             "trades": request.trades,
             "before": found.totals_before,
             "after": found.totals_after,
             "change": found.change,
-            "holdings": holdings,
+            "holdings": rows_text(before.tickers, _SIDE_MEMBERS, "}}", np.column_stack(sides)),
             "cash": found.cash,
             "best_hedge": found.best_hedge,
         }
-        return _said("what_if", seen, found.before, fields)
+        return _said("what_if", seen, before, fields)
 
-    return Job(compute, heavy=False, receipt=_receipt(seen, found.before))
+    return Job(compute, heavy=False, receipt=lambda: _receipt(seen, found.before))
 
 
-def _sides(positions: Positions, risks: npt.NDArray[np.float64] | str) -> Iterator[Fields]:
-    columns = (positions.shares.tolist(), positions.values.tolist(), positions.weights.tolist())
-    shares = [None] * len(positions.tickers) if isinstance(risks, str) else risks.tolist()
-    for count, value, weight, risk in zip(*columns, shares, strict=True):
-        yield {"shares": count, "value": value, "weight": weight, "risk": risk}
+def _side(positions: Positions, risks: Floats | str) -> tuple[Floats, ...]:
+    return positions.shares, positions.values, positions.weights, _known(positions, risks)
+
+
+def _known(positions: Positions, risks: Floats | str) -> Floats:
+    """Shares of risk; NaN for each where there are none."""
+    return np.full(len(positions.tickers), np.nan) if isinstance(risks, str) else risks
 
 
 def _plan(request: MakePlan, seen: Seen) -> Job:
@@ -165,36 +181,33 @@ def _plan(request: MakePlan, seen: Seen) -> Job:
         return _said("plan", seen, positions, fields)
 
     heavy = request.to == "budgets" and len(positions.tickers) > _MANY_NAMES
-    return Job(compute, heavy=heavy, receipt=_receipt(seen, positions))
+    return Job(compute, heavy=heavy, receipt=lambda: _receipt(seen, positions))
 
 
-def _lines(made: Plan) -> list[Fields]:
-    sides = zip(_sides(made.before, made.risks_before), _sides(made.after, made.risks_after), strict=True)
-    trades = zip(made.before.tickers, made.trades.tolist(), made.before.prices.tolist(), sides, strict=True)
-    lines = [
-        {
-            "ticker": ticker,
-            "shares": shares,
-            "value": shares * price,
-            "weight_before": before["weight"],
-            "weight_after": after["weight"],
-            "risk_before": before["risk"],
-            "risk_after": after["risk"],
-        }
-        for ticker, shares, price, (before, after) in trades
-        if shares
-    ]
-    return sorted(lines, key=lambda line: -abs(line["value"]))
+def _lines(made: Plan) -> JsonText:
+    """A row for each name that trades, the largest first; of equal ones in the order of the names."""
+    before, after, values = made.before, made.after, made.trades * made.before.prices
+    sizes = np.where(made.trades, np.abs(values), -1.0)
+    order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(made.trades)]
+    columns = (
+        made.trades,
+        values,
+        before.weights,
+        after.weights,
+        _known(before, made.risks_before),
+        _known(after, made.risks_after),
+    )
+    tickers = [before.tickers[place] for place in order.tolist()]
+    return rows_text(tickers, _LINE_MEMBERS, "}", np.column_stack(columns)[order])
 
 
 def _history(request: GetHistory, seen: Seen) -> Job:
-    positions = Positions.take(seen.cache, seen.holdings, seen.prices, seen.targets)
+    positions = seen.cache.positions(seen.holdings, seen.prices, targets=seen.targets)
     bars = seen.cache.bars
     _ = bars.column
 
     def compute() -> Fields:
         found = past_values(positions, bars, request.bars)
-        *values, live = found.values.tolist()
         days = (*found.dates, seen.as_of)
         drawdown = found.drawdown and {
             "depth": found.drawdown.depth,
@@ -206,8 +219,8 @@ def _history(request: GetHistory, seen: Seen) -> Job:
             "bars": request.bars,
             "since": found.dates[0] if found.dates else None,
             "dates": found.dates,
-            "values": values,
-            "value": live,
+            "values": numbers_text(found.values[:-1]),
+            "value": float(found.values[-1]),
             "drawdown": drawdown,
         }
         if not found.dates:
@@ -215,10 +228,10 @@ def _history(request: GetHistory, seen: Seen) -> Job:
         return _said("history", seen, positions, fields)
 
     heavy = len(positions.tickers) * request.bars > _MANY_CLOSES
-    return Job(compute, heavy=heavy, receipt=_receipt(seen, positions))
+    return Job(compute, heavy=heavy, receipt=lambda: _receipt(seen, positions))
 
 
-def _said(kind: str, seen: Seen, positions: Positions | PortfolioInputs, fields: Fields) -> Fields:
+def _said(kind: str, seen: Seen, positions: Positions, fields: Fields) -> Fields:
     history = positions.history
     head: Fields = {
         "type": kind,

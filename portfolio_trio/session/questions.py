@@ -60,7 +60,7 @@ async def answer(services: Services, held: store.Portfolio, request: Question) -
         fields = {"id": request.id, **fields}
     text = exact_json(fields)
     if request.receipt:
-        text = joined(text, f'{{"receipt":{job.receipt.text}}}')
+        text = joined(text, f'{{"receipt":{job.receipt().text}}}')
     return Written(text=text)
 
 

@@ -7,15 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portfolio_trio.metrics import Bars, ReturnsCache, Targets
+from portfolio_trio.metrics import Bars, ReturnsCache
 from portfolio_trio.metrics.past_values import PastValues, past_values
-from portfolio_trio.metrics.positions import Positions
 from tests.metrics.support import LAW, Portfolio, iso_dates, make_portfolio, portfolios
 
 
 def ask(portfolio: Portfolio, rows: int) -> PastValues:
     cache = ReturnsCache(portfolio.bars, cash=("CASH",))
-    positions = Positions.take(cache, portfolio.holdings, portfolio.prices, Targets())
+    positions = cache.positions(portfolio.holdings, portfolio.prices)
     return past_values(positions, portfolio.bars, rows)
 
 

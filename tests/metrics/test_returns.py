@@ -19,14 +19,16 @@ from portfolio_trio.metrics import (
     returns,
 )
 from portfolio_trio.metrics.history import decay_weights
+from portfolio_trio.metrics.recent import Recent
 from portfolio_trio.metrics.rows import Calendars
-from portfolio_trio.targets import Targets
+from portfolio_trio.targets import NO_TARGETS, Targets
 from tests.metrics.support import LAW, Portfolio, make_bars, make_portfolio, outcomes, walk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portfolio_trio.metrics.portfolio import PortfolioInputs
+    from portfolio_trio.metrics.positions import Positions
 
     Wanted: TypeAlias = Mapping[str, float] | None
 
@@ -190,4 +192,45 @@ def test_snapshots_are_kept_within_their_bound(monkeypatch: pytest.MonkeyPatch) 
     dearer = cache.portfolio(portfolio.holdings, portfolio.prices | {"N00": 1.0})
     assert dearer is not first
     assert cache.portfolio(portfolio.holdings, portfolio.prices | {"N00": 1.0}) is dearer
-    assert sum(each.portfolio.count for each in cache._portfolios.values()) == cache._lines <= 30
+
+
+def test_positions_of_one_snapshot_are_kept_and_never_mixed() -> None:
+    portfolio = make_portfolio(NAMES)
+    cache = ReturnsCache(portfolio.bars)
+    del portfolio.holdings["N01"]
+
+    def taken(prices: dict[str, float], targets: Targets = NO_TARGETS, also: str = "N01") -> Positions:
+        return cache.positions(portfolio.holdings, prices, targets=targets, also=[also])
+
+    first = taken(portfolio.prices)
+    assert taken(portfolio.prices) is first
+    assert first.shares[first.history.place["N01"]] == 0.0
+    # Of a name that is held there is nothing more to consider.
+    held = cache.portfolio(portfolio.holdings, portfolio.prices).positions
+    assert taken(portfolio.prices, also="N00") is held
+    assert "N01" not in held.tickers
+    for dearer in ("N00", "N01"):
+        newer = taken(portfolio.prices | {dearer: 1.0})
+        assert newer is not first
+        assert newer.prices[newer.history.place[dearer]] == 1.0
+        assert newer.snapshot != first.snapshot
+    wanted = Targets({"N00": 1.0})
+    assert taken(portfolio.prices, wanted).targets == wanted
+    assert taken(portfolio.prices, wanted).snapshot != first.snapshot
+
+
+def test_recent_things_are_kept_within_their_bound() -> None:
+    recent: Recent[str, int] = Recent(10)
+    recent.keep("a", 1, 4)
+    recent.keep("b", 2, 6)
+    assert recent.get("a") == 1
+    recent.keep("c", 3, 5)
+    assert [recent.get(key) for key in "abc"] == [1, None, 3]
+    recent.keep("c", 4, 6)
+    assert [recent.get(key) for key in "abc"] == [1, None, 4]
+    # The newest is kept whatever its size, and frees what it took.
+    recent.keep("d", 5, 99)
+    assert [recent.get(key) for key in "acd"] == [None, None, 5]
+    recent.keep("d", 6, 1)
+    recent.keep("e", 7, 9)
+    assert [recent.get(key) for key in "de"] == [6, 7]

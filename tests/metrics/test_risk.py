@@ -11,8 +11,7 @@ from portfolio_trio.canonical import canonical
 from portfolio_trio.metrics import BUILT_IN, MetricError, ReturnsCache, Targets, compute
 from portfolio_trio.metrics.allocation_score import AllocationScoreDetail
 from portfolio_trio.metrics.portfolio_risk import PortfolioRiskDetail
-from portfolio_trio.metrics.positions import Positions
-from portfolio_trio.metrics.risk import HoldingRisk, correlation_matrix, holding_risks
+from portfolio_trio.metrics.risk import COLUMNS, correlation_matrix, holding_risks
 from tests.metrics.support import (
     LAW,
     Portfolio,
@@ -30,32 +29,34 @@ CASES = settings(LAW, max_examples=40)
 def check_rows(portfolio: Portfolio, targets: Targets) -> None:
     cache = ReturnsCache(portfolio.bars, cash=("CASH",))
     held = sorted(portfolio.holdings)
-    rows = holding_risks(cache.portfolio(portfolio.holdings, portfolio.prices, targets=targets))
-    assert [row.ticker for row in rows] == held
-    for raw in rows:
-        row = HoldingRisk._make(canonical(each) if isinstance(each, float) else each for each in raw)
-        inputs = cache.inputs(row.ticker, portfolio.holdings, portfolio.prices, targets=targets)
+    found = holding_risks(cache.portfolio(portfolio.holdings, portfolio.prices, targets=targets))
+    assert found.tickers == tuple(held)
+    for place, ticker in enumerate(held):
+        errors = found.errors.get(place, {})
+        raw = dict(zip(COLUMNS, found.numbers[place].tolist(), strict=True))
+        assert {name for name, number in raw.items() if np.isnan(number)} == set(errors)
+        row = {name: canonical(number) for name, number in raw.items() if name not in errors}
+        inputs = cache.inputs(ticker, portfolio.holdings, portfolio.prices, targets=targets)
         for field, name in (
             ("risk", "portfolio_risk"),
             ("correlation", "correlation"),
             ("score", "allocation_score"),
         ):
-            said = getattr(row, field)
-            assert (row.errors[field] if said is None else said) == outcome(name, inputs)
-        assert abs(row.weight) == compute(BUILT_IN["concentration"], inputs).value
-        assert (raw.shares, raw.price) == (portfolio.holdings[row.ticker], portfolio.prices[row.ticker])
-        assert row.value == canonical(raw.shares * raw.price)
-        assert row.target_weight == canonical(inputs.target)
-        if row.risk is not None:
+            assert {**row, **errors}[field] == outcome(name, inputs)
+        assert abs(row["weight"]) == compute(BUILT_IN["concentration"], inputs).value
+        assert (raw["shares"], raw["price"]) == (portfolio.holdings[ticker], portfolio.prices[ticker])
+        assert row["value"] == canonical(raw["shares"] * raw["price"])
+        assert row["target_weight"] == canonical(inputs.target)
+        if "risk" in row:
             detail = compute(BUILT_IN["portfolio_risk"], inputs).detail
             assert isinstance(detail, PortfolioRiskDetail)
-            assert (row.volatility, row.beta) == (detail.volatility, detail.beta)
-        if row.score is not None:
+            assert (row["volatility"], row["beta"]) == (detail.volatility, detail.beta)
+        if "score" in row:
             scored = compute(BUILT_IN["allocation_score"], inputs).detail
             assert isinstance(scored, AllocationScoreDetail)
-            assert row.budget == scored.budget
+            assert row["budget"] == scored.budget
         else:
-            assert row.errors
+            assert errors
 
 
 @CASES
@@ -90,10 +91,10 @@ def test_rows_with_errors_are_too() -> None:
 @given(portfolios())
 def test_the_whole_is_the_textbooks(portfolio: Portfolio) -> None:
     cache = ReturnsCache(portfolio.bars)
-    positions = Positions.take(cache, portfolio.holdings, portfolio.prices, Targets())
+    positions = cache.positions(portfolio.holdings, portfolio.prices)
     closes, values = portfolio.bars.closes, positions.shares * positions.prices
     covariance = ewma_covariance((closes[1:] / closes[:-1] - 1.0)[-252:])
-    totals = positions.totals()
+    totals = positions.totals
     gross = np.abs(values).sum()
     risk = np.sqrt(252.0 * values @ covariance @ values)
     assert totals.value == pytest.approx(values.sum(), rel=1e-12, abs=1e-12 * gross)
@@ -114,16 +115,16 @@ def test_what_a_full_hedge_leaves_is_no_risk() -> None:
     bars = make_bars(("A", "TWIN"), np.column_stack((closes, 2.0 * closes)))
     price = float(closes[-1, 0])
     prices = {"A": price, "TWIN": 2.0 * price}
-    positions = Positions.take(ReturnsCache(bars), {"A": 100.0, "TWIN": -50.0}, prices, Targets())
-    totals = positions.totals()
+    positions = ReturnsCache(bars).positions({"A": 100.0, "TWIN": -50.0}, prices)
+    totals = positions.totals
     assert 0.0 <= positions.variance < 1e-24
     assert (totals.volatility, totals.risk, totals.errors) == (0.0, 0.0, {})
 
 
 def test_what_the_whole_cannot_say_is_said() -> None:
     short = make_portfolio({"A": 1.0, "B": 2.0}, rows=50)
-    positions = Positions.take(ReturnsCache(short.bars), short.holdings, short.prices, Targets())
-    totals = positions.totals()
+    positions = ReturnsCache(short.bars).positions(short.holdings, short.prices)
+    totals = positions.totals
     assert (totals.volatility, totals.risk) == (None, None)
     assert totals.errors == {"volatility": "insufficient_history", "risk": "insufficient_history"}
     with pytest.raises(MetricError, match="insufficient_history"):

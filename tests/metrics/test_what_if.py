@@ -12,7 +12,6 @@ from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 
 from portfolio_trio.canonical import canonical_shares
 from portfolio_trio.metrics import AnalysisError, Bars, ReturnsCache, Targets
-from portfolio_trio.metrics.positions import Positions
 from portfolio_trio.metrics.what_if import WhatIf, what_if
 from tests.metrics.support import LAW, Portfolio, ewma_covariance, iso_dates, make_portfolio, portfolios, walk
 
@@ -90,10 +89,10 @@ def test_what_comes_after_is_what_is_there_once_it_is_traded(case: Case) -> None
     if not traded.holdings:
         assert found.totals_after.gross == 0.0
         return
-    then = Positions.take(ReturnsCache(traded.bars), traded.holdings, traded.prices, Targets())
-    for ours, theirs in zip(found.totals_after, then.totals(), strict=True):
+    then = ReturnsCache(traded.bars).positions(traded.holdings, traded.prices)
+    for ours, theirs in zip(found.totals_after, then.totals, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-9 * then.gross)
-    risks = then.risk_shares()
+    risks = then.risk_shares
     assert not isinstance(found.risks_after, str)
     after = dict(zip(found.after.tickers, found.after.shares.tolist(), strict=True))
     assert {name: count for name, count in after.items() if count} == traded.holdings
@@ -146,9 +145,9 @@ def test_both_sides_see_the_rows_of_old_and_new() -> None:
     cache, prices = ReturnsCache(bars), {"OLD": 100.0, "NEW": 50.0}
     found = what_if(cache, {"OLD": 1.0}, prices, {"NEW": 1.0}, Targets())
     assert found.totals_before.n_obs == found.totals_after.n_obs == 149
-    alone = Positions.take(cache, {"OLD": 1.0}, prices, Targets())
-    assert alone.totals().n_obs == 252
-    assert found.totals_before.risk != alone.totals().risk
+    alone = cache.positions({"OLD": 1.0}, prices)
+    assert alone.totals.n_obs == 252
+    assert found.totals_before.risk != alone.totals.risk
 
 
 def test_a_name_without_a_price_is_named() -> None:

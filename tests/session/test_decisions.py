@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from portfolio_trio.metrics import BUILT_IN
+from portfolio_trio.protocol.events import parse_message
 from tests.support.app import HOLDINGS, App, open_app
 
 if TYPE_CHECKING:
@@ -81,6 +82,31 @@ async def test_what_if_then_trade_then_risk(autojump_clock: MockClock) -> None:
             assert traded["after"]["risk"] == pytest.approx(row["risk"], rel=1e-9)
         spent = -20 * before["holdings"][0]["price"] + 10 * before["holdings"][1]["price"]
         assert what_if["cash"] == pytest.approx(-spent)
+
+
+def without_empty(fields: Json) -> Json:
+    return fields if fields.get("errors", True) else {n: each for n, each in fields.items() if n != "errors"}
+
+
+@pytest.mark.parametrize("holdings", [HOLDINGS, {"AAPL": -3, "USD": 50}, {"AAPL": 2}, {"USD": 1}])
+async def test_answers_are_what_their_models_would_write(
+    holdings: dict[str, float], autojump_clock: MockClock
+) -> None:
+    """With rows that have errors, and with nulls."""
+    questions = (
+        {"action": "get_risk", "correlations": True},
+        {"action": "what_if", "trades": {"AAPL": -2, "TSLA": 3}},
+        {"action": "plan", "to": "weights", "cash": 500},
+        {"action": "plan", "to": "budgets"},
+        {"action": "get_history", "bars": 3},
+    )
+    kinds: set[str] = set()
+    async with quiet_app(default_holdings=holdings, cash=("USD",)) as app:
+        for answer in await ask(app, *questions):
+            written = json.loads(parse_message(json.dumps(answer)).to_json(), object_hook=without_empty)
+            assert written == answer
+            kinds.add(answer["type"])
+    assert kinds >= {"risk", "what_if", "plan", "history"}
 
 
 async def test_a_new_name_is_admitted_and_an_unknown_one_is_named(autojump_clock: MockClock) -> None:
