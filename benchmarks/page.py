@@ -68,7 +68,9 @@ def server() -> Iterator[tuple[int, psutil.Process]]:
     try:
         if process.stderr is None:
             raise RuntimeError("the server's output was not captured")
-        port = next(filter(None, (re.search(r"serving ws://[^:]+:(\d+)", line) for line in process.stderr)))
+        port = next(
+            filter(None, (re.search(r"serving url=ws://[^:]+:(\d+)", line) for line in process.stderr))
+        )
         yield int(port[1]), psutil.Process(process.pid)
     finally:
         process.terminate()

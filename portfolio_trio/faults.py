@@ -7,6 +7,10 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+import trio
+
+from portfolio_trio.log_throttle import Seldom
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -25,6 +29,8 @@ class Faults:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        # One that comes with each tick or each client is a traceback every few seconds.
+        self._log = Seldom(log, clock=trio.current_time)
 
     @contextmanager
     def contained(self, where: str, *, instead: Callable[[], object] | None = None) -> Iterator[None]:
@@ -38,13 +44,14 @@ class Faults:
         """
         try:
             yield
-        except* Exception as group:
+        except* Exception as group:  # noqa: BLE001 - logged, with its traceback
             self.counts[where] += 1
-            log.exception(
-                "a fault in %s was contained",
-                where,
-                exc_info=_single(group),
+            fault = _single(group)
+            self._log.error(
+                "a fault of this program was contained: please report it",
+                exc_info=fault,
                 extra={"event": "fault", "where": where},
+                alike=(where, type(fault).__name__),
             )
             if instead is not None:
                 instead()

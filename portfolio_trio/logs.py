@@ -1,7 +1,7 @@
 """How the log is written: one line an event, as text for people or as JSON for programs.
 
-What happened is said by a sentence; ``extra`` of the call names the ``event``, which stays the same while the
-sentence may change, and has its context as fields.
+What happened is said by a sentence without any data in it; ``extra`` of the call names the ``event``, which
+stays the same while the sentence may change, and has the context as fields.
 """
 
 from __future__ import annotations
@@ -46,10 +46,7 @@ def write_log(
 
 
 class TextFormatter(LogFormatter):
-    """``2026-11-27T08:07:37.755Z INFO worker 1 LOGGER: SENTENCE field=value``.
-
-    Fields stand there where the sentence does not say them.
-    """
+    """``2026-11-27T08:07:37.755Z INFO worker 1 LOGGER: SENTENCE field=value``."""
 
     def __init__(self, worker: int | None = None) -> None:
         who = "" if worker is None else f"worker {worker} "
@@ -61,9 +58,7 @@ class TextFormatter(LogFormatter):
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
-        said = record.message
-        shown = ((key, str(value)) for key, value in fields_of(record).items())
-        more = "".join(f" {key}={_quoted(text)}" for key, text in shown if text not in said)
+        more = "".join(f" {key}={_quoted(str(value))}" for key, value in fields_of(record).items())
         return super().formatMessage(record) + echo(more, _MESSAGE_CHARACTERS)
 
     @override

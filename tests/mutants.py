@@ -52,6 +52,8 @@ ORPHANS = ("tests/session/test_orphans.py",)
 FOLLOW = ("tests/session/test_follow.py", "tests/peers/test_follow.py")
 TARGETS = ("tests/store/test_targets.py",)
 DECISIONS = ("tests/session/test_decisions.py",)
+LOGS = ("tests/test_logs.py", "tests/test_escaping.py")
+TROUBLE = (*LOGS, "tests/market/test_updater.py", "tests/peers/test_membership.py")
 
 
 @dataclass(frozen=True)
@@ -932,8 +934,8 @@ MUTANTS = (
     Mutant(
         "the end of leading without the lease",
         "portfolio_trio/peers/membership.py",
-        "                self._lease.cancel()\n",
-        "                pass\n",
+        "            self._lease.cancel()\n",
+        "            pass\n",
         PEERS,
     ),
     Mutant(
@@ -1989,6 +1991,125 @@ MUTANTS = (
         "            self._open(running)\n            self._joined = True\n",
         "            self._open(running)\n",
         ("tests/hub/test_sequencer.py",),
+    ),
+    Mutant(
+        "in the log, the escape of fields in a line of text",
+        "portfolio_trio/logs.py",
+        "echo(more, _MESSAGE_CHARACTERS)",
+        "more",
+        LOGS,
+    ),
+    Mutant(
+        "in the log, the escape of what is not ASCII in a line of JSON",
+        "portfolio_trio/logs.py",
+        "        return json.dumps(content)\n",
+        "        return json.dumps(content, ensure_ascii=False)\n",
+        LOGS,
+    ),
+    Mutant(
+        "in the log, the one line of JSON",
+        "portfolio_trio/logs.py",
+        "        return json.dumps(content)\n",
+        "        return json.dumps(content, indent=1)\n",
+        LOGS,
+    ),
+    Mutant(
+        "in the log, JSON without NaN",
+        "portfolio_trio/logs.py",
+        "    if isinstance(value, float) and value - value == 0:\n",
+        "    if isinstance(value, float):\n",
+        LOGS,
+    ),
+    Mutant(
+        "in the log, the margin of a traceback",
+        "portfolio_trio/escaping.py",
+        "_MARGIN + echo(line, _LINE_CHARACTERS)",
+        "echo(line, _LINE_CHARACTERS)",
+        LOGS,
+    ),
+    Mutant(
+        "in the log, the one line for each period",
+        "portfolio_trio/log_throttle.py",
+        "        if now < kind.due:\n",
+        "        if False:\n",
+        LOGS,
+    ),
+    Mutant(
+        "in the log, the bound of what is remembered",
+        "portfolio_trio/log_throttle.py",
+        "        if alike not in self._kinds and len(self._kinds) >= MOST_KINDS:\n",
+        "        if False:\n",
+        LOGS,
+    ),
+    Mutant(
+        "in the log, the one line as something begins",
+        "portfolio_trio/log_throttle.py",
+        "            level = logging.DEBUG\n",
+        "            pass\n",
+        TROUBLE,
+    ),
+    Mutant(
+        "in the log, the line as something ends",
+        "portfolio_trio/log_throttle.py",
+        "            self._log.info(text, extra={**extra, **took})\n",
+        "            pass\n",
+        TROUBLE,
+    ),
+    Mutant(
+        "in the log, a new beginning after an end",
+        "portfolio_trio/log_throttle.py",
+        "            self._log.info(text, extra={**extra, **took})\n        self.forget()\n",
+        "            self._log.info(text, extra={**extra, **took})\n",
+        TROUBLE,
+    ),
+    Mutant(
+        "in the log, the end of a market in trouble",
+        "portfolio_trio/market/updater.py",
+        'self._failure_log.ends("the market is updated again", ',
+        "dict(",
+        TROUBLE,
+    ),
+    Mutant(
+        "in the log, the end of sweeps with errors",
+        "portfolio_trio/market/updater.py",
+        'self._error_log.ends("all sessions are valued again", ',
+        "dict(",
+        TROUBLE,
+    ),
+    Mutant(
+        "in the log, the trouble that a leader leaves to the next",
+        "portfolio_trio/market/updater.py",
+        "                each.forget()\n",
+        "                pass\n",
+        TROUBLE,
+    ),
+    Mutant(
+        "in the log, the end of stale prices",
+        "portfolio_trio/market/_reports.py",
+        'self._stale_log.ends("prices are up to date again", ',
+        "dict(",
+        ("tests/market/test_book_failures.py",),
+    ),
+    Mutant(
+        "in the log, the first leader",
+        "portfolio_trio/peers/membership.py",
+        'log.info("this worker updates the market now"',
+        'log.debug("this worker updates the market now"',
+        TROUBLE,
+    ),
+    Mutant(
+        "in the log, the one traceback of a metric that fails in each run",
+        "portfolio_trio/session/services.py",
+        "                alike=metric,\n",
+        "                alike=(metric, session_id, run_id),\n",
+        ("tests/session/test_races.py",),
+    ),
+    Mutant(
+        "in the log, the one traceback of a fault at each tick",
+        "portfolio_trio/faults.py",
+        "alike=(where, type(fault).__name__)",
+        "alike=fault",
+        CONTAINED,
     ),
 )
 

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portfolio_trio.escaping import LogFormatter, echo, escaped
-from portfolio_trio.log_throttle import Seldom
+from portfolio_trio.log_throttle import MOST_KINDS, Lasting, Seldom
 from tests.http.frames import TEXT, frame, head, plain_head
 from tests.http.memory_server import VIRTUAL_TIME, Client
 from tests.support.app import open_app
+from tests.support.logs import events
 from tests.support.streams import stream_pair
 
 if TYPE_CHECKING:
@@ -169,10 +170,36 @@ def test_a_flood_is_a_line_for_each_period(caplog: pytest.LogCaptureFixture) -> 
     log_throttle = Seldom(logging.getLogger("tests.log_throttle"), seconds=1.0, clock=lambda: moment)
     for number in range(1_000):
         moment = number / 100
-        log_throttle.warning("it happened: %d", number, extra={"event": "it"})
-    lines = [record.getMessage() for record in caplog.records]
-    assert lines[:2] == ["it happened: 0", "it happened: 100 (and 99 more like it)"]
-    assert len(lines) == 10
+        log_throttle.warning("it happened", extra={"event": "it", "number": number})
+    said = [fields for _, fields in events(caplog)]
+    assert said[:2] == [{"number": 0}, {"number": 100, "held_back": 99}]
+    assert len(said) == 10
+
+
+def test_one_kind_does_not_hold_another_back(caplog: pytest.LogCaptureFixture) -> None:
+    seldom = Seldom(logging.getLogger("tests.log_throttle"), clock=lambda: 0.0)
+    for number in range(1_000):
+        seldom.warning("it happened", extra={"event": "it", "number": number}, alike=number // 2)
+    said = [fields["number"] for _, fields in events(caplog)]
+    # Beyond so many kinds all are one: what is remembered is bounded.
+    assert said == [*range(0, 2 * MOST_KINDS, 2), 2 * MOST_KINDS]
+    assert len(seldom._kinds) == MOST_KINDS + 1
+
+
+def test_what_lasts_is_a_line_at_each_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    moment = 0.0
+    lasting = Lasting(logging.getLogger("tests.log_throttle"), clock=lambda: moment)
+    lasting.ends("it is over", extra={"event": "over"})
+    for number in range(1_000):
+        moment = number / 100
+        lasting.begins("it is so", extra={"event": "begun", "number": number})
+    lasting.ends("it is over", extra={"event": "over"})
+    lasting.ends("it is over", extra={"event": "over"})
+    assert events(caplog) == [
+        ("begun", {"number": 0}),
+        ("over", {"seconds": 9.99, "times": 1_000}),
+    ]
 
 
 @VIRTUAL_TIME

@@ -27,12 +27,11 @@ FLOORS: Final = (
     {"peers", "settings"},
     {"hub", "settings_values"},
     {"access", "client", "local_redis", "market", "store"},
-    {"http", "logs", "metrics", "protocol", "redis", "restart_policy"},
+    {"faults", "http", "logs", "metrics", "protocol", "redis", "restart_policy"},
     {
         "backoff",
         "canonical",
         "escaping",
-        "faults",
         "locks",
         "log_throttle",
         "nurseries",

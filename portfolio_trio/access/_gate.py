@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from portfolio_trio.access._origins import OriginRefused
-from portfolio_trio.escaping import echo
 from portfolio_trio.log_throttle import Seldom
 
 if TYPE_CHECKING:
@@ -97,10 +96,8 @@ class Gate:
         except OriginRefused:
             flag = self.origins.flag_for(origin or "", host)
             self._refused_log.warning(
-                "refused a page of %s: %s lets it in",
-                echo(origin or ""),
-                flag,
-                extra={"event": "page_refused", "origin": origin, "flag": flag},
+                "a page of another site was refused; the flag lets it in",
+                extra={"event": "page_refused", "origin": origin or "", "flag": flag},
             )
             raise
 

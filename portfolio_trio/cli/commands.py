@@ -34,7 +34,7 @@ def _serve(flags: Sequence[str]) -> int:
     settings = Settings.read(flags, program=f"{PROGRAM} serve")
     write_log(settings.log_level, settings.log_format, access=settings.access_log)
     for sentence in Settings.ignored():
-        log.warning("%s", sentence, extra={"event": "setting_ignored"})
+        log.warning("a setting is ignored", extra={"event": "setting_ignored", "reason": sentence})
     # Imported here, so that --help and a wrong flag, and a supervisor, need no numpy and no Lua.
     if settings.workers > 1:
         from portfolio_trio.supervisor.supervisor import supervise  # noqa: PLC0415

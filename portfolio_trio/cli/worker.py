@@ -47,8 +47,7 @@ async def serve_alone(settings: Settings) -> None:
         address = await nursery.start(alone)
         settle()
         log.info(
-            "serving %s",
-            shown_url(address),
+            "serving",
             extra={"event": "serving", "url": shown_url(address), "workers": 1},
         )
         tell_ready()
@@ -112,7 +111,7 @@ async def _attend(supervisor: trio.SocketStream, telemetry: CountedTelemetry | N
     with suppress(trio.BrokenResourceError):
         while await supervisor.receive_some(1):
             await supervisor.send_all(_counted(telemetry))
-    log.warning("the supervisor is gone", extra={"event": "supervisor_gone"})
+    log.warning("the supervisor is gone; this worker drains", extra={"event": "supervisor_gone"})
 
 
 def _counted(telemetry: CountedTelemetry | None) -> bytes:

@@ -121,7 +121,10 @@ class HttpServer:
         except* Disconnected:
             pass
         except* Exception:
-            logger.exception("A session failed; its connection was closed.", extra={"event": "socket_failed"})
+            logger.exception(
+                "A session failed; its connection was closed.",
+                extra={"event": "socket_failed", "session": upgrade.session_id},
+            )
         if not upgrade.answered:
             await upgrade.reject(500, "internal_error", "The server failed.")
 
@@ -142,11 +145,15 @@ class HttpServer:
         if head is not None:
             # Without the query, where a token may stand.
             access_log.debug(
-                "%s %s: %d",
-                head.method,
-                head.path,
-                response.status,
-                extra={"event": "answered", "peer": peer_of(stream), "bytes": len(response.body)},
+                "answered",
+                extra={
+                    "event": "answered",
+                    "method": head.method,
+                    "path": head.path,
+                    "status": response.status,
+                    "bytes": len(response.body),
+                    "peer": peer_of(stream),
+                },
             )
         await send_response(
             stream,
@@ -193,9 +200,7 @@ class HttpServer:
                 return await route(Request(head=head, body=body, peer=peer_of(stream), session_id=session_id))
             except Exception:
                 logger.exception(
-                    "The route %s %s failed.",
-                    head.method,
-                    head.path,
+                    "A route failed; the client was answered 500.",
                     extra={"event": "route_failed", "method": head.method, "path": head.path},
                 )
                 return Response.error(500, "internal_error", "The server failed.")

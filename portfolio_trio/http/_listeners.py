@@ -120,8 +120,7 @@ async def _recover(error: OSError, shortage: Seldom) -> None:
     elif error.errno in _NO_RESOURCES:
         # The listener stays readable meanwhile; without a pause this loop would spin.
         shortage.warning(
-            "No descriptors or memory for new connections: %s. Trying again.",
-            error,
+            "No descriptors or memory for new connections; trying again. See the process's limits.",
             extra={"event": "no_resources", "error": str(error)},
         )
         await trio.sleep(_PAUSE_SECONDS)

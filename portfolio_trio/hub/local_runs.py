@@ -100,9 +100,7 @@ class LocalRuns:
                 await member.runner.clear()
             except StoreError as failure:
                 log.info(
-                    "session %s: its run still stands in its document: %s",
-                    self._session_id,
-                    failure,
+                    "a run that is over still stands in its document; it is cleared later",
                     extra={"event": "run_not_cleared", "session": self._session_id, "error": str(failure)},
                 )
 

@@ -63,11 +63,13 @@ async def keep(
         if isinstance(decision, GiveUp):
             raise LocalRedisError(f"Redis in {home.directory} {why}")
         log.error(
-            "Redis in %s %s; it starts again in %.1f s",
-            home.directory,
-            why,
-            decision,
-            extra={"event": "redis_restarts", "directory": str(home.directory), "delay_seconds": decision},
+            "Redis is away and is started again",
+            extra={
+                "event": "redis_restarts",
+                "why": why,
+                "directory": str(home.directory),
+                "delay_seconds": round(decision, 3),
+            },
         )
         await trio.sleep(decision)
 
@@ -96,9 +98,7 @@ async def _live(
         if not await engine.serves():
             return f"does not start: {home.last_words()}"
         log.info(
-            "Redis serves from %s as process %d",
-            home.directory,
-            engine.pid,
+            "Redis serves",
             extra={"event": "redis_serves", "directory": str(home.directory), "pid": engine.pid},
         )
         restarts.serves(_THE_ONE, trio.current_time())

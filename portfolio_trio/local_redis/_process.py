@@ -67,8 +67,7 @@ class RedisProcess:
                 deadline = trio.current_time() + START_SECONDS
                 if not said:
                     log.info(
-                        "Redis reads its data in %s",
-                        self._home.directory,
+                        "Redis reads its data; it answers when it has read all",
                         extra={"event": "redis_loads", "directory": str(self._home.directory)},
                     )
                 said = True
@@ -89,10 +88,8 @@ class RedisProcess:
                 await self._process.wait()
                 return
             log.error(
-                "Redis (process %d) did not end within %.0f s and is killed",
-                self.pid,
-                STOP_SECONDS,
-                extra={"event": "redis_killed", "pid": self.pid},
+                "Redis did not end in time and is killed",
+                extra={"event": "redis_killed", "pid": self.pid, "seconds": STOP_SECONDS},
             )
             self._process.kill()
             await self._process.wait()
@@ -148,8 +145,7 @@ async def _end_orphan(home: Home) -> int:
         LocalRedisError: It does not end.
     """
     log.warning(
-        "a Redis still runs in %s, whose server was killed; it is ended first",
-        home.directory,
+        "a Redis still runs here, whose server was killed; it is ended first",
         extra={"event": "redis_orphan", "directory": str(home.directory)},
     )
     with trio.move_on_after(ORPHAN_SECONDS):

@@ -246,8 +246,7 @@ class PriceBook:
         self._parted.update((ticker, kept.pop(ticker)) for ticker in gone if ticker in kept)
         self._tick = replace(tick, prices=MappingProxyType(kept))
         log.info(
-            "%d names that nobody holds have left the market",
-            len(gone),
+            "names that nobody holds have left the market",
             extra={"event": "names_left", "names": len(gone)},
         )
 
@@ -357,7 +356,10 @@ class PriceBook:
             # One will do: a source that supplies no name at all lacks no room for them.
             if self._calls.admit(new[0], self._columns.rows) is None:
                 return
-            self._full_log.warning("the market: %s", full, extra={"event": "market_full"})
+            self._full_log.warning(
+                "a session wants more names than the market has room for",
+                extra={"event": "market_full", "session": session_id, "error": str(full)},
+            )
             raise
 
     def _admit(self, tickers: Iterable[str], session_id: str | None = None) -> None:

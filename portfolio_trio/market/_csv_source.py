@@ -119,10 +119,7 @@ class CsvSource:
             names, closed = len(table.bars.tickers), table.bars.dates
             newest = closed[-1] if closed else "none"
             log.info(
-                "%s was read again: %d names, newest close of %s",
-                file.path,
-                names,
-                newest,
+                "the file of prices was read again",
                 extra={"event": "prices_read", "file": str(file.path), "names": names, "last_bar": newest},
             )
         return table.bars
@@ -133,11 +130,13 @@ class CsvSource:
             if ticker not in self._suspected and len(self._suspected) < MAX_WARNINGS:
                 self._suspected.add(ticker)
                 log.warning(
-                    "%s: %s: %s",
-                    self._file.path,
-                    ticker,
-                    what,
-                    extra={"event": "price_suspicious", "file": str(self._file.path), "ticker": ticker},
+                    "the prices of a name look wrong; they are used as they are",
+                    extra={
+                        "event": "price_suspicious",
+                        "ticker": ticker,
+                        "reason": what,
+                        "file": str(self._file.path),
+                    },
                 )
 
     async def quote(self, previous: Mapping[str, float]) -> Mapping[str, float | Unusable]:

@@ -6,6 +6,10 @@ import logging
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+import trio
+
+from portfolio_trio.log_throttle import Lasting
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -28,17 +32,16 @@ class Reports:
         self.error: MarketError | None = None
         self.unpriced: Mapping[str, str] = MappingProxyType({})
         self._stale_prices: Mapping[str, str] = {}
+        self._stale_log = Lasting(log, clock=trio.current_time)
 
     def report(self, error: MarketError | None) -> None:
         """Take what is wrong with the newest tick."""
-        if error is not None and str(error) != str(self.error):
-            log.warning(
-                "prices are not up to date: %s",
-                error,
-                extra={"event": "prices_stale_begin", "error": str(error)},
+        if error is None:
+            self._stale_log.ends("prices are up to date again", extra={"event": "prices_stale_end"})
+        else:
+            self._stale_log.begins(
+                "prices are not up to date", extra={"event": "prices_stale_begin", "error": str(error)}
             )
-        elif error is None and self.error is not None:
-            log.info("prices are up to date again", extra={"event": "prices_stale_end"})
         self.error = error
 
     def adopt_unpriced(self, tickers: Iterable[str]) -> None:
@@ -51,9 +54,12 @@ class Reports:
         if news:
             named = list(news.items())[:_NAMED]
             log.warning(
-                "no price for %s",
-                "; ".join(f"{ticker} ({reason})" for ticker, reason in named),
-                extra={"event": "unpriced", "names": len(news)},
+                "names have no price",
+                extra={
+                    "event": "unpriced",
+                    "names": len(news),
+                    "reasons": "; ".join(f"{ticker} ({reason})" for ticker, reason in named),
+                },
             )
         self.unpriced = MappingProxyType(dict(unpriced))
 
@@ -62,11 +68,8 @@ class Reports:
         news = [ticker for ticker in stale_prices if ticker not in self._stale_prices]
         if news:
             named = "; ".join(f"{ticker} (of {stale_prices[ticker]})" for ticker in news[:_NAMED])
-            more = f"; and {len(news) - _NAMED} more" if len(news) > _NAMED else ""
             log.warning(
-                "the live prices leave names out, which count at their last close: %s%s",
-                named,
-                more,
-                extra={"event": "live_prices_left_out", "names": len(news)},
+                "the live prices leave names out, which count at their last close",
+                extra={"event": "live_prices_left_out", "names": len(news), "last_closes": named},
             )
         self._stale_prices = stale_prices

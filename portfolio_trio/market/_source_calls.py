@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 import trio
 
+from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.market._check import check_cash_column, checked_price
 from portfolio_trio.market._errors import PriceSourceError, PriceSourceTimeoutError, shown
 from portfolio_trio.market._freshness import Dated
@@ -37,6 +38,7 @@ class SourceCalls:
     def __init__(self, source: PriceSource, cash: Iterable[str]) -> None:
         self._source = source
         self._cash = frozenset(cash)
+        self._log = Seldom(log, clock=trio.current_time)
 
     @property
     def name(self) -> str:
@@ -86,20 +88,20 @@ class SourceCalls:
                 return None
             price = checked_price(admission.price)
             column = np.asarray(admission.closes, dtype=np.float64)
-        except Exception:
-            log.exception(
-                "price source %s could not admit %s",
-                self.name,
-                shown(ticker),
+        except Exception as error:  # noqa: BLE001 - logged, with its traceback
+            # A plug-in's; each client that asks for a name comes by here.
+            self._log.error(
+                "the price source failed at a new name, which counts as unknown",
+                exc_info=error,
                 extra={"event": "admission_failed", "source": self.name, "ticker": shown(ticker)},
+                alike=type(error).__name__,
             )
             return None
         if price is None or column.shape != (closes,):
-            log.error(
-                "price source %s admitted %s with no usable price or column",
-                self.name,
-                shown(ticker),
+            self._log.error(
+                "the price source gave a new name no usable price or column; it counts as unknown",
                 extra={"event": "admission_unusable", "source": self.name, "ticker": shown(ticker)},
+                alike="unusable",
             )
             return None
         return price, column

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from portfolio_trio.log_throttle import Lasting
 from portfolio_trio.telemetry import OFF
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class Report(Protocol):
     @property
     def errors(self) -> int:
         """Documents that should have it and have not."""
+
+    @property
+    def reasons(self) -> str:
+        """Some of these, and why."""
 
     @property
     def unpriced_names(self) -> int:
@@ -117,11 +122,21 @@ class MarketUpdater:
         self._faults = faults
         self.skipped = 0
         """Ticks that were missed because a sweep took longer than the interval."""
-        self._failing = ""
+        # A store may be away all night: that begins and ends, and is not said at each tick.
+        self._failure_log, self._error_log, self._late_log = (
+            Lasting(log, clock=trio.current_time) for _ in range(3)
+        )
 
     async def run(self, first: float) -> None:
         """Tick for ever, first at a moment of Trio's clock, or now if that is past."""
-        start = max(first, trio.current_time())
+        try:
+            await self._tick_forever(max(first, trio.current_time()))
+        finally:
+            # What goes wrong from here on is said by whoever updates the market next.
+            for each in (self._failure_log, self._error_log, self._late_log):
+                each.forget()
+
+    async def _tick_forever(self, start: float) -> None:
         due = 0
         while True:
             await trio.sleep_until(start + due * self._interval)
@@ -129,18 +144,17 @@ class MarketUpdater:
             late = math.floor((trio.current_time() - start) / self._interval)
             if late > due:
                 self.skipped += late - due
-                tick_id = self._book.current.tick_id
-                log.warning(
-                    "the sweep of tick %d took so long that %d ticks were skipped",
-                    tick_id,
-                    late - due,
+                self._late_log.begins(
+                    "a sweep took longer than the interval; ticks are skipped",
                     extra={
                         "event": "ticks_skipped",
-                        "tick_id": tick_id,
+                        "tick_id": self._book.current.tick_id,
                         "skipped": late - due,
                         "interval_seconds": self._interval,
                     },
                 )
+            else:
+                self._late_log.ends("sweeps keep up with the interval again", extra={"event": "ticks_kept"})
             due = max(late, due) + 1
 
     async def tick(self) -> bool:
@@ -150,16 +164,14 @@ class MarketUpdater:
         with self._faults.contained("the market"):
             try:
                 await self._advance()
-                done, self._failing = True, ""
+                done = True
             except self._failures as error:
-                news, self._failing = str(error) != self._failing, str(error)
-                # A store may be away all night: one line for that, and not one for each tick.
-                log.log(
-                    logging.WARNING if news else logging.DEBUG,
-                    "the market could not be updated: %s",
-                    error,
+                self._failure_log.begins(
+                    "the market cannot be updated; values stay as they are",
                     extra={"event": "market_update_failed", "error": str(error)},
                 )
+            else:
+                self._failure_log.ends("the market is updated again", extra={"event": "market_recovered"})
         return done
 
     async def _advance(self) -> None:
@@ -177,26 +189,24 @@ class MarketUpdater:
         await self._exchange.swept(tick, lost)
         await self._audience.swept(tick)
         if report.errors:
-            log.warning(
-                "sweep of tick %d: %s",
-                tick.tick_id,
-                report,
+            self._error_log.begins(
+                "some sessions could not be valued; they keep their old value",
                 extra={
                     "event": "sweep_errors",
                     "tick_id": tick.tick_id,
                     "sessions": report.revalued,
                     "errors": report.errors,
+                    "reasons": report.reasons,
                 },
             )
         else:
-            log.info(
-                "sweep of tick %d: %d sessions revalued",
-                tick.tick_id,
-                report.revalued,
-                extra={
-                    "event": "sweep",
-                    "tick_id": tick.tick_id,
-                    "sessions": report.revalued,
-                    "seconds": round(seconds, 4),
-                },
-            )
+            self._error_log.ends("all sessions are valued again", extra={"event": "sweep_errors_end"})
+        log.debug(
+            "all sessions were swept",
+            extra={
+                "event": "sweep",
+                "tick_id": tick.tick_id,
+                "sessions": report.revalued,
+                "seconds": round(seconds, 4),
+            },
+        )

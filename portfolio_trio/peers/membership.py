@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from portfolio_trio.log_throttle import Lasting, Seldom
 from portfolio_trio.market import Tick
 from portfolio_trio.redis import Missed
 from portfolio_trio.store import (
@@ -112,8 +113,9 @@ class Membership:
         self._lost_at: dict[str, float] = {}
         self._hinted = trio.Event()
         self._swept = b""
-        self._failing: type[StoreError] | None = None
-        self._followed = False
+        self._store_log = Lasting(log, clock=trio.current_time)
+        self._source_log = Lasting(log, clock=trio.current_time)
+        self._tick_log = Seldom(log, clock=trio.current_time)
 
     @property
     def leads(self) -> bool:
@@ -175,8 +177,7 @@ class Membership:
             except StoreError as error:
                 # The others notice by themselves.
                 log.info(
-                    "the other workers could not be told that this one ends: %s",
-                    error,
+                    "the other workers could not be told that this one ends; they notice by themselves",
                     extra={"event": "retire_untold", "error": str(error)},
                 )
 
@@ -199,16 +200,10 @@ class Membership:
         try:
             heartbeat = await self._workers.heartbeat()
         except StoreError as error:
-            if type(error) is not self._failing:
-                complain = log.error if isinstance(error, OtherSource) else log.warning
-                complain(
-                    "the other workers cannot be reached: %s",
-                    error,
-                    extra={"event": "workers_unreachable", "error": str(error)},
-                )
-            self._failing = type(error)
+            self._complain(error)
             return
-        self._failing = None
+        self._store_log.ends("the store is there again", extra={"event": "store_back"})
+        self._source_log.ends("the other workers have the same prices again", extra={"event": "same_prices"})
         self._take(heartbeat, asked)
         self._listener.on_workers_lost(heartbeat.lost)
         if not heartbeat.known:
@@ -228,16 +223,25 @@ class Membership:
             if self._lease is not None:
                 self._lease.deadline = self._lease_until
             elif not self._elected.is_set():
-                log.log(
-                    logging.INFO if self._followed else logging.DEBUG,
-                    "this worker updates the market now",
-                    extra={"event": "leader_began"},
-                )
+                log.info("this worker updates the market now", extra={"event": "leader_began"})
                 self._elected.set()
+        elif self._lease is not None:
+            self._lease.cancel()
+
+    def _complain(self, error: StoreError) -> None:
+        if isinstance(error, OtherSource):
+            # Only a store that is there says so.
+            self._store_log.ends("the store is there again", extra={"event": "store_back"})
+            self._source_log.begins(
+                "the other workers have other prices: serve all of them with the same ones",
+                extra={"event": "other_prices", "error": str(error)},
+                level=logging.ERROR,
+            )
         else:
-            self._followed = True
-            if self._lease is not None:
-                self._lease.cancel()
+            self._store_log.begins(
+                "the store is away; what needs it is answered with an error until it is back",
+                extra={"event": "store_lost", "error": str(error)},
+            )
 
     def _count(self, lost: Sequence[str]) -> None:
         """Let lost workers be cleaned up after and forgotten once every living worker knows of them."""
@@ -293,9 +297,8 @@ class Membership:
             # The connection heals itself; then a heartbeat shows which tick is the newest.
             return
         except StoreError as error:
-            log.warning(
-                "the newest tick cannot be taken: %s",
-                error,
+            self._tick_log.warning(
+                "the newest tick cannot be taken; the next one is tried",
                 extra={"event": "tick_unreadable", "error": str(error)},
             )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from portfolio_trio.hub.events import Batch
+from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.store import StoreError
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class PeerPublisher:
         self._max_bytes = max_bytes
         self._faults = faults
         self._boxes: dict[str, _Box] = {}
+        self._repeated_log = Seldom(log, clock=trio.current_time)
         # Of all boxes: one that was forgotten does not begin with numbers that its worker has seen.
         self._numbers = count(1)
         self._due: list[tuple[str, _Box]] = []
@@ -167,11 +169,10 @@ class PeerPublisher:
         try:
             heard = await self._workers.send_batch(worker, batch.model_dump_json())
         except StoreError as error:
-            log.info(
-                "a batch to worker %s is sent once more: %s",
-                worker,
-                error,
+            self._repeated_log.info(
+                "a batch to another worker is sent once more",
                 extra={"event": "batch_repeated", "peer": worker, "error": str(error)},
+                alike=worker,
             )
             return False
         return box.settle(batch, heard=heard)

@@ -21,6 +21,7 @@ from portfolio_trio.hub.events import RUN_ENDS, Batch, SequenceTracker
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
+from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.peers.orphans import Orphan, Orphans
 from portfolio_trio.peers.recorded import likely_end, results_of
 from portfolio_trio.protocol.messages import Portfolio, Running
@@ -87,6 +88,8 @@ class PeerSubscriber:
         self._faults = faults
         self._to_message = to_message
         self._metrics = metrics
+        # After a store that was away there may be a line to say of each session.
+        self._log = Seldom(log, clock=trio.current_time)
         self._tracker = SequenceTracker()
         self._orphans = Orphans(store)
         self._waiting: dict[str, deque[tuple[str, PeerEvent]]] = {}
@@ -114,19 +117,19 @@ class PeerSubscriber:
         try:
             batch = Batch.model_validate_json(text)
         except ValidationError as error:
-            log.warning(
-                "a batch of another worker cannot be read: %s",
-                error,
+            self._log.warning(
+                "a batch of another worker cannot be read: are all of one version?",
                 extra={"event": "batch_unreadable", "error": str(error)},
+                alike="unreadable",
             )
             return self.miss()
         if self._tracker.has(batch):
             return None
         if not self._tracker.follows(batch):
-            log.info(
-                "a batch of worker %s is missing: reading the documents anew",
-                batch.sender,
+            self._log.info(
+                "a batch of another worker is missing: the documents are read anew",
                 extra={"event": "batch_missing", "peer": batch.sender},
+                alike="missing",
             )
             self._look.set()
         for peer_event in batch.events:
@@ -394,11 +397,10 @@ class PeerSubscriber:
         try:
             await self._read(group, again=again, waited=waited)
         except StoreError as error:
-            log.info(
-                "session %s cannot be read anew: %s",
-                group.session_id,
-                error,
+            self._log.info(
+                "a session cannot be read anew; that is tried again",
                 extra={"event": "session_unreadable", "session": group.session_id, "error": str(error)},
+                alike="session",
             )
             return False
         return True
@@ -538,11 +540,10 @@ class PeerSubscriber:
             try:
                 await self.leave(session_id)
             except StoreError as error:
-                log.info(
-                    "session %s still names this worker: %s",
-                    session_id,
-                    error,
+                self._log.info(
+                    "the document of a session still names this worker",
                     extra={"event": "session_not_left", "session": session_id, "error": str(error)},
+                    alike="left",
                 )
             finally:
                 self._leaving.discard(session_id)

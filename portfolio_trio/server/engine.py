@@ -17,9 +17,17 @@ _MEGABYTE: Final = 1_000_000
 
 def announce(facts: ServerFacts) -> None:
     """Log what a server works with, and warn of what could cost sessions."""
-    log.info(summary(facts), extra={"event": "store", "engine": facts.name, "version": facts.version})
+    log.info(
+        "the store",
+        extra={
+            "event": "store",
+            "engine": facts.name,
+            "version": facts.version,
+            "about": summary(facts),
+        },
+    )
     for warning in warnings(facts):
-        log.warning(warning, extra={"event": "store_warning"})
+        log.warning("the store could lose sessions", extra={"event": "store_warning", "reason": warning})
 
 
 def summary(facts: ServerFacts) -> str:

@@ -81,10 +81,8 @@ async def serve(
                 announce(server.engine)
                 held = shown_holdings(server.services.settings.default_holdings)
                 log.info(
-                    "prices: %s; a new session holds %s",
-                    settings.prices,
-                    held,
-                    extra={"event": "prices", "source": settings.prices},
+                    "the prices",
+                    extra={"event": "prices", "source": settings.prices, "new_session_holds": held},
                 )
             await serves()
             task_status.started(address)

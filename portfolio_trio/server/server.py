@@ -133,8 +133,7 @@ class Server:
         seconds = self.services.settings.drain_notice_seconds
         if seconds:
             log.info(
-                "not ready any more; the port stays open for %g s",
-                seconds,
+                "not ready any more; the port stays open for so many seconds",
                 extra={"event": "drain_notice", "seconds": seconds},
             )
             await trio.sleep(seconds)
@@ -155,7 +154,7 @@ class Server:
         if limit.cancelled_caught:
             log.warning(
                 "analyses still ran when the drain was over; they are cancelled",
-                extra={"event": "drain_over"},
+                extra={"event": "drain_over", "seconds": self.services.settings.drain_seconds},
             )
             await self._halt(sessions)
         with trio.move_on_after(GOODBYE_SECONDS):
@@ -191,9 +190,14 @@ class Server:
         except Refused as refused:
             self.services.telemetry.connection_refused(refused.code)
             self._refused_log.warning(
-                "a connection was refused: %s",
-                refused.detail,
-                extra={"event": "connection_refused", "code": refused.code, "status": refused.status},
+                "a connection was refused",
+                extra={
+                    "event": "connection_refused",
+                    "code": refused.code,
+                    "status": refused.status,
+                    "reason": refused.detail,
+                },
+                alike=refused.code,
             )
             await upgrade.reject(
                 refused.status,
@@ -214,9 +218,7 @@ class Server:
         if upgrade.subprotocols and SUBPROTOCOL not in upgrade.subprotocols:
             offered = echo(", ".join(upgrade.subprotocols))
             log.debug(
-                "%s: no subprotocol that is known; without %s only requests are answered",
-                offered,
-                SUBPROTOCOL,
+                "no subprotocol that is known; a client without it gets answers and no events",
                 extra={"event": "subprotocol_unknown", "offered": offered},
             )
         waiting = trio.CancelScope()
@@ -243,9 +245,7 @@ class Server:
         finally:
             telemetry.connection_closed(transport.close_code)
             access_log.debug(
-                "a socket of session %s closed with %d",
-                upgrade.session_id,
-                transport.close_code,
+                "a socket closed",
                 extra={
                     "event": "socket_closed",
                     "session": upgrade.session_id,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import trio
 
-from portfolio_trio.metrics import AnalysisError
+from portfolio_trio.metrics import AnalysisError, MetricError
 from portfolio_trio.nurseries import background
 from portfolio_trio.peers.orphans import Orphan
 from portfolio_trio.protocol.results import ComputedResult
@@ -27,7 +27,7 @@ from portfolio_trio.times import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portfolio_trio.metrics import AnalysisInputs, Metric
+    from portfolio_trio.metrics import AnalysisInputs, Metric, ResultText
     from portfolio_trio.protocol.messages import AnalysisStarted
     from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.services import Services
@@ -196,7 +196,7 @@ class Analysis:
             if trio.current_time() - began > _SLICE_SECONDS:
                 await trio.lowlevel.checkpoint()
                 began = trio.current_time()
-            outcomes.append(snapshot.outcome(metric, snapshot.attempt(metric), self._services.now()))
+            outcomes.append(self._outcome(snapshot, metric, snapshot.attempt(metric)))
         return outcomes
 
     async def _stream(self, snapshot: Snapshot, at_once: Sequence[Metric], later: Sequence[_Later]) -> int:
@@ -258,7 +258,14 @@ class Analysis:
             )
         else:
             computed = snapshot.attempt(metric)
-        send.send_nowait((place, snapshot.outcome(metric, computed, self._services.now())))
+        send.send_nowait((place, self._outcome(snapshot, metric, computed)))
+
+    def _outcome(self, snapshot: Snapshot, metric: Metric, computed: ResultText | MetricError) -> Outcome:
+        if isinstance(computed, MetricError):
+            self._services.report_metric(
+                metric.name, computed, session_id=self._session_id, run_id=snapshot.run_id
+            )
+        return snapshot.outcome(metric, computed, self._services.now())
 
     async def _record_all(
         self, snapshot: Snapshot, receive: trio.MemoryReceiveChannel[_Ready], waiting: int

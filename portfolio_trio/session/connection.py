@@ -229,8 +229,7 @@ class Session:
                 await self._services.peer_subscriber.leave(self._session_id)
             except StoreError:
                 self._services.left_behind.warning(
-                    "session %s: this worker still stands in its document",
-                    self._session_id,
+                    "the document of a session still names this worker",
                     extra={"event": "session_not_left", "session": self._session_id},
                 )
 
@@ -239,7 +238,6 @@ class Session:
             await self.runner.clear()
         except StoreError:
             self._services.left_behind.warning(
-                "session %s: its run could not be cleared from the document",
-                self._session_id,
+                "a run that is over could not be cleared from its document",
                 extra={"event": "run_not_cleared", "session": self._session_id},
             )

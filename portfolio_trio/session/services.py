@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from portfolio_trio.faults import Faults
     from portfolio_trio.hub.hub import Hub
     from portfolio_trio.market import MarketFullError, PriceBook
-    from portfolio_trio.metrics import AnalysisError, MetricRegistry
+    from portfolio_trio.metrics import AnalysisError, MetricError, MetricRegistry
     from portfolio_trio.peers.subscriber import PeerSubscriber
     from portfolio_trio.protocol.messages import Error
     from portfolio_trio.settings import Settings
@@ -34,6 +34,7 @@ log: Final = logging.getLogger(__name__)
 
 HEAVY_THREADS: Final = 16
 FOLLOWERS_AT_ONCE: Final = 4
+FAILURE_LOG_SECONDS: Final = 60.0
 
 
 class Services:
@@ -87,7 +88,8 @@ class Services:
             interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds, faults=faults
         )
         self.left_behind = Seldom(log, clock=trio.current_time)
-        self._failure_log = Seldom(log, clock=trio.current_time)
+        self._failure_log = Seldom(log, seconds=FAILURE_LOG_SECONDS, clock=trio.current_time)
+        self._metric_log = Seldom(log, clock=trio.current_time)
         self._returns = ReturnsCache(book.bars, cash=book.cash)
 
     @property
@@ -137,11 +139,21 @@ class Services:
         """The ``error`` message for a failed request; what clients may not hear of it goes to the log."""
         if isinstance(failure, StoreError) and failure.for_clients is not None:
             self._failure_log.warning(
-                "a request failed: %s",
-                failure,
-                extra={"event": "request_failed", "error": type(failure).__name__},
+                "a request failed; the client knows only that it did",
+                extra={"event": "request_failed", "kind": type(failure).__name__, "error": str(failure)},
+                alike=type(failure).__name__,
             )
         return explain(failure, request_id=request_id, ticker=ticker)
+
+    def report_metric(self, metric: str, error: MetricError, *, session_id: str, run_id: int) -> None:
+        """Log a fault in a metric, which may be a plug-in's; each run of each session may come by here."""
+        if error.__cause__ is not None:
+            self._metric_log.error(
+                "a metric failed: the fault is in its code",
+                exc_info=error.__cause__,
+                extra={"event": "metric_failed", "metric": metric, "session": session_id, "run_id": run_id},
+                alike=metric,
+            )
 
     def goodbye(self) -> str:
         """The reason of a close with 1001; says when to come back: not all at the same moment."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from portfolio_trio.hub.unpriced import explained
 from portfolio_trio.metrics import METHOD_VERSION, AnalysisError, MetricError, compute_text
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.services import Services
     from portfolio_trio.store import Head
-
-log: Final = logging.getLogger(__name__)
 
 Outcome = ComputedResult | MetricFailure
 
@@ -97,13 +94,6 @@ class Snapshot:
         """What the client is told of one metric, computed at a moment in seconds since the epoch."""
         if not isinstance(computed, MetricError):
             return self.texts.result(metric.name, computed.value, rfc3339(at), computed.detail)
-        if computed.__cause__ is not None:
-            log.error(
-                "metric %s failed",
-                metric.name,
-                exc_info=computed.__cause__,
-                extra={"event": "metric_failed", "metric": metric.name, "run_id": self.run_id},
-            )
         return MetricFailure(
             ticker=self.inputs.ticker,
             metric=metric.name,

@@ -374,3 +374,8 @@ class SweepReport:
         return sum(self.counts.values()) - sum(
             self.counts.get(fine, 0) for fine in ("revalued", "stale", "missing")
         )
+
+    @property
+    def reasons(self) -> str:
+        """The first few that were not, and what became of each."""
+        return ", ".join(f"{each.session_id}: {each.outcome}" for each in self.examples)

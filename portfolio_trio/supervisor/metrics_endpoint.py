@@ -54,11 +54,10 @@ async def serve_metrics(
     server = HttpServer(routes={("GET", "/metrics"): answer}, websocket=_no_socket)
     async with trio.open_nursery() as nursery:
         shown, port = address_of(listeners)
+        name = f"[{shown}]" if ":" in shown else shown
         log.info(
-            "metrics at http://%s:%d/metrics",
-            f"[{shown}]" if ":" in shown else shown,
-            port,
-            extra={"event": "metrics_served"},
+            "metrics are served",
+            extra={"event": "metrics_served", "url": f"http://{name}:{port}/metrics"},
         )
         task_status.started((shown, port))
         await serve_listeners(

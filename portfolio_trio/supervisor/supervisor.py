@@ -145,15 +145,12 @@ class Supervisor:
                 self._gave_up = decision
                 break
             log.warning(
-                "worker %d %s; it starts again in %.1f s",
-                number,
-                ending(status),
-                decision,
+                "a worker ended and is started again",
                 extra={
                     "event": "worker_restarts",
                     "worker": number,
-                    "status": status,
-                    "delay_seconds": decision,
+                    "why": ending(status),
+                    "delay_seconds": round(decision, 3),
                 },
             )
             with trio.move_on_after(decision):
@@ -166,9 +163,7 @@ class Supervisor:
             child = await self._launch(number)
         except OSError as error:
             log.error(  # noqa: TRY400 - no traceback helps
-                "worker %d cannot be started: %s",
-                number,
-                error,
+                "a worker cannot be started",
                 extra={"event": "worker_not_started", "worker": number, "error": str(error)},
             )
             return NOT_STARTED
@@ -191,9 +186,7 @@ class Supervisor:
     async def _hear(self, number: int, child: Child) -> None:
         if await child.serves():
             log.info(
-                "worker %d serves as process %d",
-                number,
-                child.pid,
+                "a worker serves",
                 extra={"event": "worker_serves", "worker": number, "pid": child.pid},
             )
             self._restarts.serves(number, trio.current_time())
@@ -205,10 +198,8 @@ class Supervisor:
         await self._stopping.wait()
         await trio.sleep(self._patience)
         log.error(
-            "worker %d did not end within %.0f s and is killed",
-            number,
-            self._patience,
-            extra={"event": "worker_killed", "worker": number},
+            "a worker did not end in time and is killed",
+            extra={"event": "worker_killed", "worker": number, "seconds": self._patience},
         )
         child.send(signal.SIGKILL)
 
@@ -289,9 +280,7 @@ async def _shared_redis(settings: Settings) -> AsyncGenerator[list[str]]:
 async def _announce(supervisor: Supervisor, listeners: Sequence[trio.SocketListener], workers: int) -> None:
     url = shown_url(address_of(listeners))
     await supervisor.serving.wait()
-    log.info(
-        "serving %s with %d workers", url, workers, extra={"event": "serving", "url": url, "workers": workers}
-    )
+    log.info("serving", extra={"event": "serving", "url": url, "workers": workers})
     tell_ready()
 
 

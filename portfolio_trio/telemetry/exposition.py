@@ -19,7 +19,6 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 from typing_extensions import override
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from portfolio_trio.telemetry.counting import CountedTelemetry
 
 __all__ = [
-    "CONTENT_TYPE",
     "dumped",
     "expose",
     "families_of",
@@ -56,7 +54,7 @@ class _Families(Collector):
 
 
 def expose(families: Iterable[Metric]) -> bytes:
-    """The body of an answer, whose content type is `CONTENT_TYPE`."""
+    """The body of an answer, in Prometheus' text format 0.0.4."""
     return generate_latest(_Families(families))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import signal
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from portfolio_trio.local_redis import LocalRedisError
 from portfolio_trio.local_redis._home import Home
 from portfolio_trio.local_redis._keeper import keep
 from portfolio_trio.restart_policy import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, Restarts
+from tests.support.logs import events
 from tests.support.workers import Crew, FakeWorker, Life
 
 END = 1000.37
@@ -111,8 +111,8 @@ def test_later_ones_are_tried_for_ever_with_longer_and_longer_pauses() -> None:
 
 def test_how_it_ended_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     Story([Life(ends_after=2.0, status=-signal.SIGKILL), Life(refused=True)], end=60.0).told()
-    errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
-    assert [line.split(";")[0] for line in errors] == [
-        "Redis in /nowhere was ended by SIGKILL",
-        "Redis in /nowhere cannot be started: [Errno 11] Resource temporarily unavailable",
+    errors = [fields for _, fields in events(caplog, "redis_restarts", level="error")]
+    assert [(fields["directory"], fields["why"]) for fields in errors] == [
+        ("/nowhere", "was ended by SIGKILL"),
+        ("/nowhere", "cannot be started: [Errno 11] Resource temporarily unavailable"),
     ]

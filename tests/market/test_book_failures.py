@@ -11,6 +11,7 @@ import trio.testing
 from portfolio_trio.market import PriceBook, PriceSourceError, PriceSourceTimeoutError, Tick
 from tests.market.fakes import ScriptedSource, opened
 from tests.support.clock import ManualClock, virtual_wall_time
+from tests.support.logs import events
 
 pytestmark = pytest.mark.trio
 
@@ -26,6 +27,9 @@ class TestFailure:
         clock.move(30.0)
         with caplog.at_level(logging.INFO):
             stale = await book.advance()
+            source.quote_error = ValueError("feed is down, as before")
+            await book.advance()
+            source.quote_error = ValueError("feed is down")
             await book.advance()
             error = book.last_error
             why = (str(error),)
@@ -37,7 +41,10 @@ class TestFailure:
         assert tick.as_of == "2026-11-18T11:07:10.000Z"
         assert book.last_error is None
         assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-        assert "feed is down" in caplog.text
+        begin, end = events(caplog)
+        assert begin[0] == "prices_stale_begin"
+        assert "feed is down" in begin[1]["error"]
+        assert (end[0], end[1]["times"]) == ("prices_stale_end", 3)
 
     @pytest.mark.parametrize("method", ["load", "quote"])
     async def test_a_late_source_is_not_waited_for(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 import trio
 from typing_extensions import override
@@ -13,6 +11,7 @@ from portfolio_trio.market._admissions import IDLE_ROUNDS, PER_SESSION
 from portfolio_trio.market._simulated import LISTED
 from tests.market.fakes import ScriptedSource
 from tests.support.clock import ManualClock
+from tests.support.logs import events
 
 pytestmark = pytest.mark.trio
 
@@ -89,9 +88,9 @@ async def test_the_limit_is_logged_once_a_minute(caplog: pytest.LogCaptureFixtur
         for number in range(10):
             with pytest.raises(MarketFullError):
                 book.prices_for([f"N{number}"], session_id="s")
-    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(lines) == 3
-    assert lines[1].endswith("(and 29 more like it)")
+    said = [fields for _, fields in events(caplog, "market_full", level="warning")]
+    assert len(said) == 3
+    assert (said[1]["session"], said[1]["held_back"]) == ("s", 29)
 
 
 async def sweep(book: PriceBook, clock: ManualClock, *held: str, count: int = 1) -> None:

@@ -23,6 +23,7 @@ from portfolio_trio.market import (
 )
 from portfolio_trio.market._files import read_regular, version_of
 from tests.support.clock import START, ManualClock
+from tests.support.logs import events
 
 if TYPE_CHECKING:
     from portfolio_trio.market._files import FileContent, Version
@@ -140,7 +141,9 @@ async def test_a_name_that_the_live_file_leaves_out_counts_at_its_last_close_for
         assert tick.stale_prices == {"MSFT": "2026-11-19", "GONE": "2026-11-18"}
         assert not tick.stale
         assert not book.unpriced
-    assert caplog.text.count("count at their last close: MSFT (of 2026-11-19); GONE (of 2026-11-18)") == 1
+    assert events(caplog) == [
+        ("live_prices_left_out", {"names": 2, "last_closes": "MSFT (of 2026-11-19); GONE (of 2026-11-18)"})
+    ]
     put(live, '{"AAPL": 10, "MSFT": 20}')
     tick = await book.advance()
     assert (tick.prices["MSFT"], tick.stale_prices) == (20.0, {"GONE": "2026-11-18"})
@@ -217,11 +220,11 @@ async def test_a_file_that_has_grown_is_told_of_once(bars: Path, caplog: pytest.
     caplog.set_level(logging.INFO)
     book = await opened(bars)
     await book.advance()
-    assert "read again" not in caplog.text
+    assert not events(caplog)
     put(bars, "date,AAPL,MSFT,NEW\n2026-11-19,1.6,2.5,3\n2026-11-20,1.7,2.6,3\n")
     for _ in range(3):
         await book.advance()
-    assert caplog.text.count(f"{bars} was read again: 3 names, newest close of 2026-11-20") == 1
+    assert events(caplog) == [("prices_read", {"file": str(bars), "names": 3, "last_bar": "2026-11-20"})]
 
 
 async def test_a_new_closed_bar_is_picked_up(bars: Path) -> None:

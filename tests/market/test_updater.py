@@ -6,15 +6,18 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
+from typing_extensions import override
 
 from portfolio_trio.faults import Faults
 from portfolio_trio.market import PriceBook, SimulatedSource, Tick
 from portfolio_trio.market.updater import MarketUpdater
 from tests.support.clock import virtual_wall_time
+from tests.support.logs import events
 
 pytestmark = pytest.mark.trio
 
@@ -27,6 +30,7 @@ class SweepError(Exception):
 class Report:
     revalued: int = 3
     errors: int = 0
+    reasons: str = "s-1: failed"
     held: frozenset[str] | None = None
     unpriced_names: int = 0
 
@@ -110,7 +114,11 @@ async def test_a_sweep_longer_than_the_interval_skips_and_says_so(
     updater = await run_for(185, ledger)
     assert [moment for moment, _ in ledger.sweeps] == [30, 60, 150, 180]
     assert updater.skipped == 2
-    assert f"the sweep of tick {ledger.sweeps[1][1]} took so long that 2 ticks were skipped" in caplog.text
+    (said,) = events(caplog)
+    assert said == (
+        "ticks_skipped",
+        {"tick_id": ledger.sweeps[1][1], "skipped": 2, "interval_seconds": 30.0},
+    )
 
 
 async def test_tick_ids_rise(autojump_clock: MockClock) -> None:
@@ -127,14 +135,60 @@ async def test_a_failed_sweep_is_logged_and_the_next_one_runs(
     ledger = Ledger(-1)
     await run_for(65, ledger)
     assert len(ledger.sweeps) == 2
-    assert "the store is away" in caplog.text
+    assert events(caplog) == [("market_update_failed", {"error": "the store is away"})]
 
 
-async def test_a_sweep_with_errors_warns(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    ledger = Ledger()
-    ledger.report = Report(revalued=2, errors=1)
-    await run_for(31, ledger)
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+async def test_trouble_is_a_line_as_it_begins_and_one_as_it_ends(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await run_for(30 * 9 + 1, Ledger(0, -1, -1, -1, 0, 0, -1, 0))
+    failed = ("market_update_failed", {"error": "the store is away"})
+    assert events(caplog) == [
+        failed,
+        ("market_recovered", {"seconds": 90.0, "times": 3}),
+        failed,
+        ("market_recovered", {"seconds": 30.0, "times": 1}),
+    ]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"] * 2
+
+
+async def test_a_sweep_with_errors_warns_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    class Mending(Ledger):
+        @override
+        async def revalue_all(self, *args: Any, **options: Any) -> Report:
+            await super().revalue_all(*args, **options)
+            return Report(revalued=2, errors=1) if len(self.sweeps) in {2, 3, 4} else Report()
+
+    ledger = Mending()
+    await run_for(30 * 7 + 1, ledger)
+    assert events(caplog) == [
+        (
+            "sweep_errors",
+            {"tick_id": ledger.sweeps[1][1], "sessions": 2, "errors": 1, "reasons": "s-1: failed"},
+        ),
+        ("sweep_errors_end", {"seconds": 90.0, "times": 3}),
+    ]
+
+
+async def test_what_was_wrong_is_not_over_because_another_one_updates_the_market(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    book = PriceBook(SimulatedSource(), now=virtual_wall_time)
+    await book.open()
+    ledger = Ledger(-1, 0, -1)
+    updater = MarketUpdater(
+        book, ledger, Others(ledger.told), ledger, interval=30, failures=(SweepError,), faults=Faults()
+    )
+    for _ in range(3):
+        with trio.move_on_after(29):
+            await updater.run(0)
+    assert [event for event, _ in events(caplog)] == ["market_update_failed"] * 2
 
 
 async def test_the_audience_is_told_of_a_tick_before_and_after_its_sweep(autojump_clock: MockClock) -> None:
@@ -157,7 +211,7 @@ async def test_a_tick_that_may_not_be_published_changes_nothing(
     others.error = SweepError("another worker leads")
     await run_for(31, ledger, others=others)
     assert ledger.told == []
-    assert "the market could not be updated: another worker leads" in caplog.text
+    assert events(caplog) == [("market_update_failed", {"error": "another worker leads"})]
 
 
 async def test_a_fault_costs_the_tick_and_not_the_updater(
@@ -182,7 +236,7 @@ async def test_an_audience_that_fails_costs_no_session_its_value(
     await run_for(61, ledger)
     assert [what for what, _ in ledger.told].count("swept") == 2
     assert len(ledger.sweeps) == 2
-    assert caplog.text.count("a fault in a tick was contained") == 2
+    assert events(caplog) == [("fault", {"where": "a tick"})] * 2
 
 
 async def test_a_fault_at_the_moment_at_which_the_lease_ends_stays_inside(autojump_clock: MockClock) -> None:

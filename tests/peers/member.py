@@ -106,6 +106,8 @@ class FakeWorkers:
 
 @dataclass
 class Report:
+    reasons = ""
+
     revalued: int = 1
     errors: int = 0
     unpriced_names: int = 0

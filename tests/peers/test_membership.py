@@ -21,6 +21,7 @@ from portfolio_trio.store import (
     TickStale,
 )
 from tests.peers.member import HEARTBEAT, INTERVAL, START_ID, Member, opened
+from tests.support.logs import events
 
 pytestmark = pytest.mark.trio
 
@@ -128,9 +129,8 @@ async def test_other_prices_are_reported_once_and_end_the_leading_but_not_the_se
         member.workers.heartbeat_error = OtherSource("scripted", "csv")
         await trio.sleep(INTERVAL)
         assert not member.leads
-        assert [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR] == [
-            "the other workers cannot be reached: " + str(member.workers.heartbeat_error)
-        ]
+        error = str(member.workers.heartbeat_error)
+        assert events(caplog, level="error") == [("other_prices", {"error": error})]
         member.workers.heartbeat_error = None
         await trio.sleep(2 * HEARTBEAT)
         assert member.leads
@@ -139,19 +139,41 @@ async def test_other_prices_are_reported_once_and_end_the_leading_but_not_the_se
 async def test_a_store_that_is_away_is_reported_once_each_time(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     async with opened(leads=False) as member:
         for _ in range(2):
             member.workers.heartbeat_error = StoreUnavailable("away", sent=False)
             await trio.sleep(INTERVAL)
             member.workers.heartbeat_error = None
             await trio.sleep(INTERVAL)
-        assert caplog.text.count("away") == 2
+        assert [event for event, _ in events(caplog)] == ["store_lost", "store_back"] * 2
         # What is worse is said, too.
+        caplog.clear()
         member.workers.heartbeat_error = StoreUnavailable("away", sent=False)
         await trio.sleep(INTERVAL)
         member.workers.heartbeat_error = OtherSource("scripted", "csv")
         await trio.sleep(INTERVAL)
-        assert caplog.text.count("take their prices from csv") == 1
+        member.workers.heartbeat_error = None
+        await trio.sleep(INTERVAL)
+        said = events(caplog)
+        assert [event for event, _ in said] == ["store_lost", "store_back", "other_prices", "same_prices"]
+        assert "take their prices from csv" in said[2][1]["error"]
+
+
+async def test_a_first_election_is_a_line_as_any_other(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with opened() as member:
+        await trio.sleep(5 * HEARTBEAT)
+        assert events(caplog) == events(caplog, level="info") == [("leader_began", {})]
+        member.workers.heartbeat_error = StoreUnavailable("away", sent=False)
+        await trio.sleep(INTERVAL)
+        member.workers.heartbeat_error = None
+        await trio.sleep(2 * HEARTBEAT)
+        assert member.leads
+    changes = events(caplog, "leader_began", "leader_ended")
+    assert [event for event, _ in changes] == ["leader_began", "leader_ended", "leader_began"]
 
 
 async def test_who_was_given_up_reads_every_document_anew(
@@ -260,7 +282,8 @@ async def test_a_tick_that_cannot_be_read_is_taken_later(
         assert (member.price, member.crowd.swept_ids) == (5.0, [])
         member.workers.read_error = StoreError("it is no tick: delete it")
         await trio.sleep(HEARTBEAT)
-        assert "the newest tick cannot be taken: it is no tick" in caplog.text
+        ((_, fields),) = events(caplog, "tick_unreadable")
+        assert "it is no tick" in fields["error"]
         member.workers.read_error = None
         await trio.sleep(HEARTBEAT)
         assert (member.price, member.crowd.swept_ids) == (8.0, [tick.tick_id])

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.trio
 
 # No tick starts a run again: what happens is what a test does.
 CALM = ("--freshness-tolerance", "1000")
-TICKING = (*CALM, "--market-update-interval-seconds", "0.5")
+TICKING = (*CALM, "--market-update-interval-seconds", "0.5", "--log-level", "debug")
 TICKS_IN_COMMON = 3
 LOOKS = 3
 RUN_ENDS = {"analysis_completed", "analysis_cancelled", "analysis_failed"}
@@ -181,7 +181,7 @@ def are_swept(ticks: set[int], servers: Sequence[Tree]) -> bool:
 
 def sweeps(servers: Sequence[Tree]) -> list[set[int]]:
     """The ticks at which each server says that it has valued all sessions."""
-    return [set(map(int, server.logged(r"sweep of tick (\d+)"))) for server in servers]
+    return [set(map(int, server.logged(r"all sessions were swept tick_id=(\d+)"))) for server in servers]
 
 
 async def ticks_of_both(subscribers: Sequence[Client]) -> set[int]:

@@ -13,6 +13,7 @@ from portfolio_trio.hub.run_state import Run
 from portfolio_trio.settings import Delay
 from tests.session.test_races import a_second, meddle
 from tests.support.app import App, open_app
+from tests.support.logs import events
 
 if TYPE_CHECKING:
     from portfolio_trio.session.connection import Session
@@ -35,8 +36,32 @@ async def test_a_fault_is_contained_and_counted(caplog: pytest.LogCaptureFixture
     with faults.contained("there"):
         pass
     assert (faults.counts, ended) == ({"here": 1}, [1])
-    assert "a fault in here was contained" in caplog.text
+    assert events(caplog) == [("fault", {"where": "here"})]
     assert "LookupError: a fault of ours" in caplog.text
+
+
+async def test_a_fault_at_each_tick_is_a_traceback_for_each_period(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = Faults()
+    for number in range(25):
+        with faults.contained("here"):
+            stumble()
+        if number == 1:
+            with faults.contained("there"):
+                stumble()
+            with faults.contained("here"):
+                raise ZeroDivisionError
+        await trio.sleep(1)
+    assert events(caplog) == [
+        ("fault", {"where": "here"}),
+        ("fault", {"where": "there"}),
+        ("fault", {"where": "here"}),
+        ("fault", {"where": "here", "held_back": 9}),
+        ("fault", {"where": "here", "held_back": 9}),
+    ]
+    assert faults.counts == {"here": 26, "there": 1}
+    assert caplog.text.count("LookupError: a fault of ours") == 4
 
 
 async def test_cancellation_passes_a_fault_of_the_same_group() -> None:

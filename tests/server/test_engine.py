@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from portfolio_trio.logs import fields_of
 from portfolio_trio.redis import ClusterFacts, JsonModule, ServerFacts
 from portfolio_trio.server import engine
 
@@ -62,8 +63,9 @@ def test_eviction_is_warned_of(policy: str, caplog: pytest.LogCaptureFixture) ->
     engine.announce(replace(WHOLE, eviction=policy))
     said, warned = caplog.records
     assert (said.levelno, warned.levelno) == (logging.INFO, logging.WARNING)
-    assert policy in warned.message
-    assert "sessions could vanish: set it to noeviction" in warned.message
+    reason = str(fields_of(warned)["reason"])
+    assert policy in reason
+    assert "sessions could vanish: set it to noeviction" in reason
 
 
 def test_a_failed_write_is_warned_of() -> None:

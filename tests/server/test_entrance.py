@@ -15,6 +15,7 @@ from portfolio_trio.settings import Settings, SettingsError
 from tests.http.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, Answer, frame, head, plain_head
 from tests.http.memory_server import VIRTUAL_TIME, Client
 from tests.support.app import HOLDINGS, METRICS, App, open_app
+from tests.support.logs import events
 from tests.support.streams import stream_pair
 
 SECRET = "s" * 40
@@ -254,4 +255,4 @@ async def test_a_subprotocol_that_nobody_knows_is_told_of_when_asked(
             caplog.clear()
             more = {} if offered is None else {"sec_websocket_protocol": offered}
             await knock(app).upgrade(head(**more))
-            assert caplog.text.count("portfolio.v2: no subprotocol that is known") == said
+            assert len(events(caplog, "subprotocol_unknown")) == said

@@ -13,6 +13,7 @@ from portfolio_trio.redis import EmbeddedServer
 from tests.server.test_unpriced import DELISTED, LAST_DAY, market, price, put, ready, settle, until
 from tests.support.app import METRICS, App, open_app
 from tests.support.clock import virtual_wall_time
+from tests.support.logs import log_text
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -78,7 +79,7 @@ async def test_default_holdings_at_their_last_close_are_not_ready(
 ) -> None:
     async with market(tmp_path, live=ONE, default_holdings={"AAPL": 1, "MSFT": 1}) as (app, _, prices):
         said = f"PORTFOLIO_DEFAULT_HOLDINGS: the live prices leave out MSFT (last close {LAST_DAY})"
-        assert said in caplog.text
+        assert said in log_text(caplog)
         status, body = await ready(app)
         assert (status, body["reasons"], body["stale"]) == (503, [said], False)
         put(prices, ALL)

@@ -8,11 +8,13 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
+from portfolio_trio.logs import fields_of
 from portfolio_trio.supervisor.listeners import StartError
 from portfolio_trio.supervisor.metrics_endpoint import CONTENT_TYPE, serve_metrics
 from portfolio_trio.telemetry.counting import CountedTelemetry
 from portfolio_trio.telemetry.exposition import expose, families_of
 from tests.support.app import open_app
+from tests.support.logs import log_text
 from tests.telemetry.test_exposition import samples
 
 pytestmark = pytest.mark.trio
@@ -141,10 +143,10 @@ async def test_clients_that_are_refused_and_sockets_that_end(autojump_clock: Moc
     assert found["connections", ""] == 0
 
 
-async def ask(address: tuple[str, int], request: str) -> str:
+async def ask(address: tuple[str, int], request: str, *, accept: str = "*/*") -> str:
     stream = await trio.open_tcp_stream(*address)
     async with stream:
-        await stream.send_all(f"{request} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await stream.send_all(f"{request} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode())
         return b"".join([bytes(chunk) async for chunk in stream]).decode()
 
 
@@ -165,6 +167,29 @@ async def test_the_endpoint_answers_one_path() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_who_would_rather_have_open_metrics_gets_the_text_format() -> None:
+    telemetry = CountedTelemetry()
+    telemetry.connection_opened("events")
+
+    async def scrape() -> bytes:
+        return expose(families_of(telemetry))
+
+    async with trio.open_nursery() as nursery:
+        address = await nursery.start(serve_metrics, ("127.0.0.1", 0), scrape)
+        # As Prometheus asks.
+        accept = (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+            "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+        )
+        for wanted in (accept, "application/openmetrics-text"):
+            answer_head, _, body = (await ask(address, "GET /metrics", accept=wanted)).partition("\r\n\r\n")
+            assert "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n" in answer_head
+            assert samples(body.encode())["portfolio_connections_total", "how=events"] == 1
+            # By this end a reader would take the rest for OpenMetrics.
+            assert "# EOF" not in body
+        nursery.cancel_scope.cancel()
+
+
 async def test_the_access_log_says_who_was_answered_and_no_token(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -181,5 +206,7 @@ async def test_the_access_log_says_who_was_answered_and_no_token(
         await trio.testing.wait_all_tasks_blocked()
     said = [each for each in caplog.records if each.name == "portfolio_trio.access_log"]
     assert [vars(each)["event"] for each in said] == ["answered", "socket_closed"]
-    assert said[0].getMessage() == "GET /health: 200"
+    answered = fields_of(said[0])
+    assert (answered["method"], answered["path"], answered["status"]) == ("GET", "/health", 200)
+    assert "secret" not in log_text(caplog)
     assert (vars(said[1])["session"], vars(said[1])["code"]) == ("s-1", 1000)

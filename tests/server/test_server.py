@@ -47,7 +47,7 @@ class Process:
         assert self.popen.stderr is not None
         for line in self.popen.stderr:
             self.log.append(line)
-            if match := re.search(r"serving ws://[^:]+:(\d+)", line):
+            if match := re.search(r"serving url=ws://[^:]+:(\d+)", line):
                 self.port = int(match.group(1))
                 # So that a full pipe never holds the server up.
                 self._reader.start()

@@ -14,6 +14,7 @@ from trio.testing import MockClock, memory_stream_pair
 from portfolio_trio.canonical import canonical
 from tests.support.app import App, Frame, open_app
 from tests.support.clock import START
+from tests.support.logs import events, log_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -286,7 +287,7 @@ async def test_default_holdings_without_a_price_are_not_ready(
 ) -> None:
     async with market(tmp_path, default_holdings={"AAPL": 1, "TWTR": 1}) as (app, _, __):
         said = f"PORTFOLIO_DEFAULT_HOLDINGS: there is no price for TWTR (last close {TWTR_ENDS})"
-        assert said in caplog.text
+        assert said in log_text(caplog)
         status, body = await ready(app)
         assert (status, body["reasons"]) == (503, [said])
 
@@ -319,7 +320,7 @@ async def test_a_live_file_without_one_usable_price_is_not_ready(
 ) -> None:
     live = (CASES / "live_no_usable_price.json").read_text()
     async with market(tmp_path, live=live) as (app, _, prices):
-        assert "not ready: no name has a usable price" in caplog.text
+        assert events(caplog, "not_ready")[0] == ("not_ready", {"reason": "no name has a usable price"})
         status, body = await ready(app)
         assert (status, body["stale"]) == (503, True)
         assert body["reasons"][0] == "no name has a usable price"

@@ -14,6 +14,7 @@ from portfolio_trio.metrics import BUILT_IN, AnalysisInputs, metric
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import PortfolioStore, StoreUnavailable
 from tests.support.app import App, open_app, results
+from tests.support.logs import events
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -238,7 +239,11 @@ async def test_a_metric_that_raises_ends_itself_and_not_the_run(
         frames = await client.take(6)
         assert len(results(frames)) == 5
         assert (frames[5]["code"], frames[5]["metric"]) == ("metric_failed", "broken")
-        assert "RuntimeError: AAPL" in caplog.text
+        await client.send("analyze", ticker="MSFT")
+        await client.take(6)
+    # Each run of each session would be a traceback.
+    assert events(caplog) == [("metric_failed", {"metric": "broken", "session": "s", "run_id": 1})]
+    assert "RuntimeError: AAPL" in caplog.text
 
 
 async def test_a_heavy_metric_runs_in_a_thread_and_a_switch_does_not_wait_for_it() -> None:

@@ -54,7 +54,7 @@ def test_a_server_tells_once_when_it_serves(workers: int, tmp_path: Path) -> Non
             server.terminate()
             _, log = server.communicate(timeout=PATIENCE)
         assert server.returncode == 0, log
-        assert "serving ws://" in log
+        assert "serving url=ws://" in log
         systemd.settimeout(0)
         with pytest.raises(BlockingIOError):
             systemd.recv(64)

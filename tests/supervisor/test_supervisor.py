@@ -19,6 +19,7 @@ from portfolio_trio.restart_policy import FIRST_DELAY_SECONDS, LONGEST_DELAY_SEC
 from portfolio_trio.server.server import GOODBYE_SECONDS
 from portfolio_trio.settings import Settings
 from portfolio_trio.supervisor.supervisor import MARGIN_SECONDS, Supervisor
+from tests.support.logs import events
 from tests.support.workers import Crew, FakeWorker, Life
 
 PATIENCE = 20.0
@@ -186,7 +187,7 @@ def test_who_is_deaf_is_killed_when_patience_ends(caplog: pytest.LogCaptureFixtu
     end = story.stopped_at + PATIENCE
     assert story.of(2)[0].signals == [(story.stopped_at, TERM), (end, signal.SIGKILL)]
     assert (story.status, story.over_at) == (0, end)
-    assert [record.message for record in caplog.records] == ["worker 2 did not end within 20 s and is killed"]
+    assert events(caplog) == [("worker_killed", {"worker": 2, "seconds": PATIENCE})]
 
 
 @pytest.mark.parametrize(("stop", "signals"), [(0.5, [(1.0, TERM)]), (1.5, [(1.5, TERM)])])
@@ -220,13 +221,13 @@ def test_each_restart_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.INFO)
     ends = [Life(ends_after=2.0, status=status) for status in (3, -signal.SIGKILL, -64 - 1)]
     Story(Crew({2: ends})).told()
-    restarts = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert [line.split(";")[0] for line in restarts] == [
-        "worker 2 ended with status 3",
-        "worker 2 was ended by SIGKILL",
-        "worker 2 was ended by signal 65",
+    restarts = [fields for _, fields in events(caplog, "worker_restarts", level="warning")]
+    assert [(fields["worker"], fields["why"]) for fields in restarts] == [
+        (2, "ended with status 3"),
+        (2, "was ended by SIGKILL"),
+        (2, "was ended by signal 65"),
     ]
-    assert caplog.messages[0] == "worker 1 serves as process 1000"
+    assert events(caplog)[0] == ("worker_serves", {"worker": 1, "pid": 1000})
 
 
 def test_patience_covers_all_that_a_draining_server_may_take() -> None:

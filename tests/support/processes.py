@@ -75,11 +75,11 @@ class Tree:
 
     def wait_for_workers(self, times: int = 2) -> list[int]:
         """Wait until so many workers have begun to serve, since the start; their processes."""
-        return [int(each) for each in self.wait_for(r"worker \d serves as process (\d+)", times)]
+        return [int(each) for each in self.wait_for(r"a worker serves worker=\d pid=(\d+)", times)]
 
     @property
     def port(self) -> int:
-        return int(self.wait_for(r"serving ws://[^:]+:(\d+)")[0])
+        return int(self.wait_for(r"serving url=ws://[^:]+:(\d+)")[0])
 
     def get(self, path: str) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
@@ -104,7 +104,7 @@ class Tree:
 
     def kill(self) -> None:
         self.supervisor.kill()
-        for process in self.logged(r"serves as process (\d+)"):
+        for process in self.logged(r"a worker serves worker=\d pid=(\d+)"):
             # A worker ends without its supervisor, but in a test that failed not within reason.
             with suppress(FileNotFoundError, ProcessLookupError):
                 if b"portfolio_trio.cli.worker" in Path(f"/proc/{process}/cmdline").read_bytes():
@@ -131,7 +131,7 @@ def serving_alone(redis_url: str, *flags: str) -> Iterator[Tree]:
     """A server that is one process; it serves, and does not outlive the block."""
     tree = Tree(*flags, environment={"PORTFOLIO_REDIS_URL": redis_url})
     try:
-        tree.wait_for(r"serving ws://")
+        tree.wait_for(r"serving url=ws://")
         yield tree
     finally:
         tree.kill()

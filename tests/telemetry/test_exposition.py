@@ -13,12 +13,10 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from portfolio_trio.hub.run_state import EndReason
-from portfolio_trio.supervisor import metrics_endpoint
 from portfolio_trio.telemetry import OFF, Readings, Telemetry
 from portfolio_trio.telemetry._tallies import BUCKETS, MOST_SERIES, OTHER, Spread, Tally
 from portfolio_trio.telemetry.counting import CANCELLED, CountedTelemetry
 from portfolio_trio.telemetry.exposition import (
-    CONTENT_TYPE,
     dumped,
     expose,
     families_of,
@@ -117,10 +115,6 @@ def test_every_name_is_there_with_its_type() -> None:
     # And the library's parser finds a sample of each.
     parsed = {sample.name for family in parse_text(text) for sample in family.samples}
     assert parsed >= {name + "_count" * (kind == "histogram") for name, kind in NAMES.items()}
-
-
-def test_the_content_type_is_that_of_the_library() -> None:
-    assert metrics_endpoint.CONTENT_TYPE == CONTENT_TYPE
 
 
 def test_the_documentation_has_the_same_names() -> None:
