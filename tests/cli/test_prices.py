@@ -15,6 +15,7 @@ from portfolio_trio.cli.main import main
 from portfolio_trio.cli.prices import prices
 from portfolio_trio.market import CsvSource, PriceBook
 from tests.support.clock import START, ManualClock
+from tests.support.logs import events
 
 CASES = Path(__file__).parents[1] / "cases"
 LATER = ManualClock(START + 9 * 86_400.0)
@@ -141,6 +142,6 @@ async def test_serve_warns_once_of_each_suspicious_name(
         new.write_text(text + "\n")
         new.replace(path)
         await book.advance()
-    said = [record.message for record in caplog.records]
-    assert len(said) == 1
-    assert said[0].startswith(f"{path}: VOD.L: on 2026-10-01 0.009993 times the close before")
+    ((event, fields),) = events(caplog)
+    assert (event, fields["file"], fields["ticker"]) == ("price_suspicious", str(path), "VOD.L")
+    assert fields["reason"].startswith("on 2026-10-01 0.009993 times the close before")

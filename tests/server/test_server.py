@@ -262,8 +262,9 @@ def test_what_keeps_it_from_starting_is_one_line(flags: list[str], words: str) -
         timeout=PATIENCE,
     )
     assert ended.returncode == 1
-    assert words in ended.stderr
-    assert len(ended.stderr.strip().splitlines()) == 1
+    # It may lead the market before it listens.
+    (reason,) = (line for line in ended.stderr.splitlines() if " INFO " not in line)
+    assert words in reason
 
 
 def test_a_port_that_is_taken_is_named(process: Process) -> None:
