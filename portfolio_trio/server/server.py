@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import secrets
 import time
 from contextlib import asynccontextmanager, contextmanager
@@ -23,39 +22,34 @@ import trio
 from portfolio_trio import __version__
 from portfolio_trio.access import RateLimit, Refused, first_message
 from portfolio_trio.escaping import echo
-from portfolio_trio.faults import Faults
 from portfolio_trio.http import HttpServer, accept_websocket
-from portfolio_trio.hub.hub import Hub
-from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.log_throttle import Seldom
-from portfolio_trio.market.updater import MarketUpdater
 from portfolio_trio.peers.membership import WORKER_TTL_SECONDS, Membership, lease_seconds
-from portfolio_trio.peers.publisher import PeerPublisher
-from portfolio_trio.peers.subscriber import PeerSubscriber
-from portfolio_trio.peers.tick_exchange import Exchange
-from portfolio_trio.peers.tick_feed import TickFeed
 from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL
+from portfolio_trio.server.assembly import assemble
 from portfolio_trio.server.entrance import open_gate
 from portfolio_trio.server.readings import take_readings
 from portfolio_trio.server.ready_route import ReadyRoute
 from portfolio_trio.server.routes import routes
 from portfolio_trio.server.startup import open_book, open_metrics, open_store, settle_holdings
 from portfolio_trio.session.connection import Session
-from portfolio_trio.session.services import Services
 from portfolio_trio.store import StoreError, Workers
 from portfolio_trio.supervisor.listeners import StartError
 from portfolio_trio.telemetry import OFF
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
     from portfolio_trio.access import Slots
     from portfolio_trio.http import Upgrade, WebSocketTransport
     from portfolio_trio.market import PriceSource
+    from portfolio_trio.market.updater import MarketUpdater
     from portfolio_trio.metrics import MetricRegistry
     from portfolio_trio.protocol.requests import Authenticate
     from portfolio_trio.redis import EmbeddedServer, RedisClient, ServerFacts
+    from portfolio_trio.session.services import Services
     from portfolio_trio.settings import Settings
     from portfolio_trio.telemetry import Readings, Telemetry
 
@@ -326,75 +320,32 @@ async def open_server(
     async with open_store(settings, worker, now, embedded, telemetry) as (engine, redis, store):
         book = await open_book(settings, source, now)
         settings = settle_holdings(settings, book)
-        lease = lease_seconds(settings.market_update_interval_seconds)
         workers = Workers(
             redis,
             worker,
             source=book.market_name,
             ttl=WORKER_TTL_SECONDS,
-            lease=lease,
+            lease=lease_seconds(settings.market_update_interval_seconds),
             telemetry=telemetry,
         )
-        faults = Faults()
-        publisher = PeerPublisher(workers, max_bytes=settings.max_queue_bytes, faults=faults)
-        hub = Hub(publisher, faults)
         metrics = open_metrics() if metrics is None else metrics
-        to_message = partial(portfolio_message, book=book)
-        services = Services(
-            settings=settings,
-            store=store,
-            book=book,
-            metrics=metrics,
-            hub=hub,
-            peer_subscriber=PeerSubscriber(hub, store, faults, to_message, tuple(metrics)),
-            faults=faults,
-            telemetry=telemetry,
-            now=now,
-            rng=rng or random.Random(),  # noqa: S311 - spreads delays; no secret hangs on it
+        parts = assemble(
+            settings, store, book, workers, metrics=metrics, now=now, rng=rng, telemetry=telemetry
         )
-        updater, membership = _market(services, workers)
+        services = parts.services
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(publisher.run)
+            nursery.start_soon(parts.publisher.run)
             nursery.start_soon(services.keep_alive.run)
             await nursery.start(services.peer_subscriber.run)
-            await _enter(membership, nursery)
+            await _enter(parts.membership, nursery)
             async with trio.open_nursery() as connections:
-                server = Server(services, updater, membership, redis, connections, engine=engine)
+                server = Server(services, parts.updater, parts.membership, redis, connections, engine=engine)
                 telemetry.described(version=__version__, engine=engine.name, redis=engine.version or "")
                 telemetry.watched(server.readings)
                 yield server
                 connections.cancel_scope.cancel()
-            await membership.retire()
+            await parts.membership.retire()
             nursery.cancel_scope.cancel()
-
-
-def _market(services: Services, workers: Workers) -> tuple[MarketUpdater, Membership]:
-    """The updater of the market, and this worker's membership, which decides when it runs."""
-    book, store, faults = services.book, services.store, services.faults
-    interval = services.settings.market_update_interval_seconds
-    exchange = Exchange(workers, book)
-    audience = TickFeed(services.hub, store, book, faults, services.peer_subscriber)
-    updater = MarketUpdater(
-        book,
-        store,
-        exchange,
-        audience,
-        interval=interval,
-        failures=(StoreError,),
-        faults=faults,
-        telemetry=services.telemetry,
-    )
-    membership = Membership(
-        workers,
-        book,
-        updater,
-        exchange=exchange,
-        audience=audience,
-        listener=services.peer_subscriber,
-        interval=interval,
-        faults=faults,
-    )
-    return updater, membership
 
 
 async def _enter(membership: Membership, nursery: trio.Nursery) -> None:
