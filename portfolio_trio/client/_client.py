@@ -93,6 +93,13 @@ async def connect(
     dispatcher = Dispatcher(limits.max_events)
     # The jitter only has to spread.
     link = Link(route, dispatcher, limits, backoff or Backoff(), rng or random.Random())  # noqa: S311
+    async with _running(link):
+        yield PortfolioClient(link, dispatcher, limits)
+
+
+@asynccontextmanager
+async def _running(link: Link) -> AsyncGenerator[None]:
+    """A link that is connected when the block begins, and says goodbye when it ends."""
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -100,7 +107,7 @@ async def connect(
             # Raised again below, outside the nursery's group.
             try:
                 await link.connected()
-                yield PortfolioClient(link, dispatcher, limits)
+                yield
             except Exception as error:  # noqa: BLE001
                 failure = error
             await link.close()

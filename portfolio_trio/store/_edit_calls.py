@@ -17,19 +17,13 @@ from portfolio_trio.store._texts import (
     targets_text,
     total_value,
 )
-from portfolio_trio.store.errors import (
-    MissingPrices,
-    TooManyHoldings,
-)
+from portfolio_trio.store.errors import TooManyHoldings
 from portfolio_trio.store.models import NOTHING, Known, Portfolio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portfolio_trio.store.models import (
-        PriceLookup,
-        Tick,
-    )
+    from portfolio_trio.store.models import PriceLookup, Tick
     from portfolio_trio.targets import Targets
 
 
@@ -116,10 +110,7 @@ class EditCalls(DocumentCalls):
         rest = (tick.tick_id, prices.as_of, at, self._ttl, self.worker, expected, incarnation, known.text)
         reply = await self._edit("trade", session_id, *trade, prices_text(offer), *rest, known=known)
         if reply[0] == b"missing_prices":
-            missing = [name.decode() for name in reply[1:]]
-            found = prices.value(missing, traded=ticker)
-            if len(found) < len(missing):
-                raise MissingPrices([name for name in missing if name not in found])
+            found = prices.value([name.decode() for name in reply[1:]], traded=ticker)
             text = prices_text({**offer, **found})
             reply = await self._edit("trade", session_id, *trade, text, *rest, known=known)
         if reply[0] == b"too_many_holdings":

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from portfolio_trio.store._texts import checked_ticker, checked_time, valued_text
+from portfolio_trio.store.errors import MissingPrices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,6 +71,9 @@ class Prices:
         """Return what lines of ``names`` are worth a share: their prices, or last known ones.
 
         The traded name must have a price now: a line that is changed is not left without one.
+
+        Raises:
+            MissingPrices: A name has neither.
         """
         wanted = list(names)
         found = dict(self.find(wanted))
@@ -77,6 +81,8 @@ class Prices:
         if unpriced and self._last_known is not None:
             asked = self._last_known(unpriced)
             found |= _usable({name: asked[name] for name in unpriced if name in asked})
+        if len(found) < len(wanted):
+            raise MissingPrices([name for name in wanted if name not in found])
         return found
 
 
