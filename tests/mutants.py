@@ -1734,6 +1734,13 @@ MUTANTS = (
         ("tests/protocol/test_messages.py",),
     ),
     Mutant(
+        "the refusal of a trade of nothing",
+        "portfolio_trio/protocol/fields.py",
+        "    if not shares:\n",
+        "    if False:\n",
+        ("tests/protocol/test_messages.py",),
+    ),
+    Mutant(
         "the rounding of shares at the door",
         "portfolio_trio/protocol/fields.py",
         "    return kept\n",
@@ -1764,22 +1771,22 @@ MUTANTS = (
     Mutant(
         "the others added up beside a holding of most of the risk",
         "portfolio_trio/metrics/kernel.py",
-        "size > 0.5 or size * sqrt(self._squares[index]) > whole.half_volatility",
-        "size > 0.5",
+        "size > _HALF or size * sqrt(self._squares[index]) > whole.half_volatility",
+        "size > _HALF",
         KERNEL,
     ),
     Mutant(
         "the others added up beside a holding of most of the value",
         "portfolio_trio/metrics/kernel.py",
-        "size > 0.5 or size * sqrt(self._squares[index]) > whole.half_volatility",
+        "size > _HALF or size * sqrt(self._squares[index]) > whole.half_volatility",
         "size * sqrt(self._squares[index]) > whole.half_volatility",
         KERNEL,
     ),
     Mutant(
         "one order of summation for one holding and for all",
         "portfolio_trio/metrics/kernel.py",
-        "rests = whole.returns - self._columns * whole.weights[:, np.newaxis]",
-        "rests = (1 - np.eye(len(whole.weights))).dot(self._columns * whole.weights[:, np.newaxis])",
+        "        np.subtract(whole.returns, rests, out=rests)\n",
+        "        rests = (1 - np.eye(len(sizes))).dot(rests)\n",
         KERNEL,
     ),
     Mutant(
@@ -1805,10 +1812,38 @@ MUTANTS = (
     ),
     Mutant(
         "the bound of the snapshots that are kept",
-        "portfolio_trio/metrics/returns.py",
-        "while self._lines > MAX_LINES and len(self._portfolios) > 1:",
+        "portfolio_trio/metrics/recent.py",
+        "while self._sum > self._most and len(self._kept) > 1:",
         "while False:",
         RETURNS,
+    ),
+    Mutant(
+        "the prices of the positions that are kept",
+        "portfolio_trio/metrics/returns.py",
+        "if live == known.prices and targets == known.positions.targets:",
+        "if targets == known.positions.targets:",
+        RETURNS,
+    ),
+    Mutant(
+        "the targets of the positions that are kept",
+        "portfolio_trio/metrics/returns.py",
+        "if live == known.prices and targets == known.positions.targets:",
+        "if live == known.prices:",
+        RETURNS,
+    ),
+    Mutant(
+        "a holding of most of the value among all",
+        "portfolio_trio/metrics/kernel.py",
+        "large = (sizes > _HALF) | (",
+        "large = (",
+        KERNEL,
+    ),
+    Mutant(
+        "where a number that is rounded twice lands",
+        "portfolio_trio/protocol/tables.py",
+        "beyond = (scaled - digits) + lost",
+        "beyond = scaled - digits",
+        ("tests/protocol/test_tables.py",),
     ),
     Mutant(
         "the side of each position in what moves most with a stock",
@@ -1960,8 +1995,8 @@ MUTANTS = (
     Mutant(
         "the budget itself in a score of get_risk",
         "portfolio_trio/metrics/risk.py",
-        "        score = budget_gap(ticker, own, budget or 0.0)\n",
-        "        score = budget_gap(ticker, own, round(budget or 0.0, 15))\n",
+        "budget - risk)",
+        "budget.round(15) - risk)",
         ("tests/metrics/test_risk.py",),
     ),
     Mutant(

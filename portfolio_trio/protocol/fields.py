@@ -97,6 +97,20 @@ Shares = Annotated[
     AfterValidator(check_shares),
 ]
 
+
+def check_traded(shares: float) -> float:
+    """Return ``shares``.
+
+    Raises:
+        PydanticCustomError: There are none. It would be an edit that edits nothing, and end what runs.
+    """
+    if not shares:
+        raise PydanticCustomError("shares", "a trade of 0 shares is none")
+    return shares
+
+
+Traded = Annotated[Shares, AfterValidator(check_traded)]
+
 Holdings = Annotated[
     dict[str, Shares],
     AfterValidator(check_holdings),

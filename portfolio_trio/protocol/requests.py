@@ -16,8 +16,8 @@ from portfolio_trio.protocol.fields import (
     Budgets,
     Holdings,
     RequestId,
-    Shares,
     Ticker,
+    Traded,
     Weights,
 )
 from portfolio_trio.protocol.messages import Error
@@ -86,11 +86,11 @@ class SetHoldings(_Request):
 
 
 class Trade(_Request):
-    """Add to one holding; negative shares sell. A holding that comes to zero is removed."""
+    """Add to one holding; negative shares sell, 0 are refused. A holding that comes to zero is removed."""
 
     action: Literal["trade"]
     ticker: Ticker
-    shares: Shares
+    shares: Traded
     version: Version | None = Field(
         None,
         description="if given: refuse the trade unless the portfolio still has this version, so that a trade "

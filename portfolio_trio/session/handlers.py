@@ -304,7 +304,7 @@ class RequestHandler:
             named = [ticker for ticker, share in wanted.items() if share and ticker not in held]
         else:
             # Whether it sells out is for the store to say, which knows what is held.
-            named = [] if request.shares else [request.ticker]
+            named = []
         prices = self._services.book.prices_for(named, session_id=self._group.session_id)
         return [ticker for ticker in named if ticker not in prices]
 

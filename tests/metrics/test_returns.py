@@ -214,7 +214,8 @@ def test_positions_of_one_snapshot_are_kept_and_never_mixed() -> None:
         assert newer is not first
         assert newer.prices[newer.history.place[dearer]] == 1.0
         assert newer.snapshot != first.snapshot
-    wanted = Targets({"N00": 1.0})
+    again, wanted = taken(portfolio.prices), Targets({"N00": 1.0})
+    assert again.snapshot == first.snapshot
     assert taken(portfolio.prices, wanted).targets == wanted
     assert taken(portfolio.prices, wanted).snapshot != first.snapshot
 

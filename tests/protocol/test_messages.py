@@ -79,6 +79,15 @@ def test_shares_that_round_to_nothing_are_refused_by_name() -> None:
     )
 
 
+@pytest.mark.parametrize("shares", ["0", "0.0", "-0.0"])
+def test_a_trade_of_nothing_is_refused(shares: str) -> None:
+    said = ("invalid_message", "Invalid message: shares: a trade of 0 shares is none")
+    assert refusal(f'{{"action":"trade","ticker":"AAPL","shares":{shares}}}') == said
+    # As lines of what is held, or of what is asked, they are none.
+    parse_request(f'{{"action":"set_holdings","holdings":{{"AAPL":{shares}}}}}')
+    parse_request(f'{{"action":"what_if","trades":{{"AAPL":{shares}}}}}')
+
+
 @pytest.mark.parametrize(
     "shares", ["NaN", "Infinity", "-Infinity", "1e999", "1e16", '"5"', "true", "null", "[1]"]
 )

@@ -259,7 +259,6 @@ async def test_a_stranger_is_unknown_however_it_is_named(mock_clock: MockClock, 
         before = await client.ask("get_portfolio")
         for ask in (
             {"action": "trade", "ticker": "ZZZ", "shares": 1},
-            {"action": "trade", "ticker": "ZZZ", "shares": 0},
             {"action": "set_holdings", "holdings": {"AAPL": 1, "ZZZ": 1}},
             {"action": "set_targets", "weights": {"AAPL": 1, "ZZZ": 1}},
             {"action": "set_targets", "budgets": {"AAPL": 1, "ZZZ": 1}},
