@@ -62,23 +62,31 @@ def open_page() -> Page:
     release = _digest(name.encode() + b"\0" + body for name, body in sorted(texts.items()))
     # Modules import each other by relative addresses, so that the directory is all that needs a name.
     place = f"{PLACE}{release}/"
+    document = _with_modules(document, sorted(name for name in texts if name.endswith(".js")))
     return Page(
         index=_asset("/", INDEX, document.replace(PLACE.encode(), place.encode())),
         assets=tuple(_asset(place + name, name, body) for name, body in sorted(texts.items())),
     )
 
 
+def _with_modules(document: bytes, names: Iterable[str]) -> bytes:
+    """Name all modules in the document: a browser asks for them at once, not for each when it reads of it."""
+    links = "".join(f'<link rel="modulepreload" href="{PLACE}{name}">' for name in names)
+    return document.replace(b"</head>", f"{links}\n</head>".encode())
+
+
 def _read() -> Iterable[tuple[str, bytes]]:
     for each in files("portfolio_trio.web").joinpath("static").iterdir():
         if each.is_file():
             body = each.read_bytes()
-            yield each.name, _without_comments(body) if each.name.endswith(".js") else body
+            yield each.name, _lean(body) if each.name.endswith(".js") else body
 
 
-def _without_comments(module: bytes) -> bytes:
-    """Empty the lines that are comment and nothing else: types and reasons are for who works on it.
+def _lean(module: bytes) -> bytes:
+    """Without indentation, and with empty lines for comment: types and reasons are for who works on it.
 
-    They stay lines, so that an error in a browser names the line of the source.
+    They stay lines, so that an error in a browser names the line of the source. No text of a module may span
+    lines: it would lose its spaces.
     """
     inside = False
     lines = []
@@ -88,7 +96,7 @@ def _without_comments(module: bytes) -> bytes:
         comment = inside or begins or text.startswith(b"//")
         if inside or begins:
             inside = not text.endswith(b"*/")
-        lines.append(b"" if comment else line)
+        lines.append(b"" if comment else text)
     return b"\n".join(lines)
 
 

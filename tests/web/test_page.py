@@ -56,6 +56,11 @@ def test_modules_import_files_that_are_there_and_nothing_from_elsewhere() -> Non
             assert imported.removeprefix("./") in names, f"{path.name} imports {imported}"
 
 
+def test_all_modules_are_asked_for_at_once() -> None:
+    preloaded = re.findall(r'<link rel="modulepreload" href="([^"]+)">', PAGE.index.plain.decode())
+    assert preloaded == sorted(asset.path for asset in PAGE.assets if asset.path.endswith(".js"))
+
+
 def test_all_that_a_browser_loads_is_reached_and_nothing_else_is_shipped() -> None:
     reached, ahead = set(), ["main.js"]
     while ahead:
@@ -76,14 +81,16 @@ def test_text_never_becomes_markup_or_code(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_what_is_left_out_on_the_way_is_comment(path: Path) -> None:
+def test_what_is_left_out_on_the_way_is_comment_and_indentation(path: Path) -> None:
     source, sent = path.read_text().split("\n"), _code(path.name).split("\n")
     assert len(source) == len(sent)
     inside = False
     for before, after in zip(source, sent, strict=True):
-        if after != before:
+        if after != before.strip():
             assert after == ""
             assert inside or before.lstrip().startswith(("//", "/**"))
+        elif not inside:
+            assert before.count("`") % 2 == 0, f"a text of {path.name} goes on in the next line"
         inside = (inside or before.lstrip().startswith("/**")) and "*/" not in before
     assert not inside
 

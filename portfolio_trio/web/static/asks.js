@@ -22,10 +22,9 @@ function wanted(state) {
   const bars = portfolio ? `${portfolio.session_id}:${portfolio.version}:${portfolio.last_bar ?? ""}` : "";
   const tick = portfolio ? `${portfolio.session_id}:${portfolio.version}:${newestTick(state)}` : "";
   /** @type {Ask[]} */
-  const asks = [
-    { what: "risk", key: tick, request: { action: "get_risk" } },
-    { what: "results", key: "missed", request: { action: "get_results", limit: 10 } },
-  ];
+  const asks = [{ what: "results", key: "missed", request: { action: "get_results", limit: 10 } }];
+  // An answer may be of a newer tick than the question; what is known is not asked again.
+  if (!knowsRisk(state)) asks.unshift({ what: "risk", key: tick, request: { action: "get_risk" } });
   if (!portfolio || Object.keys(portfolio.holdings).length === 0) return asks;
   if (state.selected && (state.draft !== 0 || open.work === "what_if")) asks.push(whatIf(state.selected, state.draft, tick));
   if (open.side === "value") asks.push({ what: "history", key: bars, request: { action: "get_history", bars: 252 } });
@@ -34,6 +33,12 @@ function wanted(state) {
   }
   if (open.work === "plan") asks.push(plan(state, tick));
   return asks;
+}
+
+/** Whether the risk in hand is that of the holdings and of the newest tick. @param {import("./state.js").State} state */
+function knowsRisk(state) {
+  const { risk, portfolio } = state;
+  return risk !== null && portfolio?.version === risk.version && risk.tick_id >= newestTick(state);
 }
 
 /** @param {string} ticker @param {number} shares @param {string} tick @returns {Ask} */

@@ -30,6 +30,8 @@ let state = initial(Date.now());
 /** @type {Link | null} */
 let link = null;
 let drawing = false;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let patience;
 let changes = 0;
 let starts = 0;
 
@@ -37,12 +39,17 @@ let starts = 0;
 function dispatch(event) {
   state = reduce(state, event);
   ask();
-  if (drawing) return;
+  // Risk is a few milliseconds behind the prices that it is of, the first a little more: both are drawn at once.
+  const priced = event.kind === "message" && String(event.message.type).startsWith("portfolio") && state.asked.risk?.open;
+  if (!priced) drawSoon();
+  else if (!drawing) patience ??= setTimeout(drawSoon, state.risk ? 40 : 100);
+}
+
+function drawSoon() {
+  clearTimeout(patience);
+  patience = undefined;
+  if (!drawing) requestAnimationFrame(draw);
   drawing = true;
-  // The risk of a new tick is a few milliseconds behind its prices: both are drawn at once.
-  const tick = event.kind === "message" && event.message.type === "portfolio_update" && state.asked.risk?.open;
-  if (tick) setTimeout(requestAnimationFrame, 40, draw);
-  else requestAnimationFrame(draw);
 }
 
 /** Send what is due. A page that nobody looks at asks for nothing. */
@@ -255,3 +262,5 @@ window.addEventListener("hashchange", () => {
 });
 
 void start(sessionIn(location.hash) ?? lastSession());
+// While the server answers: what the first numbers need of fonts, styles and code is there when they come.
+draw();

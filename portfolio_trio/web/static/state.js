@@ -200,13 +200,22 @@ function conflict(message, state) {
 /** The server's order is the order: the newest state is the state, even where versions began again. @param {State} state @param {Message} message @returns {State} */
 function onPortfolio(state, message) {
   const before = state.portfolio;
-  const same = before !== null && before.version === message.version && before.session_id === message.session_id;
+  const session = before !== null && before.session_id === message.session_id;
+  const same = session && before.version === message.version && sameNumbers(before.holdings, message.holdings);
   const kept = same ? state : { ...state, update: null, base: null, ticks: [] };
+  // A store that lost the session counts its versions anew: an old answer may have the number of a new one.
+  if (session && !same && message.version <= before.version) Object.assign(kept, { risk: null, answers: {} });
   const base = kept.base ?? baseOf(message.total_value, message.valued, message.version);
-  const risk = same || state.risk?.version === message.version ? state.risk : null;
+  const risk = kept.risk?.version === message.version ? kept.risk : null;
   const { selected } = state;
   const gone = selected !== null && selected in (before?.holdings ?? {}) && !(selected in message.holdings);
   return { ...kept, portfolio: message, base, risk, selected: gone ? null : selected, draft: gone ? 0 : kept.draft };
+}
+
+/** @param {Record<string, number>} one @param {Record<string, number>} other */
+function sameNumbers(one, other) {
+  const names = Object.keys(one);
+  return names.length === Object.keys(other).length && names.every((name) => one[name] === other[name]);
 }
 
 /** @param {number} total @param {Message} valued @param {number} version @returns {Base} */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { due } from "../../../portfolio_trio/web/static/asks.js";
+import { historyOf } from "../../../portfolio_trio/web/static/decisions.js";
 import { initial, reduce } from "../../../portfolio_trio/web/static/state.js";
 import { pricesChip, riskOf, runAge, runChip, socketChip, table, value } from "../../../portfolio_trio/web/static/view.js";
 import { cancelled, completed, error, play, portfolio, result, risk, started, update } from "./messages.js";
@@ -105,6 +106,28 @@ test("each question is asked once a tick, and one of a kind at a time", () => {
   assert.ok(!keys(later).includes("risk"), "one is under way");
   const answered = play(reduce, later, risk(1, 1_000));
   assert.ok(keys(answered).includes("risk"), "there is a newer tick");
+});
+
+test("risk that came for the newest tick is not asked for again", () => {
+  const first = play(reduce, open(), asked("risk", ""), portfolio());
+  assert.ok(!keys(first).includes("risk"), "one is under way");
+  const answered = play(reduce, first, risk(1, 1_000));
+  assert.ok(!keys(answered).includes("risk"));
+  assert.ok(keys(play(reduce, answered, update(2_000, 1_000))).includes("risk"), "a newer tick");
+  assert.ok(keys(play(reduce, answered, portfolio({ version: 2 }))).includes("risk"), "other holdings");
+  const ahead = play(reduce, first, risk(1, 2_000), update(2_000, 1_000));
+  assert.ok(!keys(ahead).includes("risk"), "the answer was of the tick that came after it");
+});
+
+test("versions that begin again take nothing of the ones before", () => {
+  const history = { type: "history", id: "history", version: 1, values: [1, 2], dates: ["a", "b"] };
+  const state = play(reduce, open(), portfolio(), asked("risk"), risk(1, 1_000), asked("history"), history);
+  assert.ok(historyOf(state) && riskOf(state));
+  const other = play(reduce, state, portfolio({ holdings: { MSFT: 1 } }));
+  assert.deepEqual([historyOf(other), riskOf(other)], [null, null]);
+  const fallen = play(reduce, state, portfolio({ version: 0, holdings: { MSFT: 1 } }), portfolio({ version: 1, holdings: { KO: 2 } }));
+  assert.deepEqual([historyOf(fallen), riskOf(fallen)], [null, null]);
+  assert.ok(historyOf(play(reduce, state, portfolio())), "the same state, told again");
 });
 
 test("what an older server does not know is not asked again until the next connection", () => {
