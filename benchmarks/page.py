@@ -1,7 +1,8 @@
 """What the page costs: ``python benchmarks/page.py``, with Playwright and Chromium on the PATH.
 
-First numbers after the socket has opened; processor time of the tab while fifty holdings move each second;
-processor time of the server for a watching page and for a plain client of the same subprotocol.
+First numbers after the socket has opened, each with a server and a browser that have just been started;
+processor time of the tab while fifty holdings move each second; processor time of the server for a watching
+page and for a plain client of the same subprotocol.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from websockets.typing import Subprotocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Playwright
 
 HOLDINGS: Final = {f"N{number:02}": 10 + number for number in range(50)}
 FLAGS: Final = (
@@ -37,9 +38,9 @@ FLAGS: Final = (
     json.dumps(HOLDINGS),
 )
 ARGUMENTS: Final = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
-ROUNDS: Final = 5
+ROUNDS: Final = 9
 WATCHED_SECONDS: Final = 10.0
-SLICES: Final = 4
+SLICES: Final = 6
 
 # Milliseconds from the socket's opening to the first frame with a net value and a share of risk.
 FIRST_NUMBERS: Final = """
@@ -49,6 +50,9 @@ window.WebSocket = class extends Real {
   constructor(...words) {
     super(...words);
     this.addEventListener("open", () => { window.opened ||= performance.now(); });
+    this.addEventListener("message", ({ data }) => {
+      if (JSON.parse(data).type === "risk") window.answered ??= performance.now() - window.opened;
+    });
   }
 };
 const look = () => {
@@ -77,22 +81,34 @@ def server() -> Iterator[tuple[int, psutil.Process]]:
         process.wait()
 
 
+@contextmanager
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """A browser with an empty profile."""
+    program = os.environ.get("PORTFOLIO_TEST_CHROMIUM") or shutil.which("chromium")
+    browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+    try:
+        yield browser
+    finally:
+        browser.close()
+
+
 def spent(process: psutil.Process) -> float:
     """Seconds of processor time so far."""
     times = process.cpu_times()
     return times.user + times.system
 
 
-def first_numbers(browser: Browser, port: int) -> list[float]:
-    """Milliseconds, one for each fresh visit."""
+def first_numbers(playwright: Playwright) -> list[tuple[float, float]]:
+    """Milliseconds to the first numbers, and how many of them until risk had come; all of it started anew."""
     found = []
     for _ in range(ROUNDS):
-        with browser.new_context() as context:
-            page = context.new_page()
+        with server() as (port, _process), chromium(playwright) as browser:
+            page = browser.new_page()
             page.add_init_script(FIRST_NUMBERS)
             page.goto(f"http://127.0.0.1:{port}/")
             page.wait_for_function("() => window.took !== undefined")
-            found.append(float(page.evaluate("window.took")))
+            took, answered = page.evaluate("[window.took, window.answered]")
+            found.append((float(took), float(answered)))
     return found
 
 
@@ -140,29 +156,36 @@ def server_for_client(port: int, process: psutil.Process, *, risk: bool) -> floa
 
 def main() -> None:
     """Measure and print."""
-    program = os.environ.get("PORTFOLIO_TEST_CHROMIUM") or shutil.which("chromium")
-    with server() as (port, process), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
-        times = first_numbers(browser, port)
-        print(f"first numbers after the socket opens, ms: {', '.join(f'{each:.0f}' for each in times)}")
-        with browser.new_context() as context:
-            page = context.new_page()
-            page.goto(f"http://127.0.0.1:{port}/")
-            page.wait_for_selector("#holdings tbody tr")
-            page.wait_for_timeout(3_000)
-            print(f"50 holdings a second, the tab's main thread: {watched(page):.1%} of a core")
-        pages, askers, readers = [], [], []
-        for _ in range(SLICES):
-            pages.append(server_for_page(browser, port, process))
-            askers.append(server_for_client(port, process, risk=True))
-            readers.append(server_for_client(port, process, risk=False))
-        browser.close()
-    for name, found in (
-        ("page", pages),
-        ("client that asks for risk", askers),
-        ("client that reads", readers),
-    ):
+    with sync_playwright() as playwright:
+        visits = first_numbers(playwright)
+        for name, times in zip(("on screen", "risk there"), zip(*visits, strict=True), strict=True):
+            print(
+                f"first numbers after the socket opens, {name}: "
+                f"{statistics.median(times):.0f} ms, at most {max(times):.0f}, of {len(times)}"
+            )
+        with server() as (port, process), chromium(playwright) as browser:
+            with browser.new_context() as context:
+                page = context.new_page()
+                page.goto(f"http://127.0.0.1:{port}/")
+                page.wait_for_selector("#holdings tbody tr")
+                page.wait_for_timeout(3_000)
+                print(f"50 holdings a second, the tab's main thread: {watched(page):.1%} of a core")
+            compare(browser, port, process)
+
+
+def compare(browser: Browser, port: int, process: psutil.Process) -> None:
+    """What the server spends on a page and on clients, turn by turn."""
+    turns: dict[str, list[float]] = {"page": [], "client that asks for risk": [], "client that reads": []}
+    for _ in range(SLICES):
+        turns["page"].append(server_for_page(browser, port, process))
+        turns["client that asks for risk"].append(server_for_client(port, process, risk=True))
+        turns["client that reads"].append(server_for_client(port, process, risk=False))
+    for name, found in turns.items():
         print(f"the server, milliseconds a second, for a {name}: {statistics.median(found):.1f}")
+    ratio = statistics.median(
+        page / client for page, client in zip(turns["page"], turns["client that asks for risk"], strict=True)
+    )
+    print(f"a page over a client that asks for risk: {ratio:.2f}")
 
 
 if __name__ == "__main__":

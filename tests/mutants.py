@@ -54,6 +54,8 @@ TARGETS = ("tests/store/test_targets.py",)
 DECISIONS = ("tests/session/test_decisions.py",)
 LOGS = ("tests/test_logs.py", "tests/test_escaping.py")
 TROUBLE = (*LOGS, "tests/market/test_updater.py", "tests/peers/test_membership.py")
+PAGE = ("tests/web/test_page.py", "tests/server/test_page_route.py")
+MODULES = ("tests/web/test_modules.py",)
 
 
 @dataclass(frozen=True)
@@ -2146,6 +2148,209 @@ MUTANTS = (
         "alike=fault",
         CONTAINED,
     ),
+    Mutant(
+        "the name under which the page is answered",
+        "portfolio_trio/server/page_route.py",
+        "    if not origins.is_own(host):\n",
+        "    if False:\n",
+        PAGE,
+    ),
+    Mutant(
+        "the page's policy on frames",
+        "portfolio_trio/server/page_route.py",
+        "frame-ancestors 'none'; ",
+        "",
+        PAGE,
+    ),
+    Mutant(
+        "the page's policy on text that becomes markup",
+        "portfolio_trio/server/page_route.py",
+        "; require-trusted-types-for 'script'; trusted-types 'none'",
+        "",
+        PAGE,
+    ),
+    Mutant(
+        "the page's policy, narrowed to its own host",
+        "portfolio_trio/server/page_route.py",
+        "'self' ws://{host} wss://{host}",
+        "'self' ws: wss:",
+        PAGE,
+    ),
+    Mutant(
+        "an answer without the page for who has it",
+        "portfolio_trio/server/page_route.py",
+        "    if knows(head, tag):\n",
+        "    if False:\n",
+        PAGE,
+    ),
+    Mutant(
+        "an entity tag for each form of the page",
+        "portfolio_trio/server/page_route.py",
+        '{"-gzip" if packed else ""}',
+        "",
+        PAGE,
+    ),
+    Mutant(
+        "who will not have gzip",
+        "portfolio_trio/server/page_route.py",
+        "return not any(_NEVER.fullmatch(each) for each in parameters)",
+        "return True",
+        PAGE,
+    ),
+    Mutant(
+        "the release in the addresses of the page",
+        "portfolio_trio/web/_page.py",
+        'place = f"{PLACE}{release}/"',
+        'place = f"{PLACE}0000000000000000/"',
+        PAGE,
+    ),
+    Mutant(
+        "the run that a number on the page belongs to",
+        "portfolio_trio/web/static/runs.js",
+        "  if (run && run.run_id === message.run_id) {\n    if (run.phase !==",
+        "  if (run) {\n    if (run.phase !==",
+        MODULES,
+    ),
+    Mutant(
+        "the end of a run on the page",
+        "portfolio_trio/web/static/runs.js",
+        '    if (run.phase !== "running") return { run: { ...run, late',
+        "    if (false) return { run: { ...run, late",
+        MODULES,
+    ),
+    Mutant(
+        "the run of which recorded results are shown",
+        "portfolio_trio/web/static/runs.js",
+        "    if (message.run_id === newest.run_id) tiles[",
+        "    tiles[",
+        MODULES,
+    ),
+    Mutant(
+        "the version of the risk on the page",
+        "portfolio_trio/web/static/view.js",
+        "risk && portfolio && risk.version === portfolio.version ? risk : null",
+        "risk",
+        MODULES,
+    ),
+    Mutant(
+        "the mark of risk of an older tick",
+        "portfolio_trio/web/static/view.js",
+        "risk.tick_id < state.update.tick_id",
+        "false",
+        MODULES,
+    ),
+    Mutant(
+        "the mark of a run of an older tick",
+        "portfolio_trio/web/static/view.js",
+        "if (update && run.tick_id < update.tick_id) return",
+        "if (false) return",
+        MODULES,
+    ),
+    Mutant(
+        "the mark of a run of other holdings",
+        "portfolio_trio/web/static/view.js",
+        "  if (portfolio && run.version !== null && run.version !== portfolio.version) return",
+        "  if (false) return",
+        MODULES,
+    ),
+    Mutant(
+        "the page's mark of stale prices",
+        "portfolio_trio/web/static/view.js",
+        "  if (update?.stale ?? portfolio.stale) {\n",
+        "  if (false) {\n",
+        MODULES,
+    ),
+    Mutant(
+        "the page's mark of prices without a connection",
+        "portfolio_trio/web/static/view.js",
+        '  if (socket.phase !== "open") return { text: old, level: "warn"',
+        '  if (socket.phase === "") return { text: old, level: "warn"',
+        MODULES,
+    ),
+    Mutant(
+        "the order of ticks on the page",
+        "portfolio_trio/web/static/state.js",
+        "(update && message.tick_id <= update.tick_id)",
+        "false",
+        MODULES,
+    ),
+    Mutant(
+        "what the page forgets with an expired session",
+        "portfolio_trio/web/static/state.js",
+        "      runs: NO_RUNS, pending: null, selected: null, draft: 0,\n      notice",
+        "      notice",
+        MODULES,
+    ),
+    Mutant(
+        "what the page forgets when versions begin again",
+        "portfolio_trio/web/static/state.js",
+        "session && !same && message.version <= before.version",
+        "false",
+        MODULES,
+    ),
+    Mutant(
+        "holdings that changed under one version, on the page",
+        "portfolio_trio/web/static/state.js",
+        " && sameNumbers(before.holdings, message.holdings);\n",
+        ";\n",
+        MODULES,
+    ),
+    Mutant(
+        "the run that a lost socket leaves on the page",
+        "portfolio_trio/web/static/state.js",
+        ", runs: lose(state.runs) };",
+        " };",
+        MODULES,
+    ),
+    Mutant(
+        "the word on a change whose connection is lost",
+        "portfolio_trio/web/static/state.js",
+        "  const lost = Object.values(state.changes);\n",
+        "  const lost = [];\n",
+        MODULES,
+    ),
+    Mutant(
+        "the draft that outlives a conflict",
+        "portfolio_trio/web/static/state.js",
+        'const draft = !failed && id.startsWith("trade") ? 0',
+        'const draft = id.startsWith("trade") ? 0',
+        MODULES,
+    ),
+    Mutant(
+        "the trade that an answer is of",
+        "portfolio_trio/web/static/decisions.js",
+        " && question(answer.key) === question(key)",
+        "",
+        MODULES,
+    ),
+    Mutant(
+        "the version that an answer is of",
+        "portfolio_trio/web/static/decisions.js",
+        "question(key) && answer.version === state.portfolio?.version",
+        "question(key)",
+        MODULES,
+    ),
+    Mutant(
+        "the tick of the ghosts of a trade",
+        "portfolio_trio/web/static/decisions.js",
+        '  return answer?.key === keyNow(state, "what_if") ? answer : null;',
+        "  return answer;",
+        MODULES,
+    ),
+    Mutant(
+        "the version of the past on the page",
+        "portfolio_trio/web/static/decisions.js",
+        "state.answers.history;\n  return answer && answer.version === state.portfolio?.version",
+        "state.answers.history;\n  return answer",
+        MODULES,
+    ),
+    Mutant(
+        "formulas in what is copied as CSV",
+        "portfolio_trio/web/static/csv.js",
+        "/^[=+\\-@\\t\\r]/.test(value)",
+        "false",
+        MODULES,
+    ),
 )
 
 
@@ -2156,7 +2361,9 @@ def survives(mutant: Mutant) -> bool:
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():
-                shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(
+                    source, copy / part, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+                )
             else:
                 shutil.copy(source, copy / part)
         target = copy / mutant.file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 INDEX: Final = "index.html"
 # Where the index says that its files are; behind it comes the digest of all of them.
 PLACE: Final = "/page/"
+
+_ANNOTATION: Final = re.compile(rb"/\*\* @(?:type|param) [^*]*\*/ ?")
 
 TYPES: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",
@@ -79,10 +82,10 @@ def _read() -> Iterable[tuple[str, bytes]]:
     for each in files("portfolio_trio.web").joinpath("static").iterdir():
         if each.is_file():
             body = each.read_bytes()
-            yield each.name, _lean(body) if each.name.endswith(".js") else body
+            yield each.name, _lean(body) if each.name.endswith((".js", ".css")) else body
 
 
-def _lean(module: bytes) -> bytes:
+def _lean(source: bytes) -> bytes:
     """Without indentation, and with empty lines for comment: types and reasons are for who works on it.
 
     They stay lines, so that an error in a browser names the line of the source. No text of a module may span
@@ -90,13 +93,13 @@ def _lean(module: bytes) -> bytes:
     """
     inside = False
     lines = []
-    for line in module.split(b"\n"):
+    for line in source.split(b"\n"):
         text = line.strip()
-        begins = text.startswith(b"/**")
+        begins = text.startswith(b"/*")
         comment = inside or begins or text.startswith(b"//")
         if inside or begins:
             inside = not text.endswith(b"*/")
-        lines.append(b"" if comment else text)
+        lines.append(b"" if comment else _ANNOTATION.sub(b"", text))
     return b"\n".join(lines)
 
 

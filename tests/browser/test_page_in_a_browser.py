@@ -152,25 +152,6 @@ def test_dragging_asks_and_the_last_place_is_what_is_shown_and_traded(person: Pe
     assert person.held()["KO"] == "60"
 
 
-def test_a_trade_on_other_holdings_than_those_seen_is_not_made(person: Person) -> None:
-    """The other tab's edit is held back on its way here, so that this one acts on what it sees."""
-    other = person.other_tab()
-    other.analyse("KO")
-    other.tiles("done", METRICS)
-    other.page.fill("#panel-what_if input[type=number]", "-10")
-    other.sees("#panel-what_if .words", "To sell 10 KO")
-    other.measure(
-        "() => { window.seen = WebSocket.prototype.send; const send = window.seen;"
-        " WebSocket.prototype.send = function (text) {"
-        "   const request = JSON.parse(text); if (request.action === 'trade') request.version = 0;"
-        "   return send.call(this, JSON.stringify(request)); }; }"
-    )
-    other.page.get_by_role("button", name="Apply").click()
-    other.sees("#notice", "holdings changed while you looked at version 1; nothing was done")
-    assert other.page.input_value("#panel-what_if input[type=number]") == "-10"
-    assert person.held()["KO"] == "110"
-
-
 def test_targets_colour_what_left_its_band_and_the_plan_leads_back(person: Person) -> None:
     person.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     person.page.click("#tab-plan")

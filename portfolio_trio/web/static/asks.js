@@ -57,9 +57,14 @@ function plan(state, tick) {
   return { what: "plan", key: `${tick}:${JSON.stringify(request)}`, request };
 }
 
-/** The key under which the trade at hand is asked for; an answer to another one is not shown. @param {import("./state.js").State} state @returns {string | null} */
-export function draftKey(state) {
-  return wanted(state).find(({ what }) => what === "what_if")?.key ?? null;
+/** The key under which something is asked now; null where it is not. @param {import("./state.js").State} state @param {string} what @returns {string | null} */
+export function keyNow(state, what) {
+  return wanted(state).find((ask) => ask.what === what)?.key ?? null;
+}
+
+/** What a key of a trade or plan asks, whatever the tick. @param {string | null} key */
+export function question(key) {
+  return key?.split(":").slice(3).join(":");
 }
 
 /** Whether the socket should be tried: too long a silence, or a clock that jumped. @param {number} silence @param {number} jump @returns {boolean} */

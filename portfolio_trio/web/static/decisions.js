@@ -1,17 +1,28 @@
 // The answers about trades, plans and the past, as the panels want them; null unless they are of the holdings
 // and of the question on screen. Pure.
 
-import { draftKey } from "./asks.js";
+import { keyNow, question } from "./asks.js";
 
 /** @typedef {import("./state.js").State} State */
 /** @typedef {{value: number | null, gross: number | null, volatility: number | null, risk: number | null, effective_holdings: number | null, n_obs: number}} Totals */
 /** @typedef {{shares: number, value: number | null, weight: number | null, risk: number | null}} Side */
 
-/** The answer to the trade at hand. @param {State} state */
+/** The answer to the trade at hand, of the newest tick. @param {State} state */
 export function whatIfOf(state) {
-  const answer = state.answers.what_if;
-  const key = draftKey(state);
-  return answer && key !== null && answer.key === key && answer.version === state.portfolio?.version ? answer : null;
+  const answer = lastWhatIf(state);
+  return answer?.key === keyNow(state, "what_if") ? answer : null;
+}
+
+/** The same, or that of the tick before until it is there: for what says its time. @param {State} state */
+export function lastWhatIf(state) {
+  return lastOf(state, "what_if");
+}
+
+/** @param {State} state @param {string} what */
+function lastOf(state, what) {
+  const answer = state.answers[what];
+  const key = keyNow(state, what);
+  return answer && key && question(answer.key) === question(key) && answer.version === state.portfolio?.version ? answer : null;
 }
 
 /** One name before and after. @param {Record<string, any>} answer @param {string} ticker @returns {{before: Side, after: Side} | null} */
@@ -40,10 +51,9 @@ export function budgetTrade(state) {
   return /** @type {number | null} */ (run.tiles.allocation_score?.message.detail?.shares_to_trade ?? null);
 }
 
-/** The plan for what is chosen. @param {State} state */
+/** The plan for what is chosen; it says its time. @param {State} state */
 export function planOf(state) {
-  const answer = state.answers.plan;
-  return answer && answer.key === state.asked.plan?.key && answer.version === state.portfolio?.version ? answer : null;
+  return lastOf(state, "plan");
 }
 
 /** How today's holdings would have fared. @param {State} state */

@@ -3,6 +3,7 @@
 import { el, say } from "./dom.js";
 import { count, plain, shares } from "./format.js";
 import { TICKER, parsePaste, readNumber } from "./paste.js";
+import { isBusy, sameNumbers } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 
@@ -13,20 +14,27 @@ export function mountEditor(actions) {
   const add = el("button", { type: "button", click: () => addRow("", null).querySelector("input")?.focus() }, "Add a name");
   const reload = el("button", { type: "button", click: () => { load(); } }, "Discard changes");
   const save = el("button", { type: "button", class: "primary", click: send }, "Save holdings");
-  const area = el("textarea", { rows: 4, spellcheck: "false", placeholder: "AAPL\t100\nMSFT\t75", "aria-label": "Paste two columns: ticker and shares", input: preview });
+  const area = el("textarea", { id: "paste", rows: 4, spellcheck: "false", placeholder: "AAPL\t100\nMSFT\t75", input: preview });
   const outcome = el("div", { class: "preview", role: "status" });
   const use = el("button", { type: "button", disabled: true, click: takePasted }, "Use these instead");
   const panel = el("div", { class: "editor" },
     el("div", { class: "column" }, el("div", { class: "scroll" }, el("table", { class: "lines" },
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Ticker"), el("th", { scope: "col" }, "Shares"), el("th", { scope: "col" }, el("span", { class: "unseen" }, "Remove")))), body)),
       words, el("div", { class: "bar" }, add, reload, save)),
-    el("div", { class: "column" }, el("label", { class: "unit" }, "Paste from a spreadsheet or a broker’s export"), area, outcome, el("div", { class: "bar" }, use)));
+    el("div", { class: "column" }, el("label", { class: "unit", for: "paste" }, "Paste two columns from a spreadsheet or a broker’s export"), area, outcome, el("div", { class: "bar" }, use)));
   /** @type {State | null} */
   let now = null;
   let version = -1;
   let session = "";
   let touched = false;
-  body.addEventListener("input", () => { touched = true; if (now) show(now); });
+  let typed = read();
+  body.addEventListener("input", touch);
+
+  function touch() {
+    touched = true;
+    typed = read();
+    if (now) show(now);
+  }
 
   /** @param {string} ticker @param {number | null} held */
   function addRow(ticker, held) {
@@ -34,8 +42,7 @@ export function mountEditor(actions) {
     const amount = el("input", { value: held === null ? "" : plain(held), inputmode: "decimal", autocomplete: "off", "aria-label": `Shares of ${ticker || "the new name"}` });
     const row = el("tr", {}, el("td", {}, name), el("td", {}, amount), el("td", {}, el("button", { type: "button", class: "quiet", "aria-label": `Remove ${ticker || "this line"}`, click: () => {
       row.remove();
-      touched = true;
-      if (now) show(now);
+      touch();
     } }, "Remove")));
     body.append(row);
     return row;
@@ -47,6 +54,7 @@ export function mountEditor(actions) {
     touched = holdings !== undefined;
     if (now?.portfolio && holdings === undefined) ({ version, session_id: session } = /** @type {any} */ (now.portfolio));
     for (const [ticker, held] of Object.entries(holdings ?? now?.portfolio?.holdings ?? {})) addRow(ticker, held);
+    typed = read();
     if (now) show(now);
   }
 
@@ -68,9 +76,9 @@ export function mountEditor(actions) {
   }
 
   function send() {
-    const { holdings, wrong } = read();
+    const { holdings, wrong } = typed;
     if (wrong) say(words, wrong);
-    else if (actions.setHoldings(holdings, version)) touched = false;
+    else actions.setHoldings(holdings, version);
   }
 
   function preview() {
@@ -96,15 +104,16 @@ export function mountEditor(actions) {
     if (panel.hidden || !state.portfolio) return;
     const { portfolio } = state;
     const other = portfolio.version !== version || portfolio.session_id !== session;
-    if (other && !touched) {
+    // What was typed stays until it is what is held: a change that was refused is still there to be mended.
+    if (other && (!touched || sameNumbers(typed.holdings, portfolio.holdings))) {
       load();
       return;
     }
     const conflict = other ? `The holdings changed elsewhere (version ${portfolio.version}, yours began at ${version}): discard and look again.` : "";
-    const { wrong } = touched ? read() : { wrong: "" };
+    const wrong = touched ? typed.wrong : "";
     say(words, conflict || wrong || (touched ? "Not saved yet." : `Version ${version}.`));
     reload.disabled = !touched;
-    save.disabled = !touched || Boolean(conflict || wrong) || state.socket.phase !== "open";
+    save.disabled = !touched || Boolean(conflict || wrong) || state.socket.phase !== "open" || isBusy(state);
   }
   return { panel, show };
 }

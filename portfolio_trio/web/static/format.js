@@ -30,6 +30,11 @@ export function money(value) {
   return decimal(value, digits, digits);
 }
 
+/** Currency units where cents say nothing. @param {unknown} value */
+export function whole(value) {
+  return isNumber(value) && Math.abs(value) >= 1_000 ? decimal(value, 0, 0) : money(value);
+}
+
 /** A fraction as per cent. @param {unknown} value @param {number} digits */
 export function percent(value, digits = 1) {
   return isNumber(value) ? `${decimal(value * 100, digits, digits)} %` : NONE;

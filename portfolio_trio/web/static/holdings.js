@@ -1,9 +1,9 @@
 // The heart: one row a holding, its weight beside its share of the portfolio's risk.
 
 import { arrange, byId, draw, el, mark, say, set } from "./dom.js";
-import { clock, fixed, isNumber, money, percent, shares, signed } from "./format.js";
+import { clock, count, fixed, isNumber, money, percent, shares, signed } from "./format.js";
 import { bar, extent, scale } from "./geometry.js";
-import { table } from "./view.js";
+import { foremost, table } from "./view.js";
 import { whatIfRows } from "./decisions.js";
 
 const WIDTH = 1000;
@@ -25,9 +25,16 @@ export function mountHoldings(actions) {
     el("th", { scope: "col", class: "key weight" }, "Weight"),
     el("th", { scope: "col", class: "key risk" }, "Risk")));
   const empty = el("p", { class: "empty", hidden: true });
+  let all = false;
+  const restText = el("span", { class: "unit" });
+  const showAll = el("button", { type: "button", click: () => {
+    all = !all;
+    if (last) show(last);
+  } });
+  const rest = el("div", { class: "bar rest", hidden: true }, restText, showAll);
   root.append(
     el("header", {}, el("h2", { id: "holdings-title" }, "Weight and share of risk"), note),
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Holdings" }, el("table", {}, head, body), empty));
+    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Holdings" }, el("table", {}, head, body), rest, empty));
   body.addEventListener("keydown", (event) => step(event, body));
   /** @type {Map<string, ReturnType<typeof makeRow>>} */
   const known = new Map();
@@ -35,8 +42,18 @@ export function mountHoldings(actions) {
   body.addEventListener("pointerenter", () => (pointed = true));
   body.addEventListener("pointerleave", () => (pointed = false));
 
-  return (state) => {
-    const { rows, riskIsOld, hasRisk } = table(state);
+  /** @type {State | null} */
+  let last = null;
+
+  /** @param {State} state */
+  function show(state) {
+    last = state;
+    const { rows: whole, riskIsOld, hasRisk } = table(state);
+    const { shown, left, risk } = foremost(whole, state.selected);
+    const rows = all ? whole : shown;
+    rest.hidden = left === 0;
+    say(restText, all ? "" : `${count(left, "smaller position")}${risk === null ? "" : `: ${percent(risk)} of risk together`}`);
+    say(showAll, all ? "Show the largest" : `Show all ${whole.length}`);
     // What somebody is about to click on stays where it is.
     if (pointed) keepOrder(rows, [...known.keys()]);
     const after = whatIfRows(state);
@@ -58,7 +75,8 @@ export function mountHoldings(actions) {
     say(note, noteOf(state, hasRisk, riskIsOld));
     empty.hidden = rows.length > 0;
     if (!rows.length) say(empty, state.portfolio ? "Nothing is held. Add names under “Holdings” below." : "Waiting for the portfolio.");
-  };
+  }
+  return show;
 }
 
 /** Sort rows as they stand; new ones come last. @param {Row[]} rows @param {string[]} order */
@@ -93,7 +111,8 @@ function makeRow(ticker, actions) {
     budget: draw("line", { class: "goal", y1: 12.5, y2: 22 }),
   };
   const chart = draw("svg", { viewBox: `0 0 ${WIDTH} 24`, preserveAspectRatio: "none", "aria-hidden": "true" }, ...Object.values(marks));
-  const root = el("tr", { click: () => actions.analyze(ticker) },
+  let held = true;
+  const root = el("tr", { click: () => (held ? actions.analyze(ticker) : actions.select(ticker)) },
     el("th", { scope: "row" }, name, flag), cells.shares, cells.value, el("td", { class: "bars" }, chart), cells.weight, cells.risk);
 
   /** @param {Row} row @param {{weight: number | null, risk: number | null} | undefined} after @param {(value: number) => number} x @param {boolean} selected */
@@ -102,7 +121,9 @@ function makeRow(ticker, actions) {
     say(cells.value, money(row.value));
     say(cells.weight, percent(row.weight));
     say(cells.risk, percent(row.risk));
-    set(name, { "aria-pressed": String(selected), title: `Analyse ${ticker}` });
+    held = row.shares !== 0;
+    set(name, { "aria-pressed": String(selected), title: held ? `Analyse ${ticker}` : `${ticker} is not held: try a trade` });
+    mark(root, "absent", !held);
     mark(root, "selected", selected);
     mark(root, "outside", row.drift !== null);
     mark(root, "unpriced", row.unpriced !== undefined);

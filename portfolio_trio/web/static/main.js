@@ -39,10 +39,15 @@ let starts = 0;
 function dispatch(event) {
   state = reduce(state, event);
   ask();
-  // Risk is a few milliseconds behind the prices that it is of, the first a little more: both are drawn at once.
-  const priced = event.kind === "message" && String(event.message.type).startsWith("portfolio") && state.asked.risk?.open;
-  if (!priced) drawSoon();
+  if (!followed(event)) drawSoon();
   else if (!drawing) patience ??= setTimeout(drawSoon, state.risk ? 40 : 100);
+}
+
+/** Whether more of the same tick is a few milliseconds away, a little more at first: all of it is drawn at once. @param {Event} event */
+function followed({ kind, message }) {
+  if (kind !== "message") return false;
+  if (message.type === "risk") return state.asked.what_if?.open;
+  return message.type.startsWith("portfolio") && (state.asked.risk?.open || state.asked.what_if?.open);
 }
 
 function drawSoon() {
@@ -147,7 +152,7 @@ function mount(actions) {
   ], (tab) => actions.tab("side", tab));
   return [
     mountStrip(actions),
-    when((now) => [now.portfolio, now.update, now.risk, now.answers, now.selected, now.draft, now.unknown, now.failures], mountHoldings(actions)),
+    when((now) => [now.portfolio, now.update, now.risk, now.answers.what_if, now.selected, now.draft, now.unknown, now.failures], mountHoldings(actions)),
     when((now) => [now.runs, now.pending, now.portfolio, now.update, now.socket, now.unknown, now.follow], mountTiles(actions)),
     (now) => showWork(now.open.work ?? ""), (now) => showSide(now.open.side ?? ""),
     whatIf.show, plan.show, editor.show, value.show, matrix.show, log.show, mountNotice(actions), announce(),

@@ -8,6 +8,9 @@ import { mountTargets } from "./targets.js";
 
 /** @typedef {import("./state.js").State} State */
 
+// A table of more is for a spreadsheet, and would be drawn again with each tick.
+const MOST_LINES = 100;
+
 /** @param {import("./main.js").Actions} actions @returns {{panel: HTMLElement, show: (state: State) => void}} */
 export function mountPlan(actions) {
   const to = el("select", { "aria-label": "Aim for", change: () => actions.plan({ to: to.value }) },
@@ -28,8 +31,9 @@ export function mountPlan(actions) {
   } }, "Copy CSV");
   const body = el("tbody");
   const words = el("p", { class: "words" });
+  const more = el("p", { class: "unit" });
   const lines = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Trades" }, el("table", { class: "lines" },
-    el("thead", {}, el("tr", {}, ...["Trade", "Shares", "Value", "Weight", "after", "Risk", "after"].map((name) => el("th", { scope: "col" }, name)))), body));
+    el("thead", {}, el("tr", {}, ...["Trade", "Shares", "Value", "Weight", "after", "Risk", "after"].map((name) => el("th", { scope: "col" }, name)))), body), more);
   const panel = el("div", { class: "plan" },
     el("div", { class: "bar" }, el("label", {}, "To ", to), el("label", {}, "with cash ", cash), whole.root, buy.root, edit, copied), words, lines, targets.panel);
   /** @type {Record<string, any> | null} */
@@ -48,9 +52,11 @@ export function mountPlan(actions) {
     copied.disabled = !shown;
     say(words, wordsOf(state, shown));
     const now = shown ? `${shown.key}` : "none";
-    if (now === key) return;
+    if (now === key || lines.hidden) return;
     key = now;
-    body.replaceChildren(...(shown?.lines ?? []).map(lineRow));
+    const trades = shown?.lines ?? [];
+    body.replaceChildren(...trades.slice(0, MOST_LINES).map(lineRow));
+    say(more, trades.length > MOST_LINES ? `And ${trades.length - MOST_LINES} smaller ones; the CSV has all of them.` : "");
   } };
 }
 

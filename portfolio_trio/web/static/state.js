@@ -212,10 +212,17 @@ function onPortfolio(state, message) {
   return { ...kept, portfolio: message, base, risk, selected: gone ? null : selected, draft: gone ? 0 : kept.draft };
 }
 
-/** @param {Record<string, number>} one @param {Record<string, number>} other */
-function sameNumbers(one, other) {
-  const names = Object.keys(one);
-  return names.length === Object.keys(other).length && names.every((name) => one[name] === other[name]);
+/** Whether a change is on its way; a second one waits for its answer. @param {State} state */
+export function isBusy(state) {
+  return Object.keys(state.changes).length > 0;
+}
+
+/** Whether two sets of numbers by name are one, up to what the server rounds away. @param {Record<string, number> | null | undefined} one @param {Record<string, number> | null | undefined} other */
+export function sameNumbers(one, other) {
+  const [left, right] = [one ?? {}, other ?? {}];
+  const names = Object.keys(left);
+  return names.length === Object.keys(right).length
+    && names.every((name) => Math.abs(Number(left[name]) - Number(right[name])) <= 1e-9 * Math.max(1, Math.abs(Number(left[name]))));
 }
 
 /** @param {number} total @param {Message} valued @param {number} version @returns {Base} */

@@ -1,7 +1,7 @@
 // The strip on top: four numbers of the whole portfolio, three chips, and what is wrong with the connection.
 
 import { byId, el, mark, say, set } from "./dom.js";
-import { age, clock, fixed, isNumber, money, percent, signed } from "./format.js";
+import { age, clock, fixed, isNumber, money, percent, signed, whole } from "./format.js";
 import { pricesChip, riskIsOld, riskOf, runChip, socketChip, tickAge, value } from "./view.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -45,7 +45,7 @@ export function mountStrip(actions) {
     say(net.beside, change);
     set(net.beside, { title: now?.since ? `since the tick at ${clock(now.since)}` : null });
     say(volatility.number, percent(totals?.volatility));
-    say(risk.number, money(isNumber(totals?.risk) ? Math.round(totals.risk) : null).replace(/\.00$/, ""));
+    say(risk.number, whole(totals?.risk));
     say(effective.number, fixed(totals?.effective_holdings, 1));
     say(effective.beside, state.portfolio ? `of ${Object.keys(state.portfolio.holdings).length}` : "");
     for (const each of [volatility, risk, effective]) mark(each.root, "stale", riskIsOld(state));

@@ -2,6 +2,8 @@
 
 import { el, say } from "./dom.js";
 import { plain } from "./format.js";
+import { TICKER } from "./paste.js";
+import { isBusy, sameNumbers } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 
@@ -11,24 +13,49 @@ export function mountTargets(actions) {
   const band = el("input", { type: "number", min: 0, max: 100, step: "any", "aria-label": "Band in per cent" });
   const sum = el("span", { class: "unit" });
   const equal = el("button", { type: "button", click: () => fill(() => "") }, "Equal");
+  const drop = el("button", { type: "button", click: () => {
+    touched = false;
+    if (now) load(now);
+  } }, "Discard changes");
   const save = el("button", { type: "button", class: "primary", click: () => actions.setTargets(read(), version) }, "Save targets");
+  const more = el("input", { class: "tickerfield", maxlength: 32, placeholder: "Add…", autocomplete: "off", spellcheck: "false", "aria-label": "Add a name that is not held", change: add });
   const panel = el("div", { class: "scroll targets", hidden: true },
     el("table", { class: "lines" }, el("thead", {}, el("tr", {}, ...["Name", "Weight, %", "Risk budget, %"].map((name) => el("th", { scope: "col" }, name)))), body),
-    el("div", { class: "bar" }, el("label", {}, "Band ", band, " %"), equal, save, sum));
-  body.addEventListener("input", total);
+    el("div", { class: "bar" }, more, el("label", {}, "Band ", band, " %"), equal, drop, save, sum));
+  panel.addEventListener("input", (event) => {
+    if (event.target !== more) touched = true;
+    total();
+  });
+  /** @type {State | null} */
+  let now = null;
   let key = "";
   let version = 0;
+  let touched = false;
+
+  function add() {
+    const name = more.value.trim().toUpperCase();
+    if (!TICKER.test(name)) return;
+    more.value = "";
+    const known = [...body.querySelectorAll("input")].find((input) => input.name === name);
+    if (!known) body.append(line(name, undefined, undefined));
+    touched = true;
+    (known ?? body.lastElementChild?.querySelector("input"))?.focus();
+    total();
+  }
 
   /** @param {(name: string, input: HTMLInputElement) => string} text */
   function fill(text) {
     for (const input of body.querySelectorAll("input")) input.value = text(input.name, input);
+    touched = true;
     total();
   }
 
   function total() {
     const weights = Object.values(column("weight"));
     const all = weights.reduce((left, right) => left + right, 0);
-    say(sum, weights.length ? `Weights add up to ${plain(all * 100, 2)} %; they are scaled to 100.` : "Empty means equal.");
+    drop.disabled = !touched;
+    if (touched && now && keyOf(now) !== key) say(sum, "The holdings changed elsewhere: discard and look again.");
+    else say(sum, weights.length ? `Weights add up to ${plain(all * 100, 2)} %; they are scaled to 100.` : "Empty means equal.");
   }
 
   /** @param {string} kind @returns {Record<string, number>} */
@@ -41,6 +68,7 @@ export function mountTargets(actions) {
     return found;
   }
 
+  /** @returns {{weights?: Record<string, number>, budgets?: Record<string, number>, band?: number}} */
   function read() {
     const [weights, budgets] = [column("weight"), column("budget")];
     return {
@@ -50,22 +78,45 @@ export function mountTargets(actions) {
     };
   }
 
-  return { panel, show(state) {
-    if (panel.hidden || !state.portfolio) return;
-    const { portfolio } = state;
-    save.disabled = state.socket.phase !== "open" || Boolean(state.unknown.targets);
-    // What is being typed is not overwritten; a change from elsewhere is, once nobody types.
-    const now = `${portfolio.session_id}:${portfolio.version}`;
-    if (now === key || panel.contains(document.activeElement)) return;
-    key = now;
-    version = portfolio.version;
-    const { weights = {}, budgets = {}, band: width } = portfolio.targets ?? {};
-    const names = [...new Set([...Object.keys(portfolio.holdings), ...Object.keys(weights ?? {}), ...Object.keys(budgets ?? {})])];
+  /** @param {import("wire").Targets | null | undefined} targets */
+  function isSaved(targets) {
+    const { weights, budgets, band: width = 0.05 } = read();
+    return sameNumbers(weights, targets?.weights) && sameNumbers(budgets, targets?.budgets) && Math.abs(width - (targets?.band ?? 0.05)) < 1e-9;
+  }
+
+  /** @param {State} state */
+  function load(state) {
+    if (!state.portfolio) return;
+    key = keyOf(state);
+    version = state.portfolio.version;
+    const { weights, budgets, band: width } = state.portfolio.targets ?? {};
+    const names = [...new Set([...Object.keys(state.portfolio.holdings), ...Object.keys(weights ?? {}), ...Object.keys(budgets ?? {})])];
     band.value = plain((width ?? 0.05) * 100, 4);
-    body.replaceChildren(...names.map((name) => el("tr", {}, el("th", { scope: "row" }, name),
-      el("td", {}, field(name, "weight", weights?.[name])), el("td", {}, field(name, "budget", budgets?.[name])))));
+    body.replaceChildren(...names.map((name) => line(name, weights?.[name], budgets?.[name])));
     total();
+  }
+
+  return { panel, show(state) {
+    now = state;
+    if (panel.hidden || !state.portfolio) return;
+    // What has been typed is not overwritten, and not saved over what it has not seen.
+    if (keyOf(state) !== key && touched && isSaved(state.portfolio.targets)) touched = false;
+    const other = keyOf(state) !== key;
+    if (other && !touched) load(state);
+    else if (other) total();
+    save.disabled = state.socket.phase !== "open" || Boolean(state.unknown.targets) || (other && touched) || isBusy(state);
   } };
+}
+
+/** @param {State} state */
+function keyOf({ portfolio }) {
+  return `${portfolio?.session_id}:${portfolio?.version}`;
+}
+
+/** @param {string} name @param {number | undefined} weight @param {number | undefined} budget */
+function line(name, weight, budget) {
+  return el("tr", {}, el("th", { scope: "row" }, name),
+    el("td", {}, field(name, "weight", weight)), el("td", {}, field(name, "budget", budget)));
 }
 
 /** @param {string} name @param {string} kind @param {number | undefined} value */

@@ -2,7 +2,7 @@
 
 import { draw, el, say, set } from "./dom.js";
 import { historyOf, whyNot } from "./decisions.js";
-import { clock, money, percent } from "./format.js";
+import { clock, percent, whole } from "./format.js";
 import { area, line, range, scale } from "./geometry.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -50,8 +50,8 @@ export function mountValue() {
     set(marks.now, { d: live.length ? `M${tip} ${y(/** @type {number} */ (live.at(-1)))}h0` : "" });
     set(marks.divide, { x1: start, x2: start, visibility: past.length ? null : "hidden" });
     set(marks.fall, { d: fallOf(history, past, x, y) });
-    say(top, money(Math.round(reach[1])).replace(/\.00$/, ""));
-    say(bottom, money(Math.round(reach[0])).replace(/\.00$/, ""));
+    say(top, whole(reach[1]));
+    say(bottom, whole(reach[0]));
     say(first, history?.dates?.[0] ?? clock(state.ticks[0]?.as_of));
     say(last, `tick ${clock(state.update?.as_of ?? history?.as_of)}`);
   } };

@@ -36,12 +36,22 @@ export function table(state) {
   const gross = values ? Object.values(values).reduce((sum, value) => sum + Math.abs(value), 0) : 0;
   const outside = update?.outside ?? portfolio.outside ?? {};
   const unpriced = update?.unpriced ?? portfolio.unpriced ?? {};
-  const rows = Object.entries(portfolio.holdings).map(([ticker, shares]) => {
+  const [weights, budgets] = [shares(portfolio.targets?.weights), shares(portfolio.targets?.budgets)];
+  const names = new Set([...Object.keys(portfolio.holdings), ...Object.keys(weights), ...Object.keys(budgets)]);
+  const rows = [...names].map((ticker) => {
+    const held = portfolio.holdings[ticker];
+    // What is wanted and not held has its row, too: a target nobody sees is met by nobody.
+    if (held === undefined) {
+      return {
+        ticker, shares: 0, value: 0, weight: 0, risk: null, budget: budgets[ticker] ?? null,
+        target: weights[ticker] ?? null, drift: outside[ticker] ?? null, unpriced: undefined,
+      };
+    }
     const row = known.get(ticker);
     const value = values ? values[ticker] ?? null : row?.value ?? null;
     return {
       ticker,
-      shares,
+      shares: held,
       value,
       weight: values ? (gross && value !== null ? value / gross : null) : row?.weight ?? null,
       risk: row?.risk ?? null,
@@ -52,6 +62,26 @@ export function table(state) {
     };
   });
   return { rows: rows.sort(byRisk), riskIsOld: old, hasRisk: risk !== null };
+}
+
+// As many rows as a person reads, and a browser draws with each tick in a few milliseconds.
+const MOST_ROWS = 100;
+
+/** The rows with most to say, in their order, and how many are left out; `kept` is shown in any case. @param {Row[]} rows @param {string | null} kept */
+export function foremost(rows, kept) {
+  if (rows.length <= MOST_ROWS) return { shown: rows, left: 0, risk: null };
+  const size = (/** @type {Row} */ row) => (row.ticker === kept ? Infinity : row.drift === null ? Math.abs(row.risk ?? row.weight ?? 0) : 1e9);
+  const first = new Set([...rows].sort((a, b) => size(b) - size(a)).slice(0, MOST_ROWS));
+  const rest = rows.filter((row) => !first.has(row));
+  const risk = rest.every((row) => row.risk !== null) ? rest.reduce((sum, row) => sum + Number(row.risk), 0) : null;
+  return { shown: rows.filter((row) => first.has(row)), left: rest.length, risk };
+}
+
+/** What was set, as shares of its sum; without what is to be nothing. @param {Record<string, number> | null | undefined} set @returns {Record<string, number>} */
+function shares(set) {
+  const wanted = Object.entries(set ?? {}).filter(([, share]) => share > 0);
+  const total = wanted.reduce((sum, [, share]) => sum + share, 0);
+  return Object.fromEntries(wanted.map(([ticker, share]) => [ticker, share / total]));
 }
 
 /** Most risk first; where there is none, by size; what has neither comes last. @param {Row} a @param {Row} b */

@@ -1,18 +1,19 @@
 // What a trade would do, before it is made: a slider, a number, and both sides of it.
 
 import { el, mark, say, set } from "./dom.js";
-import { budgetTrade, hedgeTrade, sidesOf, whatIfOf, whyNot } from "./decisions.js";
-import { clock, fixed, isNumber, money, percent, plain, shares, signed } from "./format.js";
+import { budgetTrade, hedgeTrade, lastWhatIf, sidesOf, whatIfOf, whyNot } from "./decisions.js";
+import { clock, fixed, isNumber, money, percent, plain, shares, signed, whole } from "./format.js";
 import { TICKER } from "./paste.js";
+import { isBusy } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 
 /** @type {[string, (value: unknown) => string, (totals: any) => unknown][]} */
 const ROWS = [
   ["Volatility", (value) => percent(value, 2), (totals) => totals.volatility],
-  ["Risk a year", money, (totals) => totals.risk],
+  ["Risk a year", whole, (totals) => totals.risk],
   ["Effective holdings", (value) => fixed(value, 2), (totals) => totals.effective_holdings],
-  ["Gross value", money, (totals) => totals.gross],
+  ["Gross value", whole, (totals) => totals.gross],
 ];
 
 /** @param {import("./main.js").Actions} actions @returns {{panel: HTMLElement, show: (state: State) => void}} */
@@ -53,10 +54,11 @@ export function mountWhatIf(actions) {
     reset.disabled = draft === 0;
     enable(budget, live ? budgetTrade(state) : null, "Analyse this holding first: its score says how many shares");
     enable(hedge, live ? hedgeTrade(state) : null, "Not known for this holding");
-    const answer = selected ? whatIfOf(state) : null;
-    apply.disabled = !live || draft === 0 || (!answer && !state.unknown.what_if) || Object.keys(state.changes).length > 0;
+    const answer = selected ? lastWhatIf(state) : null;
+    apply.disabled = !live || draft === 0 || (!answer && !state.unknown.what_if) || isBusy(state);
     say(words, wordsOf(state, answer));
     table.show(answer, selected, draft !== 0);
+    mark(table.root, "faint", !answer || answer !== whatIfOf(state));
   } };
 }
 
@@ -125,6 +127,5 @@ function makeTable() {
     const part = (/** @type {unknown} */ value) => percent(value);
     fill(ROWS.length, `${ticker ?? "Holding"}, weight`, part, sides?.before?.weight ?? null, sides?.after?.weight ?? null, moved);
     fill(ROWS.length + 1, `${ticker ?? "Holding"}, risk`, part, sides?.before?.risk ?? null, sides?.after?.risk ?? null, moved);
-    mark(root, "faint", !answer);
   } };
 }

@@ -28,20 +28,23 @@ export function shown(metric, value) {
   return fixed(value, 4);
 }
 
+/** A fraction as it is said: whole per cent, and a tenth where that would be next to nothing. @param {unknown} part */
+const about = (part) => percent(part, isNumber(part) && Math.abs(part) < 0.0995 ? 1 : 0);
+
 /** @type {Record<string, (result: Result) => string>} */
 const MEANINGS = {
   portfolio_risk({ ticker, value, detail }) {
-    if (value < 0) return `${ticker} is a hedge: it takes ${percent(-value, 0)} off this portfolio's variance.`;
+    if (value < 0) return `${ticker} is a hedge: it takes ${about(-value)} off this portfolio's variance.`;
     const times = detail?.share_per_weight;
     const beside = isNumber(times) ? `, ${fixed(times, 1)} times its weight` : "";
-    return `${percent(value, 0)} of this portfolio's variance comes from ${ticker}${beside}.`;
+    return `${about(value)} of this portfolio's variance comes from ${ticker}${beside}.`;
   },
   concentration({ ticker, value, detail }) {
     const rank = detail?.rank === 1 ? "the largest position" : `position ${detail?.rank} by size`;
     const as = isNumber(detail?.effective_holdings)
       ? `; the whole is as concentrated as ${fixed(detail.effective_holdings, 1)} equal holdings`
       : "";
-    return `${ticker} is ${percent(value, 0)} of gross value, ${detail?.rank ? rank : "held"}${as}.`;
+    return `${ticker} is ${about(value)} of gross value, ${detail?.rank ? rank : "held"}${as}.`;
   },
   correlation({ ticker, value, detail }) {
     const size = Math.abs(value);
@@ -55,7 +58,7 @@ const MEANINGS = {
     return `${ticker} ${way} ${percent(Math.abs(detail.raw_12_1), 0)} in the year up to last month.`;
   },
   allocation_score({ ticker, value, detail }) {
-    const budget = percent(detail?.budget, 0);
+    const budget = about(detail?.budget);
     if (!isNumber(detail?.shares_to_trade)) return `No size of ${ticker} alone carries its budget of ${budget}.`;
     const trade = detail.shares_to_trade;
     if (trade === 0 || detail.side === "hold") return `${ticker} carries its budget of ${budget}.`;

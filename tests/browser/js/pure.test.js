@@ -85,9 +85,10 @@ test("the address names a session, and nothing else", () => {
 test("sentences say what the numbers say", () => {
   assert.equal(shown("portfolio_risk", 0.801), "80.1 %");
   assert.match(meaning("portfolio_risk", { ticker: "AAPL", value: 0.8 }), /^80 % of this portfolio's variance comes from AAPL/);
-  assert.match(meaning("portfolio_risk", { ticker: "SPY", value: -0.05 }), /hedge: it takes 5 % off/);
+  assert.match(meaning("portfolio_risk", { ticker: "SPY", value: -0.05 }), /hedge: it takes 5.0 % off/);
   const score = (value, trade, side) => meaning("allocation_score", { ticker: "X", value, detail: { budget: 0.25, shares_to_trade: trade, side } });
   assert.match(score(0.1, 3.456, "buy"), /below its budget of 25 %; buy 3.46 shares/);
+  assert.match(meaning("allocation_score", { ticker: "X", value: 0, detail: { budget: 0.002, shares_to_trade: 1, side: "buy" } }), /budget of 0.2 %/);
   assert.match(score(-0.1, -3, "sell"), /above its budget of 25 %; sell 3 shares/);
   assert.match(score(0.1, null, "buy"), /No size of X alone/);
   assert.match(meaning("correlation", { ticker: "X", value: -0.7 }), /closely against/);

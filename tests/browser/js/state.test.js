@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { due } from "../../../portfolio_trio/web/static/asks.js";
-import { historyOf } from "../../../portfolio_trio/web/static/decisions.js";
+import { historyOf, lastWhatIf, planOf, whatIfOf } from "../../../portfolio_trio/web/static/decisions.js";
 import { initial, reduce } from "../../../portfolio_trio/web/static/state.js";
-import { pricesChip, riskOf, runAge, runChip, socketChip, table, value } from "../../../portfolio_trio/web/static/view.js";
+import { foremost, pricesChip, riskOf, runAge, runChip, socketChip, table, value } from "../../../portfolio_trio/web/static/view.js";
 import { cancelled, completed, error, play, portfolio, result, risk, started, update } from "./messages.js";
 
 const T0 = Date.parse("2026-01-05T15:30:00Z");
@@ -96,6 +96,25 @@ test("most risk first, hedges last", () => {
   assert.deepEqual(table(state).rows.map((row) => row.ticker), ["AAPL", "SPY"]);
 });
 
+test("what is wanted and not held has a row", () => {
+  const targets = { weights: { AAPL: 3, KO: 1, OLD: 0 }, budgets: { AAPL: 1, KO: 1 }, band: 0.05 };
+  const state = play(reduce, open(), portfolio({ targets, outside: { KO: -0.25 } }), asked("risk"), risk(1, 1_000));
+  const { rows } = table(state);
+  assert.deepEqual(rows.map((row) => row.ticker), ["AAPL", "KO", "SPY"]);
+  assert.deepEqual(rows[1], { ticker: "KO", shares: 0, value: 0, weight: 0, risk: null, budget: 0.5, target: 0.25, drift: -0.25, unpriced: undefined });
+});
+
+test("of many rows those are shown that have most to say, and the one that was chosen", () => {
+  const row = (at, more) => ({ ticker: `N${at}`, risk: at === 0 ? -0.5 : at / 1_000, weight: 0.01, drift: null, ...more });
+  const rows = Array.from({ length: 150 }, (_, at) => row(at, at === 1 ? { drift: 0.2 } : {})).reverse();
+  const { shown, left, risk: sum } = foremost(rows, "N2");
+  assert.equal(shown.length, 100);
+  assert.deepEqual([shown[0].ticker, ...shown.slice(-3).map((each) => each.ticker)], ["N149", "N2", "N1", "N0"]);
+  assert.equal(left, 50);
+  assert.ok(Math.abs(sum - rows.filter((each) => !shown.includes(each)).reduce((all, each) => all + each.risk, 0)) < 1e-12);
+  assert.deepEqual(foremost(rows.slice(0, 100), null), { shown: rows.slice(0, 100), left: 0, risk: null });
+});
+
 test("each question is asked once a tick, and one of a kind at a time", () => {
   const state = play(reduce, open(), portfolio());
   assert.deepEqual(keys(state), ["risk", "results", "history"]);
@@ -148,15 +167,28 @@ test("nothing is asked without a connection", () => {
   assert.deepEqual(due(play(reduce, open(), portfolio(), { kind: "socket", phase: "waiting", why: "", until: 0 })), []);
 });
 
-test("a trade at hand is asked for, and an answer to another one is not shown", async () => {
-  const { whatIfOf } = await import("../../../portfolio_trio/web/static/decisions.js");
-  const state = play(reduce, open(), portfolio(), { kind: "select", ticker: "AAPL" }, { kind: "draft", shares: -5 });
+test("a trade at hand is asked for, and an answer to another one is not shown", () => {  const state = play(reduce, open(), portfolio(), { kind: "select", ticker: "AAPL" }, { kind: "draft", shares: -5 });
   const ask = due(state).find(({ what }) => what === "what_if");
   assert.deepEqual(ask.request, { action: "what_if", trades: { AAPL: -5 } });
   const answered = play(reduce, state, asked("what_if", ask.key), { type: "what_if", id: "what_if", version: 1, holdings: [] });
   assert.ok(whatIfOf(answered));
   assert.equal(whatIfOf(play(reduce, answered, { kind: "draft", shares: -6 })), null);
-  assert.equal(whatIfOf(play(reduce, answered, update(2_000, 1_000))), null);
+  const later = play(reduce, answered, update(2_000, 1_000));
+  assert.equal(whatIfOf(later), null);
+  assert.ok(lastWhatIf(later), "it says its time");
+  for (const other of [{ kind: "draft", shares: -6 }, { kind: "select", ticker: "SPY" }, portfolio({ version: 2 })]) {
+    assert.equal(lastWhatIf(play(reduce, later, other)), null);
+  }
+});
+
+test("a plan is that of what is chosen, on the holdings as they are", () => {
+  const state = play(reduce, open(), portfolio(), { kind: "tab", place: "work", tab: "plan" });
+  const { key } = due(state).find(({ what }) => what === "plan");
+  const answered = play(reduce, state, asked("plan", key), { type: "plan", id: "plan", version: 1, lines: [] });
+  assert.ok(planOf(answered));
+  assert.ok(planOf(play(reduce, answered, update(2_000, 1_000))), "it says its time");
+  assert.equal(planOf(play(reduce, answered, { kind: "plan", set: { cash: 5 } })), null);
+  assert.equal(planOf(play(reduce, answered, portfolio({ version: 2 }))), null);
 });
 
 test("a conflict is told and loses no draft", () => {

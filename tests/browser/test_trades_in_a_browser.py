@@ -1,0 +1,182 @@
+"""What a person does about what the page shows: hedge, budget, apply, targets; small windows; many names."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.conftest import serving
+from tests.browser.person import PATIENCE_MS, Person
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, WebSocketRoute
+
+    from tests.support.processes import Tree
+
+MINUS = "\N{MINUS SIGN}"
+AMOUNT = "#panel-what_if input[type=number]"
+MANY = 500
+
+
+def test_a_trade_to_budget_is_that_of_the_score(person: Person) -> None:
+    budget = person.page.get_by_role("button", name="To budget")
+    assert budget.is_disabled()
+    person.analyse("NVDA")
+    person.tiles("done", 5)
+    told = person.sees("#analysis", r"NVDA is (above|below) its budget of \S+ %; (buy|sell) ([\d.,]+) shares")
+    budget.click()
+    amount = float(person.page.input_value(AMOUNT))
+    assert round(abs(amount), 2) == float(told[3].replace(",", ""))
+    assert (amount < 0) == (told[2] == "sell")
+    person.sees("#panel-what_if .words", f"To {told[2]} ")
+
+
+def test_the_best_hedge_is_where_nothing_is_left_to_trade(person: Person) -> None:
+    person.page.click("#holdings tr:has-text('SPY') .ticker")
+    person.sees(".sides", r"SPY, weight\s+\S")
+    before = person.held()["SPY"]
+    person.page.get_by_role("button", name="Best hedge").click()
+    person.sees(".sides", rf"Volatility\s+\S+ %\s+\S+ %\s+{MINUS}")
+    person.page.get_by_role("button", name="Apply").click()
+    person.sees("#notice", r"(Buy|Sell) [\d.,]+ SPY: done")
+    person.page.wait_for_function(
+        "before => document.querySelector('#holdings tr.selected td').innerText !== before", arg=before
+    )
+    # At its best it carries none of the risk, and takes none away.
+    person.sees("#holdings tr.selected", rf"{MINUS}?0\.0 %\s*$")
+
+
+def test_a_trade_on_holdings_that_changed_meanwhile_is_not_made(browser: Browser, server: Tree) -> None:
+    """What the other tab did is held back on its way here, so that this one acts on what it sees."""
+    with browser.new_context() as context:
+        context.set_default_timeout(PATIENCE_MS)
+        url = f"http://127.0.0.1:{server.port}/"
+        slow, quick = Person(context.new_page(), url), Person(context.new_page(), url)
+        held_back: list[tuple[WebSocketRoute, str | bytes]] = []
+        holding: list[bool] = []
+
+        def route(socket: WebSocketRoute) -> None:
+            real = socket.connect_to_server()
+
+            def pass_on(message: str | bytes) -> None:
+                if holding and '"trade:' not in str(message):
+                    held_back.append((socket, message))
+                else:
+                    socket.send(message)
+
+            real.on_message(pass_on)
+
+        slow.page.route_web_socket(re.compile("/ws/"), route)
+        slow.open()
+        quick.open(slow.fragment)
+        slow.analyse("KO")
+        slow.tiles("done", 5)
+        slow.page.fill(AMOUNT, "-10")
+        slow.sees("#panel-what_if .words", "To sell 10 KO")
+        holding.append(True)
+        quick.page.fill("#panel-what_if .tickerfield", "MSFT")
+        quick.page.keyboard.press("Enter")
+        quick.page.fill(AMOUNT, "5")
+        quick.sees("#panel-what_if .words", "To buy 5 MSFT")
+        quick.page.get_by_role("button", name="Apply").click()
+        quick.sees("#notice", "Buy 5 MSFT: done")
+        slow.page.get_by_role("button", name="Apply").click()
+        slow.sees("#notice", "holdings changed while you looked at version 1; nothing was done")
+        assert slow.page.input_value(AMOUNT) == "-10"
+        assert slow.held()["MSFT"] == "90"
+        holding.clear()
+        for socket, message in held_back:
+            socket.send(message)
+        slow.sees("#holdings header", "version 2")
+        assert slow.held() == quick.held()
+        assert slow.held()["KO"] == "110"
+        # Seen by now, and still wanted.
+        slow.sees("#panel-what_if .words", "To sell 10 KO")
+        slow.page.get_by_role("button", name="Apply").click()
+        slow.sees("#notice", "Sell 10 KO: done")
+        quick.sees("#holdings tbody", r"KO\s+100\s")
+
+
+def test_a_target_that_is_not_held_has_a_row_and_can_be_tried(person: Person) -> None:
+    person.page.click("#tab-plan")
+    person.page.get_by_role("button", name="Targets", exact=True).click()
+    person.page.get_by_label("Add a name that is not held").fill("gld")
+    person.page.keyboard.press("Enter")
+    assert person.measure("document.activeElement.name") == "GLD"
+    person.page.keyboard.type("40")
+    person.page.get_by_label("weight of AAPL in per cent").fill("60")
+    person.page.get_by_role("button", name="Save targets").click()
+    person.sees("#notice", "Save targets: done")
+    row = person.page.locator("#holdings tbody tr", has=person.page.locator("button:text-is('GLD')"))
+    row.wait_for()
+    assert re.sub(r"\s+", " ", row.inner_text()) == f"GLD{MINUS}40 pp 0 0.00 0.0 % \N{EN DASH}"
+    assert row.locator("line.goal:not([visibility])").count() == 1
+    row.locator("button").click()
+    person.page.click("#tab-what_if")
+    person.sees("#panel-what_if .words", "You hold 0 GLD")
+    assert person.text("#analysis h2") == "Analysis"
+
+
+def test_targets_that_were_typed_outlive_an_edit_from_elsewhere(person: Person) -> None:
+    other = person.other_tab()
+    person.page.click("#tab-plan")
+    person.page.get_by_role("button", name="Targets", exact=True).click()
+    person.page.get_by_label("weight of KO in per cent").fill("30")
+    other.page.click("#tab-edit")
+    other.page.locator(".editor tbody input").nth(1).fill("7")
+    other.page.get_by_role("button", name="Save holdings").click()
+    other.sees(".editor .words", "Version 2")
+    person.sees(".targets .bar", "changed elsewhere")
+    assert person.page.get_by_label("weight of KO in per cent").input_value() == "30"
+    assert person.page.get_by_role("button", name="Save targets").is_disabled()
+    person.page.locator(".targets").get_by_role("button", name="Discard changes").click()
+    assert person.page.get_by_label("weight of KO in per cent").input_value() == ""
+    assert other.complaints == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1280, 720), (1280, 640), (390, 800)])
+def test_both_sides_of_a_trade_are_in_sight(browser: Browser, server: Tree, width: int, height: int) -> None:
+    with browser.new_context(viewport={"width": width, "height": height}) as context:
+        context.set_default_timeout(PATIENCE_MS)
+        person = Person(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        person.open()
+        person.analyse("KO")
+        person.tiles("done", 5)
+        person.page.fill(AMOUNT, "-40")
+        person.sees("#panel-what_if .words", "To sell 40 KO")
+        inside = """() => {
+          const [table, panel] = [".sides", "#work"]
+            .map((place) => document.querySelector(place).getBoundingClientRect());
+          return table.bottom <= panel.bottom && table.right <= panel.right;
+        }"""
+        assert person.measure(inside)
+        assert person.measure("document.documentElement.scrollWidth") == width
+
+
+def test_five_hundred_names_are_shown_by_what_they_carry(browser: Browser) -> None:
+    flags = ("--default-holdings", json.dumps({f"N{number:03}": 10 + number for number in range(MANY)}))
+    with serving(*flags) as server, browser.new_context() as context:
+        context.set_default_timeout(PATIENCE_MS)
+        person = Person(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        person.open()
+        rows = person.page.locator("#holdings tbody tr")
+        person.sees("#holdings .rest", r"400 smaller positions: \S+ % of risk together")
+        assert rows.count() == MANY - 400
+        # One that is not among the first is there once it is chosen.
+        person.page.fill("#panel-what_if .tickerfield", "N000")
+        person.page.keyboard.press("Enter")
+        person.page.wait_for_selector("#holdings tr.selected button:text-is('N000')")
+        person.page.click("#tab-correlations")
+        person.sees(".matrix .words", "60 at most")
+        assert person.page.locator(".heat *").count() == 0
+        person.page.click("#tab-plan")
+        person.sees(".plan .words", "Turnover")
+        assert person.page.locator(".plan .lines tbody tr").count() <= MANY - 400
+        person.page.get_by_role("button", name=f"Show all {MANY}").click()
+        assert rows.count() == MANY
+        person.page.get_by_role("button", name="Show the largest").click()
+        assert rows.count() == MANY - 400
+        assert person.complaints == []
