@@ -96,7 +96,8 @@ def _request(answer: Decision) -> Question:
         case History():
             return GetHistory(action="get_history", bars=answer.bars)
         case Risk():
-            return GetRisk(action="get_risk", correlations=answer.matrix is not None)
+            correlations = answer.matrix is not None or "matrix" in answer.errors
+            return GetRisk(action="get_risk", correlations=correlations)
         case _:
             raise ValueError(f"{type(answer).__name__} is no answer that could be computed again")
 

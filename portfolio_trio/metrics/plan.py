@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Goal: TypeAlias = Literal["weights", "budgets"]
 
 _NEARLY_WHOLE: Final = 1e-9
+_ROUNDING: Final = 1e-12
 
 
 class Wish(NamedTuple):
@@ -109,10 +110,11 @@ def plan(positions: Positions, wish: Wish) -> Plan:
     if wish.whole_shares:
         trades = _whole(positions, trades, wish.cash)
     # Where all of a position goes, all of its shares do.
-    gone = np.abs(positions.shares + trades) <= 1e-12 * np.abs(positions.shares)
+    gone = np.abs(positions.shares + trades) <= _ROUNDING * np.abs(positions.shares)
     trades = np.where(gone, -positions.shares, trades)
     after = positions.with_shares(positions.shares + trades)
     traded = trades * positions.prices
+    left, moved = wish.cash - float(traded.sum()), float(np.abs(traded).sum())
     return Plan(
         positions,
         after,
@@ -121,8 +123,9 @@ def plan(positions: Positions, wish: Wish) -> Plan:
         risks(after),
         positions.totals,
         after.totals,
-        turnover=float(np.abs(traded).sum()) / (positions.gross or total),
-        cash_left=wish.cash - float(traded.sum()),
+        turnover=moved / (positions.gross or total),
+        # What adding up leaves behind is no cash.
+        cash_left=left if abs(left) > _ROUNDING * (positions.gross + abs(wish.cash) + moved) else 0.0,
     )
 
 

@@ -42,7 +42,7 @@ class Decision(Message):
         """The text of the frame; a number that there is not stands there as null."""
         fields = type(self).model_fields.items()
         absent = {name for name, field in fields if not field.is_required() and not getattr(self, name)}
-        return self.model_dump_json(exclude=absent)
+        return self.model_dump_json(exclude=absent - self.errors.keys())
 
 
 class Totals(_Part):
@@ -92,7 +92,9 @@ class Risk(Decision):
     holdings: tuple[HoldingRisk, ...]
     totals: Totals
     matrix: tuple[tuple[float | None, ...], ...] | None = Field(
-        None, description="EWMA correlations in the order of the holdings; null for a name that does not move"
+        None,
+        description="EWMA correlations in the order of the holdings, if asked for; null for a name that does "
+        "not move, and as a whole where `errors` says why",
     )
 
 

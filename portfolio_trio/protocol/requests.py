@@ -147,7 +147,13 @@ class SetTargets(_Request):
     budgets: Budgets | None = None
     band: Annotated[
         float,
-        Field(strict=True, ge=0, le=1, description="absolute drift of a weight that is tolerated"),
+        Field(
+            strict=True,
+            allow_inf_nan=False,
+            ge=0,
+            le=1,
+            description="absolute drift of a weight that is tolerated",
+        ),
     ] = BAND
     version: Version | None = Field(
         None, description="if given: refuse the change unless the portfolio still has this version"

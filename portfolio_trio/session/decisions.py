@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from portfolio_trio.metrics import METHOD_VERSION
+from portfolio_trio.metrics.history import MIN_ROWS
 from portfolio_trio.metrics.past_values import past_values
 from portfolio_trio.metrics.plan import Wish, plan, positions_to_plan
 from portfolio_trio.metrics.risk import COLUMNS, correlation_matrix, holding_risks
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.metrics import ReturnsCache
     from portfolio_trio.metrics.plan import Plan
+    from portfolio_trio.metrics.portfolio import PortfolioInputs
     from portfolio_trio.metrics.positions import Positions
     from portfolio_trio.protocol.exact import JsonText
     from portfolio_trio.targets import Targets
@@ -129,10 +131,21 @@ def _risk(request: GetRisk, seen: Seen) -> Job:
         rows = rows_text(found.tickers, _RISK_MEMBERS, "}", found.numbers, found.errors)
         fields: Fields = {"holdings": rows, "totals": positions.totals}
         if request.correlations:
-            fields["matrix"] = correlation_matrix(portfolio.history)
+            fields |= _matrix(portfolio)
         return _said("risk", seen, positions, fields)
 
     return Job(compute, heavy=False, receipt=lambda: _receipt(seen, positions))
+
+
+def _matrix(portfolio: PortfolioInputs) -> Fields:
+    """The correlations, or why there are none: the rest of the answer stands without them.
+
+    Raises:
+        MetricError: ``too_many_holdings``.
+    """
+    if portfolio.history.n_obs < MIN_ROWS:
+        return {"matrix": None, "errors": {"matrix": "insufficient_history"}}
+    return {"matrix": correlation_matrix(portfolio.history)}
 
 
 def _what_if(request: AskWhatIf, seen: Seen) -> Job:

@@ -80,7 +80,7 @@ def test_to_weights_every_drift_is_closed_and_the_cash_is_spent(case: Case) -> N
     traded = done.after.values - done.before.values
     assert done.cash_left == pytest.approx(case.wish.cash - traded.sum(), abs=1e-9 * done.before.gross)
     if min(case.portfolio.holdings.values()) > 0.0:
-        assert done.cash_left == pytest.approx(0.0, abs=1e-9 * done.before.gross)
+        assert done.cash_left == 0.0
 
 
 @LAW

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from portfolio_trio.metrics import BUILT_IN
+from portfolio_trio.cli.replay_decisions import differences, read_decision
+from portfolio_trio.metrics import BUILT_IN, ReturnsCache
 from portfolio_trio.protocol.events import parse_message
+from portfolio_trio.protocol.exact import exact_json
+from portfolio_trio.protocol.messages import joined
+from portfolio_trio.protocol.requests import GetRisk
+from portfolio_trio.session.decisions import Seen, prepare
+from portfolio_trio.targets import NO_TARGETS
+from tests.metrics.support import make_portfolio
 from tests.support.app import HOLDINGS, App, open_app
 
 if TYPE_CHECKING:
@@ -107,6 +114,29 @@ async def test_answers_are_what_their_models_would_write(
             assert written == answer
             kinds.add(answer["type"])
     assert kinds >= {"risk", "what_if", "plan", "history"}
+
+
+async def test_without_enough_history_the_rest_of_the_risk_stands() -> None:
+    short = make_portfolio({"A": 1.0, "B": 2.0}, rows=50)
+    seen = Seen(
+        holdings=short.holdings,
+        prices=short.prices,
+        targets=NO_TARGETS,
+        cache=ReturnsCache(short.bars),
+        version=1,
+        tick_id=2,
+        as_of="2026-01-01T00:00:00.000Z",
+    )
+    job = prepare(GetRisk(action="get_risk", correlations=True), seen)
+    text = joined(exact_json(job.compute()), f'{{"receipt":{job.receipt().text}}}')
+    answer = json.loads(text)
+    assert (answer["matrix"], answer["errors"]) == (None, {"matrix": "insufficient_history"})
+    assert answer["totals"]["gross"] == pytest.approx(short.prices["A"] + 2.0 * short.prices["B"])
+    assert answer["holdings"][0]["errors"]["risk"] == "insufficient_history"
+    read = read_decision(answer)
+    assert read is not None
+    assert differences(read, answer, short.bars) == []
+    assert json.loads(read.to_json())["matrix"] is None
 
 
 async def test_a_new_name_is_admitted_and_an_unknown_one_is_named(autojump_clock: MockClock) -> None:
