@@ -10,7 +10,11 @@ from nox.command import CommandFailed
 
 PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if shutil.which(f"python{version}")]
 
-MINIMUM_TESTS = ("tests/redis", "tests/http", "tests/store", "tests/metrics", "tests/test_settings.py")
+# What each dependency of the package is used by.
+MINIMUM_TESTS = (
+    *("tests/redis", "tests/http", "tests/store", "tests/metrics", "tests/test_settings.py"),
+    *("tests/access", "tests/client", "tests/telemetry", "tests/cli/test_watch.py"),
+)
 
 nox.options.sessions = ["tests", "lint", "types", "examples"]
 nox.options.reuse_existing_virtualenvs = True

@@ -78,6 +78,13 @@ MUTANTS = (
         METRICS,
     ),
     Mutant(
+        "the gauge beside the counter of its name, of several workers",
+        "portfolio_trio/telemetry/exposition.py",
+        "found.setdefault((name, kind), ",
+        "found.setdefault((name, ''), ",
+        METRICS,
+    ),
+    Mutant(
         "a bound of series",
         "portfolio_trio/telemetry/_tallies.py",
         "if len(counts) >= MOST_SERIES:",

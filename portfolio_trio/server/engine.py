@@ -18,7 +18,7 @@ _MEGABYTE: Final = 1_000_000
 def announce(facts: ServerFacts) -> None:
     """Log what a server works with, and warn of what could cost sessions."""
     log.info(
-        "the store",
+        "this store is used",
         extra={
             "event": "store",
             "engine": facts.name,

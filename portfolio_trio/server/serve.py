@@ -81,7 +81,7 @@ async def serve(
                 announce(server.engine)
                 held = shown_holdings(server.services.settings.default_holdings)
                 log.info(
-                    "the prices",
+                    "these prices are used",
                     extra={"event": "prices", "source": settings.prices, "new_session_holds": held},
                 )
             await serves()

@@ -102,10 +102,11 @@ def merged(workers: Mapping[str, str | bytes]) -> list[Metric]:
     Args:
         workers: By name, what `dumped` gave.
     """
-    found: dict[str, Metric] = {}
+    # By kind, too: a gauge and a counter have one name here, before the latter gets its ``_total``.
+    found: dict[tuple[str, str], Metric] = {}
     for worker, text in workers.items():
         for name, about, kind, samples in json.loads(text):
-            family = found.setdefault(name, Metric(name, about, kind))
+            family = found.setdefault((name, kind), Metric(name, about, kind))
             for sample, labels, value in samples:
                 family.add_sample(sample, {**labels, "worker": worker}, value)
     return list(found.values())

@@ -178,6 +178,8 @@ def test_each_worker_is_told_apart() -> None:
     assert all("worker=" in labels for _, labels in found)
     # Each name is declared once, though two tell of it.
     assert len(re.findall(r"^# TYPE ", body.decode(), re.MULTILINE)) == len(types_in(body.decode())) + 6
+    # And with the type that it has where one tells of it.
+    assert types_in(body.decode()) == types_in(expose(families_of(first)).decode())
 
 
 @settings(max_examples=30)
