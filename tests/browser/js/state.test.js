@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { due } from "../../../portfolio_trio/web/static/asks.js";
-import { historyOf, lastWhatIf, planOf, whatIfOf } from "../../../portfolio_trio/web/static/decisions.js";
+import { correlationsOf, historyOf, lastWhatIf, planOf, whatIfOf, whyNot } from "../../../portfolio_trio/web/static/decisions.js";
 import { initial, reduce } from "../../../portfolio_trio/web/static/state.js";
 import { foremost, pricesChip, riskOf, runAge, runChip, socketChip, table, value } from "../../../portfolio_trio/web/static/view.js";
 import { cancelled, completed, error, play, portfolio, result, risk, started, update } from "./messages.js";
@@ -225,6 +225,14 @@ test("chips say what is the matter", () => {
   const lost = play(reduce, state, { kind: "socket", phase: "waiting", why: "gone", until: state.now + 4_000 });
   assert.match(socketChip(lost).text, /Reconnecting in \d s/);
   assert.equal(pricesChip(lost).level, "warn");
+});
+
+test("holdings with too little history have no correlations, and it is said why", () => {
+  const answer = { ...risk(1, 1_000), id: "correlations", matrix: null, errors: { matrix: "insufficient_history" } };
+  const state = play(reduce, open(), portfolio(), asked("correlations"), answer);
+  assert.equal(correlationsOf(state), null);
+  assert.match(whyNot(state, "correlations"), /too few returns/);
+  assert.equal(whyNot(play(reduce, state, portfolio({ version: 2 })), "correlations"), "");
 });
 
 test("the log is bounded and says how many had arrived", () => {
