@@ -52,6 +52,7 @@ ORPHANS = ("tests/session/test_orphans.py",)
 FOLLOW = ("tests/session/test_follow.py", "tests/peers/test_follow.py")
 TARGETS = ("tests/store/test_targets.py",)
 DECISIONS = ("tests/session/test_decisions.py",)
+LARGE_PLANS = ("tests/session/test_large_plans.py",)
 LOGS = ("tests/test_logs.py", "tests/test_escaping.py")
 TROUBLE = (*LOGS, "tests/market/test_updater.py", "tests/peers/test_membership.py")
 PAGE = ("tests/web/test_page.py", "tests/server/test_page_route.py")
@@ -2000,6 +2001,41 @@ MUTANTS = (
         "            await self._what_ifs.idle()\n",
         "",
         DECISIONS,
+    ),
+    Mutant(
+        "the worker thread of a large plan",
+        "portfolio_trio/session/questions.py",
+        "await _in_thread(services, job.compute) if job.heavy else job.compute()",
+        "job.compute()",
+        LARGE_PLANS,
+    ),
+    Mutant(
+        "the bound of the threads of large plans",
+        "portfolio_trio/session/questions.py",
+        ", abandon_on_cancel=True, limiter=services.heavy)",
+        ", abandon_on_cancel=True)",
+        LARGE_PLANS,
+    ),
+    Mutant(
+        "the ticks that a question's snapshot is kept for",
+        "portfolio_trio/metrics/returns.py",
+        "if live == known.prices and targets == known.positions.targets:",
+        "if targets == known.positions.targets:",
+        DECISIONS,
+    ),
+    Mutant(
+        "the targets of the snapshot of a plan",
+        "portfolio_trio/session/decisions.py",
+        "seen.holdings, seen.prices, seen.targets, request.to)",
+        "seen.holdings, seen.prices, NO_TARGETS, request.to)",
+        DECISIONS,
+    ),
+    Mutant(
+        "the end of what is followed when another run starts",
+        "portfolio_trio/session/runner.py",
+        "            self._waiting.end(reason, canceller)\n            self._waiting = None\n",
+        "            pass\n",
+        FOLLOW,
     ),
     Mutant(
         "the budget itself in a score of get_risk",

@@ -290,21 +290,43 @@ async def test_what_ifs_without_an_id_or_with_others_are_all_answered(autojump_c
         assert {frame["type"] for frame in frames} == {"what_if"}
 
 
-async def test_a_plan_of_many_names_lets_others_go_first(autojump_clock: MockClock) -> None:
-    holdings = {f"N{place}": 1 + place for place in range(200)}
-    async with quiet_app(default_holdings=holdings) as app:
-        slow, quick = await app.connect("many"), await app.connect("few")
-        await slow.ask("get_portfolio")
-        await quick.ask("set_holdings", holdings={"AAPL": 1})
-        order: list[str] = []
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"action": "get_risk"},
+        {"action": "what_if", "trades": {"AAPL": 1}},
+        {"action": "what_if", "trades": {"TSLA": 1}},
+        {"action": "plan", "to": "budgets"},
+        {"action": "get_history", "bars": 3},
+    ],
+)
+async def test_no_answer_mixes_ticks_or_versions(question: Json, mock_clock: MockClock) -> None:
+    """The same question again and again, while prices, holdings and targets change."""
+    async with open_app(market_update_interval_seconds=5) as app:
+        services, client = app.server.services, await app.connect()
+        answers = [await client.ask(**question, receipt=True)]
+        ticks, holdings = [services.book.current], [HOLDINGS]
 
-        async def planned() -> None:
-            assert (await slow.ask("plan", to="budgets"))["type"] == "plan"
-            order.append("plan")
+        async def again(held: Json) -> None:
+            answers.append(await client.ask(**question, receipt=True))
+            ticks.append(services.book.current)
+            holdings.append(held)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(planned)
-            await trio.testing.wait_all_tasks_blocked()
-            assert (await quick.ask("get_portfolio"))["type"] == "portfolio"
-            order.append("portfolio")
-        assert sorted(order) == ["plan", "portfolio"]
+        mock_clock.jump(6)
+        await trio.testing.wait_all_tasks_blocked()
+        await again(HOLDINGS)
+        await client.ask("trade", ticker="AAPL", shares=1)
+        await again({**HOLDINGS, "AAPL": 101})
+        await client.ask("set_targets", budgets={"AAPL": 1, "MSFT": 2})
+        await again({**HOLDINGS, "AAPL": 101})
+        assert ticks[1].tick_id > ticks[0].tick_id
+        assert [answer["version"] for answer in answers] == [1, 1, 2, 3]
+        assert len({answer["snapshot"] for answer in answers}) == 4
+        for answer, tick, held in zip(answers, ticks, holdings, strict=True):
+            receipt, read = answer["receipt"], read_decision(answer)
+            assert (answer["tick_id"], answer["as_of"]) == (tick.tick_id, tick.as_of)
+            assert receipt["prices"] == {name: tick.prices[name] for name in receipt["prices"]}
+            assert receipt["holdings"] == held
+            assert read is not None
+            assert differences(read, answer, services.book.bars) == []
+        assert "targets" in answers[-1]["receipt"]
