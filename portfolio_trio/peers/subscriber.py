@@ -7,10 +7,7 @@ document is read: it has the truth, and an event is a hint that came sooner.
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
-from enum import IntEnum
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -22,10 +19,15 @@ from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.log_throttle import Seldom
+from portfolio_trio.peers.document_reader import (
+    MAX_RETRY_SECONDS,
+    RETRY_SECONDS,
+    DocumentReader,
+    Waited,
+)
 from portfolio_trio.peers.orphans import Orphan, Orphans
-from portfolio_trio.peers.recorded import likely_end, results_of
-from portfolio_trio.protocol.messages import Portfolio, Running
-from portfolio_trio.store import FellBack, SessionMissing, StoreError, WrongType
+from portfolio_trio.protocol.messages import Portfolio
+from portfolio_trio.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -35,33 +37,16 @@ if TYPE_CHECKING:
     from portfolio_trio.hub.events import PeerEvent
     from portfolio_trio.hub.hub import Hub
     from portfolio_trio.hub.session_group import SessionGroup
-    from portfolio_trio.peers.recorded import Result
     from portfolio_trio.protocol import messages
-    from portfolio_trio.store import Ending, Known, PortfolioStore
+    from portfolio_trio.store import Known, PortfolioStore
     from portfolio_trio.store import Portfolio as State
 
 log: Final = logging.getLogger(__name__)
 
 # Events that may wait while one of a session is carried out; one too many, and the document is read instead.
 EVENTS_PER_SESSION: Final = 1_000
-# Documents on their way at one time when all are read anew.
-READS_AT_ONCE: Final = 64
 # What waits for the end of a run for so long lets the document be read for the first time.
 LOOK_SECONDS: Final = 0.25
-# How often a document is read that expires and is made anew meanwhile.
-READINGS: Final = 5
-# What cannot be read is tried again after this long, then after twice as long, and so on.
-RETRY_SECONDS: Final = 0.5
-MAX_RETRY_SECONDS: Final = 8.0
-
-
-class _Waited(IntEnum):
-    """For how long the end of a run has been waited for by who reads the document."""
-
-    NOT = 0  # from now on: the word of who ran it may be on its way
-    SHORT = 1  # somebody does; only the word of who ran it is shown
-    LONG = 2  # who ran it has had time to tell; what the document has of it is shown, or what follows from it
-    OUT = 3  # anybody's word on it will do
 
 
 class PeerSubscriber:
@@ -86,9 +71,9 @@ class PeerSubscriber:
         self._hub = hub
         self._store = store
         self._faults = faults
-        self._to_message = to_message
-        self._metrics = metrics
-        # After a store that was away there may be a line to say of each session.
+        self._documents = DocumentReader(
+            hub, store, faults, to_message=to_message, metrics=metrics, find_out=self.find_out
+        )
         self._log = Seldom(log, clock=trio.current_time)
         self._tracker = SequenceTracker()
         self._orphans = Orphans(store)
@@ -96,7 +81,6 @@ class PeerSubscriber:
         self._leaving: set[str] = set()
         self._nursery: trio.Nursery
         self._running = False
-        self._look = trio.Event()
         hub.on_hold = self._expect_end
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -105,7 +89,7 @@ class PeerSubscriber:
             self._running = True
             task_status.started()
             try:
-                await self._look_for_ever()
+                await self._documents.run()
             finally:
                 # From here on the nursery may close at any checkpoint; what comes now comes too late.
                 self._running = False
@@ -131,14 +115,14 @@ class PeerSubscriber:
                 extra={"event": "batch_missing", "peer": batch.sender},
                 alike="missing",
             )
-            self._look.set()
+            self._documents.look()
         for peer_event in batch.events:
             self._take(batch.sender, peer_event)
         return None
 
     def miss(self) -> None:
         """Batches may have been lost, or this worker may have been given up: read every document anew."""
-        self._look.set()
+        self._documents.look()
 
     def on_workers_lost(self, lost: Iterable[str]) -> None:
         """Workers are lost: end what they ran."""
@@ -194,14 +178,14 @@ class PeerSubscriber:
             with trio.move_on_after(HOLD_SECONDS):
                 await group.wait_ended(run_id)
                 return
-            waited = _Waited.OUT if trio.current_time() >= until else _Waited.LONG
-            await self._quietly_read(group, again=False, waited=waited)
-            if waited is _Waited.OUT:
+            waited = Waited.OUT if trio.current_time() >= until else Waited.LONG
+            await self._documents.read_quietly(group, again=False, waited=waited)
+            if waited is Waited.OUT:
                 return
 
     def reread(self, group: SessionGroup) -> None:
         """The document of a session is another one than was known: read it."""
-        self._start(group, self._quietly_read, group)
+        self._start(group, self._documents.read_quietly, group)
 
     def find_out(self, group: SessionGroup, run_id: int) -> None:
         """A run that is open here is over in the document: show how it ended, if nobody tells it."""
@@ -215,7 +199,7 @@ class PeerSubscriber:
         Raises:
             StoreError: The store refused or could not be reached.
         """
-        await self._read(group, again=False, lost=known)
+        await self._documents.read(group, again=False, lost=known)
 
     async def leave(self, session_id: str) -> None:
         """Say in the document that this worker has no socket of the session any more, if so it is.
@@ -229,7 +213,7 @@ class PeerSubscriber:
         group = self._hub.group(session_id)
         if group is not None:
             # Somebody came meanwhile, and may have been struck off again.
-            await self._read(group)
+            await self._documents.read(group)
 
     def _take(self, sender: str, peer_event: PeerEvent) -> None:
         session_id = peer_event.session_id
@@ -244,7 +228,7 @@ class PeerSubscriber:
             waiting.append((sender, peer_event))
             if len(waiting) > EVENTS_PER_SESSION:
                 waiting.clear()
-                self._look.set()
+                self._documents.look()
             return
         self._waiting[session_id] = deque([(sender, peer_event)])
         self._nursery.start_soon(self._carry_out_all, session_id)
@@ -265,10 +249,10 @@ class PeerSubscriber:
     async def _carry_out(self, group: SessionGroup, sender: str, peer_event: PeerEvent) -> None:
         group.peers.add_peer(sender)
         if peer_event.kind == "look":
-            await self._quietly_read(group)
+            await self._documents.read_quietly(group)
         elif peer_event.incarnation != group.incarnation:
             # Of a document that has expired, or took the place of one: what is true stands in Redis.
-            await self._quietly_read(group, again=False)
+            await self._documents.read_quietly(group, again=False)
         elif peer_event.kind == "portfolio":
             await self._follow_holdings(group, peer_event)
         elif peer_event.run_id is None:
@@ -283,7 +267,7 @@ class PeerSubscriber:
         state = Portfolio.model_validate_json(peer_event.frame)
         current = state.current_analysis
         if group.contradicts(state.version, state.holdings):
-            await self._quietly_read(group, again=False)
+            await self._documents.read_quietly(group, again=False)
             return
         standing = 0 if current is None else current.run_id
         # In a document that has fallen back nobody knows what ended before.
@@ -311,7 +295,7 @@ class PeerSubscriber:
             version = peer_event.version if run is None else run.version
             if ticker is None or version is None:
                 # Its beginning is missing: the document says what it works on.
-                self._look.set()
+                self._documents.look()
                 return
             remote.follow(run_id, ticker, version, sender)
         if peer_event.kind == "claim":
@@ -332,7 +316,7 @@ class PeerSubscriber:
             await group.wait_ended(run_id)
             return
         # In a busy session its end does not stand in the document for long.
-        await self._quietly_read(group, again=False, waited=_Waited.SHORT)
+        await self._documents.read_quietly(group, again=False, waited=Waited.SHORT)
         while group.sequencer.open is not None and group.sequencer.open.run_id == run_id:
             due = 0
             for _ in range(2):
@@ -345,8 +329,8 @@ class PeerSubscriber:
             while self._hub.group(group.session_id) is group:
                 # What comes behind it has its own time.
                 is_out = awaited == run_id and trio.current_time() >= until
-                waited = _Waited.OUT if is_out else _Waited.LONG
-                if not await self._quietly_read(group, again=False, waited=waited):
+                waited = Waited.OUT if is_out else Waited.LONG
+                if not await self._documents.read_quietly(group, again=False, waited=waited):
                     break
                 if group.sequencer.awaited in {None, awaited} or group.sequencer.released >= due:
                     break
@@ -355,156 +339,6 @@ class PeerSubscriber:
                 return
             if group.sequencer.awaited is None:
                 return
-
-    async def _look_for_ever(self) -> None:
-        """Read all documents when told to look, and then those that could not be read, ever more rarely."""
-        unread: list[SessionGroup] = []
-        pause = RETRY_SECONDS
-        while True:
-            with trio.move_on_after(pause if unread else math.inf):
-                await self._look.wait()
-            if self._look.is_set():
-                self._look = trio.Event()
-                unread, pause = list(self._hub.groups), RETRY_SECONDS
-            else:
-                pause = min(2 * pause, MAX_RETRY_SECONDS)
-            unread = await self._look_at(unread)
-
-    async def _look_at(self, groups: Iterable[SessionGroup]) -> list[SessionGroup]:
-        """Read the documents of groups that have a socket here still; return those that could not be read."""
-        waiting = iter([group for group in groups if self._hub.group(group.session_id) is group])
-        unread: list[SessionGroup] = []
-
-        async def read(group: SessionGroup) -> None:
-            # The boundary between one session and the reading of all.
-            with self._alone(group):
-                if not await self._quietly_read(group):
-                    unread.append(group)
-
-        while chunk := tuple(islice(waiting, READS_AT_ONCE)):
-            before = len(unread)
-            async with trio.open_nursery() as nursery:
-                for group in chunk:
-                    nursery.start_soon(read, group)
-            if len(unread) - before == len(chunk):
-                # It is the store that is away: each further read would wait for it in vain.
-                break
-        return [*unread, *waiting]
-
-    async def _quietly_read(
-        self, group: SessionGroup, *, again: bool = True, waited: _Waited = _Waited.NOT
-    ) -> bool:
-        try:
-            await self._read(group, again=again, waited=waited)
-        except StoreError as error:
-            self._log.info(
-                "a session cannot be read anew; that is tried again",
-                extra={"event": "session_unreadable", "session": group.session_id, "error": str(error)},
-                alike="session",
-            )
-            return False
-        return True
-
-    async def _read(
-        self,
-        group: SessionGroup,
-        *,
-        again: bool = True,
-        waited: _Waited = _Waited.NOT,
-        lost: Known | None = None,
-    ) -> None:
-        """Bring the sockets of a session to what the document says.
-
-        Args:
-            group: The session.
-            again: Show it though they may know it.
-            waited: For how long the end of the open run has been waited for.
-            lost: What was known before the document fell back behind it: it gets new numbers first.
-        """
-        if not group.attached:
-            # It has not been read yet, and is about to be.
-            return
-        for _ in range(READINGS):
-            since, known = group.incarnation, group.known
-            try:
-                if lost is not None:
-                    await self._store.lift(group.session_id, lost)
-                    group.runs.renew(lost.version + 1)
-                state = await self._fetch(group, known)
-            except FellBack as failure:
-                lost = failure.known
-                continue
-            except (SessionMissing, WrongType):
-                # Whoever asks next is told.
-                return
-            if state.incarnation == group.incarnation and lost is None:
-                await self._catch_up(group, state, waited)
-            if group.enter(state, since):
-                if lost is None:
-                    self._present(group, state, again=again and since == state.incarnation)
-                else:
-                    group.lift(self._to_message(state))
-                return
-
-    async def _fetch(self, group: SessionGroup, known: Known) -> State:
-        state = await self._store.attach(group.session_id, known=known)
-        if state.incarnation == group.incarnation and group.contradicts(state.version, state.holdings):
-            raise FellBack(group.session_id, known)
-        return state
-
-    def _present(self, group: SessionGroup, state: State, *, again: bool) -> None:
-        current = state.current_analysis
-        adopts = None
-        if current is not None and current.worker != self._store.worker and current.version >= state.version:
-            adopts = Running.model_validate(current, from_attributes=True)
-        group.runs.renew(state.version, 0 if current is None else current.run_id)
-        group.broadcast_state(self._to_message(state), adopts=adopts, again=again)
-
-    async def _catch_up(self, group: SessionGroup, state: State, waited: _Waited) -> None:
-        """End what the document says is over."""
-        current = state.current_analysis
-        newest = 0 if current is None else current.run_id
-        if current is not None and current.worker != self._store.worker:
-            async with group.start_lock:
-                await group.runs.supersede(newest)
-        # What began behind it may be over, too, and stand there no more at the next reading.
-        while await self._end_one(group, state, newest, waited):
-            waited = min(waited, _Waited.LONG)
-
-    async def _end_one(self, group: SessionGroup, state: State, newest: int, waited: _Waited) -> bool:
-        """End the open run, if the document says how it ended; ``newest`` is its current one."""
-        run = group.sequencer.open
-        if run is None or run.run_id == newest or state.run_counter < run.run_id:
-            # Cut short by new holdings it may be, but whoever runs it has not put it away yet.
-            return False
-        ended = state.end_of(run.run_id)
-        if waited < _Waited.LONG and not (ended is not None and ended.told):
-            # It has ended. Who ran it knows how, and its word may be on its way, or its last results.
-            if waited is _Waited.NOT:
-                self._start(group, self._resolve, group, run.run_id)
-            return False
-        # If it was run by a socket here, that tells it now.
-        if group.remote.is_open(run.run_id):
-            group.remote.end()
-        async with group.start_lock:
-            await group.runs.supersede(run.run_id + 1)
-        # What stands there no more can be waited for only in vain.
-        is_last_word = waited is _Waited.OUT or ended is None or ended.is_final
-        if group.sequencer.open is run and is_last_word:
-            await self._end(group, state, run, ended)
-        return group.sequencer.open is not run
-
-    async def _end(self, group: SessionGroup, state: State, run: Running, ended: Ending | None) -> None:
-        """Show the end of the open run, and before it the results that no batch has brought."""
-        results: list[Result] = []
-        if ended is None or (ended.outcome == "completed" and group.lacks_outcomes(ended)):
-            metrics = len(self._metrics) if ended is None else ended.results
-            results = await results_of(self._store, state, run, metrics)
-        if ended is None:
-            ended = likely_end(state, run, results, self._metrics)
-        if ended.outcome == "completed":
-            group.show_recorded(run.run_id, results)
-        group.close(ended)
 
     async def _clear_in_time(self, orphan: Orphan) -> None:
         """Clear a run as soon as Redis can be asked: until then the document lacks the word of its worker."""
@@ -525,7 +359,7 @@ class PeerSubscriber:
             ending = orphan.ending or end.ending or cancelled(end.run_id, EndReason.DISCONNECTED)
             if ending.outcome == "completed":
                 # Before its end come its results, which the document has, too.
-                await self._quietly_read(group, again=False, waited=_Waited.LONG)
+                await self._documents.read_quietly(group, again=False, waited=Waited.LONG)
             else:
                 group.close(ending)
             if not end.cleared:

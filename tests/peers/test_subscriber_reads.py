@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
-from portfolio_trio.peers.subscriber import MAX_RETRY_SECONDS, READS_AT_ONCE, RETRY_SECONDS
+from portfolio_trio.peers.document_reader import MAX_RETRY_SECONDS, READS_AT_ONCE, RETRY_SECONDS
 from portfolio_trio.store import Ending, FellBack
 from tests.peers.fakes import current, opened, peer_event, running, start
 

@@ -1,0 +1,234 @@
+"""What documents say, shown to the sockets of their sessions: the truth, where events may be missing."""
+
+from __future__ import annotations
+
+import logging
+import math
+from enum import IntEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from portfolio_trio.log_throttle import Seldom
+from portfolio_trio.peers.recorded import likely_end, results_of
+from portfolio_trio.protocol.messages import Running
+from portfolio_trio.store import FellBack, SessionMissing, StoreError, WrongType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from portfolio_trio.faults import Faults
+    from portfolio_trio.hub.hub import Hub
+    from portfolio_trio.hub.session_group import SessionGroup
+    from portfolio_trio.peers.recorded import Result
+    from portfolio_trio.protocol import messages
+    from portfolio_trio.store import Ending, Known, PortfolioStore
+    from portfolio_trio.store import Portfolio as State
+
+log: Final = logging.getLogger(__name__)
+
+# Documents on their way at one time when all are read anew.
+READS_AT_ONCE: Final = 64
+# How often a document is read that expires and is made anew meanwhile.
+READINGS: Final = 5
+# What cannot be read is tried again after this long, then after twice as long, and so on.
+RETRY_SECONDS: Final = 0.5
+MAX_RETRY_SECONDS: Final = 8.0
+
+
+class Waited(IntEnum):
+    """For how long the end of a run has been waited for by who reads the document."""
+
+    NOT = 0  # from now on: the word of who ran it may be on its way
+    SHORT = 1  # somebody does; only the word of who ran it is shown
+    LONG = 2  # who ran it has had time to tell; what the document has of it is shown, or what follows from it
+    OUT = 3  # anybody's word on it will do
+
+
+class DocumentReader:
+    """Brings the sockets of sessions to what the documents say.
+
+    Args:
+        hub: The sockets.
+        store: The documents.
+        faults: Contains what goes wrong with one session.
+        to_message: Makes the message of a document.
+        metrics: Of which metrics a run gives results.
+        find_out: Finds out how a run ended that nobody has told of yet, without being waited for.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        store: PortfolioStore,
+        faults: Faults,
+        *,
+        to_message: Callable[[State], messages.Portfolio],
+        metrics: Collection[str],
+        find_out: Callable[[SessionGroup, int], None],
+    ) -> None:
+        self._hub = hub
+        self._store = store
+        self._faults = faults
+        self._to_message = to_message
+        self._metrics = metrics
+        self._find_out = find_out
+        self._look = trio.Event()
+        # After a store that was away there may be a line to say of each session.
+        self._log = Seldom(log, clock=trio.current_time)
+
+    def look(self) -> None:
+        """Read every document anew, soon."""
+        self._look.set()
+
+    async def run(self) -> None:
+        """Read all documents when told to look, and then those that could not be read, ever more rarely."""
+        unread: list[SessionGroup] = []
+        pause = RETRY_SECONDS
+        while True:
+            with trio.move_on_after(pause if unread else math.inf):
+                await self._look.wait()
+            if self._look.is_set():
+                self._look = trio.Event()
+                unread, pause = list(self._hub.groups), RETRY_SECONDS
+            else:
+                pause = min(2 * pause, MAX_RETRY_SECONDS)
+            unread = await self._look_at(unread)
+
+    async def _look_at(self, groups: Iterable[SessionGroup]) -> list[SessionGroup]:
+        """Read the documents of groups that have a socket here still; return those that could not be read."""
+        waiting = iter([group for group in groups if self._hub.group(group.session_id) is group])
+        unread: list[SessionGroup] = []
+
+        async def read(group: SessionGroup) -> None:
+            # The boundary between one session and the reading of all.
+            with self._faults.contained("the peer subscriber", instead=group.fail):
+                if not await self.read_quietly(group):
+                    unread.append(group)
+
+        while chunk := tuple(islice(waiting, READS_AT_ONCE)):
+            before = len(unread)
+            async with trio.open_nursery() as nursery:
+                for group in chunk:
+                    nursery.start_soon(read, group)
+            if len(unread) - before == len(chunk):
+                # It is the store that is away: each further read would wait for it in vain.
+                break
+        return [*unread, *waiting]
+
+    async def read_quietly(
+        self, group: SessionGroup, *, again: bool = True, waited: Waited = Waited.NOT
+    ) -> bool:
+        """As `read`; return False where that has failed, and log it."""
+        try:
+            await self.read(group, again=again, waited=waited)
+        except StoreError as error:
+            self._log.info(
+                "a session cannot be read anew; that is tried again",
+                extra={"event": "session_unreadable", "session": group.session_id, "error": str(error)},
+                alike="session",
+            )
+            return False
+        return True
+
+    async def read(
+        self,
+        group: SessionGroup,
+        *,
+        again: bool = True,
+        waited: Waited = Waited.NOT,
+        lost: Known | None = None,
+    ) -> None:
+        """Bring the sockets of a session to what the document says.
+
+        Args:
+            group: The session.
+            again: Show it though they may know it.
+            waited: For how long the end of the open run has been waited for.
+            lost: What was known before the document fell back behind it: it gets new numbers first.
+        """
+        if not group.attached:
+            # It has not been read yet, and is about to be.
+            return
+        for _ in range(READINGS):
+            since, known = group.incarnation, group.known
+            try:
+                if lost is not None:
+                    await self._store.lift(group.session_id, lost)
+                    group.runs.renew(lost.version + 1)
+                state = await self._fetch(group, known)
+            except FellBack as failure:
+                lost = failure.known
+                continue
+            except (SessionMissing, WrongType):
+                # Whoever asks next is told.
+                return
+            if state.incarnation == group.incarnation and lost is None:
+                await self._catch_up(group, state, waited)
+            if group.enter(state, since):
+                if lost is None:
+                    self._present(group, state, again=again and since == state.incarnation)
+                else:
+                    group.lift(self._to_message(state))
+                return
+
+    async def _fetch(self, group: SessionGroup, known: Known) -> State:
+        state = await self._store.attach(group.session_id, known=known)
+        if state.incarnation == group.incarnation and group.contradicts(state.version, state.holdings):
+            raise FellBack(group.session_id, known)
+        return state
+
+    def _present(self, group: SessionGroup, state: State, *, again: bool) -> None:
+        current = state.current_analysis
+        adopts = None
+        if current is not None and current.worker != self._store.worker and current.version >= state.version:
+            adopts = Running.model_validate(current, from_attributes=True)
+        group.runs.renew(state.version, 0 if current is None else current.run_id)
+        group.broadcast_state(self._to_message(state), adopts=adopts, again=again)
+
+    async def _catch_up(self, group: SessionGroup, state: State, waited: Waited) -> None:
+        """End what the document says is over."""
+        current = state.current_analysis
+        newest = 0 if current is None else current.run_id
+        if current is not None and current.worker != self._store.worker:
+            async with group.start_lock:
+                await group.runs.supersede(newest)
+        # What began behind it may be over, too, and stand there no more at the next reading.
+        while await self._end_one(group, state, newest, waited):
+            waited = min(waited, Waited.LONG)
+
+    async def _end_one(self, group: SessionGroup, state: State, newest: int, waited: Waited) -> bool:
+        """End the open run, if the document says how it ended; ``newest`` is its current one."""
+        run = group.sequencer.open
+        if run is None or run.run_id == newest or state.run_counter < run.run_id:
+            # Cut short by new holdings it may be, but whoever runs it has not put it away yet.
+            return False
+        ended = state.end_of(run.run_id)
+        if waited < Waited.LONG and not (ended is not None and ended.told):
+            # It has ended. Who ran it knows how, and its word may be on its way, or its last results.
+            if waited is Waited.NOT:
+                self._find_out(group, run.run_id)
+            return False
+        # If it was run by a socket here, that tells it now.
+        if group.remote.is_open(run.run_id):
+            group.remote.end()
+        async with group.start_lock:
+            await group.runs.supersede(run.run_id + 1)
+        # What stands there no more can be waited for only in vain.
+        is_last_word = waited is Waited.OUT or ended is None or ended.is_final
+        if group.sequencer.open is run and is_last_word:
+            await self._end(group, state, run, ended)
+        return group.sequencer.open is not run
+
+    async def _end(self, group: SessionGroup, state: State, run: Running, ended: Ending | None) -> None:
+        """Show the end of the open run, and before it the results that no batch has brought."""
+        results: list[Result] = []
+        if ended is None or (ended.outcome == "completed" and group.lacks_outcomes(ended)):
+            metrics = len(self._metrics) if ended is None else ended.results
+            results = await results_of(self._store, state, run, metrics)
+        if ended is None:
+            ended = likely_end(state, run, results, self._metrics)
+        if ended.outcome == "completed":
+            group.show_recorded(run.run_id, results)
+        group.close(ended)
