@@ -1,7 +1,7 @@
--- check_engine: does this server do all that the other scripts ask of it?
--- KEYS[1] a key that nothing else uses; it is gone afterwards
+-- check_engine: checks that this server does everything the other scripts need.
+-- KEYS[1] a key that nothing else uses; it is deleted again
 -- ARGV    none
--- reply   {"ok"}; {"differs", command, reply}: a JSON command answers otherwise than the scripts expect
+-- reply   {"ok"}; {"differs", command, reply}: a JSON command gives another reply than the scripts expect
 -- fence   none
 -- include prelude.lua
 

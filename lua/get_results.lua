@@ -1,29 +1,29 @@
--- get_results: the newest results, of one ticker or of all, as many as are asked for and fit.
+-- get_results: the newest results, of one ticker or of all, as many as are requested and fit.
 -- KEYS[1] portfolio:{<session_id>}
--- ARGV    ticker ("" for any), limit, max_bytes (of the results' texts; the newest one is given however long it is)
+-- ARGV    ticker ("" for any), limit, max_bytes (of the results' texts; the newest one is always returned)
 -- reply   {"ok", "1" if older ones were left out, else "0", receipt, found (JSON text, lists by path), path
---         ...}, the paths oldest first. receipt (JSON text, "" for none) is that of the run of the oldest
---         result, where its first result, which carries it, is not among those found
+--         ...}, the paths oldest first. receipt (JSON text, "" for none) belongs to the run of the oldest
+--         result, if the run's first result, which contains it, is not among those found
 --         {"missing"}, {"wrong_type"}
--- fence   none: nothing is written, so a full server answers, too
+-- fence   none: nothing is written, so a full server answers as well
 -- include prelude.lua
 
 local key, ticker, limit, max_bytes = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
--- How many results are looked at in one step, how many for one ticker in all, and how many stretches of them an
--- answer is made of at most: a call holds up the whole server.
+-- Limits of one call, which blocks the whole server: results examined per step, results examined for one ticker, and
+-- ranges of results in an answer.
 local STEP, LOOKED_AT, STRETCHES = 128, 20000, 1000
--- How far before a result the first one of its run may stand.
+-- How far before a result the first result of its run may be.
 local RUN = 64
 
 local function stretch(from, to) return '$.analysis_results[' .. integer(from) .. ':' .. integer(to) .. ']' end
 
--- What one member of some results says, by the results' places, from `from` to `to` without the last one.
+-- The values of one member of the results at places `from` (included) to `to` (excluded), by place.
 local function members(name, from, to)
   local path = stretch(from, to) .. '.' .. name
   local list = {}
   for text in string.gmatch(field(read(key, path, '$.version'), path) or '', '[^,%s]+') do list[#list + 1] = text end
   if #list == to - from then return list end
-  -- Some do not have it: one by one.
+  -- Some results lack the member: read them one by one.
   list = {}
   for index = from, to - 1 do
     path = stretch(index, index + 1) .. '.' .. name
@@ -39,7 +39,7 @@ local function sizes(from, to)
   return list
 end
 
--- The receipt of the run of the result at `place`, if another result before it carries it; else "".
+-- The receipt of the run of the result at `place`, if an earlier result contains it; else "".
 local function receipt_before(place)
   local from = math.max(0, place - RUN)
   local run_ids = members('run_id', from, place + 1)
@@ -55,7 +55,7 @@ if status then return {status} end
 local length = (redis.call('JSON.ARRLEN', key, '$.analysis_results') or {})[1]
 if not (whole(reply, '$.version') and length) then return {'wrong_type'} end
 
--- Stretches of places, newest first; `oldest` is the last place taken.
+-- Ranges of places, newest first; `oldest` is the last place taken.
 local stretches, taken, bytes, oldest, looked, full = {}, 0, 0, length, length, false
 
 local function take(place, size)

@@ -1,11 +1,11 @@
--- heartbeat: a worker says that it lives, and holds or takes the lease of the one that updates the market.
+-- heartbeat: records that a worker is alive, and renews or takes the lease of the market's updater.
 -- KEYS    portfolio-workers:{market}, portfolio-tick:{market}
 -- ARGV    worker, ttl_ms (how long it counts as alive), lease_ms (how long it may update the market), source
 --         (the name of its prices)
 -- reply   {"ok", "1" if it may update the market, "1" if it counted as alive until now, tick_id of the newest
 --         tick ("" for none), lost worker ...}
---         {"other_source", source}: living workers have other prices; nothing changed
--- fence   the lease goes to another worker only when its time is over, by the clock of this server alone
+--         {"other_source", source}: live workers have other prices; nothing changed
+-- fence   the lease goes to another worker only after it has expired, by the clock of this server alone
 -- include prelude.lua
 
 local workers, tick, me, source = KEYS[1], KEYS[2], ARGV[1], ARGV[4]

@@ -1,7 +1,7 @@
--- leave_session: a worker has no socket of the session any more.
+-- leave_session: records that a worker no longer has a socket of the session.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    worker
--- reply   {"ok"}, also where it was not attached; {"missing"}, {"wrong_type"}
+-- reply   {"ok"}, even if it was not attached; {"missing"}, {"wrong_type"}
 -- fence   none; neither the time to live nor last_activity is touched
 -- include prelude.lua
 

@@ -1,10 +1,10 @@
--- lift: gives a document that has fallen back numbers that nobody has seen: the version rises above what is known, and
--- the next run_id will. What of it is true are the holdings, which changed for whoever knew the lost ones.
+-- lift: gives a document that has fallen back numbers that nobody has seen: its version rises above the known one, and
+-- so will the next run_id. The holdings stay; to clients that saw the lost ones they are a change.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    known: "incarnation run_id version", the document and the highest numbers that the caller knows of it
--- reply   {"ok"}: done, now or before; {"missing"}: or the document is another one; {"wrong_type"}
--- fence   the incarnation; and numbers never fall. A current run below the known one was over before; one that
---         is not stays, and its own fence refuses what it writes. Neither the time to live nor last_activity is
+-- reply   {"ok"}: done, now or before; {"missing"}: none, or another document; {"wrong_type"}
+-- fence   the incarnation; and numbers never decrease. A current run below the known one was over before; any other
+--         stays, and its own fence refuses what it writes. Neither the time to live nor last_activity is
 --         touched
 -- include prelude.lua
 

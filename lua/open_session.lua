@@ -1,17 +1,17 @@
 -- open_session: creates the session's document if there is none, else refreshes it.
 -- KEYS[1] portfolio:{<session_id>}
--- ARGV    document (JSON text of a new session; "" to create none), now (RFC 3339; "" where no client asks),
---         ttl_seconds, worker (is attached to the session; "" for none), incarnation (of the document; "" for any),
+-- ARGV    document (JSON text of a new session; "" to create none), now (RFC 3339; "" if not for a client),
+--         ttl_seconds, worker (to attach to the session; "" for none), incarnation (of the document; "" for any),
 --         known (as for lift)
 -- reply   {"created"}
---         {"missing"}: there is none, and none was given; or it is another one
---         {"behind"}: it has less than is known, see lift; nothing changed
+--         {"missing"}: there is no document, and none was given; or it is another document
+--         {"behind"}: it has fallen behind what is known, see lift; nothing changed
 --         {"opened", holdings, version, total_value, valued, current_analysis, run_counter, incarnation,
 --         run_ends, targets, other attached worker ...}, all but the incarnation and the workers as JSON text;
---         run_ends is "" where the document has none
---         {"unattached", ...}: as "opened", but the server is full and did not take the worker: a session can be
---         read all the same
---         {"wrong_type"}: the key holds something else, which stays as it is
+--         run_ends is "" if the document has none
+--         {"unattached", ...}: as "opened", but the server is full and did not attach the worker; the session can
+--         still be read
+--         {"wrong_type"}: the key holds something else, which is left unchanged
 -- fence   none: an existing document keeps all but its last_activity, time to live and attached workers
 -- include prelude.lua
 
@@ -36,7 +36,7 @@ local counter, own = whole(reply, '$.run_counter'), string.match(field(reply, '$
 if not (holdings and version and total and valuation and current and counter) then return {'wrong_type'} end
 if is_behind(reply, known) then return {'behind'} end
 
--- A write that a full server may refuse; whether it was taken.
+-- A write that a full server may refuse; returns whether it was accepted.
 local function taken(...)
   local answer = redis.pcall(...)
   if type(answer) ~= 'table' or not answer.err then return true end
@@ -46,7 +46,7 @@ local function taken(...)
 end
 
 if now ~= '' then
-  -- First, for a full server refuses it nothing, and then nothing else that belongs to the same change.
+  -- Must be first: a full server never refuses it, and after it accepts the other writes of this change.
   live_for(key, ttl)
   taken('JSON.SET', key, '$.last_activity', quoted(now))
 end

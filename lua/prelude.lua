@@ -1,16 +1,16 @@
 -- prelude: the helpers that the scripts share.
 --
--- The loader puts this text where a script says `-- include prelude.lua`. Every name is a local of that
+-- The loader inserts this text where a script says `-- include prelude.lua`. Every name is a local of that
 -- script: one global assignment breaks every later script on some engines.
 --
--- Field texts are cut out of the reply with patterns instead of decoding it: what the store writes holds no
--- bracket, brace or quotation mark inside its strings (tickers, times, workers), and the text of a number or of the
--- holdings travels on without ever passing through cjson, which prints both differently from engine to engine.
+-- Field texts are extracted from the reply with patterns instead of decoding it: the store's strings (tickers,
+-- times, workers) contain no bracket, brace or quotation mark, and the text of a number or of the
+-- holdings never passes through cjson, which prints both differently from engine to engine.
 
 local HOLDING = '"([^"]+)":%s*([^%s,}]+)'
 
--- Text of a number that every JSON engine reads back to the last bit, as `canonical` of portfolio_trio/canonical.py
--- makes it: at most 15 significant digits and 22 decimals, and 13 digits where a whole number might be printed with
+-- Text of a number that every JSON engine reads back exactly, as `canonical` in portfolio_trio/canonical.py
+-- makes it: at most 15 significant digits and 22 decimals, and 13 digits if a whole number might be printed with
 -- a trailing .0 that makes two more. For numbers below 1e22.
 local function canonical(value)
   local size = math.abs(value)
@@ -19,8 +19,8 @@ local function canonical(value)
   return string.format('%.15g', value)
 end
 
--- Shares held and traded together: nine decimals at most, and no digit finer than the fifteenth of the largest of
--- the numbers at hand, so that what addition leaves behind is no position. As `canonical_shares` there.
+-- The sum of held and traded shares: at most nine decimals, and no digit finer than the fifteenth of the largest of
+-- these numbers, so that rounding errors of the addition leave no position. As `canonical_shares` there.
 local function sum_of_shares(held, traded)
   local sum = held + traded
   local size, decimals, limit = math.max(math.abs(held), math.abs(traded), math.abs(sum)), 9, 1e6
@@ -28,7 +28,7 @@ local function sum_of_shares(held, traded)
   return tonumber(canonical(tonumber(string.format('%.' .. decimals .. 'f', sum))))
 end
 
--- Lets a session live for so many seconds from now, which a client has just made it worth; 0 is for ever.
+-- Sets a session's time to live, in seconds from now, after activity of a client; 0 means it never expires.
 local function live_for(key, ttl)
   if tonumber(ttl) == 0 then redis.call('PERSIST', key) else redis.call('EXPIRE', key, ttl) end
 end
@@ -44,7 +44,7 @@ local function read(key, ...)
   return redis.call('JSON.GET', key, ...) -- not the key's fault: let the error out
 end
 
--- JSON text of the one value that `path` matched in the reply of read(), or nil where it matched nothing.
+-- JSON text of the one value that `path` matched in the reply of read(), or nil if it matched nothing.
 local function field(reply, path)
   local _, at = string.find(reply, '"' .. path .. '":', 1, true)
   local matches = at and string.match(reply, '^%s*(%b[])', at + 1)
@@ -53,8 +53,8 @@ local function field(reply, path)
   return text
 end
 
--- Whether a document is another one than the caller speaks of ("" for any): its session has expired, and was
--- made anew.
+-- Whether a document is another one than the caller means ("" for any): the session has expired, and was
+-- created again.
 local function is_other(reply, incarnation)
   return incarnation ~= '' and field(reply, '$.incarnation') ~= '"' .. incarnation .. '"'
 end
@@ -70,8 +70,8 @@ local function prices_by_ticker(text)
 end
 
 -- Values holdings text in document order; a line of zero shares needs no price. Returns the total as JSON
--- text, or nil and a reply that says why: {"missing_prices", ticker, ...}, {"overflow"} where the total is 1e22 or
--- more, {"wrong_type"} where a line holds no number.
+-- text, or nil and a reply that says why: {"missing_prices", ticker, ...}, {"overflow"} if the total is 1e22 or
+-- more, {"wrong_type"} if a line has no number.
 local function value_of(holdings, prices)
   local total, unpriced = 0, {'missing_prices'}
   for ticker, text in string.gmatch(holdings, HOLDING) do
@@ -94,15 +94,15 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- JSON number text of what `path` matched, or nil where that is no number.
+-- JSON text of the number that `path` matched, or nil if it is not a number.
 local function number(reply, path)
   local text = field(reply, path)
   if text and tonumber(text) then return text end
   return nil
 end
 
--- Adds to a reply the names of the workers, but one, that have sockets of the session: it is they who want to
--- hear of what a script has done.
+-- Adds to a reply the names of the workers, except one, that have sockets of the session: they need to
+-- know what a script has done.
 local function with_others(answer, reply, me)
   for worker in string.gmatch(field(reply, '$.attached') or '', '"([^"]+)"') do
     if worker ~= me then answer[#answer + 1] = worker end
@@ -112,8 +112,8 @@ end
 
 local function integer(value) return string.format('%d', value) end
 
--- Text of the whole number that `path` matched, not negative and exact as a double; nil where there is none: a
--- version of 1.5 or 1e300 can be counted on by nobody.
+-- Text of the whole number that `path` matched, not negative and exact as a double; nil if there is none. A
+-- version of 1.5 or 1e300 cannot be counted up.
 local function whole(reply, path)
   local value = tonumber(field(reply, path) or '')
   if value and value >= 0 and value < 2 ^ 53 and value % 1 == 0 then return integer(value) end
@@ -122,11 +122,11 @@ end
 
 local function quoted(text) return '"' .. text .. '"' end
 
--- A yes or no in a reply.
+-- A boolean in a reply.
 local function flag(yes) return yes and '1' or '0' end
 
--- Whether a document has fallen back behind what the caller knows of it, "incarnation run_id version" or "" for
--- nothing. Within one incarnation neither number ever falls, unless a replica that lacked the newest writes took over.
+-- Whether a document has fallen behind what the caller knows of it, "incarnation run_id version" or "" for
+-- nothing. Within one incarnation neither number decreases, unless a replica that lacked the newest writes took over.
 local function is_behind(reply, known)
   local incarnation, run_id, seen = string.match(known, '^(%S+) (%d+) (%d+)$')
   if not incarnation or field(reply, '$.incarnation') ~= quoted(incarnation) then return false end
@@ -141,10 +141,10 @@ local function names(list)
   return '[' .. table.concat(texts, ',') .. ']'
 end
 
--- How many ends of runs a document keeps.
+-- The number of ends of runs that a document keeps.
 local MAX_ENDS = 32
 
--- How the newest runs ended, as the document has it: calls `see` with each run_id and its JSON text, oldest first.
+-- Iterates over the recorded ends of the newest runs: calls `see` with each run_id and its JSON text, oldest first.
 local function each_end(ends, see)
   for text in string.gmatch(ends or '', '%b{}') do
     local run_id = tonumber(string.match(text, '"run_id":%s*(%d+)') or '')
@@ -152,15 +152,15 @@ local function each_end(ends, see)
   end
 end
 
--- JSON text of how a run ended; '' where the document does not say.
+-- JSON text of how a run ended; '' if the document does not say.
 local function end_of(ends, run_id)
   local found = ''
   each_end(ends, function(id, text) if id == tonumber(run_id) then found = text end end)
   return found
 end
 
--- JSON text of `run_ends` with the end of one run more. What stands there of that run already stays, unless the
--- worker that ran it says otherwise, whose word is marked as `told` where the run did not complete.
+-- JSON text of `run_ends` with the end of one more run. An end already recorded for that run stays, unless the
+-- worker that ran it reports another, which is marked as `told` if the run did not complete.
 local function with_end(ends, run_id, how, own)
   local kept, known = {}, false
   if own and not string.find(how, '"completed"', 1, true) then how = how .. ',"told":true' end
@@ -176,10 +176,10 @@ local function with_end(ends, run_id, how, own)
   return '[' .. table.concat(kept, ',', math.max(1, #kept - MAX_ENDS + 1)) .. ']'
 end
 
--- The members of an end that a run did not reach by itself.
+-- The members of an end for a run that was cancelled.
 local function cancelled(reason) return '"outcome":"cancelled","reason":' .. quoted(reason) end
 
--- Adds to the changes of an edit that the run which is current ends by it, if there is one.
+-- Adds to the changes of an edit the end of the current run, if there is one.
 local function end_current(changes, key, reply, current)
   local run_id = string.match(current, '"run_id":%s*(%d+)')
   if not run_id then return end

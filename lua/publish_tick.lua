@@ -1,11 +1,11 @@
--- publish_tick: the worker that updates the market gives a new tick to all.
+-- publish_tick: the worker that updates the market shares a new tick with all.
 -- KEYS    portfolio-workers:{market}, portfolio-tick:{market}
--- ARGV    worker, tick_id, tick (JSON text), channel (hears the tick_id)
+-- ARGV    worker, tick_id, tick (JSON text), channel (on which the tick_id is published)
 -- reply   {"ok"}
---         {"not_updater"}: the lease is another worker's, or its time is over; nothing changed
---         {"stale", tick_id}: there is this tick or a newer one; nothing changed
--- fence   the lease and the tick_id: of two that believe they hold the lease one is refused, and an older tick
---         never takes the place of a newer one
+--         {"not_updater"}: another worker holds the lease, or it has expired; nothing changed
+--         {"stale", tick_id}: there already is this tick or a newer one; nothing changed
+-- fence   the lease and the tick_id: of two workers that believe they hold the lease, one is refused, and an older tick
+--         never replaces a newer one
 -- include prelude.lua
 
 local workers, tick, me, tick_id = KEYS[1], KEYS[2], ARGV[1], ARGV[2]

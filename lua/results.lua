@@ -1,10 +1,10 @@
 -- results: appends results to the document and keeps the newest, at most max_results and max_bytes of them; the
 -- newest of all always stays.
 --
--- The loader puts this text where a script says `-- include results.lua`, after the prelude.
+-- The loader inserts this text where a script says `-- include results.lua`, after the prelude.
 
--- How long the results are that a document holds without saying so: it was written by hand, or by a version that
--- did not count. Each counts as long as they are on average.
+-- Sizes for a document that does not record them, because it was written by hand or by a version that
+-- did not count: each result counts with the average length.
 local function measured(key)
   local length = redis.call('JSON.ARRLEN', key, '$.analysis_results')[1]
   local each = 0
@@ -13,8 +13,8 @@ local function measured(key)
   return length * each
 end
 
--- Drops the oldest until neither limit is passed; returns how many bytes are left. Only sizes are read, and few
--- more of them than results are dropped.
+-- Drops the oldest until neither limit is exceeded; returns how many bytes are left. Reads only sizes, and few
+-- more of them than it drops results.
 local function trimmed(key, length, bytes, max_results, max_bytes)
   local excess, first = length - max_results, 0
   local function fits()
@@ -50,7 +50,7 @@ local function appended(key, reply, results, max_results, max_bytes)
   return trimmed(key, length, bytes, max_results, max_bytes)
 end
 
--- The members of the end of a run that gave all it had to give.
+-- The members of the end of a run that completed.
 local function completed(results, errors, token)
   return '"outcome":"completed","results":' .. integer(results) .. ',"errors":' .. errors .. ',"token":' .. quoted(token)
 end

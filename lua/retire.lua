@@ -1,9 +1,9 @@
--- retire: a worker ends; its lease is free at once, and what it may have left behind is cleaned up as of a
+-- retire: a worker ends; its lease is free at once, and its runs and sockets are cleaned up like those of a
 -- lost worker.
 -- KEYS[1] portfolio-workers:{market}
 -- ARGV    worker
 -- reply   {"ok"}
--- fence   the lease is given up only where it is this worker's
+-- fence   the lease is given up only if this worker holds it
 
 local workers, me = KEYS[1], ARGV[1]
 

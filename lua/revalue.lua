@@ -1,13 +1,13 @@
--- revalue: brings total_value to the prices of a tick, and forgets lost workers.
+-- revalue: updates total_value to the prices of a tick, and removes lost workers.
 -- KEYS    portfolio:{<session_id>}, one or more (exactly one on a cluster)
 -- ARGV    tick_id, as_of (RFC 3339), prices (JSON text {"AAPL":190.5}), lost worker ...
 -- reply   one list per key, in the order of KEYS:
 --         {"ok", old total_value, new total_value} as JSON text
---         {"stale", tick_id}: valued at this tick or a newer one already
+--         {"stale", tick_id}: already valued at this tick or a newer one
 --         {"missing_prices", ticker, ...}: held, but not among the prices; {"overflow"}, {"missing"},
 --         {"wrong_type"}: nothing changed
 -- fence   valued.tick_id: an older or equal tick never overwrites. Neither the time to live nor
---         last_activity is touched: the market keeps no session alive
+--         last_activity is touched: the market does not keep sessions alive
 -- include prelude.lua
 
 local tick_id, as_of, prices = tonumber(ARGV[1]), ARGV[2], prices_by_ticker(ARGV[3])
@@ -16,7 +16,7 @@ local valuation = valued(ARGV[1], as_of)
 local lost = {}
 for index = 4, #ARGV do lost[ARGV[index]] = true end
 
--- A run of a lost worker is over, though nobody could say so; and nobody there wants to hear of the session.
+-- Ends the current run if it belongs to a lost worker, and removes lost workers from the attached ones.
 local function clear_lost(key)
   local reply = read(
     key, '$.current_analysis.worker', '$.current_analysis.run_id', '$.attached', '$.run_ends')

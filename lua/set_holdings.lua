@@ -1,14 +1,14 @@
 -- set_holdings: replaces the holdings, with the total that the caller computed at its prices.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    expected version ("" for any), holdings (JSON text), total_value (JSON text), tick_id, as_of, now (RFC
---         3339), ttl_seconds, worker (that asks), incarnation (of the document; "" for any), known (as for lift)
+--         3339), ttl_seconds, worker (the caller), incarnation (of the document; "" for any), known (as for lift)
 -- reply   {"ok", version, current_analysis, targets, other attached worker ...}, the first three as JSON text
---         {"version", version}: another version is held; {"missing"}: or the document is another one;
---         {"behind"}: it has less than is known, see lift; {"wrong_type"}: nothing changed
--- fence   the incarnation, what is known, and the expected version, where one is given. A running analysis stays
---         current: its own fence refuses what it still writes, for the version is no longer its own
--- targets stay as they are: a name that is no longer held is still wanted
--- ends    of the run that is current: portfolio_changed, unless it had ended otherwise before
+--         {"version", version}: the document has another version; {"missing"}: none, or another document;
+--         {"behind"}: it has fallen behind what is known, see lift; {"wrong_type"}: nothing changed
+-- fence   the incarnation, what is known, and the expected version, if one is given. A running analysis stays
+--         current: its own fence refuses its later writes, because the version has changed
+-- targets stay unchanged: a name that is no longer held may still have one
+-- ends    of the current run: portfolio_changed, unless another end was recorded before
 -- include prelude.lua
 
 local key, expected, holdings, total = KEYS[1], ARGV[1], ARGV[2], ARGV[3]

@@ -1,15 +1,15 @@
--- set_targets: keeps where the owner wants to be; the holdings stay as they are.
+-- set_targets: stores the owner's targets; the holdings stay unchanged.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    expected version ("" for any), targets (JSON text; "null" for none), now (RFC 3339), ttl_seconds, worker
---         (that asks), incarnation (of the document; "" for any), known (as for lift)
+--         (the caller), incarnation (of the document; "" for any), known (as for lift)
 -- reply   {"ok", holdings, version, total_value, valued, current_analysis, other attached worker ...}, the first five
 --         as JSON text
---         {"version", version}: another version is held; {"missing"}: or the document is another one;
---         {"behind"}: it has less than is known, see lift; {"wrong_type"}: nothing changed
--- fence   the incarnation, what is known, and the expected version, where one is given. The version rises, for two
---         metrics are measured against the targets: a running analysis stays current, and its own fence refuses what
---         it still writes
--- ends    of the run that is current: portfolio_changed, unless it had ended otherwise before
+--         {"version", version}: the document has another version; {"missing"}: none, or another document;
+--         {"behind"}: it has fallen behind what is known, see lift; {"wrong_type"}: nothing changed
+-- fence   the incarnation, what is known, and the expected version, if one is given. The version rises because two
+--         metrics depend on the targets: a running analysis stays current, and its own fence refuses its
+--         later writes
+-- ends    of the current run: portfolio_changed, unless another end was recorded before
 -- include prelude.lua
 
 local key, expected, targets, now, ttl, worker = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]

@@ -1,24 +1,24 @@
--- start_analysis: hands out the next run_id and makes that run the current one; or, where the caller has computed
--- results on what the document still says, takes them with the start, and with the last of them the end of the run.
+-- start_analysis: assigns the next run_id and makes that run the current one. If the caller has computed results
+-- from what the document still says, stores them with the start, and ends the run if none is missing.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    ticker, now (RFC 3339), tick_id (of the caller's prices), ttl_seconds, worker (that runs it),
 --         incarnation (of the document; "" for any), token (of this start, made by the caller), known (as for
---         lift), ended (run_id of the caller's run before, if the document may not know how it ended; "" for
---         none), how (that was: members of an end, as JSON text), after (the run that must be the newest; "" for any)
---         and where results were computed before: run_id (they bear), version, holdings, targets (they were computed
---         on, as texts of an earlier reply), max_results, max_bytes, finish ("1": nothing is left to compute),
---         errors (metrics that gave no result; counts with finish only), result (JSON text) ...
--- reply   {"ok", run_id, holdings, version, total_value, replaced (run_id that was current; 0 for none), targets,
---         taken ("1": the results are in the document), other attached worker ...}, all but the workers as JSON
---         text; holdings and targets are "" where the results were taken
---         {"superseded", newest run_id, its end or ""}: it is not the run that must be
---         {"missing"}: or the document is another one; {"behind"}: it has less than is known, see lift;
+--         lift), ended (run_id of the caller's previous run, if the document may not know how it ended; "" for
+--         none), how (it ended: members of an end, as JSON text), after (the run that must be the newest; "" for any)
+--         and if results were computed before: run_id (in the results), version, holdings, targets (they were computed
+--         from, as texts of an earlier reply), max_results, max_bytes, finish ("1": they are all the run's results),
+--         errors (metrics without a result; used only with finish), result (JSON text) ...
+-- reply   {"ok", run_id, holdings, version, total_value, replaced (run_id that was current; 0 if none was), targets,
+--         taken ("1": the results were stored), other attached worker ...}, all but the workers as JSON
+--         text; holdings and targets are "" if the results were stored
+--         {"superseded", newest run_id, its end or ""}: the newest run is not `after`
+--         {"missing"}: none, or another document; {"behind"}: it has fallen behind what is known, see lift;
 --         {"wrong_type"}
--- fence   the incarnation and what is known. The newest start wins, and with it every later write of an older
---         run is refused. Results are taken only where their run_id is the next one and version, holdings and
---         targets are to the letter what they were computed on; otherwise the run starts without them. Sent twice
+-- fence   the incarnation and what is known. The newest start wins: after it every later write of an older
+--         run is refused. Results are stored only if their run_id is the next one and version, holdings and
+--         targets are exactly those they were computed from; otherwise the run starts without them. Sent twice
 --         with one token, it starts once
--- ends    of the run that was current: superseded, unless it had ended otherwise before; of its own, with finish
+-- ends    of the run that was current: superseded, unless another end was recorded before; its own, with finish
 -- include prelude.lua
 -- include results.lua
 
@@ -51,7 +51,7 @@ local function taken(run_id, instead_of)
 end
 
 if token ~= '' and field(reply, '$.current_analysis.token') == quoted(token) then
-  -- It was sent before. Whatever was taken then is counted there.
+  -- This is a repeated call: the document has the count of the results stored then.
   if #results > 0 and whole(reply, '$.current_analysis.recorded') == integer(#results) then return taken(replaced, '0') end
   return started(replaced, '0')
 end
@@ -63,7 +63,7 @@ if after ~= '' and tonumber(after) ~= tonumber(counter) then
   return {'superseded', counter, end_of(ends, counter)}
 end
 
--- Whether an engine says what the caller has seen: some print spaces, which the caller may not have written.
+-- Whether a text equals the one the caller has seen; some engines print spaces that the caller's text may lack.
 local function says(text, seen) return text == seen or (string.gsub(text, '%s', '')) == seen end
 
 local run_id = integer(counter + 1)

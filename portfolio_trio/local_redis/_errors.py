@@ -1,4 +1,4 @@
-"""What keeps a local Redis from starting."""
+"""The error of a local Redis that cannot start."""
 
 from __future__ import annotations
 

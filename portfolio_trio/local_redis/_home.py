@@ -1,4 +1,4 @@
-"""The directory of a local Redis: whose it is, and what lies where."""
+"""The directory of a local Redis: its owner and its files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 LOG_BYTES: Final = 1_048_576
 _LAST_BYTES: Final = 4096
-# What fits into a socket's address everywhere; Linux takes four bytes more than macOS.
+# The longest socket path that works everywhere; Linux allows four bytes more than macOS.
 _SOCKET_BYTES: Final = 103
-# What a fresh file system that is mounted for this holds already.
+# Names that a newly mounted file system already contains.
 _OF_FILE_SYSTEMS: Final = frozenset({"lost+found"})
 
 
@@ -38,47 +38,47 @@ class Home:
 
     @property
     def socket(self) -> Path:
-        """Where the Redis listens."""
+        """The socket of the Redis."""
         return self.directory / "redis.sock"
 
     @property
     def url(self) -> str:
-        """How to connect to it."""
+        """The URL to connect to it."""
         return f"unix://{quote(str(self.socket))}"
 
     @property
     def log(self) -> Path:
-        """What the Redis says."""
+        """The log of the Redis."""
         return self.directory / "redis.log"
 
     def rotate_log(self) -> None:
-        """Keep a long log as the previous one, in the place of the one kept before."""
+        """Rename a long log, replacing the previous renamed one."""
         with suppress(FileNotFoundError):
             if self.log.stat().st_size > LOG_BYTES:
                 self.log.replace(self.directory / "redis.log.1")
 
     def last_words(self) -> str:
-        """The last line of the log, and where it stands."""
+        """The last line of the log, and the path of the log."""
         try:
             with self.log.open("rb") as log:
                 log.seek(max(0, self.log.stat().st_size - _LAST_BYTES))
                 lines = log.read().decode(errors="replace").split("\n")
         except OSError:
             lines = []
-        last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        last = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
         return f"{last.strip()} ({self.log})"
 
     def try_engine_lock(self) -> int | None:
-        """A descriptor for the Redis to inherit: while it lives, no other can; None while one does.
+        """A descriptor for the Redis to inherit, which locks the directory; None while another holds it.
 
-        The kernel lets go of the lock when the last process that has the descriptor ends, however it ends.
+        The kernel releases the lock when the last process with the descriptor ends, however it ends.
         """
         return _try_lock(self.directory / "redis.lock")
 
 
 @contextmanager
 def claim(directory: Path) -> Iterator[Home]:
-    """The directory, made if need be, for this process alone as long as the block lasts.
+    """The directory, created if necessary, for exclusive use by this process for the length of the block.
 
     Raises:
         LocalRedisError: It cannot be used, or another server uses it.
@@ -86,8 +86,8 @@ def claim(directory: Path) -> Iterator[Home]:
     home = Home(directory)
     if len(os.fsencode(home.socket)) > _SOCKET_BYTES:
         raise LocalRedisError(
-            f"the path of {directory} is too long for a Unix socket in it: name a directory with a path of "
-            f"at most {_SOCKET_BYTES - len('/redis.sock')} bytes; a symbolic link to this one will do"
+            f"the path of {directory} is too long for a Unix socket in it: use a directory whose path has "
+            f"at most {_SOCKET_BYTES - len('/redis.sock')} bytes, such as a symbolic link to this one"
         )
     try:
         held = _take(directory)
@@ -102,18 +102,17 @@ def claim(directory: Path) -> Iterator[Home]:
 
 
 def _take(directory: Path) -> int:
-    """Lock the directory and say there who has; the descriptor that holds the lock."""
+    """Lock the directory and write this process's id there; returns the descriptor that holds the lock."""
     lock = directory / "server.lock"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not lock.exists() and {each.name for each in directory.iterdir()} - _OF_FILE_SYSTEMS:
-        raise LocalRedisError(f"{directory} holds other files: name a new or an empty directory")
+        raise LocalRedisError(f"{directory} contains other files: name a new or an empty directory")
     directory.chmod(0o700)
     held = _try_lock(lock)
     if held is None:
         process = lock.read_text(encoding="ascii").strip() or "unknown"
         raise LocalRedisError(
-            f"{directory} is in use by another server (process {process}): stop that one, or name another "
-            "directory"
+            f"{directory} is in use by another server (process {process}): stop it, or name another directory"
         )
     os.ftruncate(held, 0)
     os.pwrite(held, f"{os.getpid()}\n".encode(), 0)

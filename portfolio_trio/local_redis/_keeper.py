@@ -1,4 +1,4 @@
-"""A Redis that is started again whenever it ends."""
+"""A Redis that is restarted whenever it ends."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _THE_ONE: Final = 1
 
 
 class Engine(Protocol):
-    """One Redis as its keeper sees it, from its start to its end."""
+    """One Redis, from its start to its end, as the keeper uses it."""
 
     @property
     def pid(self) -> int:
         """Its process."""
 
     async def serves(self) -> bool:
-        """Wait until it answers; False: it ended before, or will not."""
+        """Wait until it answers; False if it ended before, or will never answer."""
 
     async def wait(self) -> int:
         """Wait until it ends; its exit status, or minus the signal that ended it."""
@@ -45,16 +45,16 @@ async def keep(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Keep a Redis until cancelled; started when it answers for the first time.
+    """Keep a Redis running until cancelled; started when it answers for the first time.
 
     Args:
-        home: Where.
+        home: The directory.
         launch: Starts a new one.
-        restarts: After what delay.
+        restarts: The delays before restarts.
         task_status: Told of the first answer.
 
     Raises:
-        LocalRedisError: The first one cannot be started. Later ones are tried for ever.
+        LocalRedisError: The first one cannot be started. Later ones are retried until one starts.
     """
     serving = _Once(task_status.started)
     while True:
@@ -75,7 +75,7 @@ async def keep(
 
 
 class _Once:
-    """A call that is made the first time only."""
+    """A callable that only works the first time."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call: Callable[[], None] | None = call
@@ -89,7 +89,7 @@ class _Once:
 async def _live(
     home: Home, launch: Callable[[], Awaitable[Engine]], restarts: Restarts, serving: Callable[[], None]
 ) -> str:
-    """One Redis, from its start to its end; how that came."""
+    """Run one Redis from its start to its end; returns why it ended."""
     try:
         engine = await launch()
     except LocalRedisError as error:

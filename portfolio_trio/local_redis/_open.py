@@ -1,4 +1,4 @@
-"""From ``local:DIRECTORY`` to a Redis that answers, and stays."""
+"""From ``local:DIRECTORY`` to a Redis that answers and is kept running."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def directory_of(url: str) -> Path | None:
     """The directory of ``local:DIRECTORY``, made absolute; None for any other URL.
 
     Raises:
-        ValueError: It is written otherwise, or this system has no such thing.
+        ValueError: It has another form, or this system does not support it.
     """
     if not url.startswith(SCHEME):
         return None
@@ -46,12 +46,12 @@ def directory_of(url: str) -> Path | None:
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:
-        raise ValueError(f"local:{path} names no directory: {error}") from error
+        raise ValueError(f"local:{path} does not name a directory: {error}") from error
 
 
 @asynccontextmanager
 async def at_hand(url: str) -> AsyncGenerator[str]:
-    """The URL to connect to, for the length of the block: a local Redis is started, others are as they are.
+    """The URL to connect to, for the length of the block: starts a local Redis, returns other URLs unchanged.
 
     Raises:
         ValueError: See :func:`directory_of`.
@@ -69,21 +69,22 @@ async def at_hand(url: str) -> AsyncGenerator[str]:
 async def open_local(
     directory: Path, ways: Sequence[Recipe] | None = None, *, rng: random.Random | None = None
 ) -> AsyncGenerator[str]:
-    """A Redis with JSON that keeps its data in a directory, for the length of the block; its URL.
+    """Run a Redis with JSON that keeps its data in a directory, for the length of the block; yields its URL.
 
-    It answers when the block begins, is started again whenever it ends, and has saved when the block is over.
+    It answers when the block begins, is restarted whenever it ends, and has saved its data when the block
+    ends.
 
     Args:
-        directory: Absolute; made if need be. One server at a time can use it.
-        ways: How a Redis may be started; by default what this machine has.
-        rng: Spreads the delays before it is started again.
+        directory: Absolute; created if necessary. Only one server at a time can use it.
+        ways: The ways to start a Redis; by default those found on this machine.
+        rng: Randomises the delays before restarts.
 
     Raises:
         LocalRedisError: The directory cannot be used, or there is no Redis that starts and has JSON.
     """
     with claim(directory) as home:
         recipe = await _choose(home, recipes() if ways is None else ways)
-        # S311: no secret hangs on it.
+        # S311: it is not used for secrets.
         restarts = Restarts(rng or random.Random())  # noqa: S311
         async with background() as tasks:
             await tasks.start(keep, home, partial(launch_redis, home, recipe), restarts)
@@ -91,15 +92,15 @@ async def open_local(
 
 
 async def _choose(home: Home, ways: Sequence[Recipe]) -> Recipe:
-    """The first way that leads to a Redis with JSON, tried on nothing that is to last."""
+    """The first way that gives a Redis with JSON, tried with temporary data."""
     for recipe in ways:
         engine = await launch_redis(home, recipe, FLEETING)
         try:
-            # The newest command that the scripts need: RedisJSON has it since 2.6.
+            # The newest command that the scripts need: RedisJSON has it since version 2.6.
             if await engine.serves() and (await ask(home, b"JSON.MSET try $ 1")).startswith(b"+OK"):
                 return recipe
         finally:
             await engine.aclose()
     found = ", ".join(dict.fromkeys(str(recipe.server) for recipe in ways))
-    which = f"{found} does not start with JSON (see {home.log})" if found else "no redis-server is here"
+    which = f"{found} does not start with JSON (see {home.log})" if found else "no redis-server was found"
     raise LocalRedisError(f"{which}: {INSTALL}")

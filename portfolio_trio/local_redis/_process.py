@@ -1,4 +1,4 @@
-"""One redis-server as a child process: started, asked, ended."""
+"""One redis-server as a child process: starting, querying and ending it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 START_SECONDS: Final = 30.0
-"""What a new process gets until it listens; reading its data may then take as long as it takes."""
+"""Seconds for a new process until it listens; loading its data may then take any time."""
 STOP_SECONDS: Final = 10.0
-"""What it gets to save and end before it is killed."""
+"""Seconds to save and exit before it is killed."""
 ORPHAN_SECONDS: Final = 10.0
-"""What the Redis of a server that was killed gets to save and end before it is killed, too."""
+"""Seconds for the Redis left by a killed server to save and exit before it is killed."""
 KILLED_SECONDS: Final = 5.0
 ASK_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.02
 
-# Nothing on TCP; no file of its own but in its working directory, so that no path is too long.
+# Nothing on TCP; all files in its working directory, so that no path is too long.
 _OPTIONS: Final = (
     *("--port", "0", "--unixsocket", "redis.sock", "--unixsocketperm", "700"),
     *("--daemonize", "no", "--logfile", "redis.log", "--save", ""),
@@ -44,7 +44,7 @@ FLEETING: Final = ("--appendonly", "no", "--dbfilename", "none.rdb")
 
 
 class RedisProcess:
-    """A redis-server, started."""
+    """A running redis-server."""
 
     def __init__(self, process: trio.Process, home: Home) -> None:
         self._process = process
@@ -56,7 +56,7 @@ class RedisProcess:
         return self._process.pid
 
     async def serves(self) -> bool:
-        """Wait until it has read its data and answers; False: it ended before, or does not even listen."""
+        """Wait until it has loaded its data and answers; False if it ended or does not even listen."""
         deadline = trio.current_time() + START_SECONDS
         said = False
         while self._process.poll() is None:
@@ -81,7 +81,7 @@ class RedisProcess:
         return await self._process.wait()
 
     async def aclose(self) -> None:
-        """Let it save and end; kill it if that takes too long."""
+        """Let it save and exit; kill it if that takes too long."""
         with trio.move_on_after(STOP_SECONDS + KILLED_SECONDS, shield=True):
             self._process.terminate()
             with trio.move_on_after(STOP_SECONDS):
@@ -96,12 +96,13 @@ class RedisProcess:
 
 
 async def launch_redis(home: Home, recipe: Recipe, options: Sequence[str] = LASTING) -> RedisProcess:
-    """Start a Redis in a directory where none runs; one whose server was killed is ended first.
+    """Start a Redis in a directory where none runs; one left by a killed server is shut down first.
 
-    It has a session of its own: Ctrl-C in a terminal reaches the server alone, which needs it to the end.
+    It has its own process session: Ctrl-C in a terminal reaches only the server, which needs the Redis until
+    its end.
 
     Raises:
-        LocalRedisError: Another one runs there and cannot be ended, or the system cannot start this one.
+        LocalRedisError: Another one runs there and cannot be stopped, or the system cannot start this one.
     """
     try:
         lock = home.try_engine_lock()
@@ -116,7 +117,7 @@ async def launch_redis(home: Home, recipe: Recipe, options: Sequence[str] = LAST
                     stdout=output,
                     stderr=output,
                     cwd=home.directory,
-                    # Held as long as it lives, whoever has started it.
+                    # Held as long as it runs, whichever process started it.
                     pass_fds=[lock],
                     start_new_session=True,
                 )
@@ -139,10 +140,10 @@ async def ask(home: Home, command: bytes) -> bytes:
 
 
 async def _end_orphan(home: Home) -> int:
-    """End the Redis that a server left when it was killed; the lock that it had.
+    """Shut down the Redis left by a killed server; returns the lock that it held.
 
     Raises:
-        LocalRedisError: It does not end.
+        LocalRedisError: It does not exit.
     """
     log.warning(
         "a Redis still runs here, whose server was killed; it is ended first",
@@ -160,11 +161,11 @@ async def _end_orphan(home: Home) -> int:
             if (lock := home.try_engine_lock()) is not None:
                 return lock
             await trio.sleep(POLL_SECONDS)
-    raise LocalRedisError(f"a Redis still runs in {home.directory} and does not end: end it by hand")
+    raise LocalRedisError(f"a Redis still runs in {home.directory} and does not exit: end it by hand")
 
 
 def _kill_listener(home: Home) -> None:
-    """Kill whoever listens there, as the kernel tells; it is the only one that could, given the lock."""
+    """Kill the process that listens there, as the kernel reports; given the lock, it is the Redis."""
     if sys.platform != "linux":
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX) as line:

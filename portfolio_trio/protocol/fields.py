@@ -46,7 +46,7 @@ def check_shares(shares: float, info: ValidationInfo) -> float:
         named = f" of {ticker}" if (ticker := info.data.get("ticker")) else ""
         raise PydanticCustomError(
             "shares",
-            "{shares} shares{named} round to nothing: a number of shares has at most {decimals} decimals",
+            "{shares} shares{named} round to zero: a number of shares has at most {decimals} decimals",
             {"shares": f"{shares:g}", "named": named, "decimals": SHARE_DECIMALS},
         )
     return kept

@@ -1,6 +1,6 @@
-"""Redis from Trio and from asyncio: one multiplexed connection per node that pipelines by itself.
+"""Redis from Trio and from asyncio: one multiplexed connection per node that pipelines automatically.
 
-Imports `nurseries` and no room: it knows nothing of portfolios.
+Imports only `nurseries`: it knows nothing about portfolios.
 """
 
 from portfolio_trio.redis._client import RedisClient

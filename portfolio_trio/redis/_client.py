@@ -1,4 +1,4 @@
-"""The surface every engine offers: redis-py's command methods over one way to run a command."""
+"""The interface of every engine: redis-py's command methods on top of one way to run a command."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ if TYPE_CHECKING:
 
 # Two of redis-py's own mixins declare command_info differently (misc).
 class RedisClient(AsyncRedisModuleCommands, AsyncCoreCommands):  # type: ignore[misc]
-    """A Redis as seen by its callers: redis-py's commands as async methods, and scripts.
+    """A Redis client: redis-py's commands as async methods, and scripts.
 
     ``get``, ``set``, ``hset``, ``json()``, ``register_script``, ``evalsha``, ``scan_iter`` and the
     rest of redis-py's mixins work as documented there and return the same Python values.
     Not offered, because one connection is shared by all callers: ``pipeline``, ``transaction``,
     ``lock``, ``pubsub`` and blocking commands.
 
-    Cancelling a caller cancels its wait: the command may still run, its reply is dropped and
-    the connection stays in step.
+    Cancelling a caller cancels its wait: the command may still run, its reply is dropped and the connection
+    stays usable.
     """
 
-    # Tells redis-py's overloads that methods return awaitables.
+    # Makes redis-py's overloads return awaitables.
     _is_async_client: Literal[True] = True
 
     def __init__(self) -> None:
         self._callbacks = response_callbacks()
         self._encoder = make_encoder()
-        # Declared by redis-py's mixins; nothing here dispatches.
+        # Declared by redis-py's mixins, but not used here.
         self._event_dispatcher = EventDispatcher()
-        # Each json() of redis-py registers its callbacks anew, so one object is kept.
+        # redis-py's json() registers its callbacks again at each call, so one object is kept.
         self._json: AsyncJSON = super().json()
 
     @abstractmethod
     async def _call(self, args: tuple[Arg, ...], keys: Sequence[Arg] | None, *, repeatable: bool) -> Any:  # noqa: ANN401 - a reply is whatever the server says
-        """Run one command and return its reply, unshaped.
+        """Run one command and return its raw reply.
 
         Args:
             args: The whole command, one word each.
-            keys: The keys it touches; None when only the command itself tells.
-            repeatable: May be sent once more when the connection is lost with the outcome unknown.
+            keys: The keys it touches; None to take them from the command.
+            repeatable: May be sent once more if the connection is lost with the outcome unknown.
 
         Raises:
             Unavailable: No reply will come.
@@ -67,11 +67,11 @@ class RedisClient(AsyncRedisModuleCommands, AsyncCoreCommands):  # type: ignore[
 
     @abstractmethod
     def scan_keys(self, match: str, *, count: int = 1000) -> AsyncIterator[list[bytes]]:
-        """Pages of the keys that match a glob pattern, over every node.
+        """Yield pages of the keys that match a glob pattern, from every node.
 
         Args:
-            match: Pattern as of SCAN, for example ``portfolio:*``.
-            count: How many keys the server looks at for a page; pages may be longer or shorter, never empty.
+            match: A pattern as in SCAN, for example ``portfolio:*``.
+            count: How many keys the server examines per page; pages may be longer or shorter, never empty.
 
         Raises:
             Unavailable: A node cannot be reached; the pages so far are valid.
@@ -79,14 +79,16 @@ class RedisClient(AsyncRedisModuleCommands, AsyncCoreCommands):  # type: ignore[
 
     @abstractmethod
     def subscribe(self, *channels: str, max_waiting: int = 1000) -> AbstractAsyncContextManager[Subscription]:
-        """Listen to channels on a connection of their own; iterate over what it gives.
+        """Listen to channels on a separate connection; iterate over the result.
 
         Args:
-            channels: Names of channels, no patterns.
-            max_waiting: Messages kept for a slow reader; beyond it the oldest go and a marker says so.
+            channels: Names of channels; patterns are not supported.
+            max_waiting: Messages kept for a slow reader; beyond it the oldest are dropped, and a marker says
+                so.
 
         Raises:
-            Unavailable: The first subscription failed. Later losses are healed and marked in the stream.
+            Unavailable: The first subscription failed. After later losses the client reconnects and marks the
+                gap in the stream.
         """
 
     @abstractmethod
@@ -101,15 +103,15 @@ class RedisClient(AsyncRedisModuleCommands, AsyncCoreCommands):  # type: ignore[
     @property
     @abstractmethod
     def ready(self) -> bool:
-        """Whether every node is connected, greeted and has the scripts."""
+        """Whether every node is connected, has completed the handshake and has the scripts."""
 
-    # redis-py declares its clients' reply types loosely; the values are its own (ANN401).
+    # redis-py declares reply types loosely; the values are those of redis-py (ANN401).
     @override
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Run one command and shape the reply as redis-py does.
+        """Run one command and convert the reply as redis-py does.
 
         Raises:
-            CommandRefused: The command would put the shared connection out of step.
+            CommandRefused: The command must not run on a shared connection.
             Unavailable: No reply will come; ``sent`` says whether it may have run.
             redis.exceptions.ResponseError: The server answered with an error.
         """
@@ -132,17 +134,17 @@ class RedisClient(AsyncRedisModuleCommands, AsyncCoreCommands):  # type: ignore[
     async def run_script(
         self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, idempotent: bool = False
     ) -> Any:  # noqa: ANN401 - a script replies what it likes
-        """Run a script by its hash; where the server does not know it, once more by its source.
+        """Run a script by its hash; if the server does not know it, once more by its source.
 
         Args:
             script: The script; those given to :func:`open_redis` are loaded already.
-            keys: Its KEYS. On a cluster they must lie in one slot.
+            keys: Its KEYS. On a cluster they must be in one slot.
             args: Its ARGV.
-            idempotent: Running it twice does no harm (a fence inside sees to that): when the
-                connection is lost with the outcome unknown, it is sent exactly once more.
+            idempotent: Running it twice does no harm (thanks to a fence inside): if the connection is lost
+                with the outcome unknown, it is sent exactly once more.
 
         Returns:
-            The reply as it came: bytes, int, float, None, or lists of these.
+            The raw reply: bytes, int, float, None, or lists of these.
 
         Raises:
             Unavailable: No reply will come; ``sent`` says whether it may have run.
@@ -156,20 +158,20 @@ class RedisClient(AsyncRedisModuleCommands, AsyncCoreCommands):  # type: ignore[
             return await self._call(("EVAL", script.source, *tail), keys, repeatable=idempotent)
 
     async def run_script_each(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> list[Any]:
-        """Run an idempotent script once for each key, all of them on the way at the same time.
+        """Run an idempotent script once for each key, all in flight at the same time.
 
-        What a pipeline does on one connection this does over every node, without a task for each call.
+        Does what a pipeline does on one connection, but over every node, without a task for each call.
 
         Args:
             script: As for :meth:`run_script`; running it twice must do no harm.
-            keys: One call each; on a cluster they may lie anywhere.
+            keys: One call each; on a cluster they may be in any slots.
             args: The ARGV of every call.
 
         Returns:
             The replies, in the order of the keys.
 
         Raises:
-            As :meth:`run_script`, for the first key that fails.
+            The errors of :meth:`run_script`, for the first key that fails.
         """
         calls = [self._begin(("EVALSHA", script.sha, 1, key, *args), key) for key in keys]
         replies = []
@@ -177,14 +179,14 @@ class RedisClient(AsyncRedisModuleCommands, AsyncCoreCommands):  # type: ignore[
             if call is not None and not call.done.is_set():
                 await call.done.wait()
             if call is None or isinstance(call.reply, Exception):
-                # Redirected, unknown there, lost or really wrong: the careful way tells.
+                # Redirected, script unknown, connection lost, or a real error: the slow path finds out.
                 replies.append(await self.run_script(script, [key], args, idempotent=True))
             else:
                 replies.append(call.reply)
         return replies
 
     def _begin(self, _args: tuple[Arg, ...], _key: Arg) -> Call | None:
-        """Send one command on a key without waiting for its reply; None where that cannot be done now."""
+        """Send one command on a key without waiting for its reply; None if that is not possible now."""
         return None
 
     @override
@@ -192,7 +194,7 @@ class RedisClient(AsyncRedisModuleCommands, AsyncCoreCommands):  # type: ignore[
         """The JSON commands; always the same object.
 
         Raises:
-            TypeError: An encoder or decoder was given: replies are decoded in one way for all callers.
+            TypeError: An encoder or decoder was given: replies are decoded in the same way for all callers.
         """
         if encoder is not None or decoder is not None:
             raise TypeError(
@@ -204,13 +206,13 @@ class RedisClient(AsyncRedisModuleCommands, AsyncCoreCommands):  # type: ignore[
     def register_script(self, script: str | bytes) -> AsyncScript:  # type: ignore[override]
         """redis-py's script object for some Lua text: ``await script(keys=[...], args=[...])``.
 
-        Like :meth:`run_script` it falls back once where the server does not know the script.
+        Like :meth:`run_script` it sends the source once if the server does not know the script.
         """
-        # redis-py types it for its own clients only (override, misc).
+        # redis-py's annotations accept only its own clients (override, misc).
         return super().register_script(script)  # type: ignore[misc]
 
     def set_response_callback(self, command: str, callback: Callable[..., Any]) -> None:
-        """Shape the replies of one command; redis-py's modules register theirs through this."""
+        """Set how the replies of one command are converted; redis-py's modules use this."""
         self._callbacks[command.upper()] = callback
 
     def get_encoder(self) -> Encoder:

@@ -43,12 +43,12 @@ _UNSETTLED_SECONDS = 0.25
 
 
 class ClusterClient(RedisClient):
-    """Commands go to the primary of their keys' slot; those without keys to any, or to all that must know.
+    """Commands go to the primary of their keys' slot; those without keys to any primary, or to all.
 
     Args:
         seeds: Any nodes of the cluster.
         options: How every link behaves.
-        tasks: Runs the links and the watch over the map.
+        tasks: Runs the links and the task that keeps the map up to date.
     """
 
     def __init__(self, seeds: Sequence[Endpoint], options: LinkOptions, tasks: TaskGroup) -> None:
@@ -62,11 +62,11 @@ class ClusterClient(RedisClient):
         self._stale = anyio.Event()
 
     async def start(self) -> None:
-        """Learn the map and the commands from a seed and connect to every primary.
+        """Read the slot map and the command table from a seed, and connect to every primary.
 
         Raises:
-            CannotConnect: No seed answers, this is no cluster, or a primary cannot be reached.
-            WrongPassword: User name or password were refused.
+            CannotConnect: No seed answers, it is not a cluster, or a primary cannot be reached.
+            WrongPassword: The user name or password was refused.
         """
         await self._learn_from_seeds()
         for node in self._map.primaries:
@@ -74,7 +74,7 @@ class ClusterClient(RedisClient):
             await self._tasks.start(link.run)
         self._tasks.start_soon(self._keep_map)
 
-    # A reply is whatever the server says (ANN401).
+    # A reply has whatever type the server sends (ANN401).
     @override
     async def _call(self, args: tuple[Arg, ...], keys: Sequence[Arg] | None, *, repeatable: bool) -> Any:
         packed = pack(args)
@@ -91,14 +91,15 @@ class ClusterClient(RedisClient):
     @override
     async def scan_keys(self, match: str, *, count: int = 1000) -> AsyncGenerator[list[bytes]]:
         for node in self._map.primaries:
-            # Closed at once and not by the garbage collector, should the caller leave early.
+            # If the caller stops early, this closes it immediately instead of leaving it to the garbage
+            # collector.
             async with aclosing(scan_pages(self._link(node), match, count)) as pages:
                 async for page in pages:
                     yield page
 
     @override
     def subscribe(self, *channels: str, max_waiting: int = 1000) -> AbstractAsyncContextManager[Subscription]:
-        # Messages reach every node, so any will do, and another when that one is lost.
+        # Messages reach every node, so subscribe on any, and on another if that one is lost.
         async def dial_any(_endpoint: Endpoint) -> ByteStream:
             return await self._options.dial(self._any_link().endpoint)
 
@@ -130,7 +131,7 @@ class ClusterClient(RedisClient):
 
     async def _keyless(self, args: tuple[Arg, ...], packed: bytes, *, repeatable: bool) -> Any:  # noqa: ANN401
         if str(args[0]).upper() == "SCAN":
-            raise CommandRefused("SCAN sees one node only; iterate over client.scan_keys(pattern)")
+            raise CommandRefused("SCAN covers only one node; iterate over client.scan_keys(pattern)")
         route = self._routes.route(args)
         if not route.everywhere:
             return await self._any_link().call(packed, repeatable=repeatable)
@@ -170,7 +171,7 @@ class ClusterClient(RedisClient):
         return (host or link.endpoint.host, port)
 
     def _link(self, node: Node) -> Link:
-        """The link to a node, started when it is new; it keeps trying whatever comes."""
+        """The link to a node, started if it is new; it never stops trying to connect."""
         link = self._links.get(node)
         if link is None:
             link = self._links[node] = Link(self._seeds[0].at(*node), self._options, patient=True)
@@ -184,7 +185,7 @@ class ClusterClient(RedisClient):
         return link
 
     def _any_link(self) -> Link:
-        """A primary that is ready, else any."""
+        """A primary that is ready, else any primary."""
         links = [self._link(node) for node in self._map.primaries]
         ready = [link for link in links if link.ready] or links
         if not ready:
@@ -192,7 +193,7 @@ class ClusterClient(RedisClient):
         return random.choice(ready)  # noqa: S311 - spreads load, guards nothing
 
     async def _keep_map(self) -> None:
-        """Learn the map anew when a redirect or a loss shows it to be stale, until every primary is ready."""
+        """Read the map again after a redirect or a loss, until every primary is ready."""
         while True:
             await self._stale.wait()
             self._stale = anyio.Event()
@@ -211,7 +212,7 @@ class ClusterClient(RedisClient):
         try:
             await self._learn_from_seeds()
         except RedisError:
-            # No node answers now; the caller comes again.
+            # No node answers now; the caller will retry.
             return
 
     def _take(self, reply: Sequence[Sequence[Any]], host: str) -> None:

@@ -1,4 +1,4 @@
-"""Commands as words and bytes: packing, and which of them a shared connection cannot carry."""
+"""Commands as words and bytes: packing them, and which ones a shared connection must refuse."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Arg = str | bytes | bytearray | memoryview | int | float
-"""What can stand in a command."""
+"""What a command may consist of."""
 
 _PACKED_AS_IS = frozenset({str, bytes, int, float})
 
-_USE_SUBSCRIBE = "open a pub/sub connection of its own with client.subscribe(channel, ...)"
-_USE_SCRIPT = "put what belongs together into one Lua script (client.run_script)"
-_NO_BLOCKING = "poll without blocking or wait for a message (client.subscribe): it would hold up every caller"
-_USE_URL = "name it in the URL: every caller shares this connection's state"
-_USE_CLI = "use redis-cli: its replies belong to no command"
+_USE_SUBSCRIBE = "open a separate pub/sub connection with client.subscribe(channel, ...)"
+_USE_SCRIPT = "put the commands that belong together into one Lua script (client.run_script)"
+_NO_BLOCKING = "poll without blocking or wait for a message (client.subscribe): it would block every caller"
+_USE_URL = "put it in the URL: every caller shares this connection's state"
+_USE_CLI = "use redis-cli: its replies do not belong to a command"
 
 _REFUSED: Mapping[str, str] = {
     **dict.fromkeys(
@@ -52,8 +52,8 @@ _REFUSED: Mapping[str, str] = {
     ),
     **dict.fromkeys(("MONITOR", "SYNC", "PSYNC", "REPLCONF"), _USE_CLI),
     "CLIENT REPLY": _USE_CLI,
-    "CLIENT TRACKING": "keep no client-side cache on a shared connection",
-    "CLIENT CACHING": "keep no client-side cache on a shared connection",
+    "CLIENT TRACKING": "client-side caching is not possible on a shared connection",
+    "CLIENT CACHING": "client-side caching is not possible on a shared connection",
     "SCRIPT DEBUG": _USE_CLI,
 }
 _BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP"})
@@ -62,14 +62,14 @@ _CONTAINERS = frozenset(name.split()[0] for name in _REFUSED if " " in name)
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is known of a command by its first argument alone.
+    """What the first argument alone says about a command.
 
     Attributes:
-        words: The first argument as the words that go on the wire; redis-py passes ``CONFIG GET`` as one.
-        name: Upper-case name, both words where there are two.
+        words: The first argument as the words that are sent; redis-py passes ``CONFIG GET`` as one.
+        name: Upper-case name, with both words if there are two.
         read_only: Running it twice does no harm.
-        refused: Why a shared connection does not carry it; empty when it does.
-        look_closer: The verdict depends on further arguments.
+        refused: Why a shared connection refuses it; empty if it does not.
+        look_closer: Whether it is refused depends on further arguments.
     """
 
     words: tuple[str, ...]
@@ -95,10 +95,10 @@ def describe(first: str) -> Command:
 
 
 def check(command: Command, args: Sequence[object]) -> None:
-    """Refuse what would put a shared connection out of step.
+    """Refuse commands that must not run on a shared connection.
 
     Args:
-        command: The command, as :func:`describe` knows it.
+        command: The command, from :func:`describe`.
         args: The arguments after the first.
 
     Raises:
@@ -128,10 +128,10 @@ def pack(args: tuple[Arg, ...]) -> bytes:
     Raises:
         DataError: An argument is neither text, bytes nor a number; convert it first.
     """
-    # hiredis writes what a subclass prints as: "np.float64(1.5)" where 1.5 was meant.
+    # hiredis writes the repr of a subclass: "np.float64(1.5)" instead of 1.5.
     if not _PACKED_AS_IS.issuperset(map(type, args)):
         args = tuple(map(_plain, args))
-    # hiredis declares a tuple of one.
+    # hiredis declares a one-element tuple.
     packed: bytes = hiredis.pack_command(args)  # type: ignore[arg-type]
     return packed
 
@@ -146,4 +146,4 @@ def _plain(arg: object) -> str | bytes | int | float:
             return int(arg)
         if isinstance(arg, float):
             return float(arg)
-    raise DataError(f"a {type(arg).__name__} cannot stand in a command: pass text, bytes or a number")
+    raise DataError(f"a {type(arg).__name__} cannot be part of a command: pass text, bytes or a number")

@@ -1,4 +1,4 @@
-"""One live connection: a writer, a reader and a watcher round a pipeline."""
+"""One live connection: a writer, a reader and a watcher around a pipeline."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Connection:
     """A byte stream shared by any number of callers.
 
     Args:
-        stream: Connected; the connection closes it.
+        stream: An open stream; the connection closes it.
         reply_timeout: Seconds after which a missing reply ends the connection (noticed within a
             quarter more).
-        on_push: Takes out-of-band messages.
+        on_push: Receives out-of-band messages.
         max_pending: Commands without a reply at one time.
         max_unsent_bytes: Bytes gathered for the next send.
     """
@@ -56,7 +56,7 @@ class Connection:
     ) -> None:
         self._stream = stream
         self._reply_timeout = reply_timeout
-        # anyio.Event() looks up the back-end each time; its type here is the back-end's own.
+        # anyio.Event() looks up the back-end each time; this is the back-end's own type.
         new_event = type(anyio.Event())
         self.pipeline = Pipeline(
             new_event, on_push, max_pending=max_pending, max_unsent_bytes=max_unsent_bytes
@@ -80,7 +80,7 @@ class Connection:
         return call
 
     def say(self, packed: bytes) -> None:
-        """Send a command whose answer comes out of band (SUBSCRIBE).
+        """Send a command that is answered out of band (SUBSCRIBE).
 
         Raises:
             Unavailable: The connection is lost or about to close.
@@ -89,7 +89,7 @@ class Connection:
         self._submitted.set()
 
     async def run(self) -> None:
-        """Serve until the connection is lost, then fail what waits; raises nothing of its own."""
+        """Serve until the connection is lost, then fail all waiting calls; does not raise by itself."""
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -102,13 +102,13 @@ class Connection:
                 await anyio.aclose_forcefully(self._stream)
 
     def drop(self, reason: str, failure: type[Unavailable] = Unavailable) -> None:
-        """End the connection now; what waits fails."""
+        """End the connection now; all waiting calls fail."""
         if not self.reason:
             self.reason, self._failure = reason, failure
         self._scope.cancel()
 
     def retire(self, reason: str) -> None:
-        """Take no more commands and end the connection once the last reply is in."""
+        """Accept no more commands, and end the connection after the last reply."""
         self._retired = reason
         self.pipeline.close(reason)
         if not self.pipeline.pending:
@@ -123,7 +123,7 @@ class Connection:
     async def _write(self) -> None:
         pipeline = self.pipeline
         while True:
-            # Callers that ran since the last send are gathered into this one.
+            # This send includes the commands of all callers that ran since the last one.
             if not pipeline.unsent_bytes:
                 self._submitted = anyio.Event()
                 await self._submitted.wait()
@@ -139,7 +139,7 @@ class Connection:
     async def _watch(self) -> None:
         """End the connection when the oldest command has waited too long.
 
-        Looking a few times per timeout costs callers nothing; a clock reading per call would.
+        Checking a few times per timeout costs callers nothing; reading the clock at each call would.
         """
         pipeline = self.pipeline
         seen, since = -1, 0.0

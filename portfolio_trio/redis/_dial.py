@@ -1,4 +1,4 @@
-"""From an address to a byte stream."""
+"""Opening a byte stream to an address."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def _dial_tcp(endpoint: Endpoint) -> ByteStream:
         stream = await anyio.connect_tcp(
             endpoint.host, endpoint.port, ssl_context=endpoint.tls, tls_standard_compatible=False
         )
-    # The stream's attribute, not Django's (S610).
+    # This is the stream's attribute, not Django's (S610).
     raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

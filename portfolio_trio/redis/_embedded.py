@@ -1,4 +1,4 @@
-"""The embedded engine: a Redis in this process, for a first run and for tests."""
+"""The embedded engine: a Redis in this process, for first steps and for tests."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
 
 
 class _ClockedDatabase(Database):
-    """A database whose keys expire by a clock of our choosing."""
+    """A database whose keys expire by a given clock."""
 
     def __init__(self, lock: threading.Lock, clock: Callable[[], float]) -> None:
         self._clock = clock
         super().__init__(lock)
 
-    # Fakeredis stamps the real time before each command; ours stands. mypy sees no override
-    # where a property stands for an attribute.
+    # Fakeredis sets the real time before each command; this property ignores that. mypy does not recognise a
+    # property that overrides an attribute.
     @property  # type: ignore[explicit-override]
     def time(self) -> float:
         return self._clock()
 
     @time.setter
     def time(self, _now: float) -> None:
-        """Drop what fakeredis sets."""
+        """Ignore the time that fakeredis sets."""
 
 
 class _Socket(InPlaceJson):
-    """One client's seat at an embedded server, with the server's clock for TIME."""
+    """One client's connection to an embedded server; TIME uses the server's clock."""
 
     def __init__(self, server: FakeServer, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -67,7 +67,7 @@ class _Socket(InPlaceJson):
         return replies.get_nowait()
 
     def drain(self) -> Iterable[list[bytes]]:
-        """What came without being asked for: published messages."""
+        """Out-of-band replies: published messages."""
         replies = self._replies()
         while not replies.empty():
             yield replies.get_nowait()
@@ -79,10 +79,10 @@ class _Socket(InPlaceJson):
 
 
 class EmbeddedServer:
-    """What embedded clients share: one object is one Redis, and it is gone with the object.
+    """The server that embedded clients share: one object is one Redis, and its data is lost with the object.
 
     Args:
-        wall_clock: Seconds since the epoch; keys expire and TIME answers by it.
+        wall_clock: Seconds since the epoch; used for expiry and TIME.
     """
 
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
@@ -96,21 +96,21 @@ class EmbeddedServer:
         return _Socket(self._server, self._clock)
 
     def listen(self, listener: _Listener) -> None:
-        """Hand a listener its messages after every command."""
+        """Deliver a listener's messages after every command."""
         self._listeners.add(listener)
 
     def forget(self, listener: _Listener) -> None:
-        """Hand it no more."""
+        """Stop delivering to it."""
         self._listeners.discard(listener)
 
     def deliver(self) -> None:
-        """Move what was published to those who listen."""
+        """Deliver published messages to the listeners."""
         for listener in self._listeners:
             listener.deliver()
 
 
 class _Listener:
-    """A subscribed seat and the stream its messages go to."""
+    """A subscribed connection and the stream that receives its messages."""
 
     def __init__(self, seat: _Socket, subscription: Subscription) -> None:
         self._seat = seat
@@ -123,7 +123,7 @@ class _Listener:
 
 
 class EmbeddedClient(RedisClient):
-    """A client of an embedded server: each command runs at once, inside the caller."""
+    """A client of an embedded server: each command runs immediately, in the caller."""
 
     def __init__(self, server: EmbeddedServer, scripts: Sequence[Script]) -> None:
         super().__init__()
@@ -137,7 +137,8 @@ class EmbeddedClient(RedisClient):
 
     @override
     async def _call(self, args: tuple[Arg, ...], keys: Sequence[Arg] | None, *, repeatable: bool) -> Any:
-        # Before and not after: a cancelled caller's command has not run, and a reply is never lost.
+        # Before the command, not after it: if the caller is cancelled, its command has not run, and no reply
+        # is lost.
         await anyio.lowlevel.checkpoint()
         self._calls += 1
         reply = _bytes_for_text(self._seat.run(args))
@@ -189,13 +190,13 @@ class EmbeddedClient(RedisClient):
         return self._open
 
     def close(self) -> None:
-        """Give the seat back."""
+        """Close the connection."""
         self._open = False
         self._seat.close()
 
 
 def _check_compiles(script: Script) -> None:
-    """Fakeredis would find out only when the script runs."""
+    """Compile it now: fakeredis would report an error only when the script runs."""
     try:
         lua51.LuaRuntime().compile(script.source)
     except lua51.LuaSyntaxError as error:
@@ -203,7 +204,7 @@ def _check_compiles(script: Script) -> None:
 
 
 def _bytes_for_text(reply: object) -> object:
-    """A server sends bytes wherever fakeredis says str."""
+    """A server sends bytes wherever fakeredis returns str."""
     if isinstance(reply, str):
         return reply.encode()
     if isinstance(reply, list):

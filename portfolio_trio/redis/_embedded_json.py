@@ -1,4 +1,4 @@
-"""JSON writes of the embedded engine that touch only what they change."""
+"""In-place JSON writes for the embedded engine."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _MEMBERS: Final = re.compile(r"\$((?:\.[A-Za-z_][A-Za-z0-9_]*)+)", re.ASCII)
 class InPlaceJson(FakeSocket):
     """Writes to plain paths (``$.a``, ``$.a.b``) in place.
 
-    fakeredis copies or walks the whole document at each write, so that its cost grows with everything the
-    document holds. Any other path, and any case that is not the plain one, is left to fakeredis.
+    fakeredis copies or walks the whole document at each write, so its cost grows with the size of the
+    document. Any other path, and any special case, is left to fakeredis.
     """
 
-    # The parameters are fakeredis's own, which has no types for JSON values (ANN401).
+    # The parameters are those of fakeredis, which has no types for JSON values (ANN401).
     @override
     def _json_set(self, key: CommandItem, path_str: bytes, value: Any, *args: Any) -> Any:
         parent, name = _place(key, path_str)
@@ -38,7 +38,7 @@ class InPlaceJson(FakeSocket):
         array = _array(key, path_str)
         if array is None or not args:
             return super().json_arrappend(key, path_str, *args)
-        # All are decoded before the first is stored: one that is no JSON leaves the array as it was.
+        # All are decoded before the first is stored, so invalid JSON leaves the array unchanged.
         array += [JSONObject.decode(text) for text in args]
         key.updated()
         return [len(array)]
@@ -54,7 +54,7 @@ class InPlaceJson(FakeSocket):
 
 
 def _place(key: CommandItem, path: bytes) -> tuple[Any, str]:
-    """The object that holds what a plain path names, and the name; None for any other path."""
+    """The object that contains the member of a plain path, and the member's name; None for any other path."""
     match = _MEMBERS.fullmatch(path.decode())
     if match is None:
         return None, ""

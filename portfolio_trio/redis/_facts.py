@@ -1,4 +1,4 @@
-"""What a server says of itself: its version, its JSON, what it keeps and what it gives up."""
+"""The facts a server reports: its version, its JSON module, its persistence and its eviction."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 NO_EVICTION: Final = "noeviction"
 _EMBEDDED: Final = "embedded"
-# What modules that answer JSON.* call themselves: RedisJSON, and the one of Valkey.
+# The names of the modules with JSON.* commands: RedisJSON, and Valkey's.
 _JSON_MODULES: Final = ("ReJSON", "json")
 
 
 @dataclass(frozen=True, slots=True)
 class JsonModule:
-    """The module that answers JSON.*.
+    """The module with the JSON.* commands.
 
     Attributes:
-        name: As it calls itself: ``ReJSON`` (Redis), ``json`` (Valkey).
+        name: ``ReJSON`` (Redis) or ``json`` (Valkey).
         number: Its version: 20803 is 2.8.3.
     """
 
@@ -35,29 +35,29 @@ class JsonModule:
 
     @property
     def version(self) -> str:
-        """As people write it."""
+        """In the usual notation."""
         return f"{self.number // 10_000}.{self.number // 100 % 100}.{self.number % 100}"
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """One server, or one node of a cluster; None stands for what it does not say.
+    """One server, or one node of a cluster; None stands for facts it does not report.
 
     Attributes:
         name: ``redis``, ``valkey``, or ``embedded`` for the engine inside this process.
         version: For example ``8.2.3``.
-        address: Where it is: ``host:port`` or the path of a socket.
-        modules: Whether it tells its modules; then ``json`` is None only where it has none.
+        address: ``host:port`` or the path of a socket.
+        modules: Whether it lists its modules; if so, ``json`` is None only if it has none.
         json: The module for JSON.
         appendonly: Whether it appends each write to a file.
-        fsync: When that file is brought to disk: ``always``, ``everysec`` or ``no``.
-        snapshots: Whether it writes all its data to a file from time to time.
+        fsync: When that file is synced to disk: ``always``, ``everysec`` or ``no``.
+        snapshots: Whether it writes snapshots of all its data.
         writing: Whether its last attempt to write either file succeeded.
         eviction: What it removes when ``maxmemory`` is reached: ``noeviction``, ``allkeys-lru``, ...
-        maxmemory: Bytes; 0 is no limit.
+        maxmemory: In bytes; 0 means no limit.
         used_memory: Bytes.
-        role: ``master`` or ``slave``, as INFO has it.
-        replicas: How many are connected.
+        role: ``master`` or ``slave``, as in INFO.
+        replicas: How many replicas are connected.
         cluster: Whether it is a node of a cluster.
     """
 
@@ -79,12 +79,12 @@ class ServerFacts:
 
     @property
     def embedded(self) -> bool:
-        """Whether it is the engine inside this process."""
+        """Whether it is the embedded engine."""
         return self.name == _EMBEDDED
 
     @property
     def durable(self) -> bool | None:
-        """Whether anything outlives the server's process; None where it does not say."""
+        """Whether data outlives the server's process; None if it does not say."""
         if self.appendonly or self.snapshots:
             return True
         return None if None in {self.appendonly, self.snapshots} else False
@@ -92,12 +92,12 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class ClusterFacts:
-    """A cluster as one of its nodes sees it.
+    """A cluster, as seen by one of its nodes.
 
     Attributes:
         state: ``ok`` or ``fail``.
-        primaries: How many hold slots.
-        nodes: How many there are, replicas included.
+        primaries: How many primaries have slots.
+        nodes: The number of nodes, replicas included.
     """
 
     state: str
@@ -106,7 +106,7 @@ class ClusterFacts:
 
 
 async def server_facts(client: RedisClient) -> ServerFacts:
-    """Ask a server about itself; what its user may not ask is left open.
+    """Ask a server for its facts; facts that the user has no permission to read are left out.
 
     Raises:
         Unavailable: The connection was lost.
@@ -122,7 +122,7 @@ async def server_facts(client: RedisClient) -> ServerFacts:
 
 
 async def cluster_facts(client: RedisClient) -> ClusterFacts | None:
-    """Ask a node about its cluster; None where it does not say.
+    """Ask a node about its cluster; None if it does not say.
 
     Raises:
         Unavailable: The connection was lost.
@@ -137,7 +137,7 @@ async def cluster_facts(client: RedisClient) -> ClusterFacts | None:
 
 
 async def _told(reply: Awaitable[Any]) -> Mapping[str, Any]:
-    """A reply, or nothing where the server refuses the question or does not know it."""
+    """The reply, or nothing if the server refuses or does not know the command."""
     try:
         told = await reply
     except (ResponseError, DataError):
@@ -146,12 +146,12 @@ async def _told(reply: Awaitable[Any]) -> Mapping[str, Any]:
 
 
 def facts_of(info: Mapping[str, Any], config: Mapping[str, Any], *, address: str = "") -> ServerFacts:
-    """The facts in the replies of INFO and CONFIG GET, as redis-py shapes them.
+    """The facts in the replies of INFO and CONFIG GET, as redis-py converts them.
 
     Args:
-        info: Empty where the server does not answer it.
-        config: ``save`` and ``appendfsync``, each where the server tells.
-        address: Where it is.
+        info: Empty if the server does not answer INFO.
+        config: ``save`` and ``appendfsync``, each if the server reports it.
+        address: The server's address.
     """
     name = str(info.get("server_name", "redis"))
     version = info.get(f"{name}_version") or info.get("redis_version")

@@ -1,4 +1,4 @@
-"""What a new connection says before it serves."""
+"""The handshake of a new connection."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ async def greet(
 ) -> None:
     """Agree on RESP3, log in, name the connection, choose the database, load the scripts.
 
-    All goes out in one send. The last word is PING: a server that is still loading its data
-    answers everything else.
+    Everything is sent at once. The last command is PING, because a server that is still loading its data
+    answers all the others.
 
     Raises:
-        WrongPassword: User name or password were refused.
+        WrongPassword: The user name or password was refused.
         WrongDatabase: The server has no such database.
         ScriptRejected: A script does not compile.
         CannotConnect: Not a Redis that speaks RESP3, or a node of a cluster where none is expected.
@@ -67,7 +67,7 @@ async def greet(
 
 
 def _mode(hello: object) -> object:
-    """What the reply to HELLO says the server is: standalone, sentinel or cluster."""
+    """The server's mode from the reply to HELLO: standalone, sentinel or cluster."""
     return hello.get(b"mode") if isinstance(hello, dict) else None
 
 

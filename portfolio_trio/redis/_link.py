@@ -1,4 +1,4 @@
-"""A connection to one server that is made anew whenever it is lost."""
+"""A connection to one server that reconnects whenever it is lost."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ _T = TypeVar("_T")
 
 _ASKING = pack(("ASKING",))
 
-# A connection that lives shorter than this counts as one more failure of the back-off.
+# A connection that ends sooner than this counts as another failure for the back-off.
 _STEADY_SECONDS = 1.0
 
 
 def default_backoff() -> AbstractBackoff:
-    """Doubling delays from 50 ms to 2 s, half of each random, so that clients do not return as one."""
+    """Doubling delays from 50 ms to 2 s, half of each random, so that clients do not all return at once."""
     return EqualJitterBackoff(cap=2.0, base=0.05)
 
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """How links of one client behave.
+    """Options of the links of one client.
 
     Attributes:
-        scripts: Loaded on every connection before it serves.
-        client_name: As CLIENT LIST shows it.
-        max_pending: Commands without a reply, per node.
+        scripts: Loaded on every connection before it is used.
+        client_name: The name shown by CLIENT LIST.
+        max_pending: Maximum number of commands without a reply, per node.
         max_unsent_bytes: Bytes gathered for one send, per node.
         reply_timeout: Seconds a reply may take.
         connect_timeout: Seconds for connecting, TLS, handshake and scripts together.
-        backoff: Delay in seconds after so many failures in a row.
-        dial: Opens the byte stream; tests put a faulty one in between.
-        cluster: The client speaks to a cluster; another one refuses a node of one.
+        backoff: Delay in seconds, by the number of failures in a row.
+        dial: Opens the byte stream; tests insert a faulty one.
+        cluster: The client is for a cluster; any other client refuses a cluster node.
     """
 
     scripts: Sequence[Script] = ()
@@ -69,16 +69,16 @@ class LinkOptions:
 
 
 def _ignore_push(_message: list[Any]) -> None:
-    """Out-of-band messages (a server's maintenance notes) belong to no caller."""
+    """Out-of-band messages (such as maintenance notices of a server) belong to no caller."""
 
 
 class Link:
-    """Commands to one server over whichever connection stands now.
+    """Sends commands to one server over its current connection.
 
     Args:
         endpoint: The server.
         options: How the link behaves.
-        on_push: Takes out-of-band messages.
+        on_push: Receives out-of-band messages.
         setup: Runs on each new connection after the handshake, before it counts as ready.
         patient: Keep trying even when the first connection fails.
     """
@@ -111,7 +111,7 @@ class Link:
         return self._connection is not None and not self._connection.lost.is_set()
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Keep a connection for ever; started once the first is ready.
+        """Keep a connection open until closed; started when the first one is ready.
 
         Raises:
             CannotConnect, WrongPassword, WrongDatabase, ScriptRejected: The first connection failed.
@@ -128,13 +128,13 @@ class Link:
             self.state = State.CLOSED
             self._resolve()
 
-    # A reply is whatever the server says (ANN401).
+    # A reply has whatever type the server sends (ANN401).
     async def call(self, packed: bytes, *, repeatable: bool = False) -> Any:  # noqa: ANN401
         """Send one packed command and wait for its reply.
 
         Args:
             packed: The command's bytes.
-            repeatable: Send it once more when the connection is lost while it waits.
+            repeatable: Send it once more if the connection is lost while it waits.
 
         Raises:
             Unavailable: No reply will come.
@@ -161,7 +161,7 @@ class Link:
     async def ask(self, packed: bytes) -> Any:  # noqa: ANN401
         """As :meth:`call`, for a slot that is moving to this node (ASK)."""
         if self._connection is not None:
-            # Its reply is read in its turn and dropped; nothing can come between the two.
+            # Its reply is read in turn and dropped; no command can come between the two.
             self._connection.submit(_ASKING)
         return await self.call(packed)
 
@@ -201,7 +201,7 @@ class Link:
             return 0.0
 
     async def _attempt(self, task_status: TaskStatus[None]) -> float:
-        """One connection from dialling to its loss; returns the seconds it served."""
+        """Run one connection from dialling to its loss; returns the seconds it was in use."""
         self.state = State.CONNECTING
         deadline = anyio.current_time() + self._options.connect_timeout
         stream = await self._by(deadline, self._options.dial(self.endpoint))
@@ -222,7 +222,7 @@ class Link:
             return await work
         raise CannotConnect(
             f"Redis at {self.endpoint.address} did not answer within {self._options.connect_timeout:g} s; "
-            "check the address and what stands in between"
+            "check the address and the network in between"
         )
 
     async def _greet(self, connection: Connection) -> None:
@@ -248,7 +248,7 @@ class Link:
         return anyio.current_time() - since
 
     def _resolve(self) -> None:
-        """Tell those who wait to send once more how the latest attempt ended."""
+        """Tell the calls that wait to be sent again how the latest attempt ended."""
         self._resolved.set()
         self._resolved = anyio.Event()
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class NetworkClient(RedisClient):
-    """All commands go over one link."""
+    """Sends all commands over one link."""
 
     def __init__(self, endpoint: Endpoint, options: LinkOptions) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class NetworkClient(RedisClient):
         self._options = options
         self.link = Link(endpoint, options)
 
-    # A reply is whatever the server says (ANN401); one server takes any keys (ARG002).
+    # A reply is whatever the server says (ANN401); one server accepts any keys (ARG002).
     @override
     async def _call(self, args: tuple[Arg, ...], keys: Sequence[Arg] | None, *, repeatable: bool) -> Any:
         return await self.link.call(pack(args), repeatable=repeatable)

@@ -1,4 +1,4 @@
-"""Opening a client: the URL decides the engine."""
+"""Opening a client; the URL selects the engine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def open_redis(
     backoff: AbstractBackoff | None = None,
     server: EmbeddedServer | None = None,
 ) -> AsyncIterator[RedisClient]:
-    """A client for the length of the block: connected, greeted and with the scripts loaded when it begins.
+    """Open a client for the length of the block: connected, after the handshake, with the scripts loaded.
 
     Args:
         url: ``redis://[[user]:password@]host[:port][/database]``, ``rediss://`` for TLS
@@ -46,19 +46,19 @@ async def open_redis(
             ``unix:///path/to.sock[?db=1]``, ``redis+cluster://host:port,host:port``,
             ``rediss+cluster://`` or ``embedded://`` for a Redis inside this process.
         scripts: Loaded on every connection to every node.
-        client_name: As CLIENT LIST shows it; no spaces.
-        max_pending: Commands without a reply at one time, per node.
-        max_unsent_bytes: Bytes gathered for one send at one time, per node.
-        reply_timeout: Seconds a reply may take before the connection is given up and made anew.
+        client_name: The name shown by CLIENT LIST; no spaces.
+        max_pending: Maximum number of commands without a reply, per node.
+        max_unsent_bytes: Maximum number of bytes gathered for a send, per node.
+        reply_timeout: Seconds a reply may take before the connection is closed and replaced.
         connect_timeout: Seconds for connecting, TLS, login and scripts together.
-        wall_clock: Seconds since the epoch; the embedded engine expires keys by it.
+        wall_clock: Seconds since the epoch; used by the embedded engine to expire keys.
         backoff: Delay before each attempt to reconnect; by default 50 ms doubling to 2 s, with jitter.
-        server: The embedded server to join; by default a fresh one, gone when the block ends.
+        server: The embedded server to join; by default a new one that ends with the block.
 
     Raises:
         ValueError: The URL is not understood.
         CannotConnect: Nothing answers there, or it is not a Redis that speaks RESP3.
-        WrongPassword: User name or password were refused.
+        WrongPassword: The user name or password was refused.
         WrongDatabase: The server has no such database.
         ScriptRejected: A script does not compile.
     """

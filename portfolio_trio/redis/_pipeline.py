@@ -1,4 +1,4 @@
-"""The conversation on one connection, without I/O: commands in, bytes out; bytes in, replies out."""
+"""The protocol of one connection, without I/O: commands in, bytes out; bytes in, replies out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INCOMPLETE = object()
 
 
 class Call:
-    """A command on its way: ``done`` is set once ``reply`` holds the reply or the failure."""
+    """A command in flight: ``done`` is set once ``reply`` is the reply or the failure."""
 
     __slots__ = ("done", "reply")
 
@@ -32,10 +32,10 @@ class Call:
 class Pipeline:
     """Matches replies to commands, first in, first out.
 
-    A caller that stops waiting changes nothing here: its reply is read in its turn and dropped.
+    If a caller stops waiting, nothing changes here: its reply is read in turn and dropped.
 
     Args:
-        new_event: Makes the event a caller waits on.
+        new_event: Makes the event that a caller waits for.
         on_push: Takes out-of-band messages (pub/sub).
         max_pending: Commands without a reply at one time.
         max_unsent_bytes: Bytes gathered for the next send.
@@ -64,7 +64,7 @@ class Pipeline:
 
     @property
     def pending(self) -> int:
-        """Commands whose reply has not come."""
+        """Commands without a reply so far."""
         return len(self._pending)
 
     def submit(self, packed: bytes) -> Call:
@@ -79,7 +79,7 @@ class Pipeline:
         pending = self._pending
         if len(pending) >= self._max_pending or self.unsent_bytes + len(packed) > self._max_unsent_bytes:
             raise TooManyPending(
-                f"{len(pending)} commands and {self.unsent_bytes} bytes wait; call less or allow more"
+                f"{len(pending)} commands and {self.unsent_bytes} bytes wait; send less or raise the limits"
             )
         call = Call(self._new_event())
         pending.append(call)
@@ -99,7 +99,7 @@ class Pipeline:
         self.unsent_bytes += len(packed)
 
     def take(self) -> bytes:
-        """All that waits to be sent; from here on its outcome is unknown until replies come."""
+        """Take everything that waits to be sent; its outcome is unknown until the replies arrive."""
         data = b"".join(self._unsent)
         self._unsent.clear()
         self.unsent_bytes = 0
@@ -109,7 +109,7 @@ class Pipeline:
         """Complete the calls whose replies are in ``data``.
 
         Raises:
-            InvalidResponse: These bytes are not RESP, or a reply nobody asked for.
+            InvalidResponse: The bytes are not RESP, or a reply without a command.
         """
         pending = self._pending
         self._reader.feed(data)
@@ -118,7 +118,7 @@ class Pipeline:
                 self._on_push(reply)
                 continue
             if not pending:
-                raise InvalidResponse("the server sent a reply to no command")
+                raise InvalidResponse("the server sent a reply without a command")
             call = pending.popleft()
             call.reply = reply
             call.done.set()
@@ -128,15 +128,15 @@ class Pipeline:
         try:
             return self._reader.gets()
         except TypeError as error:
-            # RESP3 allows maps whose keys are lists; no Python dict can hold them.
+            # RESP3 allows maps whose keys are lists, which a Python dict cannot hold.
             raise InvalidResponse(f"the server sent a reply that Python cannot hold: {error}") from error
 
     def close(self, reason: str) -> None:
-        """Take no more commands; those on their way go on."""
+        """Accept no more commands; those in flight continue."""
         self._closed = self._closed or reason
 
     def fail(self, failure: type[Unavailable], reason: str) -> None:
-        """Complete every waiting call with a failure that says whether it was handed to the network."""
+        """Fail every waiting call; the failure says whether it was handed to the network."""
         self.close(reason)
         never_sent = len(self._unsent)
         while self._pending:

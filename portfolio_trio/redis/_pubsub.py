@@ -22,9 +22,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Messages may be missing here: the connection was lost and is back, or the reader was too slow.
+    """Messages may be missing here: the connection was lost and restored, or the reader was too slow.
 
-    Pub/sub delivers at most once, so read anew what the messages hint at.
+    Pub/sub delivers at most once, so read again what the messages refer to.
     """
 
     reason: str
@@ -33,8 +33,8 @@ class Missed:
 class Subscription:
     """An endless stream of messages, oldest first.
 
-    Iterating waits for the next :class:`Message`; a :class:`Missed` stands where some may be gone.
-    One task iterates; messages beyond the bound push out the oldest.
+    Iterating waits for the next :class:`Message`; a :class:`Missed` marks where some may be missing. Only one
+    task may iterate; when the stream is full, a new message drops the oldest.
     """
 
     def __init__(self, max_waiting: int) -> None:
@@ -54,19 +54,19 @@ class Subscription:
             await self._arrived.wait()
 
     def _next(self) -> Message | Missed:
-        # What is missing was older than all that waits, so the marker goes first.
+        # The missing messages are older than those that wait, so the marker comes first.
         missed, self._missed = self._missed, None
         return missed if missed is not None else self._waiting.popleft()
 
     def put(self, message: Message) -> None:
-        """Keep a message for the reader; a full stream loses its oldest."""
+        """Keep a message for the reader; a full stream drops its oldest."""
         if len(self._waiting) == self._waiting.maxlen:
             self._missed = Missed("the reader was too slow")
         self._waiting.append(message)
         self._arrived.set()
 
     def miss(self, reason: str) -> None:
-        """Mark that messages may be missing; what still waits is older than the gap, so it goes too."""
+        """Mark that messages may be missing; waiting ones are older than the gap, so they are dropped too."""
         self._waiting.clear()
         self._missed = Missed(reason)
         self._arrived.set()

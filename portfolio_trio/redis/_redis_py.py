@@ -1,6 +1,6 @@
-"""Every part of redis-py that is not public and that the wrapper leans on, in one place.
+"""Every private part of redis-py that the wrapper relies on, in one place.
 
-A test names them one by one, so that an update of redis-py that moves one says which.
+A test lists each of them, so that it names the one that an update of redis-py moves.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 
-# redis-py shapes replies through untyped callables: what they take and give is theirs (ANN401 below).
+# redis-py converts replies with untyped callables, so their types are Any (ANN401 below).
 def response_callbacks() -> dict[str, Callable[..., Any]]:
-    """Shape RESP3 replies as redis-py's client does by default: the long-standing Python types."""
+    """Convert RESP3 replies as redis-py's client does by default, to its traditional Python types."""
     return dict(get_response_callbacks(None, legacy_responses=True))
 
 
@@ -44,6 +44,6 @@ def parse_error(text: str) -> Exception:
 
 
 def make_encoder() -> Encoder:
-    """What ``register_script`` asks a client for."""
+    """The encoder that ``register_script`` asks a client for."""
     # Untyped in redis-py.
     return Encoder("utf-8", "strict", decode_responses=False)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Where a command belongs in a cluster, from the server's own table of commands; without I/O."""
+"""The routing of commands in a cluster, from the server's own command table; without I/O."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _RESPONSE = b"response_policy:"
 
 
 class Ask(Enum):
-    """The server knows the keys of this command; we do not."""
+    """Only the server knows the keys of this command."""
 
     SERVER = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What the server says of one command.
+    """The server's entry for one command.
 
     Attributes:
-        first: Place of the first key; 0 where there is none or it moves.
-        last: Place of the last key; negative counts from the end.
-        step: From key to key.
-        movable: Where the keys stand depends on the arguments.
-        everywhere: Belongs to every primary.
-        merge: How the replies of all become one (``agg_sum``, ``all_succeeded``, ...).
+        first: Position of the first key; 0 if there is none or it varies.
+        last: Position of the last key; negative counts from the end.
+        step: Distance from one key to the next.
+        movable: The positions of the keys depend on the arguments.
+        everywhere: It is sent to every primary.
+        merge: How the replies of all primaries are combined (``agg_sum``, ``all_succeeded``, ...).
     """
 
     first: int
@@ -56,7 +56,7 @@ class Routes:
         self._table: Mapping[str, Route] = dict(_entries(reply))
 
     def route(self, args: Sequence[Arg]) -> Route:
-        """What is known of a command, by its first word or its first two.
+        """The entry of a command, by its first word or its first two.
 
         Raises:
             DataError: The server does not know it.
@@ -69,7 +69,7 @@ class Routes:
         return found
 
     def keys(self, args: Sequence[Arg]) -> Sequence[Arg] | Ask:
-        """The keys of a command; empty where it has none."""
+        """The keys of a command; empty if it has none."""
         if _upper(args[0]) in _NUMKEYS_SECOND:
             return args[3 : 3 + int(args[2])]
         route = self.route(args)
@@ -80,7 +80,7 @@ class Routes:
 
 
 def merge(how: str, replies: Sequence[Any]) -> Any:  # noqa: ANN401 - replies are whatever the servers say
-    """One reply out of those of every primary."""
+    """Combine the replies of all primaries into one."""
     if how == "agg_sum":
         return sum(replies)
     if how == "agg_logical_and":

@@ -1,4 +1,4 @@
-"""A Lua script by name."""
+"""A named Lua script."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A Lua script; loaded on every connection before that connection serves commands.
+    """A Lua script; loaded on every connection before that connection is used.
 
     Attributes:
         name: For error messages.
         source: The Lua text.
-        sha: SHA-1 of the UTF-8 source in lower-case hex, by which EVALSHA names it.
+        sha: SHA-1 of the UTF-8 source in lower-case hex, for EVALSHA.
     """
 
     name: str

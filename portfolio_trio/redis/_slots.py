@@ -20,32 +20,32 @@ SLOTS = REDIS_CLUSTER_HASH_SLOTS
 
 
 def slot_of(keys: Sequence[Arg]) -> int:
-    """The slot that all these keys lie in.
+    """The slot of all these keys.
 
     Raises:
-        CrossSlot: They lie in several.
+        CrossSlot: They are in different slots.
     """
     slots = {key_slot(_bytes(key)) for key in keys}
     if len(slots) > 1:
         raise CrossSlot(
-            f"{len(keys)} keys lie in {len(slots)} slots, and one call reaches one: call once per key, "
+            f"{len(keys)} keys are in {len(slots)} slots, but one call can use only one: call once per key, "
             "or give keys that belong together the same {tag}"
         )
     return slots.pop()
 
 
 class SlotMap:
-    """The primary of each slot, as last heard."""
+    """The primary of each slot, as far as known."""
 
     def __init__(self) -> None:
         self._owners: list[Node | None] = [None] * SLOTS
 
     def load(self, reply: Sequence[Sequence[Any]], asked_host: str) -> None:
-        """Take a whole new map from CLUSTER SLOTS.
+        """Replace the whole map with the reply of CLUSTER SLOTS.
 
         Args:
             reply: The reply; of each range the first node is the primary.
-            asked_host: Stands where a node does not know its own name.
+            asked_host: Used if a node does not know its own host.
         """
         owners: list[Node | None] = [None] * SLOTS
         for first, last, primary, *_ in reply:

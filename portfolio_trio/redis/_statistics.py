@@ -1,4 +1,4 @@
-"""What a client tells about itself."""
+"""Statistics of a client."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a node's connection stands."""
+    """The state of a node's connection."""
 
     CONNECTING = "connecting"
     READY = "ready"
-    WAITING = "waiting"  # for the back-off to pass before the next attempt
+    WAITING = "waiting"  # for the back-off before the next attempt
     CLOSED = "closed"
 
 
@@ -21,13 +21,13 @@ class NodeStatistics:
 
     Attributes:
         address: ``host:port``, a socket path or ``embedded``.
-        state: Where the connection stands now.
-        pending: Commands whose reply has not come.
+        state: The current state of the connection.
+        pending: Commands without a reply so far.
         unsent_bytes: Bytes gathered for the next send.
         sent: Commands accepted since the client was opened.
         received: Replies received since the client was opened.
         connects: Connections that became ready; reconnects are one fewer.
-        last_error: Why the last connection or attempt ended; empty when none did.
+        last_error: Why the last connection or attempt ended; empty if none has.
     """
 
     address: str
@@ -58,7 +58,7 @@ class ClientStatistics:
 
     @property
     def pending(self) -> int:
-        """Commands whose reply has not come."""
+        """Commands without a reply so far."""
         return sum(node.pending for node in self.nodes)
 
     @property

@@ -1,4 +1,4 @@
-"""A pub/sub connection of its own."""
+"""A separate pub/sub connection."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from portfolio_trio.redis._link import LinkOptions
     from portfolio_trio.redis._url import Endpoint
 
-# A listener sends nothing by itself, so a peer that vanished shows only when asked.
+# A listener sends nothing by itself, so only a PING shows that the peer has vanished.
 _ASK_SECONDS = 10.0
 
 
 class _Subscriber:
-    """Turns what one connection after another says into one stream."""
+    """Turns the messages of successive connections into one stream."""
 
     def __init__(self, channels: tuple[str, ...], subscription: Subscription) -> None:
         self._channels = channels
@@ -34,19 +34,19 @@ class _Subscriber:
         self._before = False
 
     async def setup(self, connection: Connection) -> None:
-        """Subscribe on a new connection; PING shows that the server took it."""
+        """Subscribe on a new connection; a PING confirms that the server accepted it."""
         connection.say(pack(("SUBSCRIBE", *self._channels)))
         ping = connection.submit(pack(("PING",)))
         await ping.done.wait()
-        # A refused SUBSCRIBE is answered in the place of PING.
+        # A refused SUBSCRIBE is answered instead of the PING.
         if isinstance(ping.reply, Exception):
             raise ping.reply
         if self._before:
-            self._subscription.miss("the connection was lost and is back")
+            self._subscription.miss("the connection was lost and restored")
         self._before = True
 
     def on_push(self, message: list[Any]) -> None:
-        """Keep published messages; confirmations pass."""
+        """Keep published messages; ignore confirmations."""
         kind, channel, data = message[:3]
         if kind == b"message":
             self._subscription.put(Message(channel, data))
@@ -56,7 +56,7 @@ class _Subscriber:
 async def subscribed(
     endpoint: Endpoint, options: LinkOptions, channels: tuple[str, ...], max_waiting: int
 ) -> AsyncIterator[Subscription]:
-    """Subscribe for the length of the block; losses are healed and marked in the stream."""
+    """Subscribe for the length of the block; after a loss, reconnect and mark the gap in the stream."""
     subscription = Subscription(max_waiting)
     subscriber = _Subscriber(channels, subscription)
     link = Link(endpoint, replace(options, scripts=()), on_push=subscriber.on_push, setup=subscriber.setup)
@@ -73,5 +73,5 @@ async def _ask(link: Link) -> None:
         try:
             await link.call(ping)
         except RedisError:
-            # The link heals itself and the subscription marks the gap.
+            # The link reconnects by itself, and the subscription marks the gap.
             continue

@@ -24,13 +24,13 @@ SCHEMES = ("embedded", "redis", "rediss", "unix", "redis+cluster", "rediss+clust
 _DEFAULT_PORT = 6379
 _CLUSTER = "+cluster"
 _PERCENT_ENCODE = (
-    "User and password stand before an @: percent-encode the password, / as %2F, # as %23, ? as %3F, @ as %40"
+    "User and password come before an @: percent-encode the password, / as %2F, # as %23, ? as %3F, @ as %40"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One server's address and how to enter: ``path`` for a Unix socket, else ``host`` and ``port``."""
+    """One server's address and credentials: ``path`` for a Unix socket, else ``host`` and ``port``."""
 
     host: str = "localhost"
     port: int = _DEFAULT_PORT
@@ -42,16 +42,16 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        """``host:port`` or the path, for people and for maps of nodes."""
+        """``host:port`` or the path, for display and as a key of node maps."""
         return self.path or f"{self.host}:{self.port}"
 
     def at(self, host: str, port: int) -> Endpoint:
-        """Another server that is entered the same way."""
+        """Another server with the same credentials and options."""
         return replace(self, host=host, port=port)
 
 
 def is_cluster(url: str) -> bool:
-    """Whether the URL names a cluster."""
+    """Whether the URL is that of a cluster."""
     return urlsplit(url).scheme.endswith(_CLUSTER)
 
 
@@ -76,17 +76,17 @@ def parse_endpoints(url: str) -> tuple[Endpoint, ...]:
     plain = scheme.removesuffix(_CLUSTER)
     endpoints = tuple(_parse_one(f"{plain}://{user}{at}{host}/{tail}") for host in hosts.split(",") if host)
     if not endpoints:
-        raise ValueError("a cluster URL names at least one node, as in redis+cluster://host:6379,host:6380")
+        raise ValueError("a cluster URL must name a node, as in redis+cluster://host:6379,host:6380")
     if any(endpoint.database for endpoint in endpoints):
-        raise ValueError("a cluster has database 0 only: leave the number out of the URL")
+        raise ValueError("a cluster has only database 0: leave the number out of the URL")
     return endpoints
 
 
 def _check_password(url: str) -> None:
-    """Refuse a password that ends the part of the URL it stands in, before any message prints a piece of it.
+    """Refuse a password that is not percent-encoded, before any message prints part of it.
 
-    What stands before the last @ is user and password, so nothing there may be one of the characters that
-    end that part.
+    User and password come before the last @, so none of the characters that end this part of a URL may occur
+    there.
     """
     before, at, _ = url.partition("://")[2].rpartition("@")
     named = any(f"{mark}{name}=" in before for mark in "?&" for name in ("username", "password"))
@@ -98,27 +98,27 @@ def _check_password(url: str) -> None:
 def _parse_one(url: str) -> Endpoint:
     try:
         parts = dict(parse_url(url))
-        # Read once here: redis-py, as urllib, prints what is no number.
+        # Parse the port here first: redis-py and urllib print an invalid one.
         split = urlsplit(url)
         _ = split.port
     except ValueError as error:
-        # Both name an option that is wrong by its name alone; of anything else the text may be the password.
+        # These two messages contain only the name of an option; any other text might contain the password.
         if str(error).startswith("Invalid value for"):
             raise
-        raise ValueError(f"the Redis URL cannot be read: is its port a number? {_PERCENT_ENCODE}") from None
+        raise ValueError(f"the Redis URL cannot be parsed: is its port a number? {_PERCENT_ENCODE}") from None
     kind = parts.pop("connection_class", None)
     _check_database(url)
     tls = {name.removeprefix("ssl_"): parts.pop(name) for name in list(parts) if name.startswith("ssl_")}
     unknown = parts.keys() - {"host", "port", "path", "username", "password", "db"}
     if unknown or (tls and kind is not SSLConnection):
         name = min(unknown) if unknown else "ssl_" + min(tls)
-        # Behind a colon and without an @ it may be the end of a password.
+        # After a colon and without an @ it may be the end of a password.
         said = f": {name}" if "@" in split.netloc or ":" not in split.netloc else f". {_PERCENT_ENCODE}"
-        raise ValueError(f"the Redis URL has an option that is not known here{said}")
+        raise ValueError(f"the Redis URL has an unknown option{said}")
     if kind is UnixDomainSocketConnection and not hasattr(socket, "AF_UNIX"):
         raise ValueError("this system has no Unix sockets for Python: use redis://HOST:PORT")
     if kind is UnixDomainSocketConnection and not parts.get("path"):
-        raise ValueError("a unix:// URL names a socket, as in unix:///run/redis.sock")
+        raise ValueError("a unix:// URL must name a socket, as in unix:///run/redis.sock")
     return Endpoint(
         host=str(parts.get("host", "localhost")),
         port=int(str(parts.get("port", _DEFAULT_PORT))),
@@ -131,11 +131,11 @@ def _parse_one(url: str) -> Endpoint:
 
 
 def _check_database(url: str) -> None:
-    # redis-py takes database 0 where the path is no number.
+    # redis-py takes database 0 if the path is not a number.
     split = urlsplit(url)
     database = split.path.strip("/")
     if split.scheme != "unix" and database and not database.isdecimal():
-        raise ValueError(f"the database in a Redis URL is a number. {_PERCENT_ENCODE}")
+        raise ValueError(f"the database in a Redis URL must be a number. {_PERCENT_ENCODE}")
 
 
 def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
@@ -144,5 +144,5 @@ def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     try:
         context: ssl.SSLContext = RedisSSLContext(**settings).get()
     except (OSError, TypeError, RedisError) as error:
-        raise ValueError(f"the TLS options of the Redis URL do not work: {error}") from error
+        raise ValueError(f"the TLS options of the Redis URL cannot be used: {error}") from error
     return context

@@ -1,4 +1,4 @@
-"""What the wrapper raises beyond redis-py's own exceptions.
+"""Exceptions of the wrapper, in addition to redis-py's own.
 
 Replies that are errors keep redis-py's classes (``redis.exceptions.ResponseError``
 and its children), so code written against redis-py catches them unchanged.
@@ -23,10 +23,10 @@ __all__ = [
 ]
 
 
-# The names say what is the case, as trio.Cancelled and trio.EndOfChannel do; "Error" at the end
-# of each would add nothing (N818).
+# The names state the condition, as trio.Cancelled and trio.EndOfChannel do; an "Error" suffix would add
+# nothing (N818).
 class Unavailable(RedisConnectionError):  # noqa: N818
-    """No reply will come for this command.
+    """This command will get no reply.
 
     Attributes:
         sent: False when the server cannot have seen the command, which makes sending it
@@ -39,11 +39,11 @@ class Unavailable(RedisConnectionError):  # noqa: N818
 
 
 class CannotConnect(Unavailable):
-    """The first connection failed: nothing listens there, or it is not a Redis we can use."""
+    """The first connection failed: nothing listens there, or it is not a usable Redis."""
 
 
 class TooManyPending(Unavailable):
-    """As many commands or bytes wait as the client allows; this one was not sent."""
+    """The maximum number of commands or bytes is already waiting; this command was not sent."""
 
 
 class ReplyOverdue(Unavailable):
@@ -51,7 +51,7 @@ class ReplyOverdue(Unavailable):
 
 
 class ReadOnlyServer(Unavailable, ReadOnlyError):  # noqa: N818
-    """The server turned into a replica and refused a write; the client connects anew."""
+    """The server has become a replica and refused a write; the client reconnects."""
 
 
 class WrongPassword(AuthenticationError):  # noqa: N818
@@ -67,8 +67,8 @@ class ScriptRejected(ResponseError):  # noqa: N818
 
 
 class CommandRefused(DataError):  # noqa: N818
-    """A command that would put a shared connection out of step; the message says what to use instead."""
+    """A command that must not run on a shared connection; the message says what to use instead."""
 
 
 class CrossSlot(DataError):  # noqa: N818
-    """The keys of one call lie in different slots of the cluster, which no single node can serve."""
+    """The keys of one call are in different slots of the cluster, which one call cannot serve."""

@@ -28,14 +28,14 @@ NEEDS: Final = (
     "use Redis 8 with its JSON module, or Valkey with one, or PORTFOLIO_REDIS_URL=embedded:// for a server "
     "without either"
 )
-# Replies by which a server says that it cannot serve now, though nothing is wrong with the call.
+# Replies that mean the server cannot serve now, although the call itself is valid.
 _NOT_NOW: Final = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN")
 
 
 class Timed:
-    """Tells how long the call of a script took, whatever came of it."""
+    """Records how long the call of a script took, whether or not it succeeded."""
 
-    # A generator would cost a microsecond more, at each call.
+    # A generator-based context manager would cost a microsecond more per call.
     __slots__ = ("_began", "_script", "_telemetry")
 
     def __init__(self, telemetry: Telemetry, script: str) -> None:
@@ -65,7 +65,7 @@ def translate(error: RedisError) -> StoreError:
     if isinstance(error, Unavailable):
         return StoreUnavailable(text, sent=error.sent)
     if isinstance(error, RedisConnectionError | RedisTimeoutError):
-        # Who raised it cannot say whether the call went out, so it may have.
+        # The exception does not say whether the call was sent, so assume that it may have been.
         return StoreUnavailable(text, sent=True)
     if text.startswith(_NOT_NOW):
         return StoreUnavailable(text, sent=False)
@@ -73,19 +73,19 @@ def translate(error: RedisError) -> StoreError:
 
 
 def _refused(error: RedisError, text: str) -> StoreError:
-    # redis-py strips the code of the errors it has classes for; a script's error may come with it.
+    # redis-py strips the code from errors that it has classes for; an error from a script may still have it.
     if isinstance(error, OutOfMemoryError) or text.startswith("OOM"):
         return StoreFull(f"Redis has reached its maxmemory: raise it or let sessions expire sooner ({text})")
     if isinstance(error, ReadOnlyError) or text.startswith(("READONLY", "MISCONF")):
         what = (
-            "cannot write its data to disk and takes no changes: see its log and its disk"
+            "cannot write its data to disk and refuses changes: check its log and its disk"
             if text.startswith("MISCONF")
             else "refuses writes: point PORTFOLIO_REDIS_URL at a writable primary"
         )
         return StoreReadOnly(f"Redis {what} ({text})")
     if isinstance(error, NoPermissionError) or text.startswith(("NOPERM", "ACL failure")):
         return StoreUnsupported(
-            "this Redis user may not do all that is needed: ACL SETUSER ... +@all -@dangerous ~portfolio* "
+            "this Redis user lacks permissions: ACL SETUSER ... +@all -@dangerous ~portfolio* "
             f"&portfolio-* is enough ({text})"
         )
     if isinstance(error, AskError) or text.startswith(("MOVED", "ASK", "CROSSSLOT")):

@@ -1,4 +1,4 @@
-"""Does this Redis do all that the store asks of it?"""
+"""Whether a Redis supports everything the store needs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 OLDEST_REDIS_JSON: Final = JsonModule("ReJSON", 20_600)
-"""The first that has JSON.MSET."""
+"""The first version with JSON.MSET."""
 
 
 async def check_engine(client: RedisClient) -> ServerFacts:
-    """Look at what the server says of itself, and try what the scripts need, as `check_writes` does.
+    """Read the server's facts, and try what the scripts need, as `check_writes` does.
 
     Returns:
-        What the server says of itself, as far as it does.
+        The facts the server reports about itself, as far as it does.
 
     Raises:
-        StoreUnsupported: No JSON, no Lua, or one that answers otherwise; the message says what to do.
+        StoreUnsupported: JSON or Lua is missing or behaves differently; the message says what to do.
         StoreError: Redis could not be reached or refuses writes.
     """
     with translated():
@@ -40,10 +40,10 @@ async def check_engine(client: RedisClient) -> ServerFacts:
 
 
 async def check_writes(client: RedisClient) -> None:
-    """Try every JSON command of the scripts, from Lua, on a key that is removed at once.
+    """Try every JSON command of the scripts, from Lua, on a key that is removed immediately.
 
     Raises:
-        StoreUnsupported: One of them is answered otherwise.
+        StoreUnsupported: One of them gives an unexpected reply.
         StoreError: Redis could not be reached or refuses writes.
     """
     key = f"portfolio-check:{{{uuid4().hex}}}"

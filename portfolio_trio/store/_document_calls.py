@@ -1,4 +1,4 @@
-"""One script at a time over one session document: what all calls of the store share."""
+"""Running one script on one session document: the part that all calls of the store share."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from portfolio_trio.redis import RedisClient
     from portfolio_trio.telemetry import Telemetry
 
-# By which a script says that a write came too late, or was meant for another document than there is.
+# The statuses that mean a write came too late, or was meant for a document that no longer exists.
 FENCES: Final = frozenset(
     {b"superseded", b"not_running", b"portfolio_changed", b"out_of_step", b"version", b"behind"}
 )
 
 
 class DocumentCalls:
-    """Runs scripts over session documents, within the limits that a document has."""
+    """Runs scripts on session documents, within the limits of a document."""
 
     def __init__(
         self,
@@ -43,12 +43,13 @@ class DocumentCalls:
 
         Args:
             client: The way to Redis.
-            ttl_seconds: How long a session lives after its client last did something; 0: for ever.
-            max_results: How many results a document keeps, the newest ones.
-            max_results_bytes: How long their texts may be together; of two limits the narrower one holds.
-            max_holdings: How many lines a portfolio may have.
+            ttl_seconds: Seconds a session lives after its client's last activity; 0 means it never expires.
+            max_results: How many results a document keeps; the newest stay.
+            max_results_bytes: Limit of the total length of their texts; whichever limit is reached first
+                applies.
+            max_holdings: Maximum number of lines of a portfolio.
             worker: The name under which this process is known to the other processes on this Redis.
-            telemetry: Is told of calls, and of writes that a fence refused.
+            telemetry: Counts calls, and writes that a fence refused.
         """
         self._client = client
         self._ttl = ttl_seconds

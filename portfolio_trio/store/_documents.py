@@ -1,4 +1,4 @@
-"""Reading documents without a script: not for the hot path."""
+"""Reading documents without a script; not for the hot path."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _DOCUMENT: Final = TypeAdapter(list[dict[str, JsonValue]])
 _PORTFOLIO: Final = TypeAdapter(Portfolio)
 _PORTFOLIO_FIELDS: Final = ("holdings", "version", "total_value", "valued", "current_analysis")
-# What a document of an earlier release may lack.
+# Fields that documents of earlier releases may lack.
 _LATER_FIELDS: Final = ("run_counter", "incarnation", "targets")
 
 
@@ -53,7 +53,7 @@ async def read_document(client: RedisClient, session_id: str) -> dict[str, JsonV
         raise WrongType(session_id) from error
 
 
-# redis-py decodes the JSON without saying what it may be; pydantic looks at it next.
+# redis-py's annotation does not say what the decoded JSON may be; pydantic validates it next.
 async def _read(client: RedisClient, session_id: str, *paths: str) -> Any:  # noqa: ANN401 - see above
     with translated():
         try:

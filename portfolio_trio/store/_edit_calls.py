@@ -1,4 +1,4 @@
-"""Changes of the holdings and of what is wanted of them."""
+"""Changes of the holdings and of their targets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class EditCalls(DocumentCalls):
             TooManyHoldings: More lines than allowed.
             ValueOverflow: The value is 1e22 or more.
             SessionMissing: There is no such session.
-            FellBack: It has less than is known.
+            FellBack: The document has fallen behind ``known``.
         """
         prices = Prices(tick, price_lookup)
         kept = checked_holdings(holdings, self._max_holdings)
@@ -88,9 +88,10 @@ class EditCalls(DocumentCalls):
         incarnation: str = "",
         known: Known = NOTHING,
     ) -> Portfolio:
-        """Add shares, negative to sell, to one line and value the holdings at ``tick``; a line of zero goes.
+        """Add shares to one line, or sell with negative ones; a line that comes to zero is removed.
 
-        The other lines may have no price at the tick: ``last_known`` says what they are valued at instead.
+        Values the holdings at ``tick``. For a line other than the traded one that has no price at the tick,
+        ``last_known`` gives the price.
 
         Raises:
             OutcomeUnknown: The reply was lost, and the trade may have been made.
@@ -100,7 +101,7 @@ class EditCalls(DocumentCalls):
             TooManyHoldings: One line more than allowed.
             ValueOverflow: The value is 1e22 or more.
             SessionMissing: There is no such session.
-            FellBack: It has less than is known.
+            FellBack: The document has fallen behind ``known``.
         """
         prices = Prices(tick, price_lookup, last_known)
         checked_time(at)
@@ -139,13 +140,13 @@ class EditCalls(DocumentCalls):
         incarnation: str = "",
         known: Known = NOTHING,
     ) -> Portfolio:
-        """Keep where the owner wants to be, as shares of 1; the holdings and their value stay as they are.
+        """Store the owner's targets, as shares of 1; the holdings and their value do not change.
 
         Raises:
             OutcomeUnknown: The reply was lost, and the change may have been made.
             VersionConflict: The portfolio is not at ``expected_version``.
             SessionMissing: There is no such session.
-            FellBack: It has less than is known.
+            FellBack: The document has fallen behind ``known``.
         """
         text = targets_text(targets)
         expected = "" if expected_version is None else expected_version

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
     from portfolio_trio.store.models import PriceLookup, Tick
 
-# More prices than this for each key of a call are not sent on the chance that they are held: the script
-# names what it misses, and is then sent just that.
+# Beyond this number of prices per key, a call does not send all of them in advance: the script returns the
+# names it lacks, and is then sent only those.
 _PRICES_PER_KEY: Final = 32
 
 
 class Prices:
     """A tick's prices and where to ask for more.
 
-    Prices that are not finite and above zero count as absent: a wrong price is reported as a missing one,
-    never summed.
+    Prices that are not finite and positive count as absent: a wrong price is reported as missing, never
+    summed.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Prices:
         self._lookup = lookup
         self._last_known = last_known
         self._offers: dict[bool, Mapping[str, float]] = {}
-        # By identity: the offers live as long as this does.
+        # Compared by identity: the offers live as long as this object.
         self._texts: dict[int, str] = {}
 
     @property
@@ -43,14 +43,14 @@ class Prices:
         return valued_text(self.tick_id, self.as_of)
 
     def offer(self, keys: int) -> Mapping[str, float]:
-        """What to send before knowing what is held: all prices if few for so many keys, else none."""
+        """What to send before knowing what is held: all prices if there are few per key, else none."""
         few = len(self._prices) <= _PRICES_PER_KEY * keys
         if few not in self._offers:
             self._offers[few] = _usable(self._prices) if few else {}
         return self._offers[few]
 
     def text(self, prices: Mapping[str, float]) -> str:
-        """Return prices as JSON text; what is offered to every key is written once."""
+        """Return prices as JSON text; the text of an offer is made only once."""
         if not any(prices is offered for offered in self._offers.values()):
             return prices_text(prices)
         if id(prices) not in self._texts:
@@ -68,12 +68,12 @@ class Prices:
         return found
 
     def value(self, names: Iterable[str], *, traded: str) -> Mapping[str, float]:
-        """Return what lines of ``names`` are worth a share: their prices, or last known ones.
+        """Return the price at which each of ``names`` is valued: its current price, or its last known one.
 
-        The traded name must have a price now: a line that is changed is not left without one.
+        The traded name must have a current price: a trade never leaves its own line without one.
 
         Raises:
-            MissingPrices: A name has neither.
+            MissingPrices: A name has neither price.
         """
         wanted = list(names)
         found = dict(self.find(wanted))
@@ -87,7 +87,7 @@ class Prices:
 
 
 def prices_text(prices: Mapping[str, float]) -> str:
-    """Return finite prices as text that scripts read to the very same doubles; no JSON engine sees it."""
+    """Return finite prices as text that scripts read back exactly; no JSON engine parses it."""
     return "{" + ",".join(f'"{checked_ticker(name)}":{price:.17g}' for name, price in prices.items()) + "}"
 
 

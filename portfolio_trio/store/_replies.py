@@ -1,4 +1,4 @@
-"""From a script's reply to typed values; a status that is no success becomes the error it stands for."""
+"""From a script's reply to typed values; a status other than success becomes the error it stands for."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ def portfolio(
     incarnation: str = "",
     ends: bytes = b"",
 ) -> Portfolio:
-    """Put a portfolio together from JSON texts.
+    """Build a portfolio from JSON texts.
 
     Raises:
-        WrongType: They are not what the store writes.
+        WrongType: The texts are not in the form that the store writes.
     """
     try:
         return Portfolio(
@@ -110,7 +110,7 @@ def portfolio(
 
 
 def ending(text: bytes) -> Ending | None:
-    """Read how a run ended; None where the document does not say, or says what the store never writes."""
+    """Read how a run ended; None if the document does not say, or has something the store never writes."""
     try:
         return _ENDING.validate_json(text) if text else None
     except ValidationError:
@@ -121,7 +121,7 @@ def _endings(text: bytes) -> tuple[Ending, ...]:
     try:
         return _ENDINGS.validate_json(text) if text else ()
     except ValidationError:
-        # Written by hand. The next end puts it right.
+        # Someone edited it by hand. The next end overwrites it.
         return ()
 
 
@@ -138,10 +138,10 @@ def run_start(
     tick_id: int,
     computed: Computed | None = None,
 ) -> RunStart:
-    """Read the reply of ``start_analysis``, which was called with what follows the reply.
+    """Read the reply of ``start_analysis``; the other arguments are those it was called with.
 
     Raises:
-        StoreError: It is no success.
+        StoreError: The reply is not a success.
     """
     if reply[0] != b"ok":
         raise refusal(session_id, reply)

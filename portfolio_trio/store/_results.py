@@ -17,22 +17,22 @@ Result: TypeAlias = dict[str, Any]
 
 
 def results_page(session_id: str, reply: Sequence[bytes], max_bytes: int) -> ResultsPage:
-    """Read a reply; with the receipts that only the first result of each run carries in the document.
+    """Read a reply; restore the receipts, which only the first result of each run has in the document.
 
     Args:
         session_id: The session.
-        reply: Of the script.
-        max_bytes: How long the results may be as JSON text; the newest one is given however long it is.
+        reply: The script's reply.
+        max_bytes: Maximum length of the results as JSON text; the newest one is always returned.
 
     Raises:
         SessionMissing: There is no such session.
-        WrongType: Its key holds something else, or other results than the store writes.
+        WrongType: Its key holds something else, or results that the store did not write.
     """
     if reply[0] != b"ok":
         raise refusal(session_id, reply)
     _, more, receipt, found, *paths = reply
     try:
-        # Parsed and not validated: it may be long, and was written by the store alone.
+        # Parsed but not validated: it may be long, and only the store writes it.
         stretches = from_json(found)
         stored = [one for path in paths for one in stretches[path.decode()]]
         whole = list(_with_receipts(stored, from_json(receipt) if receipt else None))
@@ -47,7 +47,7 @@ def _with_receipts(stored: Iterable[Result], receipt: object) -> Iterable[Result
 
     Args:
         stored: Oldest first.
-        receipt: Of the run of the oldest one, where that does not carry it.
+        receipt: The receipt of the oldest result's run, if that result does not contain it.
     """
     run_id = None
     for result in stored:
@@ -60,7 +60,7 @@ def _with_receipts(stored: Iterable[Result], receipt: object) -> Iterable[Result
 
 
 def _newest(results: list[Result], max_bytes: int) -> list[Result]:
-    """The newest of them that fit; results of one run share one receipt, which is measured once."""
+    """The newest of them that fit; results of one run share a receipt, whose length counts once."""
     length, receipt, of_receipt = 0, None, 0
     for index in range(len(results) - 1, -1, -1):
         result = results[index]

@@ -1,4 +1,4 @@
-"""The life of a run in its document: its start, its results and its end, each behind the fence."""
+"""The life of a run in its document: its start, its results and its end, each fenced."""
 
 from __future__ import annotations
 
@@ -36,31 +36,33 @@ class RunCalls(DocumentCalls):
         after: int | None = None,
         computed: Computed | None = None,
     ) -> RunStart:
-        """Make a new run the session's current one; whatever an older run still writes is refused.
+        """Make a new run the session's current one; later writes of older runs are refused.
 
-        What was computed before is taken with the start, if the document still is what it was computed on;
-        with all of it the run is over at once, and nothing is current. Otherwise it is left out.
+        Results computed in advance are stored with the start, if the document still is what they were
+        computed on; if they are all the run's results, the run ends at once and none is current. Otherwise
+        they are not stored.
 
         Args:
             session_id: The session.
             ticker: What it analyses.
             started_at: Now.
             tick_id: The newest tick.
-            incarnation: Of the document that is meant.
-            token: By which `finish_analysis` finds the run where this call's reply does not come.
-            known: Of the document.
-            ended: How the caller's run before ended, if the document may not know.
-            after: The run that must be the newest: the caller goes on from it, unless somebody asked since.
-            computed: Results that wait for nothing but the start.
+            incarnation: Of the intended document.
+            token: Lets `finish_analysis` find the run if the reply to this call does not arrive.
+            known: What the caller knows of the document.
+            ended: How the caller's previous run ended, if the document may not have it.
+            after: The run that must still be the newest: the caller continues from it, unless another was
+                requested since.
+            computed: Results that only wait for the start.
 
         Raises:
-            RunSuperseded: Another run than ``after`` is the newest.
+            RunSuperseded: A run other than ``after`` is the newest.
             SessionMissing: There is no such session.
-            FellBack: It has less than is known.
+            FellBack: The document has fallen behind ``known``.
         """
         args = (checked_ticker(ticker), checked_time(started_at), tick_id, self._ttl, self.worker)
         before = ("", "") if ended is None else (ended.run_id, ending_text(ended))
-        # Sent twice it starts once, or without a token skips a number and does no other harm.
+        # Sent twice, it starts once; without a token it skips a number, which is harmless.
         which = (incarnation, token, known.text, *before, "" if after is None else after)
         ahead: tuple[bytes | str | int, ...] = ()
         if computed is not None:
@@ -97,12 +99,12 @@ class RunCalls(DocumentCalls):
             results: JSON texts, one result each, oldest first.
             at: Now.
             finish: The run ends with these: nothing is current afterwards.
-            recorded: How many results of this run the caller has stored before. With it a call whose reply
-                was lost is sent again by itself and stored once; without it such a call raises
-                `StoreUnavailable`, and may have been stored.
-            incarnation: Of the document that is meant.
-            token: Of the run's start; tells it from another one of the same number, after a document fell
-                back.
+            recorded: How many results of this run the caller has stored before. With it, a call whose reply
+                was lost is sent again automatically and its results are stored once; without it such a call
+                raises `StoreUnavailable`, and the results may have been stored.
+            incarnation: Of the intended document.
+            token: Of the run's start; distinguishes it from another run with the same number after the
+                document fell back.
             errors: With ``finish``: how many metrics of the run gave no result.
 
         Returns:
@@ -112,8 +114,8 @@ class RunCalls(DocumentCalls):
             RunSuperseded: A newer run is current.
             RunNotCurrent: No run is current.
             PortfolioChanged: The holdings have another version now.
-            ResultsOutOfStep: The document counts other results of this run than ``recorded``.
-            FellBack: The document lacks the run, or results of it that were stored; only where the
+            ResultsOutOfStep: The document has a different number of results of this run than ``recorded``.
+            FellBack: The document lacks the run, or results of it that were stored; only if the
                 ``incarnation`` is stated.
             SessionMissing: There is no such session.
         """
@@ -139,19 +141,19 @@ class RunCalls(DocumentCalls):
         ending: Ending | None = None,
         own: bool = False,
     ) -> RunEnd:
-        """Note that a run ended without its last result, if it still is the current one.
+        """Record that a run ended before its last result, if it is still the current one.
 
-        Does not count as the client's activity. A run whose number is not known, because the reply to its
-        start did not come, is found by the token of the start; with both it is the run that has both.
+        Does not count as the client's activity. If the number of the run is not known, because the reply to
+        its start was lost, the token of the start identifies it; if both are given, the run must match both.
 
         Args:
             session_id: The session.
             run_id: The run.
-            token: Of its start, where its number is not known.
-            incarnation: Of the document that is meant.
-            ending: How it ended; by default as ``disconnected``.
-            own: This worker ran it, and has told how it ended: that is what the document says from now on,
-                also where the run is not the current one any more.
+            token: Of its start, if its number is not known.
+            incarnation: Of the intended document.
+            ending: How it ended; ``disconnected`` by default.
+            own: This worker ran it, and has reported how it ended: the document records that, even if the run
+                is no longer current.
 
         Raises:
             SessionMissing: There is no such session.

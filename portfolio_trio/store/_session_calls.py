@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class SessionCalls(DocumentCalls):
-    """Opens sessions, and says who has sockets of them."""
+    """Opens sessions, and records which workers have sockets of them."""
 
     async def open_session(
         self,
@@ -46,7 +46,7 @@ class SessionCalls(DocumentCalls):
     ) -> Portfolio:
         """Return the session's portfolio, creating the session with ``holdings`` if there is none.
 
-        Counts as the client's activity: the time to live starts anew. With ``attach`` the document names
+        Counts as the client's activity: the time to live starts again. With ``attach`` the document lists
         this worker among those that have sockets of the session, until `leave_session`.
 
         Raises:
@@ -95,7 +95,7 @@ class SessionCalls(DocumentCalls):
 
         Raises:
             SessionMissing: There is no such session.
-            FellBack: It has less than is known.
+            FellBack: The document has fallen behind ``known``.
         """
         checked_time(at)
         return await self._reopen(session_id, at, attach=attach, incarnation=incarnation, known=known)
@@ -105,15 +105,15 @@ class SessionCalls(DocumentCalls):
 
         Raises:
             SessionMissing: There is no such session.
-            FellBack: It has less than is known.
+            FellBack: The document has fallen behind ``known``.
         """
         return await self._reopen(session_id, "", attach=True, known=known)
 
     async def lift(self, session_id: str, known: Known) -> None:
-        """Give a document that has fallen back numbers that nobody has seen.
+        """Give a document that has fallen back version and run numbers that nobody has seen.
 
         Afterwards its version is above the known one, and the next run_id will be. A run below the known one
-        is not current any more. Safe to repeat; does not count as the client's activity.
+        is no longer current. Safe to repeat; does not count as the client's activity.
 
         Raises:
             SessionMissing: There is no such session, or it is another document.
@@ -123,7 +123,7 @@ class SessionCalls(DocumentCalls):
             raise _replies.refusal(session_id, reply)
 
     async def leave_session(self, session_id: str) -> None:
-        """Note that this worker has no socket of the session any more; a missing session is fine."""
+        """Record that this worker has no socket of the session any longer; the session may be missing."""
         reply = await self._run("leave_session", session_id, self.worker, idempotent=True)
         if reply[0] not in {b"ok", b"missing"}:
             raise _replies.refusal(session_id, reply)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         Tick,
     )
 
-# More than there can be of anything, and exact in Lua.
+# Larger than any count, and exact in Lua.
 _ALL: Final = 2**53
 
 
@@ -40,17 +40,18 @@ class PortfolioStore(SessionCalls, RunCalls, EditCalls):
     `StoreUnavailable`, `StoreFull`, `StoreReadOnly` or `StoreUnsupported`, and every one that names a session
     `WrongType`. Cancelling a caller cancels its wait; the script may still run.
 
-    A call that states the ``incarnation`` of the document it means never touches another one: where the
-    session has expired and was made anew since, it raises `SessionMissing`.
+    A call that states the ``incarnation`` of the document it means never touches another one: if the session
+    has expired and been created again since, it raises `SessionMissing`.
 
-    One that states what is ``known`` of the document changes nothing where that has less, and raises
-    `FellBack`: a replica took over that lacked the newest writes. `lift` then gives it numbers to go on with.
+    A call that states what is ``known`` of the document changes nothing if the document has lower numbers,
+    and raises `FellBack`: a replica took over that lacked the newest writes. `lift` then gives the document
+    new numbers to continue with.
     """
 
     async def revalue(
         self, session_ids: Sequence[str], *, tick: Tick, price_lookup: PriceLookup | None = None
     ) -> list[Revaluation]:
-        """Bring the totals of some sessions to ``tick``; one outcome each, in their order.
+        """Update the totals of some sessions to ``tick``; one outcome each, in their order.
 
         An older tick changes nothing. Does not count as the clients' activity.
         """
@@ -67,18 +68,18 @@ class PortfolioStore(SessionCalls, RunCalls, EditCalls):
         price_lookup: PriceLookup | None = None,
         lost: Sequence[str] = (),
     ) -> SweepReport:
-        """Bring the total of every session to ``tick``.
+        """Update the total of every session to ``tick``.
 
         Keys are found by SCAN and revalued in windows, a few at a time, so that memory stays bounded.
-        Cancelling it leaves some sessions at the older tick and nothing else.
+        Cancelling it leaves some sessions at the older tick and has no other effect.
 
         Args:
             tick: The prices.
-            price_lookup: Asked for names that the tick lacks.
-            lost: Lost workers: runs of theirs are over, and their sockets are gone.
+            price_lookup: Called for the prices of names that the tick lacks.
+            lost: Lost workers: their runs are over, and their sockets are gone.
 
         Returns:
-            Counts by outcome. A key that is no session document is reported there and left as it is.
+            Counts by outcome. A key that is not a session document is reported there and left unchanged.
         """
         return await Sweep(self._client, Prices(tick, price_lookup), lost, telemetry=self._telemetry).run()
 
@@ -87,7 +88,7 @@ class PortfolioStore(SessionCalls, RunCalls, EditCalls):
     ) -> list[dict[str, JsonValue]]:
         """Return stored results, oldest first: of one ticker if named, the newest ``limit`` if given.
 
-        Not bounded in bytes: clients are answered with `newest_results`.
+        Not bounded in bytes: use `newest_results` to answer clients.
 
         Raises:
             SessionMissing: There is no such session.
@@ -99,16 +100,16 @@ class PortfolioStore(SessionCalls, RunCalls, EditCalls):
     async def newest_results(
         self, session_id: str, *, ticker: str | None = None, limit: int, max_bytes: int
     ) -> ResultsPage:
-        """Return the newest results, of one ticker if named: as many as are asked for and fit.
+        """Return the newest results, of one ticker if named: as many as are requested and fit.
 
-        What it costs depends on what is returned and not on what is held; for a ticker its results are looked
-        for among the newest 20,000. Does not count as the client's activity.
+        The cost depends on the results returned, not on those stored; results of one ticker are searched
+        among the newest 20,000. Does not count as the client's activity.
 
         Args:
             session_id: The session.
-            ticker: Only results of this one.
-            limit: How many at most.
-            max_bytes: How long they may be together as JSON; the newest one is given however long it is.
+            ticker: Only results of this ticker.
+            limit: Maximum number of results.
+            max_bytes: Maximum total length as JSON; the newest one is always returned.
 
         Raises:
             SessionMissing: There is no such session.

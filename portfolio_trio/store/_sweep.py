@@ -1,4 +1,4 @@
-"""One tick over many sessions: a window of keys at a time, nothing kept but counts."""
+"""One tick applied to many sessions: a window of keys at a time, keeping only counts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from portfolio_trio.store.models import Outcome
     from portfolio_trio.telemetry import Telemetry
 
-# One window is on its way at a time, and what a client asks meanwhile waits behind it: 16 documents of ten
-# holdings take a server a third of a millisecond. Four windows of 64 at a time would sweep faster by a third
-# to a half, and make a client wait for six milliseconds at each of its calls.
+# One window is in flight at a time, and clients' calls wait behind it: 16 documents of ten holdings take a
+# server a third of a millisecond. Four windows of 64 at a time would sweep a third to a half faster, but each
+# call of a client would wait for six milliseconds.
 WINDOW: Final = 16
 _EXAMPLES: Final = 10
-# So many names without a price are told apart; what is beyond is not worth the memory.
+# At most this many names without a price are counted individually; more are not worth the memory.
 _MOST_UNPRICED: Final = 10_000
 
 
@@ -43,19 +43,19 @@ class Revaluer:
         self._prices = prices
         self._lost = lost
         self.held: set[str] | None = set()
-        """The names that documents were found to hold and that have a price; None once that is not known."""
+        """Names with a price that were found in documents; None as soon as that is not known."""
 
     def windows(self, session_ids: Sequence[str]) -> Iterable[Sequence[str]]:
-        """Cut sessions into what is on the way together: in one call, or where keys are spread in many."""
+        """Split sessions into windows that are in flight together: in one call, or in many on a cluster."""
         return (session_ids[at : at + WINDOW] for at in range(0, len(session_ids), WINDOW))
 
     async def revalue(self, session_ids: Sequence[str]) -> list[Revaluation]:
-        """Revalue one window; where prices are missing, ask for them and try those sessions once more.
+        """Revalue one window; where prices are missing, look them up and try those sessions once more.
 
         Raises:
-            StoreError: Redis could not do it.
+            StoreError: Redis failed.
         """
-        # Prices go out once a call.
+        # Prices are sent once per call.
         offer = self._prices.offer(len(session_ids) if self._client.many_keys else 1)
         if offer:
             self.held = None
@@ -93,7 +93,7 @@ class Revaluer:
         return [reply for (reply,) in await self._client.run_script_each(revalue, keys, args)]
 
     async def _one_by_one(self, session_ids: Sequence[str], prices: Mapping[str, float]) -> list[Revaluation]:
-        """A document on which the script fails must not keep the others of its window from their tick."""
+        """A document on which the script fails must not keep the rest of its window from being valued."""
         if len(session_ids) == 1:
             return [Revaluation(session_ids[0], "failed")]
         return [(await self._call([session_id], prices))[0] for session_id in session_ids]
@@ -116,9 +116,9 @@ class Sweep:
         """Find the sessions and revalue them.
 
         Raises:
-            StoreError: Redis could not do it; some sessions may have been revalued.
+            StoreError: Redis failed; some sessions may have been revalued.
         """
-        # An async generator that is left half-way must be closed by whoever left it.
+        # An async generator that is not exhausted must be closed explicitly.
         pages = cast("AsyncGenerator[list[bytes], None]", self._client.scan_keys(KEY_PATTERN))
         with translated():
             async with aclosing(pages):

@@ -1,4 +1,4 @@
-"""What goes into a script: JSON text made here, and the checks that keep it JSON."""
+"""The arguments of scripts: JSON text made here, and the checks that keep it valid JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from portfolio_trio.store.models import Ending
     from portfolio_trio.targets import Targets
 
-# The scripts cut texts at quotation marks and braces.
+# The scripts find the ends of texts by quotation marks and braces.
 _CODE: Final = re.compile(r"\w+", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 
@@ -28,7 +28,7 @@ def checked_time(text: str) -> str:
         ValueError: It is not.
     """
     if not _TIME.fullmatch(text):
-        raise ValueError(f"{text!r} is no time; write RFC 3339 in UTC, such as 2026-11-22T09:30:00.125Z")
+        raise ValueError(f"{text!r} is not a time; write RFC 3339 in UTC, such as 2026-11-22T09:30:00.125Z")
     return text
 
 
@@ -39,28 +39,28 @@ def checked_ticker(text: str) -> str:
         ValueError: It is not.
     """
     if not is_ticker(text):
-        raise ValueError(f"{text!r} is no ticker; check requests before they reach the store")
+        raise ValueError(f"{text!r} is not a ticker; check requests before they reach the store")
     return text
 
 
 def checked_shares(shares: float) -> float:
-    """Return a number of shares as it is kept, with nine decimals at most.
+    """Return a number of shares as it is stored, with at most nine decimals.
 
     Raises:
-        ValueError: It is not finite, or rounds to nothing though it is not zero.
+        ValueError: It is not finite, or is not zero but rounds to zero.
     """
     kept = canonical_shares(shares)
     if shares and not kept:
-        raise ValueError(f"{shares} shares round to nothing; check requests before they reach the store")
+        raise ValueError(f"{shares} shares round to zero; check requests before they reach the store")
     return kept
 
 
 def checked_holdings(holdings: Mapping[str, float], limit: int) -> dict[str, float]:
-    """Return holdings as they are kept: shares with nine decimals at most.
+    """Return holdings as they are stored: shares with at most nine decimals.
 
     Raises:
         TooManyHoldings: More lines than ``limit``.
-        ValueError: A name is no ticker, or a number of shares is not finite or rounds to nothing.
+        ValueError: A name is not a ticker, or a number of shares is not finite or rounds to zero.
     """
     if len(holdings) > limit:
         raise TooManyHoldings(limit)
@@ -68,7 +68,7 @@ def checked_holdings(holdings: Mapping[str, float], limit: int) -> dict[str, flo
 
 
 def holdings_text(holdings: Mapping[str, float]) -> str:
-    """Return what `checked_holdings` gave as JSON text, in the mapping's order."""
+    """Return holdings from `checked_holdings` as JSON text, in the mapping's order."""
     return "{" + ",".join(f'"{name}":{canonical_text(shares)}' for name, shares in holdings.items()) + "}"
 
 
@@ -92,10 +92,10 @@ def total_value(holdings: Mapping[str, float], prices: Mapping[str, float]) -> f
 
 
 def targets_text(targets: Targets | None) -> str:
-    """Return targets as JSON text: shares of 1, with the digits that every engine reads back.
+    """Return targets as JSON text: shares of 1, with as many digits as every engine reads back exactly.
 
     Raises:
-        ValueError: A name is no ticker.
+        ValueError: A name is not a ticker.
     """
     if targets is None:
         return "null"
@@ -139,9 +139,9 @@ def new_document(
         session_id: The session.
         holdings: As JSON text.
         total: Their value, in currency units.
-        valued: Which prices that stands for, as JSON text.
+        valued: The prices behind that value, as JSON text.
         at: Now.
-        incarnation: Tells it from every other document of this session.
+        incarnation: Distinguishes it from every other document of this session.
         attached: The workers that have sockets of the session.
     """
     return (

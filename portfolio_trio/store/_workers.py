@@ -1,6 +1,6 @@
-"""What the workers on one Redis know of each other: who lives, who updates the market, the newest tick.
+"""What workers on one Redis know of each other: which are alive, which updates the market, the newest tick.
 
-Their clock is the server's: no worker's own clock decides who is alive.
+They use the clock of the Redis server: no worker's own clock decides which workers are alive.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
     from portfolio_trio.redis import RedisClient, Subscription
     from portfolio_trio.telemetry import Telemetry
 
-# One slot of a cluster for both, so that one script sees the lease and the tick.
+# Both in one slot of a cluster, so that one script sees the lease and the tick.
 _WORKERS: Final = "portfolio-workers:{market}"
 _TICK: Final = "portfolio-tick:{market}"
 _INBOX: Final = "portfolio-inbox:"
 
 TICKS: Final = "portfolio-ticks"
-"""The channel of ticks: says ``tick_id`` when a tick is there."""
+"""The channel of ticks: publishes the ``tick_id`` of each new tick."""
 
 SWEPT: Final = "portfolio-swept"
-"""The channel of sweeps: says ``tick_id`` when every session is valued at that tick."""
+"""The channel of sweeps: publishes a ``tick_id`` when every session is valued at that tick."""
 
 _SHARED: Final = TypeAdapter(SharedTick)
 
 
 class Workers:
-    """The other workers, as one of them sees them. Every method may raise `StoreError`.
+    """The other workers, from the point of view of one. Every method may raise `StoreError`.
 
     Args:
         client: The way to Redis.
         me: The name of this worker, of letters and digits.
         source: The name of its prices; all workers on one Redis have the same.
         ttl: Seconds for which a worker counts as alive after a heartbeat.
-        lease: Seconds for which the updater of the market may go on after a heartbeat.
-        telemetry: Is told of calls.
+        lease: Seconds for which the updater of the market may continue after a heartbeat.
+        telemetry: Counts calls.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Workers:
         self._telemetry = telemetry
 
     async def heartbeat(self) -> Heartbeat:
-        """Say that this worker lives, and hold or take the lease if it is free.
+        """Record that this worker is alive, and renew the lease, or take it if it is free.
 
         Raises:
-            OtherSource: Living workers have other prices.
+            OtherSource: Live workers have other prices.
         """
         args = (self.me, round(self.ttl * 1000), round(self.lease * 1000), self._source)
         reply = await self._run("heartbeat", [_WORKERS, _TICK], *args)
@@ -84,7 +84,7 @@ class Workers:
         )
 
     async def publish_tick(self, tick: SharedTick) -> None:
-        """Give a tick to all workers.
+        """Share a tick with all workers.
 
         Raises:
             NotUpdater: The lease is over.
@@ -101,38 +101,38 @@ class Workers:
         """Return the newest tick that was shared; None before the first.
 
         Raises:
-            StoreError: What is there is no tick.
+            StoreError: The stored value is not a tick.
         """
         with translated():
             text = await self._client.execute_command("HGET", _TICK, "tick")
         try:
             return None if text is None else _SHARED.validate_json(text)
         except ValidationError as error:
-            raise StoreError(f"{_TICK} holds no tick: delete it") from error
+            raise StoreError(f"{_TICK} does not hold a tick: delete it") from error
 
     async def announce_sweep(self, tick_id: int) -> None:
-        """Say that every session is valued at a tick."""
+        """Announce that every session is valued at a tick."""
         with translated():
             await self._client.execute_command("PUBLISH", SWEPT, tick_id, keys=[SWEPT])
 
     async def forget(self, lost: Sequence[str]) -> None:
-        """Strike off lost workers that have been cleaned up after."""
+        """Remove lost workers whose runs and sockets have been cleaned up."""
         with translated():
             await self._client.execute_command("HDEL", _WORKERS, *(f"worker:{name}" for name in lost))
 
     async def retire(self) -> None:
-        """Strike this worker off, at its end."""
+        """Remove this worker when it ends."""
         await self._run("retire", [_WORKERS], self.me)
 
     async def send_batch(self, worker: str, batch: str) -> bool:
-        """Send a batch to the inbox of another worker. It arrives at most once, or never.
+        """Send a batch to the inbox of another worker. It arrives at most once.
 
         Returns:
-            False where nobody listens; on a cluster, where no node knows who listens to the others, True.
+            False if nobody listens. True on a cluster, where no node knows who listens on the others.
         """
         channel = _INBOX + worker
         with translated():
-            # Always over the same node of a cluster, so that batches keep their order.
+            # Always through the same node of a cluster, so that batches keep their order.
             heard = await self._client.execute_command("PUBLISH", channel, batch, keys=[channel])
         return heard > 0 or not self._client.many_keys
 

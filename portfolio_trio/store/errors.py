@@ -1,6 +1,6 @@
 """What the store raises; nothing of redis-py leaks past these."""
 
-# The names say what is the case, as trio.Cancelled does; an "Error" at the end of each adds nothing.
+# The names state the condition, as trio.Cancelled does; an "Error" suffix adds nothing.
 # ruff: noqa: N818
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class StoreError(Exception):
 
     retryable: ClassVar[bool] = False
     for_clients: ClassVar[str | None] = "the store cannot serve this at the moment"
-    """What a client may hear; None where that is the text. Other texts can name hosts, logins and scripts."""
+    """What clients are told; None means the error's text. Other texts can name hosts, logins and scripts."""
 
     @property
     def told(self) -> str:
-        """What a client may hear of it; the text is for the log."""
+        """What clients are told about it; the error's text is for the log."""
         return str(self) if self.for_clients is None else self.for_clients
 
 
@@ -47,15 +47,15 @@ class StoreUnavailable(StoreError):
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The reply to a change of the holdings was lost: it may have been made, and would be made twice."""
+    """The reply to a change of the holdings was lost: it may have been made; do not just repeat it."""
 
     retryable = False
-    # What it says is for the client, and names nothing else.
+    # The text is meant for clients and contains nothing internal.
     for_clients = None
 
     def __init__(self, session_id: str) -> None:
         super().__init__(
-            "the reply was lost, so the change may have been made: read the portfolio before you repeat it; "
+            "the reply was lost, so the change may have been made: read the portfolio before repeating it; "
             "a request that states the version it is meant for is never carried out twice",
             sent=True,
         )
@@ -66,14 +66,14 @@ class StoreFull(StoreError):
     """Redis has reached its ``maxmemory`` and refuses writes: raise it, or let sessions expire sooner."""
 
     retryable = True
-    for_clients = "the store is full; what is there can be read, and a change may work later"
+    for_clients = "the store is full; stored data can be read, and a change may work later"
 
 
 class StoreReadOnly(StoreError):
     """Redis refuses writes, as a replica or because it cannot write its data: the message says what to do."""
 
     retryable = True
-    for_clients = "the store takes no changes at the moment; try again soon"
+    for_clients = "the store accepts no changes at the moment; try again soon"
 
 
 class StoreUnsupported(StoreError):
@@ -81,7 +81,7 @@ class StoreUnsupported(StoreError):
 
 
 class SessionMissing(StoreError):
-    """There is no such session, or no longer: open it anew."""
+    """There is no such session, or it has expired: open it again."""
 
     for_clients = None
 
@@ -91,20 +91,20 @@ class SessionMissing(StoreError):
 
 
 class WrongType(StoreError):
-    """The session's key holds something that is no session document; it was left as it is."""
+    """The session's key holds something that is not a session document; it was left unchanged."""
 
     for_clients = None
 
     def __init__(self, session_id: str) -> None:
         super().__init__(
-            f"the key of session {session_id!r} holds something else than a session document; "
-            "it was left untouched: look at it, then delete or rename it"
+            f"the key of session {session_id!r} holds something other than a session document; "
+            "it was left untouched: inspect it, then delete or rename it"
         )
         self.session_id = session_id
 
 
 class RunSuperseded(StoreError):
-    """A newer run is the session's current one; the older may write no more.
+    """A newer run is the session's current one; the older one may no longer write.
 
     Attributes:
         current: run_id of the newer run.
@@ -114,14 +114,14 @@ class RunSuperseded(StoreError):
     for_clients = None
 
     def __init__(self, session_id: str, current: int, ended: Ending | None = None) -> None:
-        super().__init__(f"run {current} is the current one of session {session_id!r} now")
+        super().__init__(f"run {current} is now the current one of session {session_id!r}")
         self.session_id = session_id
         self.current = current
         self.ended = ended
 
 
 class RunNotCurrent(StoreError):
-    """No run is current: this one has been finished or cancelled and may write no more.
+    """No run is current: this one has been finished or cancelled and may no longer write.
 
     Attributes:
         ended: How it ended, where the document says so.
@@ -145,13 +145,13 @@ class PortfolioChanged(StoreError):
     for_clients = None
 
     def __init__(self, session_id: str, version: int) -> None:
-        super().__init__(f"the holdings of session {session_id!r} are at version {version} now; start again")
+        super().__init__(f"the holdings of session {session_id!r} are now at version {version}; start again")
         self.session_id = session_id
         self.version = version
 
 
 class ResultsOutOfStep(StoreError):
-    """The caller counted other results of its run than the document does.
+    """The caller's count of its run's results differs from the document's.
 
     Attributes:
         recorded: How many results of the run the document counts.
@@ -161,17 +161,17 @@ class ResultsOutOfStep(StoreError):
 
     def __init__(self, session_id: str, recorded: int) -> None:
         super().__init__(
-            f"{recorded} results of this run are stored in session {session_id!r}, not as many as stated"
+            f"session {session_id!r} has {recorded} stored results of this run, not the stated number"
         )
         self.session_id = session_id
         self.recorded = recorded
 
 
 class FellBack(StoreError):
-    """The document has less than was known of it: a replica that lacked the newest writes took over.
+    """The document has lower numbers than were known: a replica that lacked the newest writes took over.
 
     Attributes:
-        known: What was known: `PortfolioStore.lift` wants it.
+        known: What was known; pass it to `PortfolioStore.lift`.
     """
 
     retryable = True
@@ -186,7 +186,7 @@ class FellBack(StoreError):
 
 
 class VersionConflict(StoreError):
-    """The holdings are not at the version the caller expected; read them again and decide anew.
+    """The holdings are not at the version the caller expected; read them again and decide again.
 
     Attributes:
         version: The version held now.
@@ -210,12 +210,12 @@ class TooManyHoldings(StoreError):
     for_clients = None
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"a portfolio may have {limit} holdings at most; sell one first")
+        super().__init__(f"a portfolio may have at most {limit} holdings; sell one first")
         self.limit = limit
 
 
 class MissingPrices(StoreError):
-    """Names that are held have no usable price (finite and above zero) at this tick.
+    """Held names have no usable price (finite and positive) at this tick.
 
     Attributes:
         tickers: Their names.
@@ -238,28 +238,28 @@ class ValueOverflow(StoreError):
 
 
 class OtherSource(StoreError):
-    """Workers on this Redis have other prices than this one."""
+    """Other workers on this Redis use other prices."""
 
     def __init__(self, own: str, other: str) -> None:
         super().__init__(
             f"the servers on this Redis take their prices from {other}, not from {own}: "
-            "give all of them the same --prices, or this one a Redis of its own"
+            "give all of them the same --prices, or this one its own Redis"
         )
 
 
 class NotUpdater(StoreError):
-    """The lease of the market's updater is over: another worker may hold it by now."""
+    """The lease of the market's updater has expired: another worker may hold it by now."""
 
     retryable = True
 
     def __init__(self) -> None:
-        super().__init__("the market is another worker's to update now")
+        super().__init__("another worker updates the market now")
 
 
 class TickStale(StoreError):
-    """A tick as new as this one, or newer, is there already."""
+    """There already is a tick as new as this one, or newer."""
 
     retryable = True
 
     def __init__(self, tick_id: int, newest: int) -> None:
-        super().__init__(f"tick {tick_id} comes after tick {newest}, which is there already")
+        super().__init__(f"tick {tick_id} is not newer than tick {newest}")

@@ -1,4 +1,4 @@
-"""What the store gives out: parts of the session document, and reports."""
+"""What the store returns: parts of the session document, and reports."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 Whole: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
-"""A number that can be counted on, as the store writes it."""
+"""A non-negative integer in the form that the store writes."""
 
 PriceLookup: TypeAlias = Callable[[Iterable[str]], Mapping[str, float]]
-"""Prices of names that the tick's own prices lack; a name it cannot price is left out."""
+"""Returns prices of names that the tick lacks; names without a price are left out."""
 
 
 class Tick(Protocol):
@@ -25,7 +25,7 @@ class Tick(Protocol):
 
     @property
     def tick_id(self) -> int:
-        """Rises with every tick."""
+        """Increases with every tick."""
 
     @property
     def as_of(self) -> str:
@@ -38,7 +38,7 @@ class Tick(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Valued:
-    """Which prices a total stands for.
+    """The prices behind a total.
 
     Attributes:
         tick_id: The tick.
@@ -51,7 +51,7 @@ class Valued:
 
 @dataclass(frozen=True, slots=True)
 class CurrentAnalysis:
-    """The run that may write.
+    """The current run, the only one that may write.
 
     Attributes:
         ticker: What it analyses.
@@ -60,8 +60,8 @@ class CurrentAnalysis:
         version: The holdings' version it works on.
         tick_id: The newest tick when it was started.
         recorded: How many of its results are stored.
-        worker: The process that carries it out; empty where nobody said.
-        token: Of the call that started it, made by that process.
+        worker: The process that runs it; empty if not stated.
+        token: Random, drawn by that process for the call that started the run.
     """
 
     ticker: str
@@ -80,11 +80,12 @@ class Ending:
 
     Attributes:
         run_id: The run.
-        outcome: What became of it.
+        outcome: How it ended.
         reason: Why it was cancelled, or the code with which it failed.
-        results: How many results it gave; only where it completed.
-        errors: How many metrics gave none; only where it completed.
-        told: The worker that ran it says so, as it does of each that completed, and has told its subscribers.
+        results: How many results it produced; only if it completed.
+        errors: How many metrics produced none; only if it completed.
+        told: The worker that ran it reported this end, and has told its subscribers; true of each completed
+            run.
     """
 
     run_id: Whole
@@ -96,7 +97,7 @@ class Ending:
 
     @property
     def is_final(self) -> bool:
-        """Whether it is the word of the worker that ran it."""
+        """Whether the worker that ran it reported this end."""
         return self.told or self.outcome == "completed"
 
 
@@ -106,18 +107,18 @@ class Portfolio:
 
     Attributes:
         session_id: The session.
-        holdings: Shares by ticker, fractional and negative ones too, in document order.
-        version: Rises by one with each change of the holdings.
+        holdings: Shares by ticker, possibly fractional or negative, in document order.
+        version: Increases by one with each change of the holdings or the targets.
         total_value: Sum of shares times price, in currency units.
         valued: The prices behind ``total_value``.
-        current_analysis: The run that may write; None when nothing runs.
-        targets: Where the owner wants to be; None where that was never said.
+        current_analysis: The run that may write; None if none is running.
+        targets: The owner's targets; None if none were ever set.
         created: This call created the session.
         others: The other workers that have sockets of the session.
-        attached: False where a full server did not take the worker that asked to be attached.
-        run_counter: The highest run_id that has been handed out; only where the document was read.
-        incarnation: Which document it is: one that was made anew after the session expired has another.
-        run_ends: How the newest runs ended, newest last; only where the document was read.
+        attached: False if a full server could not attach the worker that asked for it.
+        run_counter: The highest run_id assigned so far; only if the document was read.
+        incarnation: Identifies the document: one created after the session expired has another.
+        run_ends: How the newest runs ended, newest last; only if the document was read.
         texts: As in a `Head`.
     """
 
@@ -138,21 +139,21 @@ class Portfolio:
 
     @property
     def head(self) -> Head:
-        """What a run is computed on."""
+        """What a run is computed from."""
         return Head(self.version, self.holdings, self.targets, self.texts)
 
     def end_of(self, run_id: int) -> Ending | None:
-        """How a run ended; None where the document does not say."""
+        """How a run ended; None if the document does not say."""
         return next((ending for ending in self.run_ends if ending.run_id == run_id), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The highest numbers that are known of a document: it never has lower ones, unless it has fallen back.
+    """The highest known numbers of a document: it never has lower ones, unless it has fallen back.
 
     Attributes:
-        incarnation: Which document; empty where nothing is known.
-        run_id: The highest number of a run.
+        incarnation: Identifies the document; empty if nothing is known.
+        run_id: The highest run_id.
         version: The highest version of the holdings.
     """
 
@@ -162,11 +163,11 @@ class Known:
 
     @property
     def text(self) -> str:
-        """As the scripts take it."""
+        """In the form that scripts take."""
         return f"{self.incarnation} {self.run_id} {self.version}" if self.incarnation else ""
 
     def is_above(self, state: Portfolio) -> bool:
-        """Whether a state that was asked for when this was known has fallen back behind it."""
+        """Whether a state requested when this was already known has fallen behind it."""
         is_same = self.incarnation == state.incarnation != ""
         return is_same and (state.run_counter < self.run_id or state.version < self.version)
 
@@ -176,13 +177,14 @@ NOTHING: Final = Known()
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a run is computed on, as some reply had it.
+    """What a run is computed from, as of an earlier reply.
 
     Attributes:
         version: The holdings' version.
         holdings: Shares by ticker, in document order.
-        targets: Where the owner wants to be; None where that was never said.
-        texts: Holdings and targets to the letter: the document still says the same where its texts are these.
+        targets: The owner's targets; None if none were ever set.
+        texts: The exact texts of holdings and targets: if the document still has these texts, neither has
+            changed.
     """
 
     version: int
@@ -193,13 +195,13 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What a run has computed before it was started, on what was known of the document.
+    """What a run has computed before its start, from what was known of the document.
 
     Attributes:
-        head: What it was computed on.
-        run_id: The number that the results bear: one above the highest that is known.
+        head: What it was computed from.
+        run_id: The run_id in the results: one above the highest known.
         results: JSON texts, one result each.
-        finish: Nothing is left to compute.
+        finish: These are all results of the run.
         errors: With ``finish``: how many metrics of the run gave no result.
     """
 
@@ -215,17 +217,17 @@ class RunStart:
     """What a run starts from.
 
     Attributes:
-        run_id: Its number within the session; higher than that of every earlier run.
+        run_id: Its number within the session; higher than every earlier run's.
         holdings: Shares by ticker, in document order.
         version: The holdings' version; every write of the run states it.
         total_value: As last valued, in currency units.
         others: The other workers that have sockets of the session.
-        replaced: The run that was current until then; 0 for none.
-        started_at: As the caller said, RFC 3339 in UTC with Z.
-        tick_id: As the caller said.
-        targets: Where the owner wants to be; None where that was never said.
+        replaced: The run that was current before; 0 for none.
+        started_at: As given by the caller, RFC 3339 in UTC with Z.
+        tick_id: As given by the caller.
+        targets: The owner's targets; None if none were ever set.
         texts: As in a `Head`.
-        taken: What was computed before the start is in the document.
+        taken: The results computed before the start are stored in the document.
     """
 
     run_id: int
@@ -242,20 +244,20 @@ class RunStart:
 
     @property
     def head(self) -> Head:
-        """What the run is computed on."""
+        """What the run is computed from."""
         return Head(self.version, self.holdings, self.targets, self.texts)
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """What became of the wish to note that a run is over.
+    """The result of recording that a run is over.
 
     Attributes:
-        cleared: It was the current run, and is no more.
-        others: The other workers that have sockets of the session; only where it was cleared.
-        run_id: Its number; only where it was cleared.
-        ticker: What it analysed; only where it was cleared.
-        ending: How it ended, if the document says so: before, where an edit or something else was first.
+        cleared: It was the current run, and no longer is.
+        others: The other workers that have sockets of the session; only if it was cleared.
+        run_id: Its number; only if it was cleared.
+        ticker: What it analysed; only if it was cleared.
+        ending: How it ended, if the document says so; an edit, for example, may have ended it earlier.
     """
 
     cleared: bool
@@ -267,11 +269,11 @@ class RunEnd:
 
 @dataclass(frozen=True, slots=True)
 class ResultsPage:
-    """The newest results that were asked for and fit.
+    """The newest results that were requested and fit.
 
     Attributes:
         results: Oldest first, as they were sent.
-        more: There are older ones that were left out.
+        more: Older ones were left out.
     """
 
     results: tuple[dict[str, JsonValue], ...]
@@ -280,16 +282,16 @@ class ResultsPage:
 
 @dataclass(frozen=True, slots=True)
 class SharedTick:
-    """A tick as one worker gives it to all.
+    """A tick as the leader shares it with all workers.
 
     Attributes:
-        tick_id: Rises with every tick.
+        tick_id: Increases with every tick.
         as_of: When the prices were quoted, RFC 3339 in UTC with Z.
         stale: These prices are older than they should be.
         prices: Price per share by ticker, in currency units.
-        unpriced: Names that are known and have no price at this tick.
+        unpriced: Known names that have no price at this tick.
         why: What makes it stale, one reason each.
-        last_known: The newest price of names that have none at this tick.
+        last_known: The newest known price of names that have none at this tick.
         stale_prices: Names whose price is their last close, with its ISO date.
     """
 
@@ -305,13 +307,13 @@ class SharedTick:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What a worker learns when it says that it lives.
+    """The reply to a worker's heartbeat.
 
     Attributes:
         leads: It may update the market, until its lease ends.
-        known: It counted as alive until now; else others may have given up its runs and its sockets.
+        known: It counted as alive until now; otherwise others may have given up its runs and its sockets.
         tick_id: The newest tick that was shared; None before the first.
-        lost: Workers that ended without a word, until somebody has cleaned up after them.
+        lost: Workers whose heartbeats stopped, until their runs and sockets have been cleaned up.
     """
 
     leads: bool
@@ -321,7 +323,7 @@ class Heartbeat:
 
 
 Outcome = Literal["revalued", "stale", "missing", "missing_prices", "wrong_type", "overflow", "failed"]
-"""What became of one document: ``stale`` had this tick or a newer one already, ``missing`` has expired."""
+"""The outcome for one document: ``stale`` already had this tick or a newer one, ``missing`` has expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,10 +331,10 @@ class Revaluation:
     """One session at one tick.
 
     Attributes:
-        session_id: The session, or the whole key where it is not one of a session.
-        outcome: Whether it was revalued, or why not; anything but ``revalued`` changed nothing.
-        before: The total until now, in currency units; only where it was revalued.
-        after: The total at this tick; only where it was revalued.
+        session_id: The session, or the whole key if it is not a session's.
+        outcome: Whether it was revalued, or why not; any outcome but ``revalued`` changed nothing.
+        before: The previous total, in currency units; only if it was revalued.
+        after: The total at this tick; only if it was revalued.
         unpriced: Held names without a price; only with ``missing_prices``.
     """
 
@@ -349,10 +351,11 @@ class SweepReport:
 
     Attributes:
         tick_id: The tick.
-        counts: Documents by outcome; one that SCAN showed twice counts as ``stale`` the second time.
+        counts: Documents by outcome; one that SCAN returned twice counts as ``stale`` the second time.
         unpriced: Held names without a price, the first few of them.
         examples: The first few documents that could not be revalued.
-        held: Every name with a price that was found held; None where all prices were sent without asking.
+        held: All names with a price that are held; None if all prices were sent and this is therefore not
+            known.
         unpriced_names: How many held names have no price.
     """
 
@@ -370,12 +373,12 @@ class SweepReport:
 
     @property
     def errors(self) -> int:
-        """How many documents should have been revalued and were not."""
+        """How many documents should have been revalued but were not."""
         return sum(self.counts.values()) - sum(
             self.counts.get(fine, 0) for fine in ("revalued", "stale", "missing")
         )
 
     @property
     def reasons(self) -> str:
-        """The first few that were not, and what became of each."""
+        """The first few that were not revalued, and why."""
         return ", ".join(f"{each.session_id}: {each.outcome}" for each in self.examples)

@@ -1,4 +1,4 @@
-"""The Lua files, wherever the package lives: a wheel, an editable install or a plain checkout."""
+"""Loading the Lua files, from a wheel, an editable install or a plain checkout."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _INCLUDE: Final = re.compile(r"^-- include (\w+\.lua)\n", re.MULTILINE)
 
 
 class ScriptsNotFound(RuntimeError):  # noqa: N818 - named as the store's other errors are
-    """The package has lost its Lua files."""
+    """The package's Lua files are missing."""
 
 
 def script_folder() -> Traversable:
     """Return the folder of the Lua files.
 
     Raises:
-        ScriptsNotFound: It is neither in the package nor beside it.
+        ScriptsNotFound: It is neither in the package nor next to it.
     """
     # A wheel carries the folder inside the package; a checkout has it at the top.
     shipped = files("portfolio_trio").joinpath("_lua")
@@ -58,7 +58,7 @@ def script_folder() -> Traversable:
 
 @cache
 def script(name: str) -> Script:
-    """Return one of ``NAMES``, with what it includes put in place.
+    """Return one of ``NAMES``, with its includes inserted.
 
     Raises:
         ScriptsNotFound: There is no such file.

@@ -60,7 +60,7 @@ def test_the_claim_ends_with_the_process_however_it_ends(directory: Path) -> Non
 def test_a_directory_with_other_files_is_left_alone(directory: Path) -> None:
     directory.mkdir(mode=0o755)
     (directory / "thesis.tex").touch()
-    assert "holds other files" in refusal(directory)
+    assert "contains other files" in refusal(directory)
     assert directory.stat().st_mode & 0o777 == 0o755
     assert [each.name for each in directory.iterdir()] == ["thesis.tex"]
 
@@ -109,6 +109,6 @@ def test_a_long_log_is_kept_once(directory: Path) -> None:
 def test_the_last_words_of_a_log(directory: Path) -> None:
     directory.mkdir()
     home = Home(directory)
-    assert home.last_words() == f"it said nothing ({home.log})"
+    assert home.last_words() == f"it printed nothing ({home.log})"
     home.log.write_bytes(b"x" * 10_000 + b"\nBad file format \xff\n\n")
     assert home.last_words() == f"Bad file format \ufffd ({home.log})"

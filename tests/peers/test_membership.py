@@ -243,7 +243,7 @@ async def test_batches_go_to_the_listener(autojump_clock: MockClock) -> None:
 async def test_after_a_gap_the_documents_and_the_tick_are_read(autojump_clock: MockClock) -> None:
     async with opened(leads=False) as member:
         member.workers.tick_elsewhere(8.0)
-        member.workers.heard.miss("the connection was lost and is back")
+        member.workers.heard.miss("the connection was lost and restored")
         await wait_all_tasks_blocked()
         assert (member.crowd.missed, member.price) == (1, 8.0)
 

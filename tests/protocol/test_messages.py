@@ -68,7 +68,7 @@ def test_finite_holdings_pass_as_they_are_kept(holdings: dict[str, float]) -> No
 
 
 def test_shares_that_round_to_nothing_are_refused_by_name() -> None:
-    said = "4e-10 shares{} round to nothing: a number of shares has at most 9 decimals"
+    said = "4e-10 shares{} round to zero: a number of shares has at most 9 decimals"
     assert refusal('{"action":"set_holdings","holdings":{"AAPL":1,"MSFT":4e-10}}') == (
         "invalid_message",
         "Invalid message: holdings.MSFT: " + said.format(""),

@@ -59,7 +59,7 @@ def test_subclasses_go_as_what_they_are_and_not_as_they_print() -> None:
 
 @pytest.mark.parametrize("bad", [None, True, [1], np.int64(1), object()])
 def test_what_is_no_text_or_number_is_refused(bad: Arg) -> None:
-    with pytest.raises(DataError, match="cannot stand in a command"):
+    with pytest.raises(DataError, match="cannot be part of a command"):
         pack(("SET", "k", bad))
 
 

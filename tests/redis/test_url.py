@@ -66,7 +66,7 @@ def test_tls_checks_certificate_and_name_unless_told_otherwise() -> None:
         ("rediss://h?ssl_ca_certs=/nowhere", "TLS options"),
         ("rediss://h?ssl_cert_reqs=perhaps", "TLS options"),
         ("rediss://h?ssl_colour=x", "TLS options"),
-        ("unix://", "names a socket"),
+        ("unix://", "must name a socket"),
         ("redis+cluster://", "at least one node"),
         ("redis+cluster://a/1", "database 0 only"),
     ],

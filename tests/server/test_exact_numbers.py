@@ -98,7 +98,7 @@ async def test_selling_in_fractions_leaves_nothing(engine: Engine) -> None:
         assert left["holdings"] == {"MSFT": 1.0}
         refused = await client.ask("trade", ticker="AAPL", shares=1e-10)
         assert refused["code"] == "invalid_message"
-        assert "AAPL round to nothing" in refused["detail"]
+        assert "AAPL round to zero" in refused["detail"]
 
 
 async def test_names_of_the_world_go_over_the_wire(engine: Engine) -> None:

@@ -111,10 +111,10 @@ async def test_limits_and_wrong_arguments_reach_no_server(engine: Engine) -> Non
         with pytest.raises(TooManyHoldings):
             await it.store.open_session("s", holdings=HOLDINGS, tick=TICK, at=AT)
         for holdings in ({"aapl": 1}, {"": 1}, {'A"': 1}, {"AAPL": float("nan")}, {"AAPL": float("inf")}):
-            with pytest.raises(ValueError, match=r"is no (ticker|JSON number)"):
+            with pytest.raises(ValueError, match=r"is not a ticker|is no JSON number"):
                 await it.store.open_session("s", holdings=holdings, tick=TICK, at=AT)
         for at in ("2026-11-22T10:00:00+00:00", "yesterday", "2026-11-22T10:00:00Z\n", ""):
-            with pytest.raises(ValueError, match="is no time"):
+            with pytest.raises(ValueError, match="is not a time"):
                 await it.store.open_session("s", holdings={"AAPL": 1}, tick=TICK, at=at)
         assert await it.client.exists(KEY) == 0
 

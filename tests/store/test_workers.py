@@ -179,7 +179,7 @@ async def test_a_leader_that_slept_through_its_lease_is_refused() -> None:
 async def test_what_is_no_tick_is_named(engine: Engine) -> None:
     async with engine.opened() as it:
         await it.client.hset("portfolio-tick:{market}", "tick", "nonsense")
-        with pytest.raises(StoreError, match="holds no tick"):
+        with pytest.raises(StoreError, match="does not hold a tick"):
             await worker(it, "one").read_tick()
 
 
