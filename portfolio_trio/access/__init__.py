@@ -1,10 +1,10 @@
-"""Who may come in, and how much one may ask: tokens, origins, limits, keepalive, TLS.
+"""Who may connect, and how much a client may ask: tokens, origins, limits, keepalive, TLS.
 
-Decisions only; the server asks in this order and answers with what `Refused` says:
+Decisions only; the server checks in this order and answers with the `Refused` it gets:
 
     draining (503) -> slots (429, 503) -> origin (403) -> token (401)
 
-Imports http and protocol for what a request and a refusal are; knows no session and no store.
+Imports http and protocol for requests and refusals; knows nothing of sessions and the store.
 """
 
 from portfolio_trio.access._connection_limits import (

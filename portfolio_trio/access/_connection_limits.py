@@ -1,4 +1,4 @@
-"""How many may be there at once."""
+"""How many sockets may be open at once."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class LimitReached(Refused):
 
 
 class ConnectionLimits:
-    """Counts who is there, by session, by address and in all; it knows nobody who is not there.
+    """Counts open sockets by session, by address and in total; it remembers nothing about closed ones.
 
     Args:
-        per_session: Slots of one session; None for no limit, here as below.
+        per_session: Slots of one session; None for no limit, as for the others.
         per_address: Slots of one address, see ``address_group``.
-        total: Slots in all.
+        total: Slots in total.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ConnectionLimits:
         self._counts: dict[tuple[Limit, str], int] = {}
 
     def enter(self, address: str | None) -> Slots:
-        """Take a place of the server, and of the address.
+        """Take a slot of the server and of the address.
 
         Raises:
             LimitReached: A limit is reached; no slot was taken.
@@ -81,18 +81,18 @@ class ConnectionLimits:
         return slots
 
     def count(self, limit: Limit, key: str = "") -> int:
-        """How many slots are taken of a session (its id), of an address (its group), or in all."""
+        """How many slots are taken of a session (its id), of an address (its group), or in total."""
         return self._counts.get((limit, key), 0)
 
     def __len__(self) -> int:
-        """How many entries are remembered; 0 when nobody is there."""
+        """How many entries are remembered; 0 when no socket is open."""
         return len(self._counts)
 
 
 class Slots:
-    """The slots of one client, made by `ConnectionLimits.enter`; also a context that leaves them at its end.
+    """The slots of one client, made by `ConnectionLimits.enter`; also a context manager that gives them back.
 
-    It lives as long as its socket, and is therefore no generator and no stack of callbacks.
+    It lives as long as its socket, so to save memory it is neither a generator nor a stack of callbacks.
     """
 
     __slots__ = ("_counts", "_limits", "_taken")
@@ -115,7 +115,7 @@ class Slots:
         self._taken += ((limit, key),)
 
     def join(self, session_id: str) -> None:
-        """Take a place of a session, too.
+        """Take a slot of a session as well.
 
         Raises:
             LimitReached: The limit is reached; the slots taken before stay taken.
@@ -123,7 +123,7 @@ class Slots:
         self.take(Limit.SESSION, session_id)
 
     def leave(self) -> None:
-        """Give all slots back; leaving twice is fine."""
+        """Give all slots back; calling it again has no effect."""
         for slot in self._taken:
             self._counts[slot] -= 1
             if not self._counts[slot]:
@@ -138,19 +138,19 @@ class Slots:
 
 
 def address_group(address: str | None) -> str | None:
-    """Return what an address is counted as where loopback is not; None where it is not counted.
+    """Return what an address is counted as if loopback is exempt; None if it is not counted.
 
-    As `counted_as`, but behind loopback is this machine, mostly as a proxy with many clients, whose own
-    limits count.
+    As `counted_as`, but loopback is not counted: it is this machine, usually a proxy with many clients, which
+    has its own limits.
     """
     return None if _is_loopback(address) else counted_as(address)
 
 
 def counted_as(address: str | None) -> str | None:
-    """Return what an address is counted as; None where there is none (no TCP).
+    """Return what an address is counted as; None if there is none (no TCP).
 
-    An IPv4 address counts by itself, also in its IPv6 form; an IPv6 address as its /64, which is what one
-    customer of a provider has.
+    An IPv4 address counts by itself, also in its IPv6 form; an IPv6 address counts as its /64, the network
+    that a provider gives to one customer.
     """
     parsed = _parse(address)
     if parsed is None:

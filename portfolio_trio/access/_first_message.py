@@ -18,14 +18,14 @@ class Receiver(Protocol):
     """A WebSocket as far as it is needed here."""
 
     def receive(self) -> Awaitable[str | bytes]:
-        """Return the next message; raise ``Disconnected`` when there is none."""
+        """Return the next message; raise ``Disconnected`` if there is none."""
 
 
 async def first_message(transport: Receiver, *, timeout: float) -> Authenticate:  # noqa: ASYNC109 - bounds the client, not the caller
     """Return the first message of a client that has to authenticate.
 
     Raises:
-        TokenRefused: It does not come within ``timeout`` seconds, or is another one.
+        TokenRefused: It does not arrive within ``timeout`` seconds, or is not a valid one.
         Disconnected: The client left.
     """
     message = None
@@ -37,7 +37,7 @@ async def first_message(transport: Receiver, *, timeout: float) -> Authenticate:
 
 
 def _parse(frame: str | bytes) -> Authenticate | None:
-    """Return None instead of raising: pydantic's exceptions hold the frame, and with it the token."""
+    """Return None instead of raising: pydantic's exceptions contain the frame, and so the token."""
     if isinstance(frame, bytes):
         return None
     try:

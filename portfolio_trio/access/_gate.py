@@ -1,4 +1,4 @@
-"""The order in which a client is judged."""
+"""The order of the checks that a client has to pass."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
-# Pages try again and again.
+# Pages keep retrying.
 REFUSED_LOG_SECONDS: Final = 10.0
 
 
 class Gate:
     """Lets clients in: first to the server, then to a session.
 
-    A place in the session is taken after the token was checked, so that who has none cannot keep out who has.
+    A slot of the session is taken after the token was checked, so that clients without a token cannot lock
+    out those with one.
 
     Attributes:
-        connection_limits: Who is there.
+        connection_limits: Counts open sockets.
         origins: Which pages may connect.
-        new_sessions: How many may be made by ``POST /session``.
-        new_by_socket: How many may be made by opening a socket of one that does not exist.
-        tokens: Opens sessions; None where whoever knows a session's id may.
+        new_sessions: The rate limit of ``POST /session``.
+        new_by_socket: The rate limit of sockets that create a session by connecting.
+        tokens: Checks tokens; None if knowing a session's id is enough.
 
     Args:
-        clock: Seconds, for the log of refused pages.
+        clock: In seconds; used to limit the log lines about refused pages.
     """
 
     def __init__(
@@ -57,20 +58,20 @@ class Gate:
         self._refused_log = Seldom(log, seconds=REFUSED_LOG_SECONDS, clock=clock)
 
     def asks_for_token(self, upgrade: Upgrade) -> bool:
-        """Whether a token is wanted and has to come as the first message."""
+        """Whether a token is required and has to come in the first message."""
         return self.tokens is not None and upgrade.token is None
 
     def admit(self, upgrade: Upgrade) -> Slots:
-        """Let a client in to the server, and to its session unless its token is to come as the first message.
+        """Admit a client to the server, and to its session unless its token comes in the first message.
 
-        Takes a place of the server and of the client's address, checks the origin, then as ``join``.
+        Takes a slot of the server and of the client's address, checks the origin, then continues as ``join``.
 
         Returns:
-            The client's slots; leave them when it is gone.
+            The client's slots; leave them when it disconnects.
 
         Raises:
-            LimitReached: There is no slot.
-            OriginRefused: The page is of another site.
+            LimitReached: No slot is free.
+            OriginRefused: The page is from another site.
             TokenRefused: The token does not open the session.
         """
         slots = self.connection_limits.enter(upgrade.peer)
@@ -84,12 +85,12 @@ class Gate:
         return slots
 
     def check_origin(self, origin: str | None, host: str) -> None:
-        """Return if a page may connect; who runs the server reads of one that may not, and how to let it in.
+        """Return if a page may connect; the log names a refused page and how to permit it.
 
-        A browser tells its page nothing but that there is no connection.
+        A browser tells its page only that there is no connection.
 
         Raises:
-            OriginRefused: The page is of another site.
+            OriginRefused: The page is from another site.
         """
         try:
             self.origins.check(origin, host)
@@ -102,11 +103,11 @@ class Gate:
             raise
 
     def join(self, slots: Slots, session_id: str, token: str | None) -> None:
-        """Check the token where tokens are wanted; then take a place of the session, too.
+        """Check the token if tokens are required; then take a slot of the session as well.
 
         Raises:
             TokenRefused: The token does not open the session.
-            LimitReached: There is no slot.
+            LimitReached: No slot is free.
         """
         if self.tokens is not None:
             self.tokens.check(token, session_id)

@@ -1,4 +1,4 @@
-"""Noticing that a peer is gone without a word."""
+"""Detecting peers that have vanished silently."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Watched(Protocol):
     """A socket as far as it is needed here."""
 
     async def ping(self, timeout: float) -> None:  # noqa: ASYNC109 - its expiry ends the connection, too
-        """Wait for a pong; raise ``Disconnected``, and abort the connection, if none comes in time."""
+        """Wait for a pong; abort the connection and raise ``Disconnected`` if none comes in time."""
 
     def lose(self) -> None:
         """End the socket's session: its peer is gone."""
@@ -31,25 +31,25 @@ class Watched(Protocol):
 
 
 class KeepAlive:
-    """Pings every socket until its peer is gone, and then ends the socket's session.
+    """Pings every socket; when a peer is gone, ends the session of its socket.
 
-    A peer that vanishes is gone, and its connection aborted, at most ``interval + timeout`` seconds later.
-    Sockets see pongs only while their messages are being received.
+    When a peer vanishes, its connection is aborted at most ``interval + timeout`` seconds later. Sockets see
+    pongs only while their messages are being received.
 
-    One task waits for all sockets, since a task of its own is a tenth of what an idle one costs; only a
-    ping on its way has one, so that no peer waits for another's pong.
+    One task waits for all sockets, because a separate task would be a tenth of the cost of an idle socket;
+    only a ping in flight has its own task, so that no peer waits for another's pong.
 
     Args:
-        interval: Seconds from one pong, or from the beginning, to the next ping.
+        interval: Seconds from one pong, or from the start, to the next ping.
         timeout: Seconds a pong may take.
-        faults: Contains what goes wrong with one socket.
+        faults: Contains errors of one socket.
     """
 
     def __init__(self, *, interval: float, timeout: float, faults: Faults) -> None:
         self._interval = interval
         self._timeout = timeout
         self._faults = faults
-        # All wait equally long, so who came first is due first.
+        # All sockets wait equally long, so they are due in the order of arrival.
         self._due: OrderedDict[Watched, float] = OrderedDict()
         self._pinging: set[Watched] = set()
         self._news = trio.lowlevel.ParkingLot()
@@ -59,17 +59,17 @@ class KeepAlive:
         return len(self._due) + len(self._pinging)
 
     def watch(self, socket: Watched) -> None:
-        """Ping a socket from now on, until it is lost or forgotten."""
+        """Ping a socket from now on, until its peer is lost or it is forgotten."""
         self._due[socket] = trio.current_time() + self._interval
         self._news.unpark_all()
 
     def forget(self, socket: Watched) -> None:
-        """Ping a socket no more; fine for one that is not watched."""
+        """Stop pinging a socket; it need not be watched."""
         self._due.pop(socket, None)
         self._pinging.discard(socket)
 
     async def run(self) -> NoReturn:
-        """Ping who is due, until cancelled."""
+        """Ping the sockets that are due, until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
                 await self._wait()
@@ -82,11 +82,11 @@ class KeepAlive:
     async def _wait(self) -> None:
         while not self._due:
             await self._news.park()
-        # Who comes meanwhile is due later.
+        # Sockets added meanwhile are due later.
         await trio.sleep_until(next(iter(self._due.values())))
 
     async def _ping(self, socket: Watched) -> None:
-        # The boundary between one socket and the keepalive of all.
+        # An error of one socket must not end the keepalive of all.
         with self._faults.contained("keepalive", instead=partial(self._give_up, socket)):
             if socket not in self._pinging:
                 return
@@ -106,6 +106,6 @@ class KeepAlive:
                 socket.lose()
 
     def _give_up(self, socket: Watched) -> None:
-        """Nobody knows whether the peer is there."""
+        """A ping failed with an error, so whether the peer is alive is unknown."""
         self.forget(socket)
         socket.fail()

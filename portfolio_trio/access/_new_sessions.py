@@ -1,4 +1,4 @@
-"""How many new sessions may be made: by one address, and by all of them."""
+"""How many new sessions may be created: by one address, and in total."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 REMEMBERED: Final = 10_000
-"""Addresses whose buckets are kept; the one that has not asked for longest is forgotten first."""
+"""Addresses whose buckets are kept; the least recently used one is forgotten first."""
 
 
 class TooManySessions(Refused):
-    """No new session just now (HTTP 429, with Retry-After)."""
+    """New sessions are refused for now (HTTP 429, with Retry-After)."""
 
     def __init__(self, retry_after: float) -> None:
         super().__init__(
@@ -27,18 +27,18 @@ class TooManySessions(Refused):
 
 
 class NewSessionLimit:
-    """Lets one address make ``per_address`` sessions a second, and all of them together ``total``.
+    """Lets one address create ``per_address`` sessions a second, and all addresses together ``total``.
 
-    What an address is refused takes nothing from the others. An address is counted as in `counted_as`,
-    loopback by itself as well: a proxy on this machine is one address, for which ``per_address`` is too few
-    where it has many clients. What has no address counts in the total alone.
+    Requests refused to one address do not count against the others. An address is counted as in `counted_as`,
+    loopback included: a proxy on this machine is one address, and if it has many clients, ``per_address`` is
+    too low for it. Clients without an address count only in the total.
 
     Args:
-        per_address: Sessions a second of one address in the long run; None for no limit.
-        total: The same of all.
-        burst_seconds: For how many seconds' worth of sessions at once.
+        per_address: Sessions per second of one address in the long run; None for no limit.
+        total: The same for all addresses together.
+        burst_seconds: How many seconds' worth of sessions may come at once.
         clock: Seconds, monotonic.
-        remembered: Addresses that are remembered at most.
+        remembered: The maximum number of addresses remembered.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class NewSessionLimit:
         return len(self._buckets)
 
     def check(self, address: str | None) -> None:
-        """Count one new session of an address; None where there is no address.
+        """Count one new session of an address, or of a client without one (None).
 
         Raises:
-            TooManySessions: It is one too many; it has not been counted.
+            TooManySessions: It is one too many, and was not counted.
         """
         for bucket in (self._bucket_of(address), self._total):
             if bucket is not None and bucket.wait_seconds > 0:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ANY: Final = "*"
 OPAQUE: Final = "null"
-"""What browsers send for pages without an origin of their own: files, sandboxed frames."""
+"""What browsers send for pages without an origin: files, sandboxed frames."""
 
 _DEFAULT_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 _AUTHORITY: Final = r"(?P<host>[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
@@ -22,7 +22,7 @@ _HOST: Final = re.compile(_AUTHORITY)
 
 
 class OriginError(ValueError):
-    """An entry of the list is no origin; the message is one line that says how to write it."""
+    """An entry of the list is not an origin; the message is one line that says how to write it."""
 
 
 class OriginRefused(Refused):
@@ -32,8 +32,8 @@ class OriginRefused(Refused):
         super().__init__(
             403,
             "origin_refused",
-            "Pages of this origin may not connect; whoever runs the server can add it to "
-            "PORTFOLIO_ALLOWED_ORIGINS, or a name of the server's own to PORTFOLIO_ALLOWED_HOSTS.",
+            "Pages of this origin may not connect; the operator of the server can add it to "
+            "PORTFOLIO_ALLOWED_ORIGINS, or the server's own name to PORTFOLIO_ALLOWED_HOSTS.",
         )
 
 
@@ -44,21 +44,21 @@ class _Origin(NamedTuple):
 
 
 class OriginPolicy:
-    """Lets in pages of the server's own host and of listed origins, and all that is no browser.
+    """Permits pages from the server's own host and listed origins, and clients that are not browsers.
 
-    The scheme of a page on the server's own host is not looked at: behind a proxy that speaks TLS the server
-    cannot know its own. Where it is no default the port has to be the same, too.
+    The scheme of a page from the server's own host is ignored: behind a TLS proxy the server cannot know its
+    own. The port has to match as well, unless it is a default port.
 
     Args:
         allowed: Origins as browsers send them, ``https://app.example.com``; ``null`` for pages that have
-            none; ``*`` for every page of the whole web, which is right only where every session has a token.
-        hosts: The names that are the server's own beside localhost and addresses; None where whatever Host
-            says is. Without tokens it must not be: anybody's domain name can be made to point at any address
-            (DNS rebinding), and its page would be taken for one of the server's. The address that the server
-            listens on says nothing, since a port of it may be published elsewhere.
+            none; ``*`` for every page on the web, which is safe only if every session has a token.
+        hosts: The server's own names in addition to localhost and IP addresses; None to accept any name in
+            Host. Without tokens it must not be None: any domain name can be made to point at any address (DNS
+            rebinding), and its pages would count as the server's own. The address that the server listens on
+            does not matter, since its port may be published elsewhere.
 
     Raises:
-        OriginError: An entry is no origin, or no name of a host.
+        OriginError: An entry is not an origin, or not a host name.
     """
 
     def __init__(self, allowed: Sequence[str] = (), *, hosts: Collection[str] | None = None) -> None:
@@ -68,11 +68,11 @@ class OriginPolicy:
         self._hosts = None if hosts is None else frozenset(parse_host(entry) for entry in hosts)
 
     def permits(self, origin: str | None, host: str) -> bool:
-        """Whether a request may pass.
+        """Whether a request is permitted.
 
         Args:
-            origin: The header Origin; None where there is none, which no browser leaves out.
-            host: The header Host.
+            origin: The Origin header; None if absent, which means that the client is not a browser.
+            host: The Host header.
         """
         if origin is None or self._any:
             return True
@@ -85,27 +85,27 @@ class OriginPolicy:
         """Return if ``permits``.
 
         Raises:
-            OriginRefused: It does not.
+            OriginRefused: It is not permitted.
         """
         if not self.permits(origin, host):
             raise OriginRefused
 
     def cors_headers(self, origin: str | None, host: str) -> tuple[tuple[str, str], ...]:
-        """Return the header lines that let a permitted page of another host read an HTTP answer."""
+        """Return the headers that let a permitted page from another host read an HTTP answer."""
         vary = ("Vary", "Origin")
         if origin is None or not self.permits(origin, host):
             return (vary,)
         return (vary, ("Access-Control-Allow-Origin", origin))
 
     def flag_for(self, origin: str, host: str) -> str:
-        """The flag of ``serve`` that would let a refused page in, as it is typed."""
+        """The flag of ``serve`` that would permit a refused page."""
         page, named = _read_origin(origin), _HOST.fullmatch(host.lower())
         if page is not None and named is not None and page.host == named["host"] and not self.is_own(host):
             return f"--allowed-hosts {page.host}"
         return f"--allowed-origins {OPAQUE if page is None else origin.lower()}"
 
     def is_own(self, host: str) -> bool:
-        """Whether the header Host is a name of the server's own, whose pages can connect."""
+        """Whether the Host header is one of the server's own names, whose pages may connect."""
         match = _HOST.fullmatch(host.lower())
         return match is not None and host.isascii() and self._believes(match["host"])
 
@@ -125,27 +125,27 @@ def parse_origin(text: str) -> _Origin:
     """Read an entry of the list.
 
     Raises:
-        OriginError: It is no origin.
+        OriginError: It is not an origin.
     """
     origin = _read_origin(text)
     if origin is None:
         raise OriginError(
-            f"{text[:80]!r} is no origin: write scheme, host and port, such as https://app.example.com or "
+            f"{text[:80]!r} is not an origin: write scheme, host and port, as in https://app.example.com or "
             "http://localhost:5173, without a path or a slash at the end"
         )
     return origin
 
 
 def parse_host(text: str) -> str:
-    """Read the name of a host, as it stands in Host without its port.
+    """Read a host name, in the form of a Host header without the port.
 
     Raises:
-        OriginError: It is none.
+        OriginError: It is not a host name.
     """
     match = _HOST.fullmatch(text.lower())
     if match is None or match["port"] is not None or not text.isascii():
         raise OriginError(
-            f"{text[:80]!r} is no host: write a name alone, such as portfolio.example.com, without scheme, "
+            f"{text[:80]!r} is not a host: write only a name, such as portfolio.example.com, without scheme, "
             "port or path"
         )
     return match["host"]
@@ -153,7 +153,7 @@ def parse_host(text: str) -> str:
 
 def _read_origin(text: str) -> _Origin | None:
     match = _ORIGIN.fullmatch(text.lower())
-    # Some letters beyond ASCII become others within it in lower case.
+    # Some non-ASCII letters have ASCII lower-case forms.
     if match is None or not text.isascii():
         return None
     scheme = match["scheme"]
@@ -162,7 +162,7 @@ def _read_origin(text: str) -> _Origin | None:
 
 
 def _needs_no_dns(host: str) -> bool:
-    """Whether a host is what it says, whoever answers for names."""
+    """Whether a host means the same thing whatever DNS answers."""
     return host == "localhost" or host.endswith(".localhost") or _is_address(host)
 
 

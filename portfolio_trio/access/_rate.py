@@ -1,4 +1,4 @@
-"""How much one client may ask."""
+"""How many requests one client may send."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 class RateLimit:
     """A token bucket: ``burst`` requests at once, ``rate`` per second in the long run.
 
-    In any window of ``t`` seconds it grants at most ``burst + rate * t``. It is two numbers and no task.
+    In any window of ``t`` seconds it grants at most ``burst + rate * t``. It consists of two numbers and
+    needs no task.
 
     Args:
         rate: Requests per second, above 0.
@@ -24,7 +25,7 @@ class RateLimit:
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
         if not (rate > 0 and burst >= 1):
-            raise ValueError("a rate is above 0 and a burst at least 1")
+            raise ValueError("a rate must be above 0 and a burst at least 1")
         self._rate = rate
         self._burst = burst
         self._clock = clock
@@ -32,7 +33,7 @@ class RateLimit:
         self._filled_at = clock()
 
     def grant(self) -> bool:
-        """Take one token; whether there was one."""
+        """Take one token; returns whether there was one."""
         self._fill()
         if self._tokens < 1:
             return False
@@ -52,20 +53,20 @@ class RateLimit:
 
 
 class Decision(Enum):
-    """What becomes of one request."""
+    """What to do with one request."""
 
     SERVE = auto()
     REFUSE = auto()
     """Answer ``rate_limited``."""
     DISCONNECT = auto()
-    """Close with 1008: the client does not listen."""
+    """Close with 1008: the client ignores the refusals."""
 
 
 class Throttle:
-    """Judges the requests of one socket: too many are refused, and far too many end the socket.
+    """Limits the requests of one socket: too many are refused, and far too many end the socket.
 
-    The refused ones are counted by a bucket of the same rate, so a client that asks up to twice as fast as
-    it may is only refused, for as long as it likes; a faster one is expelled when that bucket is empty.
+    Refused requests are counted by a second bucket of the same rate. So a client at up to twice the permitted
+    rate only has its excess requests refused; a faster one is disconnected when that bucket is empty.
 
     Args:
         rate: Requests per second, above 0.

@@ -1,4 +1,4 @@
-"""The one shape of every refusal."""
+"""The common form of every refusal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _PASSING: Final = frozenset({429, 503})
 
 
 class Refused(Exception):  # noqa: N818 - an answer on its way, not a fault of the program
-    """Somebody may not come in.
+    """A client may not connect.
 
     Attributes:
-        status: The HTTP status that says so.
-        code: The word for programs, as in the ``code`` of an ``error``.
+        status: The HTTP status of the answer.
+        code: For programs, as in the ``code`` of an ``error``.
         detail: One sentence that says what to do. It never repeats what the client sent.
-        retry_after: Seconds after which it may work, or None where waiting does not help.
-        headers: Further lines of the HTTP answer.
+        retry_after: Seconds after which it may work, or None if waiting does not help.
+        headers: More headers of the HTTP answer.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Refused(Exception):  # noqa: N818 - an answer on its way, not a fault of t
 
     @property
     def close_code(self) -> CloseCode:
-        """What closes a WebSocket that was accepted before: 1013 where waiting helps, else 1008."""
+        """The close code for a WebSocket that was already accepted: 1013 if waiting helps, else 1008."""
         return CloseCode.OVERLOADED if self.status in _PASSING else CloseCode.POLICY
 
     @property
     def close_reason(self) -> str:
-        """The reason of that close frame, for programs and people."""
+        """The reason in that close frame, for programs and people."""
         return f"{self.code}: {self.detail}"

@@ -1,4 +1,4 @@
-"""Names of new sessions, which nobody can guess."""
+"""Ids of new sessions, which cannot be guessed."""
 
 from __future__ import annotations
 

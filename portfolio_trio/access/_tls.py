@@ -1,4 +1,4 @@
-"""TLS of the server itself, where no proxy in front does it."""
+"""TLS of the server itself, if no proxy in front provides it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TlsError(Exception):
 
 
 class _Encrypted(Exception):  # noqa: N818 - never leaves this module
-    """The key wants a password."""
+    """The key needs a password."""
 
 
 def ssl_context(certfile: str | PathLike[str], keyfile: str | PathLike[str]) -> ssl.SSLContext:
@@ -25,7 +25,7 @@ def ssl_context(certfile: str | PathLike[str], keyfile: str | PathLike[str]) -> 
         keyfile: PEM: its private key, not encrypted.
 
     Raises:
-        TlsError: A file cannot be read, is no PEM, or the key belongs to another certificate.
+        TlsError: A file cannot be read or is not PEM, or the key belongs to another certificate.
     """
     for name, path in (("certificate", certfile), ("key", keyfile)):
         _check_readable(name, path)
@@ -57,4 +57,4 @@ def _refuse_password() -> NoReturn:
 def _explain(error: ssl.SSLError, certfile: str | PathLike[str], keyfile: str | PathLike[str]) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
         return f"the TLS key {keyfile} does not belong to the certificate {certfile}"
-    return f"the TLS certificate {certfile} or its key {keyfile} is no usable PEM file: {error.reason}"
+    return f"the TLS certificate {certfile} or its key {keyfile} is not a usable PEM file: {error.reason}"

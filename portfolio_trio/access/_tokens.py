@@ -1,10 +1,10 @@
 """Session tokens: JSON Web Tokens (RFC 7519) that open one session until they expire.
 
-Signing and verifying are PyJWT's: released every few weeks, no dependency of its own for HMAC, and its
-tokens can be made by any language, so that a site may issue them after its own login. (itsdangerous has
-not been released since 2024; joserfc brings the compiled package cryptography.) The algorithm is HS256 and
-nothing else, so what a token's head says about it, ``none`` included, decides nothing. PyJWT compares
-signatures in constant time. Its own check of expiry knows only the computer's clock; this one is given one.
+PyJWT signs and verifies: it is released often, has no dependencies for HMAC, and other languages can make its
+tokens, so that a site may issue them after its own login. (itsdangerous has not been released since 2024;
+joserfc needs the compiled package cryptography.) The algorithm is always HS256, so the algorithm in a token's
+header, ``none`` included, has no effect. PyJWT compares signatures in constant time. Its own expiry check
+only knows the system clock; the one here takes a clock.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ MIN_SECRET_BYTES: Final = 32
 """As long as the digest of HS256 (RFC 7518, section 3.2)."""
 
 AUDIENCE: Final = "portfolio-trio"
-"""Keeps tokens that other programs sign with the same secret from opening sessions here."""
+"""Prevents tokens that other programs sign with the same secret from opening sessions here."""
 
 MAX_TOKEN_CHARACTERS: Final = 2_048
-"""Longer ones are not even looked at."""
+"""Longer ones are refused without parsing."""
 
 _ALGORITHM: Final = "HS256"
-# 32 bytes of signature are 43 characters, of which the last carries two bits that say nothing. With any of
-# them set the text would be another one for the same token.
+# 32 bytes of signature are 43 characters, and the last one has two unused bits. With either of them set, the
+# text would be a different encoding of the same token.
 _SHAPE: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
 
@@ -52,8 +52,8 @@ class TokenFault(StrEnum):
 
 
 _DETAILS: Final[Mapping[TokenFault, str]] = {
-    TokenFault.MISSING: "Get a token by POST /session; send it as Bearer, as ?token= or in a first message.",
-    TokenFault.MALFORMED: "This is no token of this server; POST /session gives one.",
+    TokenFault.MISSING: "Get a token by POST /session; send it as Bearer, ?token= or in the first message.",
+    TokenFault.MALFORMED: "This is not a token of this server; POST /session gives one.",
     TokenFault.BAD_SIGNATURE: "This token was not signed by this server; POST /session gives one.",
     TokenFault.EXPIRED: "The token has expired; POST /session gives a new one.",
     TokenFault.OTHER_SESSION: "The token belongs to another session; connect to that one.",
@@ -79,8 +79,8 @@ class SessionTokens:
 
     Args:
         secret: Signs; at least 32 bytes of UTF-8.
-        older: Secrets that do not sign any more but still verify: to change the secret, put the new one
-            first and drop the old one when its last token has expired.
+        older: Secrets that no longer sign but still verify: to change the secret, put the new one first and
+            remove the old one when its last token has expired.
         ttl_seconds: How long a token opens its session.
         now: Seconds since the epoch.
 
@@ -115,15 +115,15 @@ class SessionTokens:
         """Return if the token opens the session.
 
         Raises:
-            TokenRefused: It does not; ``fault`` says why. What is said about expiry and session is said
-                only about tokens whose signature is right.
+            TokenRefused: It does not; ``fault`` says why. Expiry and a wrong session are reported only for
+                tokens with a valid signature.
         """
         if not token:
             raise TokenRefused(TokenFault.MISSING)
         claims = self._read(token)
         if isinstance(claims, TokenFault):
             raise TokenRefused(claims)
-        # `exp` is the first second in which the token is not valid any more (RFC 7519, section 4.1.4).
+        # `exp` is the first second in which the token is no longer valid (RFC 7519, section 4.1.4).
         if not self._now() < cast("float", claims["exp"]):
             raise TokenRefused(TokenFault.EXPIRED)
         if not hmac.compare_digest(_bytes(str(claims["sub"])), _bytes(session_id)):
@@ -139,7 +139,7 @@ class SessionTokens:
         return TokenFault.BAD_SIGNATURE
 
     def _verify(self, token: str, secret: str) -> Mapping[str, object] | TokenFault:
-        """Return what is wrong instead of raising: PyJWT's exceptions quote the token."""
+        """Return the fault instead of raising: PyJWT's exceptions quote the token."""
         try:
             claims: dict[str, object] = self._jwt.decode(
                 token,
@@ -162,15 +162,15 @@ class SessionTokens:
 
 
 def check_secret(secret: str) -> None:
-    """Return if a secret can sign.
+    """Return if a secret can be used.
 
     Raises:
-        SecretError: It is too short, or it looks like a public key, which is no secret.
+        SecretError: It is too short, or looks like a public key, which is not secret.
     """
     size = len(_bytes(secret))
     if size < MIN_SECRET_BYTES:
         raise SecretError(
-            f"a secret has at least {MIN_SECRET_BYTES} bytes, this one {size}: make one with "
+            f"a secret must have at least {MIN_SECRET_BYTES} bytes, this one has {size}: make one with "
             "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
         )
     try:
@@ -179,13 +179,13 @@ def check_secret(secret: str) -> None:
         usable = False
     else:
         usable = True
-    # Raised out here, since the exceptions above quote the secret.
+    # Raised outside the handlers, because the exceptions above quote the secret.
     if not usable:
-        raise SecretError("a secret is random text; this one is a key file, a JWK or no UTF-8")
+        raise SecretError("a secret must be random text; this one is a key file, a JWK or not UTF-8")
 
 
 def split_secrets(text: str) -> tuple[str, ...]:
-    """Read the secrets of a setting: one, or several separated by commas, the one that signs first.
+    """Read the secrets of a setting: one, or several separated by commas, of which the first signs.
 
     Raises:
         SecretError: One of them cannot be used.
@@ -197,5 +197,5 @@ def split_secrets(text: str) -> tuple[str, ...]:
 
 
 def _bytes(text: str) -> bytes:
-    # JSON, like an environment variable, can hold half a surrogate pair, which is no UTF-8.
+    # JSON, like an environment variable, can contain half a surrogate pair, which is not valid in UTF-8.
     return text.encode(errors="surrogatepass")

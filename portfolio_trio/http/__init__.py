@@ -1,7 +1,7 @@
 """The front door: one port for plain HTTP and for WebSockets.
 
 `serve_listeners` accepts connections and `HttpServer.serve` takes each of them: it reads the head with h11
-under a deadline, answers plain requests from a table of routes, and gives WebSocket upgrades on
+under a deadline, answers plain requests from a table of routes, and passes WebSocket upgrades on
 `/ws/{session_id}` to a handler. The handler either refuses (`Upgrade.reject`) or accepts:
 
     async with accept_websocket(upgrade, subprotocol="portfolio.v1") as transport:
@@ -9,10 +9,10 @@ under a deadline, answers plain requests from a table of routes, and gives WebSo
             request = await transport.receive()
             await transport.send([answer(request)])
 
-Nothing a peer sends raises out of here: a bad head has its HTTP status, a bad frame its close code, and the
-handler sees `Disconnected`.
+No input from a peer raises out of this package: a bad head gets an HTTP status, a bad frame a close code, and
+the handler sees `Disconnected`.
 
-Imports no room but the ground floor: it knows nothing of portfolios.
+Imports only rooms of the ground floor: it knows nothing about portfolios.
 """
 
 from portfolio_trio.http._head import Head

@@ -1,9 +1,9 @@
-"""What comes in on a WebSocket: frames as messages, pings, pongs and the close (RFC 6455, section 5).
+"""Receiving on a WebSocket: frames as messages, pings, pongs and the close (RFC 6455, section 5).
 
-Nearly all that clients of this server send are text messages of one whole frame. These are read here,
-straight from the bytes. Everything else is wsproto's business: fragments, control frames, binary messages,
-frames that have not arrived whole, and whatever is wrong. Its parser is made for them and let go behind
-them, so that an idle connection holds none.
+Nearly everything that clients of this server send is a text message in one complete frame. Those are decoded
+here, directly from the bytes. Everything else goes to wsproto: fragments, control frames, binary messages,
+incomplete frames, and invalid ones. Its parser is created for them and dropped afterwards, so that an idle
+connection has none.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,11 +30,11 @@ Event = str | bytes | Ping | Pong | CloseConnection
 
 
 class FrameError(Exception):
-    """What came ends the WebSocket.
+    """The input ends the WebSocket.
 
     Attributes:
-        code: The close code that it is answered with.
-        reason: What the peer is told.
+        code: The close code to answer with.
+        reason: The reason for the peer.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -46,11 +46,12 @@ class FrameError(Exception):
 class FrameReader:
     """Reads frames from bytes; does no I/O.
 
-    `feed` it what has been read, then `take_text` and else `take_frame` while there is something `unread`.
+    `feed` it the bytes that were read; while any are `unread`, call `take_text`, and `take_frame` if that
+    returns None.
 
     Args:
         max_bytes: Larger messages are refused.
-        grant_frame: Asked for each frame that is no message by itself, a control frame or a fragment.
+        grant_frame: Asked for each control frame and each fragment.
     """
 
     __slots__ = ("_at", "_data", "_grant", "_max_bytes", "_parser")
@@ -68,7 +69,7 @@ class FrameReader:
         return self._at < len(self._data)
 
     def feed(self, data: bytes) -> None:
-        """Take what has come; all that came before has been taken."""
+        """Accept the bytes that were read; all earlier ones have been taken."""
         self._data, self._at = data, 0
 
     def take_text(self) -> str | None:
@@ -83,7 +84,7 @@ class FrameReader:
             if size <= _MAX_SHORT_PAYLOAD:
                 return None
         elif size > _MAX_SHORT_PAYLOAD:
-            # Not masked, or so long that it has not arrived in one piece.
+            # Not masked, or too long to have arrived in one piece.
             return None
         end = start + size
         if end > len(data) or size > self._max_bytes:
@@ -96,9 +97,9 @@ class FrameReader:
         return text
 
     def take_frame(self) -> Iterator[Event]:
-        """Take the next frame, or what there is of it, and say what it means.
+        """Take the next frame, or the part that is there, and return its meaning.
 
-        Raises `FrameError`; nothing can be taken after it, nor after a close.
+        Raises `FrameError`. Nothing can be taken after that, or after a close.
         """
         if self._parser is None:
             self._parser = _Parser(self._max_bytes)
@@ -119,7 +120,7 @@ class FrameReader:
 
 
 class _Parser:
-    """wsproto, frame by frame, and the message that it has seen a part of."""
+    """A wsproto parser, fed frame by frame, with its partial message."""
 
     __slots__ = ("_connection", "_max_bytes", "_parts", "_size", "cutter")
 
@@ -132,11 +133,11 @@ class _Parser:
 
     @property
     def between_messages(self) -> bool:
-        """Whether nothing would be lost with it."""
+        """Whether it has no state that would be lost with it."""
         return self.cutter.between_frames and not self._parts
 
     def parse(self, piece: bytes) -> Iterator[Event]:
-        """Say what one frame means, or a piece of one."""
+        """Return the meaning of one frame, or of a part of one."""
         self._connection.receive_data(piece)
         for event in self._connection.events():
             if isinstance(event, TextMessage | BytesMessage):
@@ -145,7 +146,7 @@ class _Parser:
                 yield event
             elif isinstance(event, CloseConnection):
                 if self._connection.state is ConnectionState.OPEN:
-                    # Not the peer's: wsproto's verdict on a broken frame.
+                    # This close does not come from the peer: it is wsproto's verdict on an invalid frame.
                     raise FrameError(event.code, _REASONS.get(event.code) or event.reason or "")
                 yield event
                 return
@@ -160,7 +161,7 @@ class _Parser:
             parts, self._parts, self._size = self._parts, [], 0
             yield _joined(parts)
         elif len(self._parts) > self._max_bytes:
-            # Empty fragments would gather without end.
+            # Empty fragments would accumulate without limit.
             raise FrameError(_TOO_BIG, "The message has too many fragments.")
 
 
@@ -170,7 +171,7 @@ def _joined(parts: list[str | bytes]) -> str | bytes:
 
 
 def _unmask(mask: bytes, payload: bytes) -> bytes:
-    """RFC 6455, section 5.3, on all bytes at once."""
+    """Unmask (RFC 6455, section 5.3), all bytes at once."""
     size = len(payload)
     key = (mask * (size // _MASK_BYTES + 1))[:size]
     return (int.from_bytes(key) ^ int.from_bytes(payload)).to_bytes(size)

@@ -1,4 +1,4 @@
-"""What goes out on a WebSocket: whole frames, one behind the other, and none behind a close frame."""
+"""Sending on a WebSocket: whole frames, one after the other, and none after a close frame."""
 
 import struct
 from enum import Enum, auto
@@ -18,7 +18,7 @@ _MAX_MEDIUM_PAYLOAD = 0xFFFF
 _MAX_CLOSE_REASON = _MAX_SHORT_PAYLOAD - 2
 # RFC 6455, section 7.4.1: stands for a close frame without a code, and is never sent.
 NO_CODE = 1005
-# A forceful close does not wait; this bounds the shield all the same.
+# A forceful close does not wait; this bounds the shield anyway.
 _CLOSE_SECONDS = 1.0
 
 
@@ -44,7 +44,7 @@ def pong_frame(payload: bytes | bytearray) -> bytes:
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """Return a close frame; a reason beyond 123 bytes of UTF-8 is cut at a character."""
+    """Return a close frame; a reason longer than 123 bytes of UTF-8 is cut at a character boundary."""
     if code == NO_CODE:
         return struct.pack("!BB", _CLOSE, 0)
     text = reason.encode()[:_MAX_CLOSE_REASON].decode(errors="ignore").encode()
@@ -64,7 +64,7 @@ class Wire(Enum):
 class FrameSender:
     """Sends frames; any task may call it.
 
-    Sends take turns. One that does not finish leaves a torn frame behind, after which nothing more is sent.
+    Sends take turns. If one does not finish, it leaves a partial frame, and nothing more is sent.
     """
 
     __slots__ = ("_rest", "_sending", "_stream", "_turn", "_wire")
@@ -72,19 +72,19 @@ class FrameSender:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._wire = Wire.OPEN
-        # What `send_now` could not send: it goes in front of whatever is sent next.
+        # What `send_now` could not send; it goes out before the next frames.
         self._rest = b""
         self._turn = trio.Lock()
         self._sending: trio.CancelScope | None = None
 
     def send_now(self, frames: bytes) -> bool:
-        """Send frames without waiting; return whether all of them have left.
+        """Send frames without waiting; return whether all of them were sent.
 
-        What has not leaves with the next `send`, of nothing if need be, in front of what that sends. Only
-        sockets without TLS take frames in this way.
+        The rest goes out with the next `send`, before its own frames; call it with no frames if there are
+        none. Only sockets without TLS accept frames in this way.
         """
         self._rest += frames
-        # While another send is under way, nobody knows yet what may follow it.
+        # While another send is in progress, it is not known what may follow it.
         if self._turn.locked() or self._wire is not Wire.OPEN:
             return False
         self._rest = self._rest[_at_once.write_now(self._stream, self._rest) :]
@@ -93,7 +93,7 @@ class FrameSender:
     async def send(self, frames: bytes) -> None:
         """Send frames in one piece.
 
-        Raises ClosedResourceError after a close frame, BrokenResourceError when nothing can be sent any more.
+        Raises ClosedResourceError after a close frame, BrokenResourceError if nothing more can be sent.
         """
         async with Holding(self._turn):
             if self._wire is Wire.CLOSED:
@@ -103,7 +103,8 @@ class FrameSender:
     async def send_reply(self, frame: bytes, *, seconds: float) -> None:
         """Send a frame that answers the peer's, unless a close frame was sent.
 
-        Raises BrokenResourceError when the peer does not take it within `seconds`: it is given up then.
+        Raises BrokenResourceError if the peer does not accept it within `seconds`; the connection is then
+        aborted.
         """
         with trio.move_on_after(seconds) as scope:
             async with self._turn:
@@ -132,20 +133,20 @@ class FrameSender:
             raise trio.BrokenResourceError("The connection was aborted.")
 
     def abort(self) -> None:
-        """Give the connection up: a send under way fails, and nothing more is sent."""
+        """Abort the connection: a send in progress fails, and nothing more is sent."""
         self._wire = Wire.TORN
         if self._sending is not None:
             self._sending.cancel()
 
     async def half_close(self) -> None:
-        """Tell the peer that nothing more comes, after what is being sent."""
+        """Half-close after the send in progress: tell the peer that nothing more follows."""
         async with self._turn:
             if self._wire is not Wire.TORN:
                 self._wire = Wire.CLOSED
                 await half_close(self._stream)
 
     async def linger(self, seconds: float) -> None:
-        """Wait at most `seconds` for the peer to close, unless a frame is torn."""
+        """Wait at most `seconds` for the peer to close, unless a partial frame was sent."""
         if self._wire is not Wire.TORN:
             await linger(self._stream, seconds=seconds)
 

@@ -1,4 +1,4 @@
-"""Where frames end in what a client sends."""
+"""Finding the ends of frames in a client's bytes."""
 
 _MASKED = 0x80
 _SHORT = 0x7F
@@ -12,7 +12,7 @@ _WHOLE_MESSAGES = frozenset({0x81, 0x82})
 class FrameCutter:
     """Cuts a stream of bytes into frames (RFC 6455, section 5.2).
 
-    It follows the frames' lengths and checks nothing: whether a frame may be as it is, its parser says.
+    It only follows the frames' lengths and validates nothing: that is the parser's task.
     """
 
     __slots__ = ("_head", "_payload")
@@ -23,15 +23,14 @@ class FrameCutter:
 
     @property
     def between_frames(self) -> bool:
-        """Whether all frames that have begun are whole."""
+        """Whether all frames so far are complete."""
         return not self._head and not self._payload
 
     def cut(self, data: bytes, at: int) -> tuple[int, bool]:
-        """Follow the frame that goes on or begins at `at`, which is before the end.
+        """Follow the frame that continues or begins at `at`, which is before the end.
 
         Returns:
-            Where it ends, or the data does, and whether a frame begins that is no message by itself: a
-            control frame, or a fragment.
+            Where the frame or the data ends, and whether a control frame or a fragment begins there.
         """
         extra = self.between_frames and data[at] not in _WHOLE_MESSAGES
         while not self._payload:
@@ -43,7 +42,7 @@ class FrameCutter:
         return at + taken, extra
 
     def _read_head(self, data: bytes, at: int) -> int:
-        """Take what there is of a head; how many bytes those are."""
+        """Take the available part of a frame's head; returns its number of bytes."""
         before = len(self._head)
         head = self._head + data[at : at + _FIRST_BYTES - before] if before < _FIRST_BYTES else self._head
         if len(head) >= _FIRST_BYTES:

@@ -1,4 +1,4 @@
-"""The head of a request: reading it within limits, and what it says."""
+"""The head of a request: reading it within limits, and its content."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Head:
     """A request's line and headers.
 
     `path` is percent-decoded UTF-8, `query` has the last value of each field, header names are lower case.
-    `behind` is what was read beyond the head. What may carry a secret is left out of the repr.
+    `behind` is what was read beyond the head. Parts that may contain a secret are left out of the repr.
     """
 
     method: str
@@ -33,9 +33,9 @@ class Head:
     behind: bytes = field(default=b"", repr=False)
 
     def header(self, name: str) -> str | None:
-        """Return the header's value, repeated ones joined with commas; None where it is absent.
+        """Return the header's value, repeated ones joined with commas; None if it is absent.
 
-        Bytes beyond ASCII are decoded as Latin-1.
+        Non-ASCII bytes are decoded as Latin-1.
         """
         wanted = name.lower().encode("ascii")
         values = [value.decode("latin-1") for key, value in self.headers if key == wanted]
@@ -48,7 +48,7 @@ class Head:
 
     @property
     def is_upgrade(self) -> bool:
-        """Whether the client asks to speak WebSocket on this connection."""
+        """Whether the client requests a WebSocket upgrade."""
         return (
             self.http_version == "1.1"
             and "websocket" in (token.lower() for token in self.tokens("upgrade"))
@@ -57,7 +57,7 @@ class Head:
 
 
 class HeadReader:
-    """Reads one head from a stream; knows afterwards what came, even where that was no good head.
+    """Reads one head from a stream; knows afterwards what arrived, even if it was not a valid head.
 
     `received` counts the peer's bytes; `wants_head_only` is whether it asked with HEAD.
     """
@@ -70,7 +70,7 @@ class HeadReader:
         self._max_bytes = max_bytes
 
     async def read(self) -> Head | None:
-        """Return the head, or None when the peer left without a word.
+        """Return the head, or None if the peer left without sending anything.
 
         Raises `HttpError`: 431 for a head over the limit, 400 (or what h11 suggests) for bad HTTP.
         """
@@ -132,5 +132,5 @@ def _parse_target(target: bytes) -> tuple[str, Mapping[str, str]]:
             400, "bad_request", "The request's target must be a path in percent-encoded UTF-8."
         ) from None
     if _CONTROL.search(path):
-        raise refuse(400, "bad_request", "The request's path holds control characters.")
+        raise refuse(400, "bad_request", "The request's path contains control characters.")
     return path, query

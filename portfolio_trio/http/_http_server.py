@@ -28,16 +28,16 @@ access_log = logging.getLogger("portfolio_trio.access_log")
 _WEBSOCKETS = "/ws/"
 _SESSIONS = "/session/"
 SESSION_PLACE = "{session_id}"
-"""Stands in the path of a route for any session id; behind `/session/` only."""
+"""Placeholder for any session id in the path of a route; only after `/session/`."""
 
 _BODY_CHUNK = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A plain HTTP request: its head, its whole body, and the client's address (None off TCP).
+    """A plain HTTP request: its head, its whole body, and the client's address (None if not TCP).
 
-    `session_id` is what stands in the path where the route has a place for it, else empty.
+    `session_id` is the session id in the path if the route has a placeholder for it, else empty.
     """
 
     head: Head
@@ -47,7 +47,7 @@ class Request:
 
     @property
     def token(self) -> str | None:
-        """The token in the header Authorization, else in the query."""
+        """The token in the Authorization header, else in the query."""
         return token_of(self.head)
 
 
@@ -59,18 +59,18 @@ class HttpServer:
     """Serves HTTP and WebSocket upgrades on accepted streams.
 
     Args:
-        routes: The plain answers, by method and path, where `SESSION_PLACE` stands for any session's id. A
-            GET route answers HEAD too.
-        websocket: Takes the upgrades of `/ws/{session_id}`; it rejects or accepts, and returns when the
+        routes: The plain routes, by method and path, in which `SESSION_PLACE` stands for any session id. A
+            GET route also answers HEAD.
+        websocket: Handles the upgrades of `/ws/{session_id}`: rejects or accepts, and returns when the
             WebSocket is over.
-        header_seconds: How long a client may take for its head; then 408, or a silent close when it has not
+        header_seconds: How long a client may take to send its head; then 408, or a silent close if it has not
             sent a byte.
-        body_seconds: How long it may take for a body; then 408.
+        body_seconds: How long it may take to send a body; then 408.
         route_seconds: How long a route may take; then 503.
-        send_seconds: How long an answer may take to leave; then the connection is closed.
+        send_seconds: How long sending an answer may take; then the connection is closed.
         linger_seconds: How long a connection waits, after its answer, for the client to close.
-        max_header_bytes: Above it 431.
-        max_body_bytes: Above it 413.
+        max_header_bytes: A larger head gets 431.
+        max_body_bytes: A larger body gets 413.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class HttpServer:
     async def serve(self, stream: trio.abc.Stream, visit: Visit | None = None) -> None:
         """Serve one connection to its end and close it.
 
-        Its visit, where it has one, is told when the client has asked and when it is answered. Failures are
-        logged and stay here; only cancellation (and what else is no Exception) passes.
+        Its visit, if it has one, is told when the request has arrived and when it is answered. Failures are
+        logged and contained; only cancellation (and other BaseExceptions) propagates.
         """
         try:
             upgrade = await self._answer_unless_upgrade(stream, visit or Pending().enter(stream))
@@ -143,7 +143,7 @@ class HttpServer:
         except HttpError as refusal:
             response = refusal.response
         if head is not None:
-            # Without the query, where a token may stand.
+            # Without the query, which may contain a token.
             access_log.debug(
                 "answered",
                 extra={
@@ -175,7 +175,7 @@ class HttpServer:
     def _find_upgrade(self, head: Head, stream: trio.abc.Stream) -> Upgrade | None:
         if not head.path.startswith(_WEBSOCKETS):
             if head.is_upgrade:
-                raise refuse(404, "not_found", "No WebSocket lives here; connect to /ws/{session_id}.")
+                raise refuse(404, "not_found", "There is no WebSocket here; connect to /ws/{session_id}.")
             return None
         session_id = head.path.removeprefix(_WEBSOCKETS)
         if not SESSION_ID.fullmatch(session_id):
@@ -204,10 +204,10 @@ class HttpServer:
                     extra={"event": "route_failed", "method": head.method, "path": head.path},
                 )
                 return Response.error(500, "internal_error", "The server failed.")
-        return Response.error(503, "unavailable", "The server is too slow just now.", retry_after=1)
+        return Response.error(503, "unavailable", "The server is too slow at the moment.", retry_after=1)
 
     def _find_route(self, head: Head) -> tuple[Route, str]:
-        """The route of a path, and the session id that stands in the path."""
+        """The route of a path, and the session id in the path."""
         method = "GET" if head.method == "HEAD" else head.method
         path, session_id = _place_of(head.path)
         if (route := self._routes.get((method, path))) is not None:
@@ -215,10 +215,10 @@ class HttpServer:
         allowed = {method for method, known in self._routes if known == path}
         if allowed:
             raise _wrong_method(allowed)
-        raise refuse(404, "not_found", "Nothing lives at this path.")
+        raise refuse(404, "not_found", "There is nothing at this path.")
 
     def _check_announced_size(self, head: Head) -> None:
-        """Refuse before the client is told to go on. h11 has seen to it that the header is a number."""
+        """Refuse before the client is told to continue. h11 has checked that the header is a number."""
         self._check_size(int(head.header("content-length") or 0))
 
     def _check_size(self, size: int) -> None:
@@ -231,7 +231,7 @@ class HttpServer:
                 return await self._collect_body(connection, stream)
             except h11.RemoteProtocolError as error:
                 raise refuse(
-                    error.error_status_hint, "bad_request", f"The body is broken: {echo(str(error))}."
+                    error.error_status_hint, "bad_request", f"The body is invalid: {echo(str(error))}."
                 ) from None
         raise refuse(408, "timeout", f"The request's body did not arrive within {self._body_seconds:g} s.")
 
@@ -252,7 +252,7 @@ class HttpServer:
 
 
 def _place_of(path: str) -> tuple[str, str]:
-    """A path as routes name it, and the session id that it has."""
+    """A path with the placeholder, and the session id it contained."""
     session_id, slash, rest = path.removeprefix(_SESSIONS).partition("/")
     if not path.startswith(_SESSIONS) or not SESSION_ID.fullmatch(session_id):
         return path, ""

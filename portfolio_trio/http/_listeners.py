@@ -1,4 +1,4 @@
-"""Accept loops that no connection and no shortage of descriptors can end."""
+"""Accept loops that survive failing connections and a shortage of descriptors."""
 
 import errno
 import logging
@@ -17,7 +17,7 @@ Handler = Callable[[trio.abc.Stream, Visit], Awaitable[None]]
 
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _PEER_GAVE_UP = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH})
-# The last one is what Windows says of a client that left before it was accepted.
+# The last one is reported by Windows for a client that left before it was accepted.
 _PEER_GAVE_UP |= {errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ECONNRESET}
 _PAUSE_SECONDS = 0.1
 _TURN_AWAY_AT_ONCE = 64
@@ -25,7 +25,7 @@ _TURN_AWAY_SECONDS = 1.0
 
 
 class _Reception:
-    """Counts the open connections and gives each new one its task."""
+    """Counts the open connections and starts a task for each new one."""
 
     def __init__(
         self, handler: Handler, nursery: trio.Nursery, max_connections: int, pending: Pending
@@ -37,7 +37,7 @@ class _Reception:
         self._open = 0
         self._turning_away = 0
         self.shortage = Seldom(logger, clock=trio.current_time)
-        """Says that there is nothing left to accept with: for each pause, if it may."""
+        """Reports, once per pause at most, that accepting is not possible now."""
 
     def welcome(self, stream: trio.abc.Stream) -> None:
         if self._open < self._max_connections or self._pending.make_room(stream):
@@ -60,14 +60,14 @@ class _Reception:
 
     async def _turn_away(self, stream: trio.abc.Stream) -> None:
         try:
-            # A TLS client would need a handshake first, which is the work that is being saved.
+            # A TLS client would need a handshake first, which is the work to be avoided.
             if self._turning_away <= _TURN_AWAY_AT_ONCE and not isinstance(stream, trio.SSLStream):
                 full = Response.error(503, "overloaded", "The server is full; try again soon.", retry_after=1)
                 await send_response(
                     stream, full, send_seconds=_TURN_AWAY_SECONDS, linger_seconds=_TURN_AWAY_SECONDS
                 )
         except* Exception:
-            # The nursery is that of every connection.
+            # This nursery is shared by all connections.
             logger.exception("Turning a connection away failed.", extra={"event": "turn_away_failed"})
         finally:
             self._turning_away -= 1
@@ -86,12 +86,13 @@ async def serve_listeners(
     """Accept connections on all listeners until cancelled, then close the listeners.
 
     Each connection runs `handler(stream, visit)` in a task of `handler_nursery`, so cancelling this function
-    stops accepting and lets open connections go on. The handler says by its visit when the client has asked,
-    and when it is answered; before and after that the connection is one of `pending`, which may have to give
-    way. Above `max_connections` a new one takes the place of such a one, or is answered 503 and closed. trio
-    sets TCP_NODELAY on accepted sockets. A handler's exception is logged and ends its connection only.
+    stops accepting and lets open connections continue. The handler uses its visit to report when the request
+    has arrived and when it is answered; before and after that the connection is one of `pending`, which may
+    be closed in favour of others. Above `max_connections` a new connection replaces such a one, or is
+    answered 503 and closed. trio sets TCP_NODELAY on accepted sockets. A handler's exception is logged and
+    ends only its connection.
 
-    Raises OSError when a listener itself is broken.
+    Raises OSError if a listener itself fails.
     """
     reception = _Reception(
         handler, handler_nursery, max_connections, Pending() if pending is None else pending
@@ -114,7 +115,7 @@ async def _accept_all(listener: trio.abc.Listener[trio.abc.Stream], reception: _
 
 
 async def _recover(error: OSError, shortage: Seldom) -> None:
-    """Wait until accepting makes sense again. Raises `error` when it never will."""
+    """Wait until accepting may work again. Raises `error` if it never will."""
     if error.errno in _PEER_GAVE_UP:
         await trio.lowlevel.checkpoint()
     elif error.errno in _NO_RESOURCES:

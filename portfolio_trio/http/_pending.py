@@ -1,4 +1,4 @@
-"""Connections that wait for their client, counted by address: who is silent gives way."""
+"""Connections that wait for their client, by address: silent ones are closed in favour of new ones."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,7 +12,7 @@ class Visit:
     """One accepted connection, from the accept on.
 
     Attributes:
-        scope: The task that serves it; cancelled when the connection has to give way.
+        scope: The scope of the task that serves it; cancelled to close the connection in favour of another.
     """
 
     __slots__ = ("_address", "_expelled", "_pending", "scope")
@@ -25,20 +25,20 @@ class Visit:
 
     @property
     def address(self) -> str | None:
-        """What it is counted as."""
+        """The address it is counted by."""
         return self._address
 
     def asked(self) -> None:
-        """The whole request has been read: it does not give way now, whatever it waits for."""
+        """The whole request has been read: from now on the connection is not closed in favour of others."""
         self._pending.forget(self)
 
     def answered(self) -> None:
-        """The answer has been sent: it waits for its client again, to close."""
+        """The answer has been sent: the connection waits for its client again, to close."""
         if not self._expelled:
             self._pending.add(self)
 
     def expel(self) -> None:
-        """Give way."""
+        """Close the connection in favour of another."""
         self._expelled = True
         self._pending.forget(self)
         self.scope.cancel()
@@ -47,12 +47,13 @@ class Visit:
 class Pending:
     """The connections that wait for their client: to send its request, or to close after its answer.
 
-    Above ``per_address`` of one address the oldest gives way to the newest. So who connects and says nothing,
-    or sends a body byte by byte, keeps out nobody, and least of all other addresses.
+    Above ``per_address`` of one address, the oldest is closed in favour of the newest. So clients that
+    connect and stay silent, or send a body byte by byte, cannot lock out others, least of all other
+    addresses.
 
     Args:
         per_address: Connections of one address; None for no limit.
-        address_of: What a connection is counted as.
+        address_of: Returns the address a connection is counted by.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Pending:
         self._since: dict[str | None, OrderedDict[Visit, float]] = {}
 
     def __len__(self) -> int:
-        """How many wait for their client."""
+        """The number of connections that wait for their client."""
         return sum(map(len, self._since.values()))
 
     def enter(self, stream: trio.abc.Stream) -> Visit:
@@ -83,16 +84,16 @@ class Pending:
             next(iter(same)).expel()
 
     def forget(self, visit: Visit) -> None:
-        """Count a connection no more; fine for one that is not counted."""
+        """Stop counting a connection; it need not be counted."""
         same = self._since.get(visit.address)
         if same is not None and same.pop(visit, None) is not None and not same:
             del self._since[visit.address]
 
     def make_room(self, stream: trio.abc.Stream) -> bool:
-        """Let one connection give way to a new one; whether there was one that should.
+        """Close one connection in favour of a new one, if one should be; returns whether there was one.
 
-        It is the oldest of the address that has most. It should if the newcomer's address has fewer, or if it
-        has waited for a second: a client that means to ask has done so by then.
+        It is the oldest of the address with the most. It is closed if the newcomer's address has fewer, or if
+        it has waited for a second: a real client has sent its request by then.
         """
         most = max(self._since.values(), key=len, default=None)
         if most is None:

@@ -1,4 +1,4 @@
-"""HTTP answers: their shape, their bytes, and how a connection ends so that they arrive."""
+"""HTTP answers: their fields, their bytes, and how to end a connection so that they arrive."""
 
 import json
 import math
@@ -22,7 +22,7 @@ _DRAIN_BYTES = 16 * 1024 * 1024
 class Response:
     """One HTTP answer; every answer closes its connection.
 
-    `headers` are further header lines; Content-Type, Content-Length, Connection and Date are made from the
+    `headers` are additional headers; Content-Type, Content-Length, Connection and Date are made from the
     other fields.
     """
 
@@ -49,7 +49,7 @@ class Response:
     ) -> Self:
         """Return an error whose JSON body has the fields of the WebSocket message `error`.
 
-        `retry_after` is in seconds, sent rounded up; with it the error counts as retryable.
+        `retry_after` is in seconds, sent rounded up; if given, the error is retryable.
         """
         if retry_after is not None:
             headers = (*headers, ("Retry-After", str(math.ceil(retry_after))))
@@ -71,9 +71,9 @@ class Response:
         return (head or b"") + (b"" if head_only else self.body)
 
     def _header_lines(self) -> list[tuple[str, str]]:
-        # RFC 9110, 7.8: who sends Upgrade also names it in Connection.
+        # RFC 9110, 7.8: a sender of Upgrade must also list it in Connection.
         upgrades = any(name.lower() == "upgrade" for name, _ in self.headers)
-        # RFC 9110, 8.6 and 15.4.5: a 304 tells nothing of a content that it does not have.
+        # RFC 9110, 8.6 and 15.4.5: a 304 has no content, and does not describe any.
         content = [("Content-Type", self.content_type), ("Content-Length", str(len(self.body)))]
         return [
             ("Date", formatdate(usegmt=True)),
@@ -97,13 +97,13 @@ def refuse(status: int, code: str, detail: str, headers: Mapping[str, str] | Non
 
 
 async def half_close(stream: trio.abc.Stream) -> None:
-    """Tell the peer that no more bytes come, where the stream can say so (TLS cannot)."""
+    """Tell the peer that no more bytes follow, if the stream can do that (TLS cannot)."""
     if isinstance(stream, trio.abc.HalfCloseableStream):
         await stream.send_eof()
 
 
 async def linger(stream: trio.abc.Stream, *, seconds: float) -> None:
-    """Half-close, then read and drop until the peer closes, so that it gets all that was sent to it.
+    """Half-close, then read and drop until the peer closes, so that it gets everything sent to it.
 
     A socket closed with unread bytes in its buffer answers the peer with a reset, which destroys what the
     peer has not read yet. Bounded by `seconds` and by 16 MiB; the caller closes the stream afterwards.

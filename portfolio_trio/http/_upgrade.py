@@ -1,4 +1,4 @@
-"""A WebSocket upgrade that waits for its answer, and the check of its handshake."""
+"""A WebSocket upgrade that has not been answered yet, and the check of its handshake."""
 
 import base64
 import binascii
@@ -21,10 +21,10 @@ _KEY_BYTES = 16
 
 @dataclass(slots=True, kw_only=True)
 class Upgrade:
-    """A client that wants to speak WebSocket, its handshake checked and not yet answered.
+    """A client that requests a WebSocket; its handshake is checked but not yet answered.
 
-    Answer it once: `reject`, or enter `accept_websocket(upgrade)`. It keeps only what a handler decides by,
-    not the whole head, since it lives as long as its connection.
+    Answer it once: `reject`, or enter `accept_websocket(upgrade)`. It keeps only what a handler needs to
+    decide, not the whole head, because it lives as long as its connection.
     """
 
     session_id: str
@@ -32,9 +32,9 @@ class Upgrade:
     origin: str | None = None
     host: str = ""
     token: str | None = field(default=None, repr=False)
-    """What `Authorization: Bearer` carries, else the query's `token`."""
+    """The token in `Authorization: Bearer`, else the query's `token`."""
     peer: str | None = None
-    """The client's address without port; None where the stream has none."""
+    """The client's address without port; None if the stream has none."""
     stream: trio.abc.Stream = field(repr=False)
     key: str = field(repr=False)
     behind: bytes = field(default=b"", repr=False)
@@ -54,7 +54,7 @@ class Upgrade:
     ) -> None:
         """Answer with an HTTP error instead of a WebSocket: 401, 403, 429, 503, ...
 
-        Bounded by `send_seconds`; a client that is gone meanwhile is no error.
+        Bounded by `send_seconds`; it is not an error if the client leaves meanwhile.
         """
         self.take()
         response = Response.error(status, code, detail, retry_after=retry_after, headers=headers)
@@ -84,9 +84,9 @@ class Upgrade:
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
     def take(self) -> bytes:
-        """Mark the upgrade as answered, return the bytes behind its head; RuntimeError the second time."""
+        """Mark the upgrade as answered and return the bytes after its head; RuntimeError the second time."""
         if self.answered:
-            raise RuntimeError("This upgrade has been answered: reject or accept it, once.")
+            raise RuntimeError("This upgrade has already been answered: reject or accept it only once.")
         self.answered = True
         behind, self.behind = self.behind, b""
         return behind
@@ -116,8 +116,8 @@ async def send_response(
 def read_upgrade(head: Head, session_id: str, stream: trio.abc.Stream) -> Upgrade:
     """Check the opening handshake (RFC 6455, section 4.2.1) and return the upgrade.
 
-    Its headers are ASCII, so that nobody behind here meets any other. Raises `HttpError` with 400, or 426 for
-    another version of the protocol.
+    Its headers must be ASCII, so that later code need not handle anything else. Raises `HttpError` with 400,
+    or 426 for another version of the protocol.
     """
     for name, value in head.headers:
         if (name in _HANDSHAKE_HEADERS or name.startswith(b"sec-websocket-")) and not value.isascii():
@@ -143,7 +143,7 @@ def read_upgrade(head: Head, session_id: str, stream: trio.abc.Stream) -> Upgrad
 
 
 def upgrade_required() -> Exception:
-    """Return the refusal of a plain request where a WebSocket lives."""
+    """Return the refusal of a plain request to the path of a WebSocket."""
     return refuse(426, "upgrade_required", "Speak WebSocket here.", {"Upgrade": "websocket"})
 
 
@@ -164,7 +164,7 @@ def _key(head: Head) -> str:
 
 
 def token_of(head: Head) -> str | None:
-    """Return the token in the header Authorization, else in the query."""
+    """Return the token in the Authorization header, else in the query."""
     return _bearer(head) or head.query.get("token")
 
 
@@ -174,7 +174,7 @@ def _bearer(head: Head) -> str | None:
 
 
 def peer_of(stream: trio.abc.Stream) -> str | None:
-    """Return the peer's address without port, or None for streams that are no TCP connection."""
+    """Return the peer's address without port, or None if the stream is not a TCP connection."""
     if isinstance(stream, trio.SSLStream):
         stream = stream.transport_stream
     if not isinstance(stream, trio.SocketStream):

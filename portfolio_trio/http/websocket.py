@@ -1,8 +1,8 @@
-"""One accepted WebSocket as the session uses it.
+"""One accepted WebSocket, as the session uses it.
 
-A task of its own reads frames, answers pings and the peer's close, and queues messages. Whatever it meets
-ends here: the peer gets a close code, the session gets `Disconnected`. Text frames are written many in one
-send; that needs no shared state, since no extension (compression) is ever negotiated.
+A separate task reads frames, answers pings and the peer's close, and queues messages. Every error ends here:
+the peer gets a close code, the session gets `Disconnected`. Many text frames are written in one send; that
+needs no shared state, because no extension (compression) is ever negotiated.
 """
 
 import logging
@@ -25,9 +25,9 @@ NORMAL: Final = 1000
 ABNORMAL: Final = 1006
 INTERNAL_ERROR: Final = 1011
 
-# Small reads bound what one peer can make the event loop parse at a stretch; requests are small.
+# Small reads bound how much one peer can make the event loop parse at a time; requests are small.
 _READ_BYTES: Final = 8_192
-# A peer's next ones wait until the others have had their turn.
+# More messages of one peer wait until the other tasks have had their turn.
 _FRAMES_AT_ONCE: Final = 8
 _ACCEPT_SECONDS: Final = 10.0
 _REPLY_SECONDS: Final = 30.0
@@ -38,7 +38,7 @@ class Disconnected(Exception):  # noqa: N818  (the usual end of a connection, no
     """The WebSocket is over.
 
     `code` and `reason` are those of the close frame that ended it, whichever side sent it; 1005 for a frame
-    without a code, 1006 where there was no close frame.
+    without a code, 1006 if there was no close frame.
     """
 
     def __init__(self, code: int, reason: str = "") -> None:
@@ -67,19 +67,19 @@ async def accept_websocket(
     """Accept the upgrade and yield its transport.
 
     A block that ends normally closes the WebSocket with 1000, one that raises with 1011, each within
-    `close_seconds`; a cancelled one drops the connection at once, so close first and cancel then. The block's
-    exception comes out as it is, not in a group.
+    `close_seconds`. A cancelled block drops the connection immediately, so close first and then cancel. The
+    block's exception is raised unchanged, not in a group.
 
     Args:
         upgrade: The client's handshake.
-        subprotocol: The one to speak, out of `upgrade.subprotocols`, or None.
+        subprotocol: The accepted one of `upgrade.subprotocols`, or None.
         max_message_bytes: Larger messages of the client close the WebSocket with 1009.
-        queue_messages: How many messages wait to be received before the socket is left unread.
-        close_seconds: The bound of every closing handshake that nobody else bounds.
-        grant_frame: Asked for each frame that is no message by itself, a control frame or a fragment; where
-            it says no, the WebSocket is closed with 1008.
+        queue_messages: How many messages may wait to be received before the socket is no longer read.
+        close_seconds: The time limit of closing handshakes that have no other.
+        grant_frame: Asked for each control frame and each fragment; if it says no, the WebSocket is closed
+            with 1008.
 
-    Raises `Disconnected` when the client is gone before it could be accepted.
+    Raises `Disconnected` if the client leaves before it could be accepted.
     """
     answer = upgrade.acceptance(subprotocol)
     frames = FrameReader(max_bytes=max_message_bytes, grant_frame=grant_frame)
@@ -102,11 +102,11 @@ async def accept_websocket(
                 failure = error
                 if not isinstance(error, Disconnected):
                     await transport.leave(INTERNAL_ERROR, "The server failed.")
-            # What the reader still owes the peer is shielded.
+            # The reader's remaining answers to the peer are shielded.
             nursery.cancel_scope.cancel()
         await transport.sender.linger(upgrade.linger_seconds)
     except* trio.Cancelled:
-        # A failure must not get lost in the cancellation that overtook it.
+        # A failure must not get lost when a cancellation overtakes it.
         if failure is None:
             raise
     finally:
@@ -118,12 +118,12 @@ async def accept_websocket(
 class WebSocketTransport:
     """Whole messages in, batches of text messages out. Made by `accept_websocket`.
 
-    Policy for messages that nobody receives: up to `queue_messages` of them wait; then the socket is not
-    read until one is received, which slows down this peer alone. The peer's pings and closes are noticed as
+    Policy for messages that are not received: up to `queue_messages` of them wait; then the socket is not
+    read until one is received, which slows down only this peer. Pings and closes of the peer are noticed as
     long as the queue is not full, so a session should always be receiving.
 
-    How it ended is one value, `_end`, and the first word counts: that of the peer, of a broken frame, of
-    `close`, `leave` or `abort`. Everything that waits for the reader waits for `_changed` and looks again.
+    How it ended is one value, `_end`, set once, by whichever comes first: the peer, an invalid frame,
+    `close`, `leave` or `abort`. Everything that waits for the reader waits for `_changed` and checks again.
     """
 
     __slots__ = (
@@ -151,14 +151,14 @@ class WebSocketTransport:
         close_seconds: float,
     ) -> None:
         self.subprotocol = subprotocol
-        """What was accepted; None where the client speaks none."""
+        """The accepted subprotocol; None if there is none."""
         self.sender = FrameSender(stream)
         self._stream = stream
         self._socket = socket_of(stream)
         self._frames = frames
         self._most_messages = queue_messages
         self._close_seconds = close_seconds
-        # A list and not a deque: it is short, and an empty one costs a tenth.
+        # A list, not a deque: it is short, and an empty list takes a tenth of the memory.
         self._messages: list[str | bytes] = []
         self._pinged: bytes | None = None
         self._end: _End | None = None
@@ -166,7 +166,7 @@ class WebSocketTransport:
         self._changed = trio.lowlevel.ParkingLot()
 
     async def open(self, nursery: trio.Nursery, answer: bytes) -> None:
-        """Send the accepting answer and start to read; called by `accept_websocket`."""
+        """Send the accepting answer and start reading; called by `accept_websocket`."""
         try:
             with trio.fail_after(_ACCEPT_SECONDS):
                 await self.sender.send(answer)
@@ -177,11 +177,11 @@ class WebSocketTransport:
     async def receive(self) -> str | bytes:
         """Return the peer's next message: text frames as str, binary ones as bytes.
 
-        Raises `Disconnected` when the peer has closed or is gone, and after `close` or `abort`. A message
-        above the limit in bytes is answered with close code 1009.
+        Raises `Disconnected` if the peer has closed or is gone, and after `close` or `abort`. A message
+        longer than the limit is answered with close code 1009.
         """
         if self._messages:
-            # The others have their turn even while messages keep coming.
+            # Other tasks get their turn even while messages keep coming.
             await trio.lowlevel.checkpoint()
         while not self._messages:
             if self._end is not None:
@@ -195,11 +195,11 @@ class WebSocketTransport:
     async def send(self, messages: Sequence[str]) -> None:
         """Send text messages, all of them in one send of the stream.
 
-        Blocks while the peer does not read: put a deadline round it, and when that strikes the connection is
-        as good as gone, since half a frame may be on the wire. Nothing is ever sent behind half a frame. Not
-        for two tasks at once.
+        Blocks while the peer does not read, so set a deadline. When it expires the connection is unusable,
+        because part of a frame may have been sent; nothing is ever sent after a partial frame. Not for two
+        tasks at once.
 
-        Raises `Disconnected` when the peer has closed or is gone.
+        Raises `Disconnected` if the peer has closed or is gone.
         """
         if self._end is not None:
             raise self._disconnected()
@@ -209,17 +209,17 @@ class WebSocketTransport:
             raise self._disconnected() from None
 
     def send_now(self, messages: Sequence[str]) -> bool:
-        """Send text messages as far as the socket takes them without waiting; return whether all have left.
+        """Send text messages as far as the socket accepts them without waiting; return whether all were sent.
 
-        Where it says no, `send` has to be called, with the next messages or with none: it sends the rest
-        first, or says that the peer is gone. For one task at a time, together with `send`.
+        If it returns False, `send` must be called, with the next messages or with none: it sends the rest
+        first, or reports that the peer is gone. Only one task at a time may use this or `send`.
         """
         return self._end is None and self.sender.send_now(b"".join(map(text_frame, messages)))
 
     async def ping(self, timeout: float) -> None:  # noqa: ASYNC109  (its expiry ends the connection, too)
         """Ping the peer and wait for the pong. Not for two tasks at once.
 
-        Raises `Disconnected` when none comes within `timeout` seconds; the connection is aborted then.
+        Raises `Disconnected` if none comes within `timeout` seconds; the connection is then aborted.
         """
         payload = secrets.token_bytes(_PING_BYTES)
         with trio.move_on_after(timeout) as scope:
@@ -245,8 +245,8 @@ class WebSocketTransport:
     ) -> None:
         """Send a close frame, wait for the peer's, and end the connection, all within `timeout` seconds.
 
-        Shielded from cancellation for that long. Messages that were not received yet are dropped. A peer that
-        does not answer in time is aborted. Closing twice is fine.
+        Shielded from cancellation for that long. Messages not yet received are dropped. If the peer does not
+        answer in time, the connection is aborted. Closing twice has no effect.
         """
         with trio.move_on_after(timeout, shield=True) as scope:
             if await self._say_close(_End(code, reason)):
@@ -265,8 +265,8 @@ class WebSocketTransport:
     def abort(self) -> None:
         """End the connection at once, without a close frame.
 
-        A send, receive or ping under way raises `Disconnected`. The socket is closed on leaving the block of
-        `accept_websocket`.
+        A send, receive or ping in progress raises `Disconnected`. The socket is closed on leaving the block
+        of `accept_websocket`.
         """
         self._abort(_End(ABNORMAL, "The connection was aborted."))
 
@@ -275,7 +275,7 @@ class WebSocketTransport:
         self.sender.abort()
 
     def _end_here(self, end: _End) -> None:
-        """We end it: what was not received yet is dropped, and what comes is."""
+        """End it from this side: messages not yet received are dropped, and so are later ones."""
         self._messages.clear()
         self._remember(end)
 
@@ -286,14 +286,14 @@ class WebSocketTransport:
 
     @property
     def close_code(self) -> int:
-        """The code that it ended with; 1006 where there was no close frame, or none yet."""
+        """The code that it ended with; 1006 if there was no close frame, or none yet."""
         return ABNORMAL if self._end is None else self._end.code
 
     def _disconnected(self) -> Disconnected:
         return Disconnected(*(self._end or _End(ABNORMAL)))
 
     async def _say_close(self, end: _End) -> bool:
-        """Send a close frame, whose code is that of the end; whether it has left, now or before."""
+        """Send a close frame with the code of the end; returns whether it was sent, now or before."""
         self._end_here(end)
         try:
             await self.sender.send_close(*(self._end or end))
@@ -304,7 +304,7 @@ class WebSocketTransport:
     # --- the reader ---
 
     async def _read(self) -> None:
-        """Read until the WebSocket is over: nothing gets out, and the peer gets the code it is owed."""
+        """Read until the WebSocket is over: no exception gets out, and the peer gets its close code."""
         try:
             end = await self._read_to_end()
         except Exception as error:  # noqa: BLE001  (whatever one peer provokes ends that peer only)
@@ -367,7 +367,7 @@ class WebSocketTransport:
 
 
 def _end_after(error: Exception) -> _End:
-    """Return the end that reading comes to by an error."""
+    """Return the end that a read error leads to."""
     if isinstance(error, FrameError):
         return _End(error.code, error.reason)
     if isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError):

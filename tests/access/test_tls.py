@@ -132,7 +132,7 @@ def test_a_file_that_is_no_pem_is_named(files: Files, tmp_path: Path, content: b
 
 
 def test_swapped_files_are_no_traceback(files: Files) -> None:
-    assert "no usable PEM file" in _said(files.key, files.certificate)
+    assert "not a usable PEM file" in _said(files.key, files.certificate)
 
 
 def test_an_encrypted_key_does_not_wait_at_the_terminal(files: Files, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_token_opens_the_session_and_is_in_no_address(browser: Browser) -> Non
         other.sees("#banner", "wants its token")
         other.page.fill("#banner input", "x.y.z")
         other.page.click("#banner form button")
-        other.sees("#banner", "no token of this server")
+        other.sees("#banner", "not a token of this server")
         other.page.fill("#banner input", token)
         other.page.click("#banner form button")
         other.page.wait_for_selector("#holdings tbody tr")

@@ -59,7 +59,7 @@ def test_tls_checks_certificate_and_name_unless_told_otherwise() -> None:
     [
         ("http://h", "starts with one of"),
         ("h:6379", "starts with one of"),
-        ("redis://h/abc", "is a number"),
+        ("redis://h/abc", "must be a number"),
         ("redis://h?sokket_timeout=1", "sokket_timeout"),
         ("redis://h?ssl_ca_certs=x", "ssl_ca_certs"),
         ("redis://h?db=x", "db"),
@@ -67,8 +67,8 @@ def test_tls_checks_certificate_and_name_unless_told_otherwise() -> None:
         ("rediss://h?ssl_cert_reqs=perhaps", "TLS options"),
         ("rediss://h?ssl_colour=x", "TLS options"),
         ("unix://", "must name a socket"),
-        ("redis+cluster://", "at least one node"),
-        ("redis+cluster://a/1", "database 0 only"),
+        ("redis+cluster://", "must name a node"),
+        ("redis+cluster://a/1", "only database 0"),
     ],
 )
 def test_a_wrong_url_says_what_is_wrong(url: str, reason: str) -> None:
