@@ -2045,6 +2045,20 @@ MUTANTS = (
         ("tests/metrics/test_risk.py",),
     ),
     Mutant(
+        "the wait of an older state that is shown as a newer one",
+        "portfolio_trio/hub/sequencer.py",
+        "max(event.state.version, self._known_version) > run.version",
+        "event.state.version > run.version",
+        ("tests/hub/test_sequencer.py",),
+    ),
+    Mutant(
+        "the early look that is repeated until the document can be read",
+        "portfolio_trio/peers/subscriber.py",
+        "            if trio.current_time() >= until:\n                break\n",
+        "            break\n",
+        ("tests/peers/test_subscriber.py",),
+    ),
+    Mutant(
         "the wait of an end for results that were lost",
         "portfolio_trio/hub/sequencer.py",
         "and not self._joined and self.lacks(event.outcomes)",

@@ -5,15 +5,18 @@
 With faults the Redis of both stands still, loses its connections, or dies and comes back, all the time.
 
 Versions that fall, ends that are missing, doubled or differ, and their like must all be 0. The exit status
-says so.
+says so. With ``--keep FILE`` all that was seen, and what the servers logged, is written there as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
+import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -33,6 +36,7 @@ TICKERS = ("AAPL", "GOOGL", "MSFT")
 FLAGS = (
     *("--metric-delay-seconds", "0,0.05", "--market-update-interval-seconds", "1"),
     *("--requests-per-second", "1000", "--request-burst", "1000"),
+    *("--log-level", "info"),
 )
 # What all get to end, once nobody asks any more: longer than the word of any worker is waited for.
 REST_SECONDS = WORD_SECONDS + 2 * HOLD_SECONDS + 1
@@ -41,7 +45,8 @@ REST_SECONDS = WORD_SECONDS + 2 * HOLD_SECONDS + 1
 async def read(client: Client, frames: list[Frame]) -> None:
     try:
         while True:
-            frames.append(await client.receive())
+            frame = await client.receive()
+            frames.append(frame | {"read_at": time.time()})
     except ConnectionClosed:
         return
 
@@ -130,6 +135,7 @@ def main() -> int:
     options = argparse.ArgumentParser()
     options.add_argument("--seconds", type=float, default=60)
     options.add_argument("--faults", action="store_true", help="trouble the Redis meanwhile")
+    options.add_argument("--keep", type=Path, help="a file for what was seen and logged")
     chosen = options.parse_args()
     with (
         lasting_redis() as shared,
@@ -137,6 +143,8 @@ def main() -> int:
         serving_alone(shared.url, *FLAGS) as two,
     ):
         seen = trio.run(story, [one.port, two.port], chosen.seconds, shared if chosen.faults else None)
+    if chosen.keep is not None:
+        chosen.keep.write_text(json.dumps({"seen": seen, "logs": [one.log, two.log]}))
     faults, examples, frames = judged(seen)
     sys.stdout.write(f"{frames} frames\n")
     for fault, times in sorted(faults.items()):

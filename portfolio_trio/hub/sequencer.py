@@ -291,7 +291,12 @@ class EventSequencer:
         if event.adopts is not None and event.adopts.run_id > run.run_id:
             # A run that began unseen, read in the document: the end of the one before it was unseen, too.
             return True
-        return event.state is not None and event.state.version > run.version
+        # A state is shown as the newest one that is known, and somebody else may have brought that.
+        return event.state is not None and max(event.state.version, self._known_version) > run.version
+
+    @property
+    def _known_version(self) -> int:
+        return 0 if self.newest is None else self.newest.version
 
     def _broadcast(self, event: OrderedEvent) -> None:
         if event.kind == "portfolio" and event.state is not None:

@@ -316,7 +316,12 @@ class PeerSubscriber:
             await group.wait_ended(run_id)
             return
         # In a busy session its end does not stand in the document for long.
-        await self._documents.read_quietly(group, again=False, waited=Waited.SHORT)
+        while not await self._documents.read_quietly(group, again=False, waited=Waited.SHORT):
+            with trio.move_on_after(RETRY_SECONDS):
+                await group.wait_ended(run_id)
+                return
+            if trio.current_time() >= until:
+                break
         while group.sequencer.open is not None and group.sequencer.open.run_id == run_id:
             due = 0
             for _ in range(2):

@@ -286,6 +286,18 @@ def test_a_run_that_was_under_way_when_the_first_came_ends_without_what_it_gave_
     assert late.seen == ["v1 running 1", "result 1e", "end 1"]
 
 
+def test_an_older_state_brings_no_newer_one_into_the_run_on_its_holdings() -> None:
+    sequencer = EventSequencer()
+    subscriber = subscribed(sequencer)
+    sequencer.publish(start(1))
+    # Somebody who sees no events has asked, and was answered with what nobody has been shown yet.
+    sequencer.answer(state(2), None)
+    sequencer.publish(edit(1, again=True))
+    for event in (result(1), end(1)):
+        sequencer.publish(event)
+    assert subscriber.seen == ["start 1", "result 1", "end 1", "v2"]
+
+
 def test_a_session_that_was_made_anew_begins_from_the_start() -> None:
     sequencer = EventSequencer()
     told, subscriber = subscribed(sequencer), subscribed(sequencer)
@@ -313,7 +325,7 @@ EVENTS = st.one_of(
 )
 
 
-@given(st.lists(st.one_of(EVENTS, st.just("join")), max_size=40))
+@given(st.lists(st.one_of(EVENTS, st.just("join"), st.builds(state, st.integers(1, 5))), max_size=40))
 def test_in_whatever_order_things_become_known(events: list[Any]) -> None:
     sequencer = EventSequencer()
     watchers = [subscribed(sequencer)]
@@ -321,6 +333,8 @@ def test_in_whatever_order_things_become_known(events: list[Any]) -> None:
         if event == "join":
             watchers.append(Watcher())
             sequencer.subscribe(watchers[-1], state(1))
+        elif isinstance(event, Portfolio):
+            sequencer.answer(event, None)
         else:
             sequencer.publish(event)
     while sequencer.open is not None:
@@ -337,7 +351,7 @@ def test_in_whatever_order_things_become_known(events: list[Any]) -> None:
 
 
 def check(seen: list[str]) -> None:
-    """Versions rise, ticks do not fall, and runs follow one another."""
+    """Versions rise, ticks do not fall, and runs follow one another, each on the holdings that are shown."""
     version, tick, current, newest = 0, 0, None, 0
     for event in seen:
         kind, *rest = event.split()

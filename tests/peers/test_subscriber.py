@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
-from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION, LOOK_SECONDS
+from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION, LOOK_SECONDS, RETRY_SECONDS
 from portfolio_trio.store import Ending, PortfolioChanged, RunSuperseded
 from tests.peers.fakes import current, opened, peer_event, running, start
 
@@ -102,6 +102,21 @@ async def test_a_word_that_stands_in_the_document_is_found_before_it_is_pushed_o
         ended = Ending(1, "cancelled", "switched", told=True)
         world.store.change("s", current_analysis=current(2), run_counter=2, run_ends=(ended,))
         await trio.sleep(1.1 * LOOK_SECONDS)
+        assert subscriber.seen[1:] == ["analysis_cancelled 1 switched", "<analysis_started 2>"]
+
+
+async def test_a_document_that_cannot_be_read_is_read_as_soon_as_it_can(autojump_clock: MockClock) -> None:
+    """A busy session ends more runs in two seconds than its document names."""
+    async with opened("s") as world, world.subscribe("s") as (_, subscriber):
+        world.store.away = True
+        world.batch(peer_event("claim", 1), peer_event("analysis_started", 1))
+        world.batch(peer_event("claim", 2), peer_event("analysis_started", 2))
+        ended = Ending(1, "cancelled", "switched", told=True)
+        world.store.change("s", current_analysis=current(2), run_counter=2, run_ends=(ended,))
+        await trio.sleep(LOOK_SECONDS + 0.9 * RETRY_SECONDS)
+        assert subscriber.seen == ["<analysis_started 1>"]
+        world.store.away = False
+        await trio.sleep(0.2 * RETRY_SECONDS)
         assert subscriber.seen[1:] == ["analysis_cancelled 1 switched", "<analysis_started 2>"]
 
 
