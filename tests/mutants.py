@@ -819,7 +819,7 @@ MUTANTS = (
     Mutant(
         "the boundary round turning away",
         "portfolio_trio/http/_listeners.py",
-        "        except* Exception:\n            # The nursery is that of every connection.\n",
+        "        except* Exception:\n            # This nursery is shared by all connections.\n",
         "        except* ZeroDivisionError:\n",
         ("tests/http/test_listeners.py",),
     ),

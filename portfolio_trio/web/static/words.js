@@ -108,7 +108,7 @@ export function fault(error) {
 /** @type {Record<string, string>} */
 const CLOSES = {
   token_missing: "This session wants its token.",
-  token_malformed: "That is no token of this server.",
+  token_malformed: "That is not a token of this server.",
   token_bad_signature: "The token was not signed by this server; its secret may have changed.",
   token_expired: "The token of this session has expired.",
   token_other_session: "The token belongs to another session.",
