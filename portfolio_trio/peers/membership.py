@@ -222,8 +222,7 @@ class Membership:
             self._lease_until = asked + self._workers.lease * (1 - MARGIN)
             if self._lease is not None:
                 self._lease.deadline = self._lease_until
-            elif not self._elected.is_set():
-                log.info("this worker updates the market now", extra={"event": "leader_began"})
+            else:
                 self._elected.set()
         elif self._lease is not None:
             self._lease.cancel()
@@ -257,6 +256,10 @@ class Membership:
         while True:
             await self._elected.wait()
             self._elected = trio.Event()
+            if self._lease_until <= trio.current_time():
+                # The answer that elected it came so late that the lease is over; the next one elects anew.
+                continue
+            log.info("this worker updates the market now", extra={"event": "leader_began"})
             # The boundary between one term and the next: while the lease is held a heartbeat elects anew.
             with (
                 self._faults.contained("the lead"),

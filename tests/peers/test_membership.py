@@ -20,7 +20,7 @@ from portfolio_trio.store import (
     StoreUnavailable,
     TickStale,
 )
-from tests.peers.member import HEARTBEAT, INTERVAL, START_ID, Member, opened
+from tests.peers.member import HEARTBEAT, INTERVAL, LEASE, START_ID, Member, opened
 from tests.support.logs import events
 
 pytestmark = pytest.mark.trio
@@ -174,6 +174,20 @@ async def test_a_first_election_is_a_line_as_any_other(
         assert member.leads
     changes = events(caplog, "leader_began", "leader_ended")
     assert [event for event, _ in changes] == ["leader_began", "leader_ended", "leader_began"]
+
+
+async def test_a_lease_that_is_over_when_its_answer_comes_is_no_election(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with opened() as member:
+        await trio.sleep(HEARTBEAT / 2)
+        member.workers.seconds = 3 * LEASE
+        await trio.sleep(LEASE)
+        member.workers.seconds = 0.0
+        await trio.sleep(3 * LEASE)
+        assert member.leads
+    assert [event for event, _ in events(caplog)] == ["leader_began", "leader_ended", "leader_began"]
 
 
 async def test_who_was_given_up_reads_every_document_anew(
