@@ -19,7 +19,7 @@ from tests.support.app import App, open_app
 pytestmark = pytest.mark.trio
 
 TICK: Final = 5.0
-NIGHT: Final = 3_600.0
+NIGHT: Final = 600.0
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ async def ask_all_night(app: App) -> None:
         await trio.sleep(10)
 
 
-async def test_an_hour_without_a_store(
+async def test_a_night_without_a_store(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, lines: io.StringIO
 ) -> None:
     async with open_app(market_update_interval_seconds=TICK) as app:
@@ -76,12 +76,12 @@ async def test_an_hour_without_a_store(
         *("store_back", "worker_given_up", "leader_began"),
     ]
     assert len(failed) <= NIGHT / 60 + 1
-    assert sum(line.get("held_back", 0) for line in failed) > 1_000
+    assert sum(line.get("held_back", 0) for line in failed) > 200
     (back,) = (line for line in found if line["event"] == "store_back")
     assert back["seconds"] == pytest.approx(NIGHT, abs=10)
 
 
-async def test_an_hour_without_prices(
+async def test_a_night_without_prices(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, lines: io.StringIO
 ) -> None:
     async with open_app(market_update_interval_seconds=TICK) as app:
