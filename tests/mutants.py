@@ -972,8 +972,8 @@ MUTANTS = (
     Mutant(
         "the early look for the end of a run",
         "portfolio_trio/peers/subscriber.py",
-        "        await self._documents.read_quietly(group, again=False, waited=Waited.SHORT)\n",
-        "",
+        "while not await self._documents.read_quietly(group, again=False, waited=Waited.SHORT):",
+        "while False:",
         ("tests/peers/test_subscriber.py",),
     ),
     Mutant(
@@ -1322,7 +1322,7 @@ MUTANTS = (
     Mutant(
         "the wait of new holdings for the end of the run on the old ones",
         "portfolio_trio/hub/sequencer.py",
-        "        return event.state is not None and event.state.version > run.version\n",
+        "        return event.state is not None and max(event.state.version, self._known_version) > run.version\n",
         "        return False\n",
         ORDER,
     ),
