@@ -2376,15 +2376,15 @@ MUTANTS = (
     Mutant(
         "the trade that an answer is of",
         "portfolio_trio/web/static/decisions.js",
-        " && question(answer.key) === question(key)",
-        "",
+        "  return question(answer.key) === question(key) && answer.version",
+        "  return answer.version",
         MODULES,
     ),
     Mutant(
         "the version that an answer is of",
         "portfolio_trio/web/static/decisions.js",
-        "question(key) && answer.version === state.portfolio?.version",
-        "question(key)",
+        "question(key) && answer.version === state.portfolio?.version ? answer : null;",
+        "question(key) ? answer : null;",
         MODULES,
     ),
     Mutant(

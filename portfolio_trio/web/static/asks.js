@@ -1,6 +1,6 @@
 // What the page should ask next, given what it knows: one question of a kind at a time, each once. Pure.
 
-/** @typedef {{what: string, key: string, request: Record<string, any>}} Ask */
+/** @typedef {{what: string, key: string, request: Record<string, unknown>}} Ask */
 
 /** The newest tick that the page has been told of. @param {import("./state.js").State} state @returns {number} */
 export function newestTick(state) {
@@ -25,7 +25,7 @@ function wanted(state) {
   const asks = [{ what: "results", key: "missed", request: { action: "get_results", limit: 10 } }];
   // An answer may be of a newer tick than the question; what is known is not asked again.
   if (!knowsRisk(state)) asks.unshift({ what: "risk", key: tick, request: { action: "get_risk" } });
-  if (!portfolio || Object.keys(portfolio.holdings).length === 0) return asks;
+  if (!portfolio) return asks;
   if (state.selected && (state.draft !== 0 || open.work === "what_if")) asks.push(whatIf(state.selected, state.draft, tick));
   if (open.side === "value") asks.push({ what: "history", key: bars, request: { action: "get_history", bars: 252 } });
   if (open.side === "correlations") {
@@ -52,7 +52,7 @@ function whatIf(ticker, shares, tick) {
 
 /** @param {import("./state.js").State} state @param {string} tick @returns {Ask} */
 function plan(state, tick) {
-  const { to, cash, only_buy, whole_shares } = /** @type {any} */ (state.plan);
+  const { to, cash, only_buy, whole_shares } = state.plan;
   const request = { action: "plan", to, cash, only_buy: to === "weights" && only_buy, whole_shares };
   return { what: "plan", key: `${tick}:${JSON.stringify(request)}`, request };
 }

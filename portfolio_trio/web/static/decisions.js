@@ -4,8 +4,6 @@
 import { keyNow, question } from "./asks.js";
 
 /** @typedef {import("./state.js").State} State */
-/** @typedef {{value: number | null, gross: number | null, volatility: number | null, risk: number | null, effective_holdings: number | null, n_obs: number}} Totals */
-/** @typedef {{shares: number, value: number | null, weight: number | null, risk: number | null}} Side */
 
 /** The answer to the trade at hand, of the newest tick. @param {State} state */
 export function whatIfOf(state) {
@@ -18,22 +16,23 @@ export function lastWhatIf(state) {
   return lastOf(state, "what_if");
 }
 
-/** @param {State} state @param {string} what */
+/** @template {"what_if" | "plan"} T @param {State} state @param {T} what @returns {NonNullable<State["answers"][T]> | null} */
 function lastOf(state, what) {
   const answer = state.answers[what];
   const key = keyNow(state, what);
-  return answer && key && question(answer.key) === question(key) && answer.version === state.portfolio?.version ? answer : null;
+  if (!answer || !key) return null;
+  return question(answer.key) === question(key) && answer.version === state.portfolio?.version ? answer : null;
 }
 
-/** One name before and after. @param {Record<string, any>} answer @param {string} ticker @returns {{before: Side, after: Side} | null} */
+/** One name before and after. @param {import("wire").WhatIf} answer @param {string} ticker @returns {import("wire").Traded | null} */
 export function sidesOf(answer, ticker) {
-  return answer.holdings.find((/** @type {any} */ row) => row.ticker === ticker) ?? null;
+  return answer.holdings.find((row) => row.ticker === ticker) ?? null;
 }
 
 /** What weight and risk of each name would be; empty while no trade is at hand. @param {State} state @returns {Map<string, {weight: number | null, risk: number | null}>} */
 export function whatIfRows(state) {
   const answer = state.draft === 0 ? null : whatIfOf(state);
-  return new Map((answer?.holdings ?? []).map((/** @type {any} */ row) => [row.ticker, row.after]));
+  return new Map((answer?.holdings ?? []).map((row) => [row.ticker, row.after]));
 }
 
 /** How many shares to trade to make the selected name the best hedge it can be. @param {State} state */
@@ -48,7 +47,8 @@ export function hedgeTrade(state) {
 export function budgetTrade(state) {
   const { run } = state.runs;
   if (!run || run.ticker !== state.selected || run.version !== state.portfolio?.version) return null;
-  return /** @type {number | null} */ (run.tiles.allocation_score?.message.detail?.shares_to_trade ?? null);
+  const score = run.tiles.allocation_score?.message;
+  return score && "value" in score && score.metric === "allocation_score" ? score.detail.shares_to_trade ?? null : null;
 }
 
 /** The plan for what is chosen; it says its time. @param {State} state */

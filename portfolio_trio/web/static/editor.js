@@ -21,7 +21,7 @@ export function mountEditor(actions) {
     el("div", { class: "column" }, el("div", { class: "scroll" }, el("table", { class: "lines" },
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Ticker"), el("th", { scope: "col" }, "Shares"), el("th", { scope: "col" }, el("span", { class: "unseen" }, "Remove")))), body)),
       words, el("div", { class: "bar" }, add, reload, save)),
-    el("div", { class: "column" }, el("label", { class: "unit", for: "paste" }, "Paste two columns from a spreadsheet or a broker’s export"), area, outcome, el("div", { class: "bar" }, use)));
+    el("div", { class: "column" }, el("label", { class: "unit", for: "paste" }, "Paste from a spreadsheet or a broker’s export"), area, outcome, el("div", { class: "bar" }, use)));
   /** @type {State | null} */
   let now = null;
   let version = -1;
@@ -52,7 +52,7 @@ export function mountEditor(actions) {
   function load(holdings) {
     body.replaceChildren();
     touched = holdings !== undefined;
-    if (now?.portfolio && holdings === undefined) ({ version, session_id: session } = /** @type {any} */ (now.portfolio));
+    if (now?.portfolio && holdings === undefined) ({ version, session_id: session } = now.portfolio);
     for (const [ticker, held] of Object.entries(holdings ?? now?.portfolio?.holdings ?? {})) addRow(ticker, held);
     typed = read();
     if (now) show(now);

@@ -44,8 +44,9 @@ function dispatch(event) {
 }
 
 /** Whether more of the same tick is a few milliseconds away, a little more at first: all of it is drawn at once. @param {Event} event */
-function followed({ kind, message }) {
-  if (kind !== "message") return false;
+function followed(event) {
+  if (event.kind !== "message") return false;
+  const { message } = event;
   if (message.type === "risk") return state.asked.what_if?.open;
   return message.type.startsWith("portfolio") && (state.asked.risk?.open || state.asked.what_if?.open);
 }
@@ -78,13 +79,13 @@ function change(kind, what, request) {
 }
 
 function makeActions() {
-  const act = (/** @type {string} */ kind, /** @type {Record<string, unknown>} */ more) => dispatch({ kind, at: Date.now(), ...more });
+  const act = (/** @type {import("./state.js").Happening} */ event) => dispatch({ ...event, at: Date.now() });
   const actions = {
     /** @param {string} ticker */
     analyze(ticker) {
-      act("select", { ticker });
+      act({ kind: "select", ticker });
       const follow = state.follow && !state.unknown.follow ? { follow: true } : {};
-      if (link?.send({ action: "analyze", ticker, receipt: true, id: "analyze", ...follow })) act("analyze", { ticker });
+      if (link?.send({ action: "analyze", ticker, receipt: true, id: "analyze", ...follow })) act({ kind: "analyze", ticker });
     },
     again() {
       if (state.runs.run) actions.analyze(state.runs.run.ticker);
@@ -94,15 +95,15 @@ function makeActions() {
     },
     /** @param {boolean} on */
     follow(on) {
-      act("follow", { on });
+      act({ kind: "follow", on });
       const { run } = state.runs;
       if (on && run) actions.analyze(run.ticker);
       if (!on && (run?.following || run?.phase === "running")) actions.cancel();
     },
     /** @param {string} ticker */
-    select: (ticker) => act("select", { ticker }),
+    select: (ticker) => act({ kind: "select", ticker }),
     /** @param {number} amount */
-    draft: (amount) => act("draft", { shares: Number(amount.toFixed(9)) }),
+    draft: (amount) => act({ kind: "draft", shares: Number(amount.toFixed(9)) }),
     /** @param {"budget" | "hedge"} goal */
     draftTo(goal) {
       const trade = goal === "budget" ? budgetTrade(state) : hedgeTrade(state);
@@ -118,12 +119,12 @@ function makeActions() {
     setHoldings: (holdings, version) => change("holdings", "Save holdings", { action: "set_holdings", holdings, version }),
     /** @param {Record<string, unknown>} targets @param {number} version */
     setTargets: (targets, version) => change("targets", "Save targets", { action: "set_targets", ...targets, version }),
-    /** @param {Record<string, unknown>} set */
-    plan: (set) => act("plan", { set }),
+    /** @param {Partial<import("./state.js").Choice>} set */
+    plan: (set) => act({ kind: "plan", set }),
     /** @param {string} place @param {string} tab */
-    tab: (place, tab) => act("tab", { place, tab }),
-    wake: () => act("clock", {}),
-    dismiss: () => act("notice", { text: "" }),
+    tab: (place, tab) => act({ kind: "tab", place, tab }),
+    wake: () => act({ kind: "clock" }),
+    dismiss: () => act({ kind: "notice", level: "info", text: "" }),
     retry() {
       if (state.socket.phase === "ended") void start(state.session || null);
       else link?.hurry();

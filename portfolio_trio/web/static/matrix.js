@@ -16,7 +16,7 @@ export function mountMatrix() {
   const panel = el("div", { class: "matrix" }, words, chart);
   let key = "";
   let at = { row: 0, column: 0 };
-  /** @type {Record<string, any> | null} */
+  /** @type {ReturnType<typeof correlationsOf>} */
   let shown = null;
 
   /** @param {number} row @param {number} column */
@@ -25,7 +25,7 @@ export function mountMatrix() {
     const last = names.length - 1;
     if (last < 0) return;
     at = { row: Math.max(0, Math.min(last, row)), column: Math.max(0, Math.min(last, column)) };
-    const value = shown?.matrix[at.row][at.column];
+    const value = shown?.matrix?.[at.row]?.[at.column];
     say(words, `${names[at.row]} and ${names[at.column]}: ${isNumber(value) ? fixed(value) : "not known"}`);
     chart.querySelector(".point")?.remove();
     chart.append(draw("rect", { class: "point", x: at.column * CELL, y: at.row * CELL, width: CELL, height: CELL }));
@@ -56,9 +56,9 @@ export function mountMatrix() {
   } };
 }
 
-/** @param {Record<string, any> | null} answer @returns {string[]} */
+/** @param {import("wire").Risk | null} answer @returns {string[]} */
 function namesOf(answer) {
-  return (answer?.holdings ?? []).map((/** @type {any} */ row) => row.ticker);
+  return (answer?.holdings ?? []).map((row) => row.ticker);
 }
 
 /** @param {string[]} names */
@@ -66,12 +66,12 @@ function labelRoom(names) {
   return Math.max(0, ...names.map((name) => name.length)) * 4.2 + 4;
 }
 
-/** @param {Record<string, any>} answer @param {string[]} names */
+/** @param {import("wire").Risk} answer @param {string[]} names */
 function* cells(answer, names) {
   for (const [row, name] of names.entries()) {
     yield draw("text", { x: -3, y: row * CELL + 7.2, "text-anchor": "end" }, name);
     for (const column of names.keys()) {
-      const value = answer.matrix[row][column];
+      const value = answer.matrix?.[row]?.[column] ?? null;
       yield draw("rect", {
         x: column * CELL + 0.4, y: row * CELL + 0.4, width: CELL - 0.8, height: CELL - 0.8,
         class: `s${shade(value) ?? "x"}`, "data-row": row, "data-column": column,

@@ -13,7 +13,7 @@ const MOST_LINES = 100;
 
 /** @param {import("./main.js").Actions} actions @returns {{panel: HTMLElement, show: (state: State) => void}} */
 export function mountPlan(actions) {
-  const to = el("select", { "aria-label": "Aim for", change: () => actions.plan({ to: to.value }) },
+  const to = el("select", { "aria-label": "Aim for", change: () => actions.plan({ to: to.value === "budgets" ? "budgets" : "weights" }) },
     el("option", { value: "weights" }, "Target weights"), el("option", { value: "budgets" }, "Risk budgets"));
   const cash = el("input", { type: "number", step: "any", placeholder: "0", "aria-label": "Cash to add, negative to withdraw", change: () => actions.plan({ cash: cash.valueAsNumber || 0 }) });
   const whole = check("Whole shares", (on) => actions.plan({ whole_shares: on }));
@@ -36,7 +36,7 @@ export function mountPlan(actions) {
     el("thead", {}, el("tr", {}, ...["Trade", "Shares", "Value", "Weight", "after", "Risk", "after"].map((name) => el("th", { scope: "col" }, name)))), body), more);
   const panel = el("div", { class: "plan" },
     el("div", { class: "bar" }, el("label", {}, "To ", to), el("label", {}, "with cash ", cash), whole.root, buy.root, edit, copied), words, lines, targets.panel);
-  /** @type {Record<string, any> | null} */
+  /** @type {ReturnType<typeof planOf>} */
   let shown = null;
   let key = "";
 
@@ -66,7 +66,7 @@ function check(name, choose) {
   return { box, root: el("label", { class: "check" }, box, name) };
 }
 
-/** @param {Record<string, any>} line */
+/** @param {import("wire").PlanLine} line */
 function lineRow(line) {
   const cells = [
     signed(line.shares, (value) => shares(Number(Number(value).toFixed(4)))), signed(line.value, money),
@@ -75,7 +75,7 @@ function lineRow(line) {
   return el("tr", {}, el("th", { scope: "row" }, `${line.shares < 0 ? "Sell" : "Buy"} ${line.ticker}`), ...cells.map((text) => el("td", {}, text)));
 }
 
-/** @param {State} state @param {Record<string, any> | null} plan */
+/** @param {State} state @param {import("wire").Plan | null} plan */
 function wordsOf(state, plan) {
   if (!plan) return whyNot(state, "plan") || (state.portfolio ? "Computing the trades." : "");
   if (!plan.lines.length) return `Nothing to trade: the portfolio is where it should be, at prices of ${clock(plan.as_of)}.`;
@@ -84,9 +84,9 @@ function wordsOf(state, plan) {
   return `Turnover ${percent(plan.turnover, 0)} of gross value${left}; volatility ${percent(plan.before.volatility)} to ${percent(after)}. Prices of ${clock(plan.as_of)}; nothing is traded here.`;
 }
 
-/** @param {Record<string, any>} plan */
+/** @param {import("wire").Plan} plan */
 export function asCsv(plan) {
-  const columns = ["ticker", "shares", "value", "weight_before", "weight_after", "risk_before", "risk_after"];
-  return csv([columns, ...plan.lines.map((/** @type {Record<string, any>} */ line) => columns.map((name) => line[name] ?? null))]);
+  const columns = /** @type {const} */ (["ticker", "shares", "value", "weight_before", "weight_after", "risk_before", "risk_after"]);
+  return csv([[...columns], ...plan.lines.map((line) => columns.map((name) => line[name] ?? null))]);
 }
 

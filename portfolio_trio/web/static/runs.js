@@ -2,7 +2,8 @@
 
 /**
  * @typedef {import("wire").ServerMessage} Message
- * @typedef {{value: number | null, error: {code: string, detail: string} | null, message: Record<string, any>}} Tile
+ * @typedef {{value: number | null, error: {code: string, detail: string} | null, message: import("wire").AnalysisResult | import("wire").RecordedResult | import("wire").MetricFailure}} Tile
+ * @typedef {{run_id: number, ticker: string, tick_id: number, version?: number | null, as_of?: string}} Beginning
  * @typedef {{
  *   run_id: number, ticker: string, phase: "running" | "completed" | "cancelled" | "failed" | "recorded" | "lost",
  *   metrics: string[], tiles: Record<string, Tile>, version: number | null, tick_id: number, as_of: string | null,
@@ -15,7 +16,7 @@
 /** @type {Runs} */
 export const NO_RUNS = { run: null, ghost: null };
 
-/** @param {Record<string, any>} message @param {string[]} metrics @returns {Run} */
+/** @param {Beginning} message @param {string[]} metrics @returns {Run} */
 function begin(message, metrics) {
   return {
     run_id: message.run_id,
@@ -60,7 +61,7 @@ export function onRunMessage(runs, message, metrics) {
   }
 }
 
-/** A run that was under way when this socket came: its start was told by the state, not by an event. @param {Runs} runs @param {Record<string, any> | null | undefined} current @param {string[]} metrics @returns {Runs} */
+/** A run that was under way when this socket came: its start was told by the state, not by an event. @param {Runs} runs @param {import("wire").Running | null | undefined} current @param {string[]} metrics @returns {Runs} */
 function adopt(runs, current, metrics) {
   if (!current) return runs;
   if (runs.run && runs.run.run_id === current.run_id) {
@@ -69,22 +70,22 @@ function adopt(runs, current, metrics) {
   return { run: begin(current, metrics), ghost: null };
 }
 
-/** The run before stays in sight where it did not get to its end. @param {Runs} runs @param {Record<string, any>} message */
+/** The run before stays in sight where it did not get to its end. @param {Runs} runs @param {Beginning} message */
 function fade({ run }, message) {
   return run && run.phase === "cancelled" && run.run_id !== message.run_id ? run : null;
 }
 
-/** A number gets on screen only while the run it belongs to is the one that runs. @param {Runs} runs @param {Record<string, any>} message @param {Tile} tile @returns {Runs} */
+/** A number gets on screen only while the run it belongs to is the one that runs. @param {Runs} runs @param {Tile["message"]} message @param {Tile} tile @returns {Runs} */
 function land({ run, ghost }, message, tile) {
   if (run && run.run_id === message.run_id) {
     if (run.phase !== "running") return { run: { ...run, late: run.late + 1 }, ghost };
-    return { run: { ...run, as_of: run.as_of ?? message.as_of, tiles: { ...run.tiles, [message.metric]: tile } }, ghost };
+    return { run: { ...run, as_of: run.as_of ?? ("as_of" in message ? message.as_of : null), tiles: { ...run.tiles, [message.metric]: tile } }, ghost };
   }
   if (ghost && ghost.run_id === message.run_id) return { run, ghost: { ...ghost, late: ghost.late + 1 } };
   return { run, ghost };
 }
 
-/** @param {Runs} runs @param {Record<string, any>} message @param {Partial<Run>} how @returns {Runs} */
+/** @param {Runs} runs @param {import("wire").AnalysisCompleted | import("wire").AnalysisCancelled | import("wire").AnalysisFailed} message @param {Partial<Run>} how @returns {Runs} */
 function end({ run, ghost }, message, how) {
   if (message.run_id === undefined || !run || run.run_id !== message.run_id) {
     // A run that failed before it had a snapshot never started.
@@ -95,7 +96,7 @@ function end({ run, ghost }, message, how) {
   return { run: { ...run, ...how }, ghost };
 }
 
-/** The tiles of what was recorded before this page came; of the newest run alone. @param {Runs} runs @param {Record<string, any>[]} results @param {string[]} metrics @returns {Runs} */
+/** The tiles of what was recorded before this page came; of the newest run alone. @param {Runs} runs @param {import("wire").RecordedResult[]} results @param {string[]} metrics @returns {Runs} */
 export function recall(runs, results, metrics) {
   const newest = results.at(-1);
   if (!newest) return runs;

@@ -5,21 +5,35 @@ import { fault } from "./words.js";
 import { NO_RUNS, lose, onRunMessage, recall } from "./runs.js";
 
 /**
- * @typedef {Record<string, any>} Message
+ * @typedef {import("wire").ServerMessage} Message
+ * @typedef {import("wire").Portfolio} Portfolio
+ * @typedef {import("wire").PortfolioUpdate & {received?: number}} Update
+ * @typedef {{key: string}} Keyed
+ * @typedef {{
+ *   risk?: import("wire").Risk & Keyed, correlations?: import("wire").Risk & Keyed, what_if?: import("wire").WhatIf & Keyed,
+ *   plan?: import("wire").Plan & Keyed, history?: import("wire").History & Keyed, results?: import("wire").Results & Keyed,
+ * }} Answers
+ * @typedef {{to: import("wire").PlanTo, cash: number, only_buy: boolean, whole_shares: boolean}} Choice
  * @typedef {{phase: "connecting" | "open" | "waiting" | "ended", why: string, until: number, since: number, token: boolean}} Socket
  * @typedef {{total: number, tick_id: number, as_of: string, version: number}} Base
  * @typedef {{key: string, open: boolean, at: number}} Asked
  * @typedef {{level: "info" | "bad", text: string, at: number}} Notice
  * @typedef {{
  *   now: number, session: string, metrics: string[], socket: Socket,
- *   portfolio: Message | null, update: Message | null, base: Base | null, lag: number | null, gap: number,
- *   risk: Message | null, answers: Record<string, Message>, failures: Record<string, Message>,
+ *   portfolio: Portfolio | null, update: Update | null, base: Base | null, lag: number | null, gap: number,
+ *   risk: import("wire").Risk | null, answers: Answers, failures: Record<string, import("wire").ErrorMessage & Keyed>,
  *   asked: Record<string, Asked>, later: Record<string, number>, unknown: Record<string, boolean>, ticks: Base[],
  *   runs: import("./runs.js").Runs, pending: {ticker: string, at: number} | null, selected: string | null,
- *   draft: number, open: Record<string, string>, plan: Record<string, unknown>, changes: Record<string, string>,
+ *   draft: number, open: Record<string, string>, plan: Choice, changes: Record<string, string>,
  *   follow: boolean, notice: Notice | null, log: import("./story.js").Entry[],
  * }} State
- * @typedef {{kind: string, at: number} & Record<string, any>} Event
+ * @typedef {{kind: "message", message: Message} | {kind: "asked", what: string, key: string}
+ *   | {kind: "change", id: string, what: string} | {kind: "analyze", ticker: string} | {kind: "select", ticker: string}
+ *   | {kind: "draft", shares: number} | {kind: "tab", place: string, tab: string} | {kind: "plan", set: Partial<Choice>}
+ *   | {kind: "follow", on: boolean} | {kind: "session", session: string, metrics?: string[] | undefined}
+ *   | {kind: "socket", phase: Socket["phase"], why?: string, until?: number, token?: boolean}
+ *   | {kind: "notice", level: Notice["level"], text: string} | {kind: "clock"}} Happening
+ * @typedef {Happening & {at: number}} Event
  */
 
 const KEPT_ENTRIES = 400;
@@ -99,7 +113,7 @@ function step(state, event) {
   }
 }
 
-/** @param {State} state @param {Event} event @returns {State} */
+/** @param {State} state @param {Extract<Event, {kind: "socket"}>} event @returns {State} */
 function onSocket(state, event) {
   const socket = {
     phase: event.phase, why: event.why ?? "", until: event.until ?? 0, token: Boolean(event.token),
@@ -116,7 +130,7 @@ function onSocket(state, event) {
   return { ...state, socket, asked: {}, pending: null, changes: {}, notice, runs: lose(state.runs) };
 }
 
-/** @param {State} state @param {any} message @param {number} at @returns {State} */
+/** @param {State} state @param {Message} message @param {number} at @returns {State} */
 function onMessage(state, message, at) {
   const settled = settle(state, message, at);
   const runs = onRunMessage(settled.runs, message, settled.metrics);
@@ -140,7 +154,7 @@ function onMessage(state, message, at) {
   }
 }
 
-/** What concerns the session as a whole. @param {State} state @param {Message} message @param {number} at @returns {State} */
+/** What concerns the session as a whole. @param {State} state @param {import("wire").ErrorMessage} message @param {number} at @returns {State} */
 function onError(state, message, at) {
   if (message.code === "session_expired") {
     // Versions and run ids begin again: nothing that is known says anything about the new one.
@@ -191,13 +205,13 @@ function settleChange(state, message, id, at) {
   return { ...state, changes, draft, notice };
 }
 
-/** @param {Message} message @param {State} state */
+/** @param {import("wire").ErrorMessage} message @param {State} state */
 function conflict(message, state) {
   if (message.code !== "version_conflict") return fault(message);
   return `The holdings changed while you looked at version ${state.portfolio?.version}; nothing was done. Look at them and decide again.`;
 }
 
-/** The server's order is the order: the newest state is the state, even where versions began again. @param {State} state @param {Message} message @returns {State} */
+/** The server's order is the order: the newest state is the state, even where versions began again. @param {State} state @param {Portfolio} message @returns {State} */
 function onPortfolio(state, message) {
   const before = state.portfolio;
   const session = before !== null && before.session_id === message.session_id;
@@ -225,12 +239,12 @@ export function sameNumbers(one, other) {
     && names.every((name) => Math.abs(Number(left[name]) - Number(right[name])) <= 1e-9 * Math.max(1, Math.abs(Number(left[name]))));
 }
 
-/** @param {number} total @param {Message} valued @param {number} version @returns {Base} */
+/** @param {number} total @param {import("wire").Valued} valued @param {number} version @returns {Base} */
 function baseOf(total, valued, version) {
   return { total, tick_id: valued.tick_id, as_of: valued.as_of, version };
 }
 
-/** @param {State} state @param {Message} message @param {number} at @returns {State} */
+/** @param {State} state @param {import("wire").PortfolioUpdate} message @param {number} at @returns {State} */
 function onUpdate(state, message, at) {
   const { portfolio, update, ticks } = state;
   if (!portfolio || (update && message.tick_id <= update.tick_id)) return { ...state, update: update ?? message };

@@ -15,17 +15,17 @@ export function entriesOf(state, event) {
   return line ? [{ at, kind: line[0], text: line[1] }] : [];
 }
 
-/** @param {import("./state.js").Event} event @param {number} at @returns {Entry[]} */
-function socketEntries(event, at) {
-  if (event.phase === "open") return [{ at, kind: "socket", text: "connected" }];
-  if (event.phase === "connecting") return [];
-  const again = event.phase === "waiting" ? `; connecting again in ${Math.ceil((event.until - at) / 1000)} s` : "";
-  return [{ at, kind: "socket", text: `${event.why.replace(/\.$/, "")}${again}` }];
+/** @param {Extract<import("./state.js").Event, {kind: "socket"}>} event @param {number} at @returns {Entry[]} */
+function socketEntries({ phase, why = "", until = 0 }, at) {
+  if (phase === "open") return [{ at, kind: "socket", text: "connected" }];
+  if (phase === "connecting") return [];
+  const again = phase === "waiting" ? `; connecting again in ${Math.ceil((until - at) / 1000)} s` : "";
+  return [{ at, kind: "socket", text: `${why.replace(/\.$/, "")}${again}` }];
 }
 
-/** @param {import("./state.js").State} state @param {Record<string, any>} message @returns {[Entry["kind"], string] | null} */
+/** @param {import("./state.js").State} state @param {import("wire").ServerMessage} message @returns {[Entry["kind"], string] | null} */
 function lineOf(state, message) {
-  const run = message.run_id === undefined ? "" : `${message.ticker} run ${message.run_id}`;
+  const run = !("run_id" in message) || message.run_id === undefined ? "" : `${message.ticker} run ${message.run_id}`;
   switch (message.type) {
     case "portfolio": {
       const held = Object.keys(message.holdings).length;
@@ -59,7 +59,7 @@ function lineOf(state, message) {
   }
 }
 
-/** @param {import("./state.js").State} state @param {Record<string, any>} message */
+/** @param {import("./state.js").State} state @param {import("wire").AnalysisCancelled} message */
 function landed(state, message) {
   const { run } = state.runs;
   return run?.run_id === message.run_id && run ? `${arrived(run)} of ${run.metrics.length}` : "some";

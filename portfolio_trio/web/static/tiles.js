@@ -97,7 +97,7 @@ function makeTile(metric) {
   const words = el("p", { class: "words" });
   const facts = el("dl", { class: "facts" });
   const done = el("span", { class: "unseen", role: "status" });
-  /** @type {Record<string, any> | null} */
+  /** @type {Tile["message"] | null} */
   let message = null;
   const receipt = el("button", { type: "button", class: "quiet", click: async () => {
     const fine = message !== null && await copy(JSON.stringify(message));
@@ -120,7 +120,7 @@ function makeTile(metric) {
     } else if (tile.error) {
       say(number, "–");
       say(words, fault(tile.error));
-    } else {
+    } else if ("value" in tile.message) {
       say(number, shown(metric, Number(tile.value)));
       say(words, meaning(metric, { ticker: run.ticker, value: Number(tile.value), detail: tile.message.detail }));
       facts.replaceChildren(...factsOf(tile.message));
@@ -128,8 +128,9 @@ function makeTile(metric) {
   } };
 }
 
-/** @param {Record<string, any>} message */
+/** @param {Tile["message"]} message */
 function* factsOf(message) {
+  if (!("value" in message)) return;
   yield* fact("Value", message.value);
   for (const [name, value] of Object.entries(message.detail ?? {})) yield* fact(name.replaceAll("_", " "), value);
   yield* fact("Last close", message.last_bar);

@@ -57,7 +57,7 @@ export function mountValue() {
   } };
 }
 
-/** The ticks since the page has been open; the value of the history's own tick where there is none. @param {State} state @param {Record<string, any> | null} history @returns {number[]} */
+/** The ticks since the page has been open; the value of the history's own tick where there is none. @param {State} state @param {import("wire").History | null} history @returns {number[]} */
 function liveOf(state, history) {
   const ticks = state.ticks.map((tick) => tick.total);
   const first = state.ticks.length ? state.base : null;
@@ -65,21 +65,21 @@ function liveOf(state, history) {
   return [first?.total ?? history?.value ?? state.portfolio.total_value, ...ticks];
 }
 
-/** The deepest fall, from its peak to its bottom, under the line. @param {Record<string, any> | null} history @param {number[]} past @param {(index: number) => number} x @param {(value: number) => number} y */
+/** The deepest fall, from its peak to its bottom, under the line. @param {import("wire").History | null} history @param {number[]} past @param {(index: number) => number} x @param {(value: number) => number} y */
 function fallOf(history, past, x, y) {
   const [from, to] = fallBetween(history);
   if (from < 0 || to <= from) return "";
   return area(past.slice(from, to + 1), x, y, HEIGHT, from);
 }
 
-/** @param {Record<string, any> | null} history @returns {[number, number]} */
+/** @param {import("wire").History | null} history @returns {[number, number]} */
 function fallBetween(history) {
   const fall = history?.drawdown;
   if (!fall) return [-1, -1];
   return [history.dates.indexOf(fall.peak), history.dates.indexOf(fall.trough)];
 }
 
-/** @param {State} state @param {Record<string, any> | null} history */
+/** @param {State} state @param {import("wire").History | null} history */
 function wordsOf(state, history) {
   if (!history) {
     const why = whyNot(state, "history");

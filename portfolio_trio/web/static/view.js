@@ -31,7 +31,7 @@ export function table(state) {
   if (!portfolio) return { rows: [], riskIsOld: false, hasRisk: false };
   const risk = riskOf(state);
   const old = riskIsOld(state);
-  const known = new Map((risk?.holdings ?? []).map((/** @type {any} */ row) => [row.ticker, row]));
+  const known = new Map((risk?.holdings ?? []).map((row) => [row.ticker, row]));
   const values = risk && !old ? null : (update ?? portfolio).values ?? null;
   const gross = values ? Object.values(values).reduce((sum, value) => sum + Math.abs(value), 0) : 0;
   const outside = update?.outside ?? portfolio.outside ?? {};

@@ -8,7 +8,7 @@ import { isBusy } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 
-/** @type {[string, (value: unknown) => string, (totals: any) => unknown][]} */
+/** @type {[string, (value: unknown) => string, (totals: import("wire").Totals) => unknown][]} */
 const ROWS = [
   ["Volatility", (value) => percent(value, 2), (totals) => totals.volatility],
   ["Risk a year", whole, (totals) => totals.risk],
@@ -88,7 +88,7 @@ function sentence(trade, ticker) {
   return `${trade < 0 ? "sell" : "buy"} ${shares(Math.abs(trade))} ${ticker}`.trim();
 }
 
-/** @param {State} state @param {Record<string, any> | null} answer */
+/** @param {State} state @param {import("wire").WhatIf | null} answer */
 function wordsOf(state, answer) {
   const { selected, draft, portfolio } = state;
   if (!selected) return "Choose a holding, or type a ticker that is not held yet.";
@@ -121,7 +121,7 @@ function makeTable() {
     say(/** @type {HTMLElement} */ (cells[2]), moved ? signed(change, format) : "–");
   }
 
-  return { root, show(/** @type {Record<string, any> | null} */ answer, /** @type {string | null} */ ticker, /** @type {boolean} */ moved) {
+  return { root, show(/** @type {import("wire").WhatIf | null} */ answer, /** @type {string | null} */ ticker, /** @type {boolean} */ moved) {
     ROWS.forEach(([name, format, get], at) => fill(at, name, format, answer && get(answer.before), answer && get(answer.after), moved));
     const sides = answer && ticker ? sidesOf(answer, ticker) : null;
     const part = (/** @type {unknown} */ value) => percent(value);

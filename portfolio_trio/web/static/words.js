@@ -2,7 +2,10 @@
 
 import { count, fixed, isNumber, money, percent, shares, signed } from "./format.js";
 
-/** @typedef {Record<string, any>} Detail */
+/**
+ * @typedef {Partial<import("wire").PortfolioRiskDetail & import("wire").ConcentrationDetail & import("wire").CorrelationDetail
+ *   & import("wire").MomentumDetail & import("wire").AllocationScoreDetail>} Detail what each metric may say
+ */
 /** @typedef {{ticker: string, value: number, detail?: Detail}} Result */
 
 /** @type {Record<string, string>} */
@@ -93,14 +96,14 @@ const FAULTS = {
   unknown_action: "This server does not answer that yet.",
   version_conflict: "The holdings changed in the meantime, so nothing was done. Look at them and try again.",
   rate_limited: "Too many requests at once; the page slows down.",
-  unavailable: "The server cannot reach its store at the moment. The page goes on when it can.",
+  unavailable: "The server cannot reach its store at the moment: try again soon.",
   outcome_unknown: "The reply was lost on the way: the change may have been made. The holdings below are read again.",
   session_expired: "The session had expired; a new one with the default holdings took its place.",
   draining: "The server is going away; the page connects again by itself.",
   store_full: "The server's store is full; nothing was changed.",
 };
 
-/** What an error of the wire says to a person. @param {Record<string, any>} error @returns {string} */
+/** What an error of the wire says to a person. @param {{code: string, detail?: string}} error @returns {string} */
 export function fault(error) {
   return FAULTS[error.code] ?? error.detail ?? error.code.replaceAll("_", " ");
 }

@@ -55,6 +55,13 @@ test("what was recorded before the page came says so", () => {
   assert.match(runAge(state), /recorded/);
 });
 
+test("numbers of a run say so when they are of older prices or other holdings", () => {
+  const state = play(reduce, open(), portfolio(), started(1), result(1, "momentum"), completed(1));
+  assert.equal(runAge(state), "");
+  assert.match(runAge(play(reduce, state, update(2_000, 1_010))), /prices are newer/);
+  assert.match(runAge(play(reduce, state, portfolio({ version: 2 }))), /holdings that have changed/);
+});
+
 test("a run whose socket is lost is told no end", () => {
   const state = play(reduce, open(), portfolio(), started(1), { kind: "socket", phase: "waiting", why: "lost", until: T0 + 5_000 });
   assert.equal(state.runs.run.phase, "lost");
@@ -86,6 +93,7 @@ test("risk of another version is not shown; of an older tick it is marked", () =
   assert.equal(table(later).rows[0].value, 1_500);
   const edited = play(reduce, later, portfolio({ version: 2 }));
   assert.equal(riskOf(edited), null);
+  assert.equal(riskOf(play(reduce, edited, asked("risk"), risk(1, 3_000))), null, "an answer that was on its way");
   assert.deepEqual(table(edited).rows.map((row) => [row.risk, row.value]), [[null, null], [null, null]]);
   const valued = play(reduce, state, portfolio({ version: 2, values: { AAPL: 900, SPY: -100 } }));
   assert.deepEqual(table(valued).rows.map((row) => [row.value, row.weight]), [[900, 0.9], [-100, -0.1]]);
@@ -142,11 +150,19 @@ test("versions that begin again take nothing of the ones before", () => {
   const history = { type: "history", id: "history", version: 1, values: [1, 2], dates: ["a", "b"] };
   const state = play(reduce, open(), portfolio(), asked("risk"), risk(1, 1_000), asked("history"), history);
   assert.ok(historyOf(state) && riskOf(state));
+  assert.equal(historyOf(play(reduce, state, portfolio({ version: 2 }))), null);
   const other = play(reduce, state, portfolio({ holdings: { MSFT: 1 } }));
   assert.deepEqual([historyOf(other), riskOf(other)], [null, null]);
   const fallen = play(reduce, state, portfolio({ version: 0, holdings: { MSFT: 1 } }), portfolio({ version: 1, holdings: { KO: 2 } }));
   assert.deepEqual([historyOf(fallen), riskOf(fallen)], [null, null]);
   assert.ok(historyOf(play(reduce, state, portfolio())), "the same state, told again");
+});
+
+test("of an empty portfolio everything is asked that is on screen: the answers say what is missing", () => {
+  const state = play(reduce, open(), portfolio({ holdings: {} }), { kind: "select", ticker: "AMZN" }, { kind: "tab", place: "side", tab: "correlations" });
+  assert.deepEqual(keys(state), ["risk", "results", "what_if", "correlations"]);
+  const failed = play(reduce, state, asked("correlations"), error("empty_portfolio", { id: "correlations", detail: "nothing is held" }));
+  assert.equal(whyNot(failed, "correlations"), "Nothing is held.");
 });
 
 test("what an older server does not know is not asked again until the next connection", () => {
