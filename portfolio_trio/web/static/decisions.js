@@ -71,7 +71,7 @@ export function correlationsOf(state) {
 /** Why a question has no answer, or an empty text. @param {State} state @param {string} what */
 export function whyNot(state, what) {
   if (state.unknown[what]) return "This server is older and does not answer that.";
-  const answer = state.answers[what];
+  const answer = what === "correlations" ? state.answers.correlations : undefined;
   if (answer?.errors?.matrix && answer.version === state.portfolio?.version) return "The holdings have too few returns in common.";
   const detail = state.failures[what]?.detail ?? "";
   return detail && `${detail.charAt(0).toUpperCase()}${detail.slice(1)}.`;
