@@ -209,8 +209,8 @@ async def test_a_vanished_client_is_gone() -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--auth-secret", "short"], "PORTFOLIO_AUTH_SECRET .* at least 32 bytes, this one 5"),
-        (["--auth-secret", ""], "PORTFOLIO_AUTH_SECRET .* at least 32 bytes, this one 0"),
+        (["--auth-secret", "short"], "PORTFOLIO_AUTH_SECRET .* at least 32 bytes, this one has 5"),
+        (["--auth-secret", ""], "PORTFOLIO_AUTH_SECRET .* at least 32 bytes, this one has 0"),
         (["--allowed-origins", "x"], "PORTFOLIO_ALLOWED_ORIGINS .* 'x' is not an origin"),
         (["--tls-key", "x"], "go together"),
         (["--host", "0.0.0.0"], "set PORTFOLIO_AUTH_SECRET"),  # noqa: S104 - that it is refused is the point
