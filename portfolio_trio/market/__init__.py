@@ -1,6 +1,6 @@
 """Market prices: sources of closed bars and live prices, and the book that holds the latest.
 
-Imports metrics for the closed bars, and no store, socket or session.
+Imports metrics for the closed bars; knows nothing of the store, sockets and sessions.
 """
 
 from portfolio_trio.market._book import PriceBook

@@ -1,4 +1,4 @@
-"""The price book: the latest tick and the closed bars, one writer and many readers."""
+"""The price book: the latest tick and the closed bars, with one writer and many readers."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class PriceBook:
     """Holds the newest tick and the closed bars of one price source.
 
     One task writes (`open` once, then `advance` or `adopt` at each tick); any number read. Every name that
-    has a price has a column in `bars`. Reading and admitting are synchronous: what a task reads
-    without awaiting in between belongs together.
+    has a price has a column in `bars`. Reading and admitting are synchronous: values read without an await in
+    between are consistent.
 
     Attributes:
         cash: Names that cost 1 at every tick, without a column.
@@ -62,14 +62,14 @@ class PriceBook:
         """Make a book over `source`; nothing is read before `open`.
 
         Args:
-            source: The prices; from now on called by this book only.
+            source: The prices; from now on only this book calls it.
             now: Wall clock, seconds since 1970 in UTC.
-            cash: Names that cost 1 at every tick and need no column; whatever the source says of them
-                does not count.
-            max_names: `prices_for` admits no name beyond so many columns.
-            quote_timeout: Seconds the source gets for its bars and again for its prices at each tick.
-            open_timeout: The same at `open`, where a long history may have to be read.
-            max_age: How old prices may be before a tick is stale; by default as old as they like.
+            cash: Names that cost 1 at every tick and need no column; the source's prices for them are
+                ignored.
+            max_names: Maximum number of columns; `prices_for` admits no names beyond it.
+            quote_timeout: Seconds the source may take for its bars, and again for its prices, at each tick.
+            open_timeout: The same at `open`, when a long history may have to be read.
+            max_age: How old prices may be before a tick is stale; unlimited by default.
         """
         self._source = source
         self._calls = SourceCalls(source, cash)
@@ -82,24 +82,24 @@ class PriceBook:
         self._max_age = max_age or MaxAge()
         self._writing = trio.Lock()
         self._tick: Tick | None = None
-        # The newest tick that all processes have: `open` makes one for this process alone.
+        # The newest tick shared with all processes; `open` makes one for this process only.
         self._shared_id = 0
         self._ticks = TickMaker(now, self._max_age, cash=self._cash_prices, max_names=max_names)
         self._columns = Columns()
         self._admissions = Admissions()
-        # What names that have gone cost at the current tick: back within it, they cost the same.
+        # Prices of removed names at the current tick: if admitted again within it, they cost the same.
         self._parted: dict[str, float] = {}
         self._full_log = Seldom(log, seconds=_FULL_LOG_SECONDS, clock=now)
         self._reports = Reports()
 
     @property
     def source_name(self) -> str:
-        """What the source calls itself."""
+        """The name of the source."""
         return self._source.name
 
     @property
     def market_name(self) -> str:
-        """The source and what is cash: all workers on one Redis have the same."""
+        """The source and the cash names, which must be the same for all workers on one Redis."""
         return ", ".join((self.source_name, *(f"cash {ticker}" for ticker in self._cash_prices)))
 
     @property
@@ -111,7 +111,7 @@ class PriceBook:
 
     @property
     def last_error(self) -> MarketError | None:
-        """Why the newest tick is stale, or has old bars; None while all is well."""
+        """Why the newest tick is stale, or has old bars; None if it is neither."""
         return self._reports.error
 
     @property
@@ -130,7 +130,7 @@ class PriceBook:
         return self._columns.last_closes
 
     def freshness(self, holdings: Mapping[str, float]) -> Freshness:
-        """What the current prices are worth to a portfolio; lines of zero shares do not count."""
+        """How fresh the prices of a portfolio are; lines of zero shares do not count."""
         held = [ticker for ticker, shares in holdings.items() if shares and ticker not in self.cash]
         return freshness(
             held,
@@ -141,7 +141,7 @@ class PriceBook:
         )
 
     def is_stale(self, tickers: Iterable[str]) -> bool:
-        """Whether the current prices of `tickers`, or their bars, are older than they may be."""
+        """Whether the current prices of `tickers`, or their bars, are older than allowed."""
         tick, old = self.current, self.last_closes.older_than(self._max_age.oldest_bar(self._now()))
         return tick.stale or any(
             ticker in tick.stale_prices or (ticker in old and ticker not in self.cash) for ticker in tickers
@@ -151,7 +151,7 @@ class PriceBook:
         """Load the bars and publish the first tick.
 
         Raises:
-            PriceSourceError: The source cannot load bars or cannot quote: there is nothing to start with.
+            PriceSourceError: The source cannot load bars or cannot quote.
         """
         async with self._writing:
             self._list(await self._calls.load(self._open_timeout))
@@ -160,9 +160,9 @@ class PriceBook:
     async def advance(self, commit: Callable[[Tick], Awaitable[None]] | None = None) -> Tick:
         """Publish the next tick.
 
-        A source that fails or is late keeps what it keeps from being new: without bars the old bars
-        stay, without prices the old prices stay with their `as_of`, and the tick is stale.
-        `last_error` then says why. Cancelling publishes nothing.
+        If the source fails or is late, the old values stay: without new bars the old bars, without new prices
+        the old prices with their `as_of`, and the tick is stale. `last_error` then says why. Cancelling
+        publishes nothing.
 
         Args:
             commit: Awaited with the tick before it becomes the current one; if it raises, the tick is
@@ -185,10 +185,10 @@ class PriceBook:
             return self._set(self._with_admitted(tick, previous))
 
     async def share(self, commit: Callable[[Tick], Awaitable[None]]) -> None:
-        """Let other processes have the current tick, which `open` made for this one alone.
+        """Share the current tick, which `open` made for this process only, with the other processes.
 
         Args:
-            commit: Awaited with the tick; if it raises, the tick stays this process's own.
+            commit: Awaited with the tick; if it raises, the tick is not shared.
         """
         async with self._writing:
             tick = self.current
@@ -196,14 +196,14 @@ class PriceBook:
             self._shared_id = tick.tick_id
 
     async def adopt(self, tick: Tick, *, unpriced: Collection[str] = ()) -> bool:
-        """Make the tick of another process the current one; False, and nothing, if it is not newer.
+        """Make the tick of another process the current one; False, without effect, if it is not newer.
 
-        A name of the tick that the source has no bars for is left out. A name that was admitted here, and
-        that the other process does not know of, keeps its first price.
+        Names of the tick for which the source has no bars are left out. A name that was admitted here, and
+        that the other process does not know, keeps its first price.
 
         Args:
             tick: The tick; this process has not published a newer one.
-            unpriced: Names that the other process knows and that have no price at the tick.
+            unpriced: Names that the other process knows but that have no price at the tick.
         """
         async with self._writing:
             if tick.tick_id <= self._shared_id:
@@ -218,19 +218,19 @@ class PriceBook:
             told = {t: price for t, price in tick.prices.items() if t in self._columns}
             self._shared_id = tick.tick_id
             self._set(replace(tick, prices=MappingProxyType({**first, **told, **self._cash_prices})))
-            # Whoever leads has looked at all portfolios, and knows each name that is held.
+            # The leader has swept all portfolios, and knows every held name.
             self.release({*tick.prices, *unpriced})
             return True
 
     def keep(self, tickers: Iterable[str]) -> None:
-        """Let `tickers` stay in the book though no portfolio holds them."""
+        """Keep `tickers` in the book even if no portfolio holds them."""
         self._admissions.keep(tickers)
 
     def release(self, held: Collection[str]) -> None:
-        """Give the places of admitted names back that no portfolio holds.
+        """Remove admitted names that no portfolio holds.
 
-        A name goes when some sweeps in a row have not found it and nobody has asked for it meanwhile; asked
-        for again, it is admitted anew.
+        A name is removed when some sweeps in a row have not found it and it was not requested meanwhile; when
+        it is requested again, it is admitted again.
 
         Args:
             held: All names that a sweep has found in portfolios.
@@ -251,7 +251,7 @@ class PriceBook:
         )
 
     def prices_for(self, tickers: Iterable[str], *, session_id: str | None = None) -> Mapping[str, float]:
-        """Return the current prices of `tickers`, admitting names the book did not know.
+        """Return the current prices of `tickers`, admitting unknown names.
 
         A new name joins the current tick at its first price; no other price changes. A name that
         cannot be priced is left out: it has no price at this tick, or the source does not supply it,
@@ -259,10 +259,11 @@ class PriceBook:
 
         Args:
             tickers: The names.
-            session_id: Who wants to hold them; by default they are held already, and count as nobody's.
+            session_id: The session that wants to hold them; if None, they are held already and count for no
+                session.
 
         Raises:
-            MarketFullError: The session has brought as many new names as it may; none was admitted.
+            MarketFullError: The session has already added as many names as it may; none was admitted.
         """
         wanted = list(tickers)
         self._admissions.ask(wanted)
@@ -275,16 +276,16 @@ class PriceBook:
         return {ticker: prices[ticker] for ticker in wanted if ticker in prices}
 
     def values_for(self, tickers: Iterable[str]) -> Mapping[str, float]:
-        """Return what a share of `tickers` is valued at: `prices_for`, and `last_known` for the others."""
+        """Return the price at which each of `tickers` is valued: `prices_for`, else `last_known`."""
         wanted = list(tickers)
         prices = self.prices_for(wanted)
         missing = [ticker for ticker in wanted if ticker not in prices]
         return {**prices, **self.last_known(missing)} if missing else prices
 
     def last_known(self, tickers: Iterable[str]) -> Mapping[str, float]:
-        """Return the newest price there has been of `tickers`, else their last close, in currency units.
+        """Return the newest known price of `tickers`, else their last close, in currency units.
 
-        A name that has had neither is left out.
+        A name with neither is left out.
         """
         tick, last = self.current, self.last_closes
         known = {}
@@ -303,9 +304,9 @@ class PriceBook:
         return None
 
     def _list(self, bars: Bars) -> None:
-        """Take the source's bars; names admitted before are asked for again, as dates may differ.
+        """Replace the bars by the source's; names admitted before are requested again, as dates may differ.
 
-        A name that has no column any more loses its price at once, as what is priced has a column.
+        A name that no longer has a column loses its price at once, because every priced name has a column.
         """
         if bars is self._columns.listed:
             return
@@ -317,7 +318,7 @@ class PriceBook:
             self._tick = self._ticks.reprice(self._tick, kept)
 
     def _quoted(self, quoted: Mapping[str, object]) -> Tick:
-        """Return what the source has quoted as the next tick."""
+        """Return the next tick, from the source's quotes."""
         last, oldest = self.last_closes, self._max_age.oldest_bar(self._now())
         quotes = sift(quoted, self._is_quoted, last, oldest_bar=oldest)
         self._reports.report_unpriced(quotes.unpriced)
@@ -331,7 +332,7 @@ class PriceBook:
         )
 
     def _with_admitted(self, tick: Tick, previous: Mapping[str, float]) -> Tick:
-        """Add the names that were admitted while the source was quoting: it could not know of them."""
+        """Add the names that were admitted while the source was quoting, which it could not know."""
         admitted = {
             ticker: price
             for ticker, price in self.current.prices.items()
@@ -353,7 +354,7 @@ class PriceBook:
         try:
             self._admissions.check(session_id, len(new), self._max_names - len(self._columns))
         except MarketFullError as full:
-            # One will do: a source that supplies no name at all lacks no room for them.
+            # One such name is enough: for a source that supplies no unknown names, room is not the problem.
             if self._calls.admit(new[0], self._columns.rows) is None:
                 return
             self._full_log.warning(
@@ -374,7 +375,7 @@ class PriceBook:
             self._tick = replace(self.current, prices=MappingProxyType({**self.current.prices, **first}))
 
     def _admit_column(self, ticker: str, session_id: str | None = None) -> float | None:
-        """Take the history of `ticker` from the source; return its first price, None if there is none."""
+        """Add the history of `ticker` from the source; return its first price, None if there is none."""
         if len(self._columns) >= self._max_names:
             return None
         admission = self._calls.admit(ticker, self._columns.rows)

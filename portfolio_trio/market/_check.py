@@ -1,4 +1,4 @@
-"""Which quoted prices can be used: the one place that decides it, for every source."""
+"""Which quoted prices can be used: decided in this one place, for every source."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
 
 MAX_PRICE: Final = 1e15
-"""Nothing costs more. A slip beyond it would make totals that no document can hold."""
+"""The highest valid price. An erroneous higher one would make totals that no document can hold."""
 
 
 def checked_price(value: object) -> float | None:
-    """Return `value` as a canonical float when it is above zero and at most `MAX_PRICE`; else None."""
+    """Return `value` as a canonical float if it is positive and at most `MAX_PRICE`; else None."""
     if isinstance(value, bool) or not isinstance(value, (float, Real)):
         return None
     try:
@@ -32,16 +32,16 @@ def checked_price(value: object) -> float | None:
         return None
     if not 0.0 < price <= MAX_PRICE:
         return None
-    # What is left of nothing is no price.
+    # A value that rounds to zero is not a price.
     return canonical(price) or None
 
 
 @dataclass(frozen=True, slots=True)
 class Quotes:
-    """What a source has quoted, as far as it can be used.
+    """The usable part of a source's quotes.
 
     Attributes:
-        prices: In currency units, last closes included.
+        prices: In currency units; last closes are included.
         stale_prices: The names that count at their last close, with its ISO date.
         unpriced: Why a name has no price.
     """
@@ -56,14 +56,14 @@ def sift(
 ) -> Quotes:
     """Split what a source quoted into prices, last closes, and names that have neither.
 
-    Names without a column of bars are dropped: no number could be computed for them. Where the source has not
-    one usable price it says nothing of the market, and nobody counts at a last close.
+    Names without a column of bars are dropped: no number could be computed for them. If the source has no
+    usable price at all, it says nothing about the market, and no name counts at its last close.
 
     Args:
-        quoted: What it quoted.
+        quoted: The quotes.
         has_column: Whether a name has a column of bars.
         last: The newest closes.
-        oldest_bar: The ISO date before which a close is too old to stand for a price.
+        oldest_bar: The ISO date before which a close is too old to replace a price.
     """
     quotes = Quotes()
     left_out: dict[str, LeftOut] = {}
@@ -90,7 +90,7 @@ def sift(
 
 
 def check_cash_column(source: str, bars: Bars, ticker: str) -> None:
-    """Refuse bars in which the name of cash is that of something else.
+    """Refuse bars in which a cash name is used for something else.
 
     Raises:
         PriceSourceError: It has a close that is not 1.
@@ -102,6 +102,6 @@ def check_cash_column(source: str, bars: Bars, ticker: str) -> None:
     others = np.flatnonzero(np.isfinite(closes) & (closes != 1.0))
     if len(others):
         raise PriceSourceError(
-            f"price source {source} has {ticker} at {closes[others[0]]:g} on {bars.dates[others[0]]}, and as"
-            " cash it costs 1: rename that column, or choose what cash is called with --cash (PORTFOLIO_CASH)"
+            f"price source {source} has {ticker} at {closes[others[0]]:g} on {bars.dates[others[0]]}, but as"
+            " cash it costs 1: rename that column, or set the names of cash with --cash (PORTFOLIO_CASH)"
         )

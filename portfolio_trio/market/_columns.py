@@ -1,4 +1,4 @@
-"""The closed bars of a price book: those its source lists, and those of names that were admitted since."""
+"""The closed bars of a price book: those its source lists, and those of names admitted since."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Columns:
-    """One table, to which columns are added and of which they are taken.
+    """One table, to which columns are added and from which they are removed.
 
-    A name's column is either in the table or among those that wait to be merged into it, never in both: many
-    that are added one after the other cost one merge, when the table is read next.
+    A name's column is either in the table or among those that wait to be merged into it, never in both. Many
+    columns added one after another cost only one merge, the next time the table is read.
 
     Attributes:
-        listed: What the source has listed last.
+        listed: The names that the source listed last.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Columns:
         return ticker in self._waiting or (self._bars is not None and ticker in self._bars.column)
 
     def __len__(self) -> int:
-        """How many names have one."""
+        """How many names have a column."""
         return len(self._waiting) + (0 if self._bars is None else len(self._bars.tickers))
 
     @property
@@ -64,23 +64,23 @@ class Columns:
         return self._last
 
     def replace(self, listed: Bars) -> tuple[str, ...]:
-        """Take what the source lists in place of all there is; return the names that have no column now."""
+        """Replace the table by what the source lists; return the names that no longer have a column."""
         known = () if self.listed is None else self.bars.tickers
         self.listed = self._bars = listed
         self._waiting = {}
         return tuple(ticker for ticker in known if ticker not in listed.column)
 
     def add(self, ticker: str, column: npt.NDArray[np.float64]) -> None:
-        """Give a name that has none a column, of `rows` closes."""
+        """Add a column of `rows` closes for a name that has none."""
         self._waiting[ticker] = column
 
     def remove(self, tickers: Collection[str]) -> None:
-        """Take columns away."""
+        """Remove columns."""
         self._bars = _without_columns(self.bars, frozenset(tickers))
 
 
 def _with_columns(bars: Bars, columns: Mapping[str, npt.NDArray[np.float64]]) -> Bars:
-    # Row by row of the transposed table, as in `Bars` each column lies in one piece.
+    # Row by row of the transposed table, because in `Bars` each column is contiguous.
     closes = np.vstack([bars.closes.T, *columns.values()]).T
     return Bars(bars.dates, (*bars.tickers, *columns), closes)
 

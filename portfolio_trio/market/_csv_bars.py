@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MAX_BYTES: Final = 512 * 2**20
-"""A file of bars may have so many bytes: some 70 million closes."""
+"""Maximum size of a file of bars in bytes: some 70 million closes."""
 
 
 CELLS_AT_ONCE: Final = 1_000
-"""After so many closes the reading thread lets others run."""
+"""After this many closes the reading thread lets others run."""
 
 
 class _Row(NamedTuple):
@@ -38,7 +38,7 @@ class _Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BarTable:
-    """What a file of closes holds.
+    """The content of a file of closes.
 
     Attributes:
         bars: The bars.
@@ -49,7 +49,7 @@ class BarTable:
     newest_line: int
 
     def check_past(self, today: str, path: Path) -> None:
-        """Raise `PriceFileError` where the newest bar is of a day after ``today`` (``YYYY-MM-DD``, UTC)."""
+        """Raise `PriceFileError` if the newest bar is of a day after ``today`` (``YYYY-MM-DD``, UTC)."""
         newest = self.bars.dates[-1]
         if newest > today:
             raise PriceFileError(
@@ -71,17 +71,16 @@ def parse_bars(content: bytes, path: Path) -> Bars:
 
 
 def parse_table(content: bytes, path: Path) -> BarTable:
-    """Return the bars in `content`: UTF-8, comma-separated, one row a day.
+    """Return the bars in `content`: UTF-8, comma-separated, one row per day.
 
     The first line names the columns: the date first, then one ticker each (upper-cased). Dates are
-    ``YYYY-MM-DD``, with or without midnight beside it, and are sorted. A date that stands twice with the
-    same closes counts once. A cell that is empty or says so in another word (`MISSING`), and a close that is
-    not finite and positive, is a missing close (NaN). Blank rows and commas at the end of every line are
-    fine.
+    ``YYYY-MM-DD``, with or without midnight as a time, and are sorted. A date that occurs twice with the same
+    closes counts once. An empty cell, a word for a missing value (`MISSING`), or a close that is not finite
+    and positive is a missing close (NaN). Blank rows and commas at the end of every line are accepted.
 
     Args:
-        content: The file's bytes; a byte order mark, CRLF and quoted cells are fine.
-        path: Where they came from, for the messages.
+        content: The file's bytes; a byte order mark, CRLF and quoted cells are accepted.
+        path: The file, for error messages.
 
     Raises:
         PriceFileError: One line with file, line, column and value of the first thing that is wrong.
@@ -111,13 +110,14 @@ class _Table:
 
     def __init__(self, path: Path, content: bytes) -> None:
         self._path = path
-        # Decoded as it is read: whole-file steps would hold up the event loop's thread.
+        # Decoded as it is read: processing the whole file in one step would block the event loop's thread.
         text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
         self._reader = csv.reader(text, strict=True)
-        # `float` takes 1_000 and digits of other scripts; cells are looked at one by one if there may be any.
+        # `float` accepts 1_000 and digits of other scripts; if there may be any, cells are checked one by
+        # one.
         self._plain = content.isascii() and b"_" not in content
         _, header = self._next() or (0, [])
-        # Commas at the end of the line name nothing.
+        # Commas at the end of the first line name no columns.
         self._width = len(header)
         while len(header) > 1 and not header[-1].strip():
             header.pop()
@@ -125,7 +125,7 @@ class _Table:
         self.tickers = tickers_of(header, self._first and self._first[1], path)
 
     def rows(self) -> list[_Row]:
-        """Read and check what follows the first line, as it stands in the file."""
+        """Read and check the lines after the first, in the order of the file."""
         rows = []
         wanted = len(self.tickers) + 1
         rest_after = max(CELLS_AT_ONCE // wanted, 1)
@@ -136,13 +136,13 @@ class _Table:
                 cells = self._without_tail(cells, line, wanted)
             rows.append(_Row(self._day(cells[0], line), line, np.array(self._closes(cells, line))))
             if len(rows) % rest_after == 0:
-                # Whoever else wants to run may: the event loop would wait for a whole slice of time.
+                # Let other threads run; otherwise the event loop would wait for a whole time slice.
                 time.sleep(0)
             numbered = self._next_row()
         return rows
 
     def _next_row(self) -> tuple[int, list[str]] | None:
-        """The next row that has anything in it; below a table spreadsheets write blank ones."""
+        """The next row that is not blank; spreadsheets write blank ones below a table."""
         while (numbered := self._next()) is not None:
             cells = numbered[1]
             if cells and (cells[0].strip() or any(map(str.strip, cells))):
@@ -159,7 +159,7 @@ class _Table:
             raise PriceFileError(self._path, f"not a CSV row: {error}", line=line) from None
 
     def _without_tail(self, cells: list[str], line: int, wanted: int) -> list[str]:
-        """The cells without the blank ones below the first line's trailing commas."""
+        """The cells without the blank ones under the first line's trailing commas."""
         if not wanted < len(cells) <= self._width:
             raise PriceFileError(
                 self._path, f"{len(cells)} cells where the first line has {self._width}", line=line
@@ -167,7 +167,7 @@ class _Table:
         for number, cell in enumerate(cells[wanted:], start=wanted + 1):
             if cell.strip() not in MISSING:
                 raise PriceFileError(
-                    self._path, f"{shown(cell)} stands below no name", line=line, column=str(number)
+                    self._path, f"{shown(cell)} is in a column without a name", line=line, column=str(number)
                 )
         return cells[:wanted]
 
@@ -189,7 +189,7 @@ class _Table:
                 return [math.nan if cell in MISSING else float(cell) for cell in cells[1:]]
             except ValueError:
                 pass
-        # Something is odd: cell by cell, to accept blanks and to say where it is.
+        # Something is unusual: go cell by cell, to accept blanks and to locate errors.
         closes = []
         for ticker, cell in zip(self.tickers, cells[1:], strict=True):
             close = close_of(cell.strip())

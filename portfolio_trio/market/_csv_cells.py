@@ -1,4 +1,4 @@
-"""One cell of a file of closes: which text is a close, which is none, which is a day."""
+"""One cell of a file of closes: which text is a close, a missing close, or a date."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MISSING: Final = frozenset(
         "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
     }
 )  # fmt: skip
-"""Cells that say there is no close: nothing, what pandas takes for it, and the dot and dash of data banks."""
+"""Cells that mean no close: empty, pandas' words for missing values, and the dot and dash of data vendors."""
 
 _MIDNIGHT: Final = re.compile(r"[ T]00:00(:00(\.0{1,9})?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?", re.ASCII)
 _TIME_OF_DAY: Final = re.compile(r"[ T]\d\d:\d\d.*", re.ASCII)
@@ -24,10 +24,10 @@ _DATE_LENGTH: Final = len("2026-11-20")
 
 
 def close_of(cell: str) -> float | None:
-    """The close in a stripped cell, NaN where it says there is none; None where it is neither."""
+    """The close in a stripped cell, NaN for a missing one; None if it is neither."""
     if cell in MISSING:
         return math.nan
-    # `float` takes 1_000 and the digits of other scripts.
+    # `float` accepts 1_000 and the digits of other scripts.
     if "_" in cell or not cell.isascii():
         return None
     try:
@@ -37,7 +37,7 @@ def close_of(cell: str) -> float | None:
 
 
 def why_no_close(cell: str) -> str:
-    """What to do about a cell that is no close, as the end of a sentence; empty where nothing is known."""
+    """What to do about a cell that is not a close, as the end of a sentence; empty if unknown."""
     if _THOUSANDS.fullmatch(cell):
         return "; write it without thousands separators"
     if _DECIMAL_COMMA.fullmatch(cell):
@@ -46,7 +46,7 @@ def why_no_close(cell: str) -> str:
 
 
 def day_of(cell: str) -> str | None:
-    """The day in a stripped cell as ``YYYY-MM-DD``; None where it is none, or has a time but midnight."""
+    """The day in a stripped cell as ``YYYY-MM-DD``; None if it is not a day, or has a time but midnight."""
     day = cell[:_DATE_LENGTH]
     if not is_date(day):
         return None
@@ -54,14 +54,14 @@ def day_of(cell: str) -> str | None:
 
 
 def why_no_day(cell: str) -> str:
-    """What to do about a cell that is no day."""
+    """What to do about a cell that is not a day."""
     if is_date(cell[:_DATE_LENGTH]) and _TIME_OF_DAY.fullmatch(cell, _DATE_LENGTH):
-        return "is a time of the day, and bars are daily; write YYYY-MM-DD"
+        return "has a time of day, but bars are daily; write YYYY-MM-DD"
     return "is not a date; write YYYY-MM-DD"
 
 
 def is_date(text: str) -> bool:
-    """Whether a text is a day of the calendar, written ``YYYY-MM-DD``."""
+    """Whether a text is a valid calendar day, written ``YYYY-MM-DD``."""
     try:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:

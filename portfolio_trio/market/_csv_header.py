@@ -1,4 +1,4 @@
-"""The first line of a file of closes: the names of its columns, or which other kind of table it is."""
+"""The first line of a file of closes: the names of its columns, or the kind of table it is instead."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
-# Words that no exchange lists; Open, High and Low are tickers, too, but not all three beside each other.
+# Words that no exchange lists as tickers; Open, High and Low are tickers, but do not occur together.
 _CLOSE: Final = re.compile(
     r"(adj(usted)?[ ._-]*)?close(\*{0,2}|/last)|volume|vol\.|zamkniecie|wolumen", re.ASCII
 )
 _BAR: Final = frozenset({"open", "high", "low"})
-# What a name has behind it where each column of a table is called by stock and field: AAPL.Close, AAPL_Open.
+# The suffixes in tables whose columns are named by stock and field: AAPL.Close, AAPL_Open.
 _FIELD: Final = re.compile(r".+[ ._-](open|high|low|close|volume|adjusted|adj)", re.ASCII)
 _LONG: Final = frozenset({"symbol", "ticker", "date"})
 _SECOND_LINE: Final = frozenset({"", "date", "datetime", "price", "ticker"})
 
-ONE_TABLE: Final = "this is one stock's table; give one column of closes per name"
+ONE_TABLE: Final = "this is the table of one stock; give one column of closes per name"
 SEVERAL_LINES: Final = (
-    "the column names take several lines, as yfinance writes them; write one table of closes: "
+    "the column names span several lines, as yfinance writes them; write one table of closes: "
     'yf.download(names, auto_adjust=True)["Close"].to_csv("closes.csv")'
 )
-FIELD_IN_NAMES: Final = "call each column of closes by its ticker alone"
+FIELD_IN_NAMES: Final = "name each column of closes by its ticker alone"
 ONE_ROW_PER_STOCK: Final = "this is a table of one row per stock and day; give one column of closes per name"
 DATE_SECOND: Final = "the date must be the first column; write the file without its row numbers (index=False)"
 
 
 def tickers_of(header: list[str], second: Sequence[str] | None, path: Path) -> tuple[str, ...]:
-    """The names of the columns but the first, upper-cased.
+    """The names of the columns except the first, upper-cased.
 
     Args:
         header: The cells of the first line; without those after a trailing comma.
@@ -44,7 +44,7 @@ def tickers_of(header: list[str], second: Sequence[str] | None, path: Path) -> t
         path: The file, for the messages.
 
     Raises:
-        PriceFileError: The file is no table of closes; the message says how to write one.
+        PriceFileError: The file is not a table of closes; the message says how to write one.
     """
     if not header:
         what = "the file is empty; its first line" if second is None else "the first line is blank; it"
@@ -61,7 +61,7 @@ def tickers_of(header: list[str], second: Sequence[str] | None, path: Path) -> t
     tickers = tuple(_ticker(cell, number, path) for number, cell in enumerate(header[1:], start=2))
     twice = [ticker for ticker, count in Counter(tickers).items() if count > 1]
     if twice:
-        raise PriceFileError(path, "stands twice; name each ticker once", line=1, column=twice[0])
+        raise PriceFileError(path, "occurs twice; name each ticker once", line=1, column=twice[0])
     return tickers
 
 
@@ -75,7 +75,7 @@ def _ticker(cell: str, number: int, path: Path) -> str:
 
 
 def _other_table(header: Sequence[str], second: Sequence[str] | None) -> str:
-    """What the table is instead of one column of closes per name; empty where it may be that."""
+    """The kind of table it is instead of one column of closes per name; empty if it may be that."""
     if second is not None and _continues(second):
         return SEVERAL_LINES
     names = [cell.strip().lower() for cell in header[1:]]
@@ -90,7 +90,7 @@ def _other_table(header: Sequence[str], second: Sequence[str] | None) -> str:
 
 
 def _continues(second: Sequence[str]) -> bool:
-    """Whether the second line still names columns: no day in front, and no close behind."""
+    """Whether the second line still names columns: it does not start with a day, and has no closes."""
     if not second or second[0].strip().lower() not in _SECOND_LINE:
         return False
     closes = (close_of(cell.strip()) for cell in second[1:])
@@ -101,4 +101,4 @@ def _one_column(heading: str) -> str:
     for delimiter, name in _OTHER_DELIMITERS.items():
         if delimiter in heading:
             return f"the cells are separated by {name}; separate them by commas"
-    return f"only one column, {shown(heading)}; a date column and one column per ticker are wanted"
+    return f"only one column, {shown(heading)}; a date column and one column per ticker are needed"

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
 
 MOMENT_SECONDS: Final = 1.0
-"""A tick waits so long for a new version of the bars."""
+"""Seconds for which a tick waits for a new version of the bars."""
 
 PATIENCE_SECONDS: Final = 60.0
-"""A new version of the bars may take so long, as it may at the start."""
+"""Seconds that reading a new version of the bars may take, as at the start."""
 
 MAX_WARNINGS: Final = 100
-"""Names that are warned of in all."""
+"""Maximum number of names to warn about."""
 
 DATE_LENGTH: Final = len("2026-11-20")
 
@@ -44,13 +44,13 @@ log: Final = logging.getLogger(__name__)
 class CsvSource:
     """Closed bars from a CSV file and live prices from a JSON file, both followed as they are replaced.
 
-    Whoever writes either file should write a new one and rename it over the old one. A file that
-    cannot be used leaves what was read before in force and is reported. Each version of a file is read
-    once, whatever comes of it; a new version that takes longer than a moment is read while ticks go on
-    with the old one.
+    To replace either file, write a new one and rename it over the old one. If a file cannot be used, the
+    earlier content stays in effect and the error is reported. Each version of a file is read only once, with
+    or without success; a new version that takes longer than a moment is read while ticks go on with the old
+    one.
 
-    A name that the file of live prices leaves out is `LeftOut`. Without such a file a name's newest close
-    is its live price, while it is at most `MAX_LAG_DAYS` older than the newest of all; a name that has
+    A name that is missing from the file of live prices is `LeftOut`. Without such a file a name's newest
+    close is its live price, while it is at most `MAX_LAG_DAYS` older than the newest of all; a name that has
     ended (delisted) has none.
     """
 
@@ -63,11 +63,11 @@ class CsvSource:
         moment: float = MOMENT_SECONDS,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """Read nothing yet.
+        """Does not read the files yet.
 
         Args:
-            bars: The CSV file, as `parse_table` takes it.
-            live: The JSON file, as `parse_live` takes it; only names with a column of bars are quoted.
+            bars: The CSV file, in the format of `parse_table`.
+            live: The JSON file, in the format of `parse_live`; only names with a column of bars are quoted.
             now: Wall clock, seconds since 1970 in UTC.
             moment: Seconds for which a tick waits for a new version of the bars.
             patience: Seconds after which a new version that is still being read counts as failed, until
@@ -90,7 +90,7 @@ class CsvSource:
         return None if self._live is None else self._live.written_at
 
     async def load(self) -> Bars:
-        """Return the bars the file holds now. `PriceFileError` when it cannot be used."""
+        """Return the bars in the file now. `PriceFileError` if it cannot be used."""
         try:
             self._bars = await self._newest()
         except PriceSourceError as error:
@@ -109,10 +109,10 @@ class CsvSource:
             if waiting.cancelled_caught:
                 if file.waited > self._patience:
                     raise PriceSourceTimeoutError(
-                        f"{file.path} is still being read after {self._patience:g} s; the old bars hold"
+                        f"{file.path} is still being read after {self._patience:g} s; the old bars stay"
                     )
                 return self._bars
-        # Here and not where it is read: a day that is in the future once is not for ever.
+        # Checked here, not where the file is read: a day in the future does not stay in the future.
         table.check_past(rfc3339(self._now())[:DATE_LENGTH], file.path)
         self._warn(suspicious)
         if self._bars is not None and table.bars is not self._bars:
@@ -125,7 +125,7 @@ class CsvSource:
         return table.bars
 
     def _warn(self, suspicious: Mapping[str, str]) -> None:
-        """Log one warning for each suspicious name, once."""
+        """Log one warning for each suspicious name, only once."""
         for ticker, what in suspicious.items():
             if ticker not in self._suspected and len(self._suspected) < MAX_WARNINGS:
                 self._suspected.add(ticker)
@@ -140,7 +140,7 @@ class CsvSource:
                 )
 
     async def quote(self, previous: Mapping[str, float]) -> Mapping[str, float | Unusable]:
-        """Return the live file's prices, or the last closes. `PriceFileError` when neither is usable."""
+        """Return the live file's prices, or the last closes. `PriceFileError` if neither is usable."""
         del previous  # files hold prices, not moves
         if self._bars is None:
             raise self._broken or PriceSourceError("load() before quote()")
@@ -156,13 +156,13 @@ class CsvSource:
         return _last_closes(self._last)
 
     def admit(self, ticker: str) -> Admission | None:
-        """Return None: what has no column has no history."""
+        """Return None: a name without a column has no history."""
         del ticker
         return None
 
 
 def _parse_and_look(content: bytes, path: Path) -> tuple[BarTable, Mapping[str, str]]:
-    """The table, and what is suspicious about which name; in the thread that reads the file."""
+    """The table and its suspicious names, computed in the thread that reads the file."""
     table = parse_table(content, path)
     return table, dict(suspicions(table.bars))
 

@@ -1,4 +1,4 @@
-"""What can go wrong between a price feed and the price book, each with one line that says what to do."""
+"""The errors between a price feed and the price book, each with one line that says what to do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _SHOWN_CHARACTERS: Final = 40
 
 
 class MarketError(Exception):
-    """Base class of every error of the market room."""
+    """Base class of all errors of this package."""
 
 
 class PriceSourceSpecError(MarketError):
-    """The setting that names the price source names none; the message lists what there is."""
+    """The setting does not name a price source; the message lists those that exist."""
 
 
 class PriceSourceError(MarketError):
@@ -23,7 +23,7 @@ class PriceSourceError(MarketError):
 
 
 class PriceSourceTimeoutError(PriceSourceError):
-    """A price source took longer than it was given."""
+    """A price source exceeded its time limit."""
 
 
 class BookNotOpenError(MarketError):
@@ -31,12 +31,12 @@ class BookNotOpenError(MarketError):
 
 
 class MarketFullError(MarketError):
-    """One session asked for more new names than it may bring into the market just now."""
+    """One session asked for more new names than it may add to the market now."""
 
     def __init__(self, new: int, most: int) -> None:
         super().__init__(
-            f"{new} of the names are new to the market, and this session may bring {most} just now: name "
-            "fewer, or try again after a few ticks, when names that nobody holds have gone"
+            f"{new} of the names are new to the market, and this session may add {most} now: name "
+            "fewer, or try again after a few ticks, when names that nobody holds have been removed"
         )
 
 
@@ -45,8 +45,8 @@ class PriceFileError(PriceSourceError):
 
     Attributes:
         path: The file.
-        line: Line in the file, counted from 1, where one line is to blame.
-        column: Heading of the column, where one cell is to blame.
+        line: Line in the file, counted from 1, if the error is in one line.
+        column: Heading of the column, if the error is in one cell.
     """
 
     def __init__(
@@ -64,6 +64,6 @@ class PriceFileError(PriceSourceError):
 
 
 def shown(value: object) -> str:
-    """Return `value` as one short line for a message, whatever it holds."""
+    """Return `value` as one short line for a message, whatever its content."""
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

@@ -21,7 +21,7 @@ class FileContent:
 
     Attributes:
         content: All its bytes.
-        version: Differs from that of any other version: device, inode, size and both change times.
+        version: Identifies the version: device, inode, size and both change times.
     """
 
     content: bytes
@@ -29,7 +29,7 @@ class FileContent:
 
 
 def version_of(path: Path) -> Version:
-    """Return what tells this version of the file from others. `PriceFileError` when there is none."""
+    """Return the identity of this version of the file. `PriceFileError` if there is no file."""
     try:
         return _version(path.stat())
     except OSError as error:
@@ -42,14 +42,14 @@ def modified_at(version: Version) -> float:
 
 
 def read_regular(path: Path, *, max_bytes: int) -> FileContent:
-    """Read a regular file wholly. Blocks: call it in a worker thread.
+    """Read a whole regular file. Blocks: call it in a worker thread.
 
     Raises:
-        PriceFileError: It is missing, unreadable, no regular file or larger than `max_bytes`, or it
-            changed while it was read, so that what was read may be half of one and half of another.
+        PriceFileError: It is missing, unreadable, not a regular file or larger than `max_bytes`, or it
+            changed while it was read, so that the bytes may be a mixture of two versions.
     """
     try:
-        # Before opening: to open a pipe would wait for its writer.
+        # Checked before opening: opening a pipe would wait for its writer.
         if not stat.S_ISREG(path.stat().st_mode):
             raise PriceFileError(path, "not a regular file")
         with path.open("rb") as file:
@@ -70,7 +70,7 @@ def _version(status: os.stat_result) -> Version:
 
 
 def _changed(before: Version, after: Version) -> bool:
-    # Not the last one: a rename over an open file changes its link count, hence its ctime, but no byte.
+    # Except the last field: a rename over an open file changes its link count, and so its ctime, but no data.
     return before[:4] != after[:4]
 
 

@@ -1,4 +1,4 @@
-"""How old prices may be, and what a portfolio on them is to be told."""
+"""How old prices may be, and how that is reported for a portfolio."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Dated(Protocol):
 
     @property
     def quoted_at(self) -> float | None:
-        """Seconds since 1970 in UTC; None where it has no live prices."""
+        """Seconds since 1970 in UTC; None if it has no live prices."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class MaxAge:
-    """How old prices may be before they are stale; None: as old as they like.
+    """How old prices may be before they are stale; None means no limit.
 
     Attributes:
         bar_days: Days from the newest closed bar to today, in UTC.
@@ -46,7 +46,7 @@ class MaxAge:
     def reasons(
         self, now: float, *, priced: Collection[str], newest_bar: str | None, quoted_at: float | None
     ) -> tuple[str, ...]:
-        """Why prices are not what the market says now, one sentence each; the same while nothing changes."""
+        """Why prices are not current, one sentence each; the same sentences as long as nothing changes."""
         reasons = []
         if not priced:
             reasons.append(NO_PRICE)
@@ -59,15 +59,15 @@ class MaxAge:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """What the prices of one portfolio are worth.
+    """How fresh the prices of one portfolio are.
 
     Attributes:
-        last_bar: ISO date of the newest close of any name held; None where there is none.
-        unpriced: Names held that have no price at the newest tick, with the date of their last close, None
-            where they have no close.
-        stale_prices: Names held whose price at the newest tick is their last close, with its date.
-        stale: The portfolio's value is not what the market says now: a name has no price, or that of its last
-            close, or its newest close is too old, or the tick is stale.
+        last_bar: ISO date of the newest close of any held name; None if there is none.
+        unpriced: Held names that have no price at the newest tick, with the date of their last close, None if
+            they have no close.
+        stale_prices: Held names whose price at the newest tick is their last close, with its date.
+        stale: The portfolio's value is not current: a name has no price, or counts at its last close, or its
+            newest close is too old, or the tick is stale.
     """
 
     last_bar: str | None
@@ -79,17 +79,17 @@ class Freshness:
 def freshness(
     held: Collection[str], priced: Collection[str], last: LastCloses, *, oldest_bar: str, tick: Tick
 ) -> Freshness:
-    """What holds for these names.
+    """The freshness of these names.
 
     Args:
         held: The names.
-        priced: Those that have a price now, among others.
+        priced: The names that have a price now; may include others.
         last: Their newest closes.
         oldest_bar: The date before which a close is too old.
         tick: The newest tick.
     """
     unpriced = {name: last.date_of(name) for name in held if name not in priced}
-    # Looked at once for all: nearly no tick has any.
+    # Checked once for all names: nearly no tick has any.
     at_close = tick.stale_prices and {
         name: day for name in held if (day := tick.stale_prices.get(name)) and name in priced
     }

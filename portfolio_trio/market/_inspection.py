@@ -1,4 +1,4 @@
-"""What a table of closes looks like, name by name: its calendar, its gaps, and jumps that are no returns."""
+"""Inspecting a table of closes, name by name: its calendar, its gaps, and jumps that are not returns."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
 
 JUMP: Final = 1.5
-"""A close more than so many times the one before, or less than one such part of it, is a jump."""
+"""A close that is more than this many times the one before, or less than its reciprocal, is a jump."""
 
 JUMPS_KEPT: Final = 20
-"""So many jumps of a name are looked at."""
+"""The maximum number of jumps of a name that are examined."""
 
 UNIT: Final = 100.0
 """Pence in a pound, cents in a dollar: the factor between two units of one price."""
 
 _SPLITS: Final = (1.25, 4 / 3, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 10, 12, 15, 16, 20, 25, 30, 40, 50, 100)
-# A price moves on the day of its split, too.
+# A price also moves on the day of its split.
 _NEAR_UNIT: Final = 1.25
 _UNDONE_WITHIN: Final = 10
 _DAYS_A_YEAR: Final = 365.25
 _YEAR: Final = 365
 
-# Closes a year from which a calendar is this one, what it counts as a year, its name, and the most days
-# between closes that are no gap: a day, a long week-end, a week and a half, a month and a half.
+# For each calendar: the fewest closes per year, the number it counts as a year, its name, and the most days
+# between closes that are not a gap: a day, a long weekend, a week and a half, a month and a half.
 _CALENDARS: Final = (
     (300.0, 365, "every day", 1),
     (60.0, 252, "weekdays", 5),
@@ -50,8 +50,8 @@ class Jump:
 
     Attributes:
         date: Its ISO date.
-        ratio: It, over the close before.
-        undone_on: The date of a jump back to where it was, soon after; None where there is none.
+        ratio: The close divided by the one before.
+        undone_on: The date of a jump back to the old level soon after; None if there is none.
     """
 
     date: str
@@ -60,7 +60,7 @@ class Jump:
 
     @property
     def is_unit(self) -> bool:
-        """Whether the ratio is that of two units of one price."""
+        """Whether the ratio is that between two units of one price."""
         return abs(abs(math.log(self.ratio)) - math.log(UNIT)) < math.log(_NEAR_UNIT)
 
     @property
@@ -90,14 +90,14 @@ class NameReport:
     Attributes:
         ticker: Its name.
         closes: How many closes it has.
-        first: ISO date of its first close; None where it has none, as in `last`.
+        first: ISO date of its first close; None if it has none, as in `last`.
         last: ISO date of its newest close.
-        a_year: Closes a year, by those of its last 365 days; None below two of them.
-        calendar: Its name, with what it counts a year as.
-        gaps: How often the days from one close to the next are more than its calendar has.
+        a_year: Closes per year, by those of its last 365 days; None if there are fewer than two.
+        calendar: Its name, with the number it counts as a year.
+        gaps: How many times two successive closes are further apart than the calendar allows.
         longest_gap: The most days from one close to the next.
-        jumps: The first few closes too far from the one before.
-        jumped: How many there are.
+        jumps: The first few jumps.
+        jumped: How many jumps there are.
     """
 
     ticker: str
@@ -113,7 +113,7 @@ class NameReport:
 
 
 def inspect(bars: Bars) -> Iterator[NameReport]:
-    """Look at each name of some bars, in their order."""
+    """Inspect each name of some bars, in their order."""
     days = np.array([date.fromisoformat(day).toordinal() for day in bars.dates], dtype=np.int64)
     for ticker, rows, closes in _known(bars):
         jumping = _jumping(closes)
@@ -145,7 +145,7 @@ def suspicions(bars: Bars) -> Iterator[tuple[str, str]]:
 
 
 def _known(bars: Bars) -> Iterator[tuple[str, npt.NDArray[np.intp], npt.NDArray[np.float64]]]:
-    """Each name with the rows of its closes, and these."""
+    """Each name with the rows of its closes, and the closes."""
     for column, ticker in enumerate(bars.tickers):
         closes = bars.closes[:, column]
         rows = np.flatnonzero(np.isfinite(closes))
@@ -160,7 +160,7 @@ def _a_year(days: npt.NDArray[np.int64]) -> float | None:
 
 
 def _jumping(closes: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """The places of closes too far from the one before."""
+    """The positions of closes too far from the one before."""
     with np.errstate(over="ignore"):
         ratios = closes[1:] / closes[:-1]
     return np.flatnonzero((ratios > JUMP) | (ratios < 1 / JUMP)) + 1
@@ -172,12 +172,12 @@ def _jumps(
     closes: npt.NDArray[np.float64],
     jumping: npt.NDArray[np.intp],
 ) -> tuple[Jump, ...]:
-    """The first few jumps: a table of noise has no other closes, and nobody reads all of them."""
+    """The first few jumps: in a table of noise every close is one, and nobody reads them all."""
     jumps = []
     back: int | None = None
     for place, following in pairwise([*jumping[:JUMPS_KEPT].tolist(), None]):
         if place == back:
-            # It is told with the jump that it undoes.
+            # It is reported with the jump that it undoes.
             continue
         ratio = float(closes[place] / closes[place - 1])
         back = following if _undoes(closes, place, following) else None
@@ -186,7 +186,7 @@ def _jumps(
 
 
 def _undoes(closes: npt.NDArray[np.float64], place: int, following: int | None) -> bool:
-    """Whether the next jump soon brings the close back to where it was before this one."""
+    """Whether the next jump soon brings the close back to its level before this one."""
     if following is None or following - place > _UNDONE_WITHIN:
         return False
     return bool(1 / JUMP < closes[following] / closes[place - 1] < JUMP)

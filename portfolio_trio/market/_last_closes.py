@@ -1,4 +1,4 @@
-"""Each name's newest close, which a calendar of its own may have put some rows before the newest."""
+"""Each name's newest close, which may be some rows before the last if its calendar differs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
 
 MAX_LAG_DAYS: Final = 7
-"""A close so many days older than the newest of all still counts; what is older has ended."""
+"""A close up to this many days older than the newest of all still counts; an older one has ended."""
 
 
 class LastCloses:
-    """The newest close of each name of some bars; made once for them.
+    """The newest close of each name of some bars; computed once for them.
 
     Attributes:
         bars: The bars.
-        newest: The newest date on which any name has a close; None where none has one.
+        newest: The newest date on which any name has a close; None if none has one.
     """
 
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
         rows = bars.newest_rows
-        # As a list: one name after the other is looked up here.
+        # As a list: names are looked up here one at a time.
         self._rows = rows.tolist()
         last = int(rows.max(initial=-1))
         self.newest = bars.dates[last] if last >= 0 else None
@@ -32,22 +32,22 @@ class LastCloses:
         self._oldest_row = _first_row_from(bars.dates, self.newest)
 
     def date_of(self, ticker: str) -> str | None:
-        """ISO date of a name's newest close; None where it has none."""
+        """ISO date of a name's newest close; None if it has none."""
         row = self._row(ticker)
         return None if row is None else self.bars.dates[row]
 
     def close_of(self, ticker: str) -> float | None:
-        """A name's newest close, in currency units; None where it has none."""
+        """A name's newest close, in currency units; None if it has none."""
         row = self._row(ticker)
         return None if row is None else float(self.bars.closes[row, self.bars.column[ticker]])
 
     def has_ended(self, ticker: str) -> bool:
-        """Whether a name has no close within `MAX_LAG_DAYS` of the newest: nothing says what it is worth."""
+        """Whether a name has no close within `MAX_LAG_DAYS` of the newest, so that its value is unknown."""
         row = self._row(ticker)
         return row is None or row < self._oldest_row
 
     def older_than(self, day: str) -> frozenset[str]:
-        """The names that have a close, and none on an ISO date or later; kept for the date asked last."""
+        """The names that have closes, but none on an ISO date or later; cached for the last date."""
         if self._old[0] != day:
             first = bisect_left(self.bars.dates, day)
             old = (t for t, row in zip(self.bars.tickers, self._rows, strict=True) if 0 <= row < first)
@@ -67,6 +67,6 @@ def _first_row_from(dates: tuple[str, ...], newest: str | None) -> int:
     try:
         day = date.fromisoformat(newest).toordinal()
     except ValueError:
-        # A plug-in's own notion of a date: nothing can be said about its age.
+        # A plug-in's own form of date, whose age is unknown.
         return 0
     return bisect_left(dates, date.fromordinal(max(day - MAX_LAG_DAYS, 1)).isoformat())

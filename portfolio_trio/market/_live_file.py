@@ -14,21 +14,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_BYTES: Final = 8 * 2**20
-"""A live file may have so many bytes: some 300,000 names."""
+"""Maximum size of a live file in bytes: some 300,000 names."""
 
 
 def parse_live(content: bytes, path: Path) -> dict[str, float | Unusable]:
     """Return the prices in `content`, names upper-cased; a bad value spoils only its own name.
 
-    A value that is no number, not finite or not positive, and a name given twice, is `Unusable`.
-    What is no ticker is left out.
+    A value that is not a finite, positive number, or a name given twice, is `Unusable`. A name that is not a
+    ticker is left out.
 
     Raises:
-        PriceFileError: The text is no JSON object in UTF-8, as when it is only half written.
+        PriceFileError: The text is not a JSON object in UTF-8, for example because it is only half written.
     """
     try:
-        # An object becomes a tuple of pairs, which nothing else does: a name given twice stays visible.
-        # Numbers become floats whatever their length; NaN and Infinity, which JSON has not, too.
+        # An object becomes a tuple of pairs, which nothing else does, so that a name given twice stays
+        # visible. All numbers become floats, whatever their length, and so do NaN and Infinity, which JSON
+        # does not have.
         pairs = json.loads(content.decode("utf-8-sig"), object_pairs_hook=tuple, parse_int=float)
     except (ValueError, RecursionError) as error:
         raise PriceFileError(path, f"not JSON, or only half written: {error}") from None

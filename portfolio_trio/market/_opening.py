@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PLUG_INS: Final = "portfolio_trio.price_sources"
-"""Entry-point group: the name is what stands before the colon, the object is called with what follows."""
+"""Entry-point group: the name is the part before the colon, the object is called with the part after it."""
 
 
 def open_price_source(
@@ -31,16 +31,18 @@ def open_price_source(
         now: Wall clock, seconds since 1970 in UTC.
 
     Raises:
-        PriceSourceSpecError: `spec` names no source, or does not go with `live_prices`.
+        PriceSourceSpecError: `spec` does not name a source, or cannot be used with `live_prices`.
     """
     name, _, argument = spec.strip().partition(":")
     if live_prices and name != "csv":
-        raise PriceSourceSpecError(f"a file of live prices goes with csv:PATH only, not with {shown(spec)}")
+        raise PriceSourceSpecError(
+            f"a file of live prices can only be used with csv:PATH, not with {shown(spec)}"
+        )
     if name == "simulated":
         return SimulatedSource(_seed(argument))
     if name == "csv":
         if not argument:
-            raise PriceSourceSpecError("csv wants a file: csv:PATH")
+            raise PriceSourceSpecError("csv needs a file: csv:PATH")
         live = Path(live_prices).expanduser() if live_prices else None
         return CsvSource(Path(argument).expanduser(), live, now=now)
     return _plug_in(name, argument)
@@ -51,7 +53,7 @@ def _seed(argument: str) -> int:
         return int(argument) if argument else 0
     except ValueError:
         raise PriceSourceSpecError(
-            f"simulated wants a whole number as its seed, not {shown(argument)}"
+            f"simulated needs a whole number as its seed, not {shown(argument)}"
         ) from None
 
 
@@ -70,7 +72,7 @@ def _plug_in(name: str, argument: str) -> PriceSource:
     try:
         factory: Callable[[str], object] = entry.load()
         source = factory(argument)
-    # A plug-in may raise anything; the reader of the start-up line wants to know which one did.
+    # A plug-in may raise anything; the error must name the plug-in.
     except Exception as error:
         raise PriceSourceSpecError(
             f"price source {name} ({entry.value}) cannot be used: {error!r}"

@@ -1,4 +1,4 @@
-"""What is wrong with the prices, kept for whoever asks and logged when it is news."""
+"""The problems with the prices, kept for readers and logged when they change."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _NAMED: Final = 20
 
 
 class Reports:
-    """Logs a change of what is wrong, and not each tick on which it still is: a feed may be down all night.
+    """Logs when problems change, not at each tick while they last: a feed may be down all night.
 
     Attributes:
-        error: Why the newest tick is stale, or has old bars; None while all is well.
+        error: Why the newest tick is stale, or has old bars; None if it is neither.
         unpriced: Why a name has no price at the newest tick, for each name the source reported on.
     """
 
@@ -35,7 +35,7 @@ class Reports:
         self._stale_log = Lasting(log, clock=trio.current_time)
 
     def report(self, error: MarketError | None) -> None:
-        """Take what is wrong with the newest tick."""
+        """Record the problem with the newest tick."""
         if error is None:
             self._stale_log.ends("prices are up to date again", extra={"event": "prices_stale_end"})
         else:
@@ -45,11 +45,11 @@ class Reports:
         self.error = error
 
     def adopt_unpriced(self, tickers: Iterable[str]) -> None:
-        """Take the names that another process could not price; that one has logged why."""
+        """Record the names that another process could not price; that process has logged why."""
         self.unpriced = MappingProxyType(dict.fromkeys(tickers, "had none where the tick was made"))
 
     def report_unpriced(self, unpriced: Mapping[str, str]) -> None:
-        """Take which names the source could not price, and why."""
+        """Record which names the source could not price, and why."""
         news = {ticker: reason for ticker, reason in unpriced.items() if self.unpriced.get(ticker) != reason}
         if news:
             named = list(news.items())[:_NAMED]
@@ -64,7 +64,7 @@ class Reports:
         self.unpriced = MappingProxyType(dict(unpriced))
 
     def report_stale_prices(self, stale_prices: Mapping[str, str]) -> None:
-        """Take which names count at their last close, and of which day that is."""
+        """Record which names count at their last close, and the date of that close."""
         news = [ticker for ticker in stale_prices if ticker not in self._stale_prices]
         if news:
             named = "; ".join(f"{ticker} (of {stale_prices[ticker]})" for ticker in news[:_NAMED])

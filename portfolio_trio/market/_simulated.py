@@ -30,7 +30,7 @@ LISTED: Final = (
     "AAPL", "AMZN", "AVGO", "BAC", "COST", "CVX", "DIS", "GOOGL", "HD", "JNJ",
     "JPM", "KO", "MA", "META", "MSFT", "NVDA", "PG", "TSLA", "UNH", "V", "WMT", "XOM",
 )  # fmt: skip
-"""The names listed from the start; any other valid ticker is admitted when asked for."""
+"""The names listed from the start; any other valid ticker is admitted on request."""
 
 CLOSED_BARS: Final = 520
 """Closed daily bars of every name: two years of business days."""
@@ -39,12 +39,12 @@ LAST_BAR: Final = "2026-11-20"
 """The fixed date of the newest closed bar."""
 
 TICKS_PER_DAY: Final = 780
-"""A tick carries this part of a day's variance: 30 seconds of a session of 6.5 hours."""
+"""A tick has this fraction of a day's variance: 30 seconds of a session of 6.5 hours."""
 
 _MARKET_DRIFT: Final = 0.0004  # a day, about 10 % a year
 _MARKET_VOLATILITY: Final = 0.008  # a day
 _BETA: Final = (0.6, 1.6)
-# With the market's share the daily volatility of a name lies between 1.0 and 2.9 %.
+# Together with the market's share, the daily volatility of a name is between 1.0 and 2.9 %.
 _OWN_VOLATILITY: Final = (0.009, 0.026)
 _LAST_CLOSE: Final = (10.0, 500.0)
 
@@ -55,7 +55,7 @@ _LOWEST_QUOTE: Final = 0.0001
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """What makes one name its own; drawn from the seed and the ticker alone."""
+    """The parameters of one name, drawn from the seed and the ticker alone."""
 
     history_key: int
     live_key: int
@@ -65,11 +65,11 @@ class _Name:
 
 
 class SimulatedSource:
-    """Prices of a market that does not exist, for a first run, demonstrations and tests.
+    """Prices of an imaginary market, for first steps, demonstrations and tests.
 
-    Bars depend on the seed and the ticker only. Live prices start at the last close and move with
-    each tick by a day's move divided by the square root of `TICKS_PER_DAY`, 0.03 to 0.1 %, whatever
-    time lies between two ticks; the n-th tick of every run with one seed is the same.
+    Bars depend only on the seed and the ticker. Live prices start at the last close and move with each tick
+    by a day's move divided by the square root of `TICKS_PER_DAY`, 0.03 to 0.1 %, however much time passes
+    between two ticks; the n-th tick of every run with one seed is the same.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -134,7 +134,7 @@ def _draw(seed: int, ticker: str) -> _Name:
         live_key,
         _between(_BETA, beta / 2**32),
         _between(_OWN_VOLATILITY, own / 2**32),
-        # Squared: more names are cheap than dear.
+        # Squared, so that more names are cheap than expensive.
         round(_between(_LAST_CLOSE, share * share), 2),
     )
 
@@ -152,9 +152,9 @@ def _history_noise(key: int) -> npt.NDArray[np.float64]:
 def _noise(keys: npt.NDArray[np.uint64], steps: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
     """Return nearly normal noise, mean 0 and variance 1, shape ``(len(keys), len(steps))``.
 
-    The value at a key and a step depends on nothing else. Each is the sum of twelve 16-bit uniform
-    numbers (Irwin-Hall) from three words of SplitMix64 (Steele, Lea, Flood 2014), summed as
-    integers, so that neither order nor byte order matters.
+    Each value depends only on its key and step. Each is the sum of twelve 16-bit uniform numbers (Irwin-Hall)
+    from three words of SplitMix64 (Steele, Lea, Flood 2014), summed as integers, so that neither order nor
+    byte order matters.
     """
     words = steps[:, None] * np.uint64(3) + np.arange(1, 4, dtype=np.uint64)
     z = np.add(keys[:, None, None], words * np.uint64(0x9E3779B97F4A7C15), dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""What a price source is, and what passes between it and the price book."""
+"""The interface between a price source and the price book."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Stands where a price should: the feed named the stock but gave nothing that can be a price.
+    """Takes the place of a price: the feed named the stock but gave no valid price.
 
     Attributes:
         reason: A few words for the report, such as ``given twice``.
@@ -27,15 +27,15 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut(Unusable):
-    """Stands for a name that the feed says nothing of, while it has prices of others.
+    """Takes the place of a price for a name that is missing from the feed, while others have prices.
 
-    The book prices the name at its last close, and marks that, where the close is not too old.
+    The book prices the name at its last close, and marks it, if the close is not too old.
     """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Admission:
-    """What a source supplies for a name it had not listed.
+    """The data a source supplies for a name it had not listed.
 
     Attributes:
         closes: Closing prices, shape ``(T,)``, on the dates of the bars the source loaded last;
@@ -49,10 +49,10 @@ class Admission:
 
 @runtime_checkable
 class PriceSource(Protocol):
-    """Where closed bars and live prices come from. One price book owns and calls it, one call at a time.
+    """A source of closed bars and live prices. One price book owns and calls it, one call at a time.
 
     A source may raise anything: the book keeps the last prices, marks the tick stale and reports it.
-    Neither method may block the event loop: long work and files belong in a worker thread.
+    No method may block the event loop: do long work and file access in a worker thread.
     """
 
     @property
@@ -63,8 +63,8 @@ class PriceSource(Protocol):
     async def load(self) -> Bars:
         """Return the closed bars known now.
 
-        Called before each `quote`: return the very same object while nothing has changed, a new one
-        when there is a new bar.
+        Called before each `quote`: return the same object while nothing has changed, a new one when there is
+        a new bar.
         """
         ...
 
@@ -72,15 +72,15 @@ class PriceSource(Protocol):
         """Return the live prices of one tick, in currency units.
 
         Args:
-            previous: Prices of the tick before; empty at the first.
+            previous: Prices of the previous tick; empty at the first.
 
         Returns:
-            A price for every name that is in `previous` or in the bars. A name that is left out, is
-            `Unusable` or has a price that is not finite and positive has no price at this tick; it
-            never takes the others with it. One that is `LeftOut` counts at its last close.
+            A price for every name that is in `previous` or in the bars. A name that is absent, is `Unusable`
+            or has a price that is not finite and positive has no price at this tick; the other names are not
+            affected. One that is `LeftOut` counts at its last close.
         """
         ...
 
     def admit(self, ticker: str) -> Admission | None:
-        """Return history and first price of a name not yet listed; None when the source has none."""
+        """Return history and first price of a name not yet listed; None if the source has none."""
         ...

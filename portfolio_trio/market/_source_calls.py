@@ -1,4 +1,4 @@
-"""Asking a price source, with a limit of time: what comes back can be used, or is a named error."""
+"""Calling a price source with a time limit: the result is usable, or a named error."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ log: Final = logging.getLogger(__name__)
 
 
 class SourceCalls:
-    """The calls of one price book to its source, which may be anybody's plug-in.
+    """The calls of one price book to its source, which may be a third-party plug-in.
 
     Args:
         source: The prices.
-        cash: Names that it is not asked for; where it lists one, that costs 1 on every day.
+        cash: Names that are not requested from it; if it lists one, that name costs 1 on every day.
     """
 
     def __init__(self, source: PriceSource, cash: Iterable[str]) -> None:
@@ -42,45 +42,45 @@ class SourceCalls:
 
     @property
     def name(self) -> str:
-        """What the source calls itself."""
+        """The name of the source."""
         return self._source.name
 
     @property
     def quoted_at(self) -> float | None:
-        """When its live prices were written, seconds since 1970; None where it does not say."""
+        """When its live prices were written, seconds since 1970; None if it does not say."""
         return self._source.quoted_at if isinstance(self._source, Dated) else None
 
     async def load(self, seconds: float) -> Bars:
         """The closed bars.
 
         Raises:
-            PriceSourceError: It has none, or none that can be used, or is late.
+            PriceSourceError: It has none, or no usable ones, or is late.
         """
         bars: object = await self._ask(self._source.load, seconds)
         if not isinstance(bars, Bars):
-            raise PriceSourceError(f"price source {self.name} loaded {shown(bars)}, which is no Bars")
+            raise PriceSourceError(f"price source {self.name} loaded {shown(bars)}, which is not a Bars")
         for ticker in sorted(self._cash):
             check_cash_column(self.name, bars, ticker)
         return bars
 
     async def quote(self, previous: Mapping[str, float], seconds: float) -> Mapping[str, object]:
-        """What it quotes, unchecked, after these prices.
+        """Its unchecked quotes, given the previous prices.
 
         Raises:
-            PriceSourceError: It quotes nothing, or is late.
+            PriceSourceError: It returns no quotes, or is late.
         """
         asked = {ticker: price for ticker, price in previous.items() if ticker not in self._cash}
         quoted: object = await self._ask(partial(self._source.quote, asked), seconds)
         if not isinstance(quoted, Mapping):
-            raise PriceSourceError(f"price source {self.name} quoted {shown(quoted)}, which is no mapping")
+            raise PriceSourceError(f"price source {self.name} quoted {shown(quoted)}, which is not a mapping")
         return quoted
 
     def admit(self, ticker: str, closes: int) -> tuple[float, npt.NDArray[np.float64]] | None:
-        """The first price and the column of a name; None unless it supplies both and they can be used.
+        """The first price and the column of a name; None unless it supplies both and they are usable.
 
         Args:
             ticker: The name.
-            closes: How long the column has to be.
+            closes: The required length of the column.
         """
         try:
             admission = self._source.admit(ticker)
@@ -89,7 +89,7 @@ class SourceCalls:
             price = checked_price(admission.price)
             column = np.asarray(admission.closes, dtype=np.float64)
         except Exception as error:  # noqa: BLE001 - logged, with its traceback
-            # A plug-in's; each client that asks for a name comes by here.
+            # May come from a plug-in, and from each client that requests a name.
             self._log.error(
                 "the price source failed at a new name, which counts as unknown",
                 exc_info=error,
@@ -107,13 +107,13 @@ class SourceCalls:
         return price, column
 
     async def _ask(self, ask: Callable[[], Awaitable[_T]], seconds: float) -> _T:
-        """Await what the source answers; whatever it raises becomes a `PriceSourceError`."""
+        """Await the source's answer; whatever it raises becomes a `PriceSourceError`."""
         with trio.move_on_after(seconds):
             try:
                 return await ask()
             except PriceSourceError:
                 raise
-            # What a plug-in raises must not end the updater.
+            # An exception of a plug-in must not end the updater.
             except Exception as error:
                 raise PriceSourceError(f"price source {self.name}: {error!r}") from error
         raise PriceSourceTimeoutError(f"price source {self.name} did not answer in {seconds:g} s")

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 class Tick:
     """The prices of one moment, the same for every portfolio.
 
-    A tick object never changes. When the book admits a name, it replaces the current tick by one
-    that has the same `tick_id` and one price more: a price once published under a `tick_id` stays.
+    A tick object never changes. When the book admits a name, it replaces the current tick by one with the
+    same `tick_id` and one more price: a price published under a `tick_id` never changes.
 
     Attributes:
-        tick_id: Rises with every tick, also over restarts: at least the time in milliseconds.
+        tick_id: Increases with every tick, also across restarts: at least the time in milliseconds.
         as_of: When the prices were quoted, RFC 3339 in UTC with milliseconds and Z.
         prices: Live price of each priced name, in currency units, each finite and positive.
-        stale: These prices are not what the market says now: the source failed at this tick, and they were
-            quoted at `as_of`, or what it reads has not been written for too long.
+        stale: These prices are not current: the source failed at this tick, so they are those of `as_of`, or
+            its files have not been written for too long.
         why: What makes it stale, one reason each.
-        last_known: The newest price of names that have had one, or a close, and have none at this tick.
-        stale_prices: The names whose price is their last close, as nobody quoted them, with its ISO date.
+        last_known: The newest price, or the last close, of names that have no price at this tick.
+        stale_prices: The names that were not quoted and whose price is their last close, with its ISO date.
     """
 
     tick_id: int

@@ -1,4 +1,4 @@
-"""From prices to the next tick: its number and time, whether it is stale, and what has no price any more."""
+"""From prices to the next tick: its number and time, its staleness, and the names that lost their price."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TickMaker:
         now: Wall clock, seconds since 1970 in UTC.
         max_age: How old prices may be before a tick is stale.
         cash: The prices of names that cost the same at every tick.
-        max_names: How many names without a price are remembered, the newest ones.
+        max_names: How many names without a price are remembered; the newest stay.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class TickMaker:
         quoted_at: float | None,
         stale_prices: Mapping[str, str],
     ) -> Tick:
-        """The tick of these prices.
+        """Make a tick of these prices.
 
         Args:
-            prices: Without those of cash.
+            prices: The prices, without those of cash.
             before: The tick before it.
             newest_bar: ISO date of the newest closed bar.
-            quoted_at: When the prices were written, seconds since 1970; None where nobody says.
-            stale_prices: Those of the prices that are last closes, with their dates.
+            quoted_at: When the prices were written, seconds since 1970; None if unknown.
+            stale_prices: Names whose price is their last close, with its date.
         """
         now = self._now()
         why = self._max_age.reasons(now, priced=prices, newest_bar=newest_bar, quoted_at=quoted_at)
@@ -66,12 +66,12 @@ class TickMaker:
         )
 
     def repeat(self, tick: Tick, why: Exception) -> Tick:
-        """The old prices under a new number, as nobody knows better ones."""
+        """The old prices under a new number, for want of new ones."""
         tick_id = _next_id(int(self._now() * 1000), tick)
         return replace(tick, tick_id=tick_id, stale=True, why=(str(why),))
 
     def reprice(self, tick: Tick, prices: Mapping[str, float]) -> Tick:
-        """The same tick with other prices; those that go stay known."""
+        """The same tick with other prices; removed ones stay in `last_known`."""
         priced = {**prices, **self._cash}
         return replace(
             tick,
@@ -88,5 +88,5 @@ class TickMaker:
 
 
 def _next_id(now_ms: int, before: Tick | None) -> int:
-    """The time, or higher where the clock went back."""
+    """The time in milliseconds, or more if the clock went back."""
     return max(now_ms, 1 if before is None else before.tick_id + 1)

@@ -1,4 +1,4 @@
-"""A file that another program replaces, read in a thread of its own and once for each of its versions."""
+"""A file that another program replaces, read in a separate thread, once per version."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _T = TypeVar("_T")
 
 
 class _Reading(Generic[_T]):
-    """One piece of work in a thread, whoever waits for it and however long.
+    """One piece of work in a thread, independent of the tasks that wait for it.
 
-    A wait can be given up and the work goes on, for the next one who waits: so a reading that takes longer
-    than anybody's patience is neither thrown away nor begun again. The thread changes nothing but this.
+    A wait can be cancelled while the work continues for the next waiter, so a long reading is neither thrown
+    away nor begun again. The thread changes only this object.
     """
 
     def __init__(self, work: Callable[[], _T]) -> None:
@@ -38,7 +38,7 @@ class _Reading(Generic[_T]):
             try:
                 token.run_sync_soon(self._finish, result)
             except trio.RunFinishedError:
-                # The program is over; nobody waits any more.
+                # The program has ended; nothing waits for the result.
                 return
 
         trio.lowlevel.start_thread_soon(work, deliver, name="price file")
@@ -48,7 +48,7 @@ class _Reading(Generic[_T]):
         self.done.set()
 
     def result(self) -> _T:
-        """Return what came of it, or raise that; once, after `done`."""
+        """Return the result, or raise the error; only once, after `done`."""
         if self._result is None:
             raise AssertionError("a reading that is not done has no result")
         return self._result.unwrap()
@@ -57,15 +57,16 @@ class _Reading(Generic[_T]):
 class WatchedFile(Generic[_T]):
     """Follows one file: reads and parses it when there is a new version.
 
-    One task uses it. At most one thread works for it, which a file system that hangs does not change.
+    Only one task may use it. At most one thread works for it, even if the file system hangs.
 
     Args:
         path: The file.
-        parse: From the file's bytes to what they hold. Raises `PriceFileError`.
+        parse: Parses the file's bytes. Raises `PriceFileError`.
         max_bytes: A larger file is refused.
 
     Attributes:
-        written_at: When the version that was looked at last was written, seconds since 1970; None before.
+        written_at: When the last version that was read had been written, seconds since 1970; None before the
+            first.
     """
 
     def __init__(self, path: Path, parse: Callable[[bytes, Path], _T], *, max_bytes: int) -> None:
@@ -78,17 +79,17 @@ class WatchedFile(Generic[_T]):
 
     @property
     def waited(self) -> float:
-        """For how many seconds the file has been read by now; 0 where it is not being read."""
+        """For how many seconds the file has been read so far; 0 if it is not being read."""
         return 0.0 if self._reading is None else trio.current_time() - self._reading.began
 
     async def newest(self) -> _T:
-        """Return what the file holds now; the very same object while it has not changed.
+        """Return the parsed content of the file; the same object while it has not changed.
 
-        Where the wait is cancelled the reading goes on, and the next call waits for it.
+        If the wait is cancelled, the reading continues, and the next call waits for it.
 
         Raises:
-            PriceFileError: It cannot be used. One that can be read, and not be parsed, is not read again
-                before it has changed.
+            PriceFileError: It cannot be used. A file that can be read but not parsed is not read again until
+                it changes.
         """
         if self._reading is None:
             self._reading = _Reading(partial(_read, self.path, self._parse, self._max_bytes, self._seen))

@@ -1,4 +1,4 @@
-"""The market updater: one tick on a fixed schedule, and every session revalued at it."""
+"""The market updater: a tick on a fixed schedule, at which every session is revalued."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log: Final = logging.getLogger(__name__)
 
 
 class Report(Protocol):
-    """What came of one sweep."""
+    """The result of one sweep."""
 
     @property
     def revalued(self) -> int:
@@ -30,11 +30,11 @@ class Report(Protocol):
 
     @property
     def errors(self) -> int:
-        """Documents that should have it and have not."""
+        """Documents that should have it but do not."""
 
     @property
     def reasons(self) -> str:
-        """Some of these, and why."""
+        """Some of these, with the reasons."""
 
     @property
     def unpriced_names(self) -> int:
@@ -42,11 +42,11 @@ class Report(Protocol):
 
     @property
     def held(self) -> Collection[str] | None:
-        """All names that were found in documents; None where that is not known."""
+        """All names that were found in documents; None if not known."""
 
 
 class Ledger(Protocol):
-    """Where the sessions are."""
+    """The store of the sessions."""
 
     async def revalue_all(
         self,
@@ -55,7 +55,7 @@ class Ledger(Protocol):
         price_lookup: Callable[[Iterable[str]], Mapping[str, float]],
         lost: Sequence[str],
     ) -> Report:
-        """Bring every session to the prices of a tick, and clear what dead processes have left there."""
+        """Revalue every session at a tick, and remove what dead processes have left there."""
 
 
 class Exchange(Protocol):
@@ -66,17 +66,17 @@ class Exchange(Protocol):
         """Processes that have died and may have left something behind."""
 
     async def publish(self, tick: Tick) -> None:
-        """Give a tick to all; what it raises keeps the tick from becoming the current one."""
+        """Share a tick with all; if it raises, the tick does not become the current one."""
 
     async def swept(self, tick: Tick, lost: Sequence[str]) -> None:
-        """Every session has been valued at the tick, and what lost workers have left is gone."""
+        """Every session has been valued at the tick, and the remains of lost workers are gone."""
 
 
 class Audience(Protocol):
-    """Who wants to know of ticks."""
+    """The listeners to ticks."""
 
     def ticked(self, tick: Tick) -> None:
-        """A tick has been published; no session is valued at it yet."""
+        """A tick has been published; no session has been valued at it yet."""
 
     async def swept(self, tick: Tick) -> None:
         """Every session has been valued at the tick."""
@@ -86,18 +86,18 @@ class MarketUpdater:
     """Advances the price book every ``interval`` seconds and revalues all sessions at the new tick.
 
     Ticks fall on ``first + k * interval``: a sweep's own time does not shift the next one. A sweep longer
-    than the interval skips the ticks it missed and says so. What fails at one tick is logged, and the next
-    one runs.
+    than the interval skips the missed ticks and logs that. A failure at one tick is logged, and the next tick
+    runs.
 
     Args:
-        book: The prices; nobody else writes it meanwhile.
+        book: The prices; nothing else may write it meanwhile.
         ledger: The sessions.
         exchange: The other processes.
-        audience: Is told of each tick, and again when every session is valued at it.
+        audience: Notified of each tick, and again when every session has been valued at it.
         interval: Seconds between ticks.
-        failures: What a sweep may raise without its being a fault.
+        failures: The exceptions of a sweep that are not faults.
         faults: Contains everything else that a tick raises.
-        telemetry: Is told of each sweep.
+        telemetry: Counts sweeps.
     """
 
     def __init__(
@@ -122,17 +122,17 @@ class MarketUpdater:
         self._faults = faults
         self.skipped = 0
         """Ticks that were missed because a sweep took longer than the interval."""
-        # A store may be away all night: that begins and ends, and is not said at each tick.
+        # A store may be down all night: log the beginning and the end, not each tick.
         self._failure_log, self._error_log, self._late_log = (
             Lasting(log, clock=trio.current_time) for _ in range(3)
         )
 
     async def run(self, first: float) -> None:
-        """Tick for ever, first at a moment of Trio's clock, or now if that is past."""
+        """Tick until cancelled, first at a time of Trio's clock, or now if that is past."""
         try:
             await self._tick_forever(max(first, trio.current_time()))
         finally:
-            # What goes wrong from here on is said by whoever updates the market next.
+            # From here on, whichever worker updates the market next reports problems.
             for each in (self._failure_log, self._error_log, self._late_log):
                 each.forget()
 
@@ -158,9 +158,9 @@ class MarketUpdater:
             due = max(late, due) + 1
 
     async def tick(self) -> bool:
-        """Take the next prices and revalue every session; return whether that was done."""
+        """Get the next prices and revalue every session; return whether that succeeded."""
         done = False
-        # The boundary between one tick and the next: a fault of this program or of a plug-in costs one.
+        # The boundary between ticks: a bug in this program or a plug-in costs only one tick.
         with self._faults.contained("the market"):
             try:
                 await self._advance()
@@ -177,7 +177,7 @@ class MarketUpdater:
     async def _advance(self) -> None:
         lost = self._exchange.lost
         tick = await self._book.advance(self._exchange.publish)
-        # The boundary between who listens and the sessions, which have to be valued at the tick.
+        # The boundary to the listeners: their errors must not keep sessions from being valued at the tick.
         with self._faults.contained("a tick"):
             self._audience.ticked(tick)
         began = trio.current_time()

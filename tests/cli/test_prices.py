@@ -64,7 +64,7 @@ def test_what_is_odd_is_said_and_not_refused(case: str, said: str) -> None:
 
 def test_what_would_be_refused_is_said_with_where_and_why() -> None:
     path = CASES / "stooq_style_ohlcv.csv"
-    said = f"refused: {path}, line 1: this is one stock's table; give one column of closes per name"
+    said = f"refused: {path}, line 1: this is the table of one stock; give one column of closes per name"
     assert report(path.name) == (False, [said])
 
 
@@ -125,7 +125,7 @@ def test_the_exit_status_and_nothing_but_the_report() -> None:
 
 def test_a_source_that_does_not_exist_is_another_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prices", "csv:"]) == 2
-    assert "csv wants a file" in capsys.readouterr().err
+    assert "csv needs a file" in capsys.readouterr().err
 
 
 @pytest.mark.trio

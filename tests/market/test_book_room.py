@@ -41,7 +41,7 @@ async def test_one_session_cannot_take_all_the_room() -> None:
         if request < PER_SESSION // 500:
             assert len(book.prices_for(invented(request), session_id="greedy")) == 500
         else:
-            with pytest.raises(MarketFullError, match="this session may bring 0"):
+            with pytest.raises(MarketFullError, match="this session may add 0"):
                 book.prices_for(invented(request), session_id="greedy")
     assert book.prices_for(["IBM", "ORCL"], session_id="other").keys() == {"IBM", "ORCL"}
     assert len(book.prices_for(invented(99), session_id="third")) == 500

@@ -199,7 +199,7 @@ def test_two_missing_closes_do_not_contradict_each_other() -> None:
 
 
 SEVERAL = (
-    "prices.csv, line 1: the column names take several lines, as yfinance writes them; write one table of "
+    "prices.csv, line 1: the column names span several lines, as yfinance writes them; write one table of "
     'closes: yf.download(names, auto_adjust=True)["Close"].to_csv("closes.csv")'
 )
 BAD = {
@@ -209,7 +209,7 @@ BAD = {
     "header only": ("date,AAPL\n", "prices.csv: no rows below the line of column names"),
     "only dates": (
         "date\n2026-11-18\n",
-        "prices.csv, line 1: only one column, 'date'; a date column and one column per ticker are wanted",
+        "prices.csv, line 1: only one column, 'date'; a date column and one column per ticker are needed",
     ),
     "semicolons": (
         "date;AAPL\n2026-11-18;1,5\n",
@@ -237,7 +237,7 @@ BAD = {
     ),
     "a close below no name": (
         "date,AAPL,\n2026-11-18,1,2\n",
-        "prices.csv, line 2, column 3: '2' stands below no name",
+        "prices.csv, line 2, column 3: '2' is in a column without a name",
     ),
     "more commas than names": (
         "date,AAPL,\n2026-11-18,1,,\n",
@@ -245,7 +245,7 @@ BAD = {
     ),
     "ticker twice": (
         "date,AAPL,MSFT,aapl\n",
-        "prices.csv, line 1, column AAPL: stands twice; name each ticker once",
+        "prices.csv, line 1, column AAPL: occurs twice; name each ticker once",
     ),
     "too few cells": (GOOD + "2026-11-20,1\n", "prices.csv, line 4: 2 cells where the first line has 3"),
     "too many cells": (GOOD + "2026-11-20,1,2,3\n", "prices.csv, line 4: 4 cells where the first line has 3"),
@@ -286,48 +286,48 @@ BAD = {
     "time of day": (
         GOOD + "2026-11-20 16:00:00,1,2\n",
         (
-            "prices.csv, line 4, column 1: '2026-11-20 16:00:00' is a time of the day, and bars are daily; "
+            "prices.csv, line 4, column 1: '2026-11-20 16:00:00' has a time of day, but bars are daily; "
             "write YYYY-MM-DD"
         ),
     ),
     "midnight elsewhere": (
         GOOD + "2026-11-20T05:00:00Z,1,2\n",
         (
-            "prices.csv, line 4, column 1: '2026-11-20T05:00:00Z' is a time of the day, and bars are daily; "
+            "prices.csv, line 4, column 1: '2026-11-20T05:00:00Z' has a time of day, but bars are daily; "
             "write YYYY-MM-DD"
         ),
     ),
     "one stock": (
         "Date,Open,High,Low,Close,Volume\n2026-11-18,1,1,1,1,9\n",
-        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+        "prices.csv, line 1: this is the table of one stock; give one column of closes per name",
     ),
     "one stock without a close": (
         "Date,Price,Open,High,Low,Vol.,Change %\n2026-11-18,1,1,1,1,9,0\n",
-        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+        "prices.csv, line 1: this is the table of one stock; give one column of closes per name",
     ),
     "one stock's adjusted closes": (
         "date,adj_close\n2026-11-18,1\n",
-        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+        "prices.csv, line 1: this is the table of one stock; give one column of closes per name",
     ),
     "one stock's closes and volume": (
         "Date,Close/Last,Volume\n2026-11-18,1,9\n",
-        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+        "prices.csv, line 1: this is the table of one stock; give one column of closes per name",
     ),
     "a volume beside the closes": (
         "Date,Price,Volume\n2026-11-18,1,9\n",
-        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+        "prices.csv, line 1: this is the table of one stock; give one column of closes per name",
     ),
     "one stock, in Polish": (
         "Data,Otwarcie,Najwyzszy,Najnizszy,Zamkniecie\n2026-11-18,1,1,1,1\n",
-        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+        "prices.csv, line 1: this is the table of one stock; give one column of closes per name",
     ),
     "one stock, its name on each column": (
         "Index,AAPL.Open,AAPL.High,AAPL.Low,AAPL.Close,AAPL.Volume,AAPL.Adjusted\n2026-11-18,1,1,1,1,9,1\n",
-        "prices.csv, line 1: this is one stock's table; give one column of closes per name",
+        "prices.csv, line 1: this is the table of one stock; give one column of closes per name",
     ),
     "closes that are called so": (
         "Date,AAPL.Adjusted,MSFT.Adjusted\n2026-11-18,1,1\n",
-        "prices.csv, line 1: call each column of closes by its ticker alone, not 'MSFT.ADJUSTED'",
+        "prices.csv, line 1: name each column of closes by its ticker alone, not 'MSFT.ADJUSTED'",
     ),
     "a row per stock": (
         "Date,Symbol,Close\n2026-11-18,AAPL,1\n",

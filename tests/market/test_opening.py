@@ -101,9 +101,9 @@ def test_a_plug_in_is_called_with_what_follows_the_colon(plug_in: Path) -> None:
         ),
         ("Simulated", "no price source is called 'Simulated'; there are simulated, .*"),
         ("prices.csv", "no price source is called 'prices.csv'; .*"),
-        ("csv", "csv wants a file: csv:PATH"),
-        ("csv:", "csv wants a file: csv:PATH"),
-        ("simulated:x", "simulated wants a whole number as its seed, not 'x'"),
+        ("csv", "csv needs a file: csv:PATH"),
+        ("csv:", "csv needs a file: csv:PATH"),
+        ("simulated:x", "simulated needs a whole number as its seed, not 'x'"),
         ("constant:x", r"price source constant \(market_plug_in:Constant\) cannot be used: ValueError.*"),
         ("absent", "price source absent .* cannot be used: ModuleNotFoundError.*"),
         ("useless", r"price source useless \(market_plug_in:useless\) returned no PriceSource"),
@@ -115,7 +115,7 @@ def test_a_wrong_setting_is_told_in_one_line(plug_in: Path, spec: str, message: 
 
 
 def test_live_prices_go_with_csv_only() -> None:
-    with pytest.raises(PriceSourceSpecError, match="goes with csv:PATH only, not with 'simulated'"):
+    with pytest.raises(PriceSourceSpecError, match="can only be used with csv:PATH, not with 'simulated'"):
         open_price_source("simulated", live_prices="live.json")
 
 
