@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -11,94 +10,24 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from tests.support.app import METRICS
+from tests.support.processes import PATIENCE, Tree, serving_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.store.engines import Engine
 
-PATIENCE = 30
-
-
-class Process:
-    """``portfolio-trio serve`` on a free port."""
-
-    def __init__(self, *flags: str) -> None:
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "portfolio_trio", "serve", "--port", "0", *flags],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        self.log: list[str] = []
-        self.port = 0
-        self._reader = threading.Thread(target=self._drain)
-
-    def wait_until_it_serves(self) -> None:
-        assert self.popen.stderr is not None
-        for line in self.popen.stderr:
-            self.log.append(line)
-            if match := re.search(r"serving url=ws://[^:]+:(\d+)", line):
-                self.port = int(match.group(1))
-                # So that a full pipe never holds the server up.
-                self._reader.start()
-                return
-        raise AssertionError("".join(self.log))
-
-    def _drain(self) -> None:
-        assert self.popen.stderr is not None
-        self.log.extend(self.popen.stderr)
-
-    def kill(self) -> None:
-        self.popen.kill()
-        self.popen.wait(PATIENCE)
-        if self._reader.is_alive():
-            self._reader.join(PATIENCE)
-        assert self.popen.stderr is not None
-        self.popen.stderr.close()
-
-    def end(self, by: signal.Signals) -> int:
-        self.popen.send_signal(by)
-        return self.popen.wait(PATIENCE)
-
-    def websocket(self, session: str = "s", **options: Any) -> ClientConnection:
-        client: ClientConnection = connect(
-            f"ws://127.0.0.1:{self.port}/ws/{session}", open_timeout=PATIENCE, **options
-        )
-        return client
-
-    def get(self, path: str) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-        finally:
-            connection.close()
-
-
-@contextmanager
-def serving(*flags: str) -> Iterator[Process]:
-    process = Process(*flags)
-    try:
-        process.wait_until_it_serves()
-        yield process
-    finally:
-        process.kill()
-
 
 @pytest.fixture(scope="module")
-def process() -> Iterator[Process]:
-    with serving("--max-message-bytes", "262144", "--header-seconds", "1") as started:
+def process() -> Iterator[Tree]:
+    with serving_alone("embedded://", "--max-message-bytes", "262144", "--header-seconds", "1") as started:
         yield started
 
 
@@ -120,7 +49,7 @@ def upgrade(path: bytes, *, host: bytes = b"h", connection: bytes = b"Upgrade") 
     return head % (path, host, connection)
 
 
-def raw(process: Process, data: bytes) -> bytes:
+def raw(process: Tree, data: bytes) -> bytes:
     """Send bytes, say that this was all, and read to the end."""
     with socket.create_connection(("127.0.0.1", process.port), timeout=PATIENCE) as connection:
         connection.sendall(data)
@@ -137,7 +66,7 @@ def raw(process: Process, data: bytes) -> bytes:
 def test_the_whole_of_the_first_protocol(engine: Engine) -> None:
     # A session of its own: other tests leave theirs in the same Redis.
     session = secrets.token_hex(8)
-    with serving("--redis-url", engine.url) as process, process.websocket(session) as client:
+    with serving_alone(engine.url) as process, process.websocket(session) as client:
         assert analyze(client) == list(METRICS)
         assert ask(client, action="delete")["detail"] == "Unknown action: delete"
         assert ask(client, action="analyze")["detail"].startswith("Invalid message: ")
@@ -148,13 +77,13 @@ def test_the_whole_of_the_first_protocol(engine: Engine) -> None:
         assert ask(client, action="cancel")["type"] == "analysis_cancelled"
         assert len(ask(client, action="get_results")["results"]) == 10
         assert ask(client, action="get_portfolio")["current_analysis"] is None
-        assert process.get("/ready")[0] == 200
+        assert process.get("/ready") == 200
         assert process.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly_with_clients_connected(by: signal.Signals) -> None:
-    with serving("--metric-delay-seconds", "30", "--drain-seconds", "0.2") as process:
+    with serving_alone("embedded://", "--metric-delay-seconds", "30", "--drain-seconds", "0.2") as process:
         with process.websocket() as client:
             client.send(json.dumps({"action": "analyze", "ticker": "AAPL"}))
             assert ask(client, action="get_portfolio")["type"] == "portfolio"
@@ -168,25 +97,26 @@ def test_a_signal_ends_it_cleanly_with_clients_connected(by: signal.Signals) -> 
 
 
 def test_a_second_signal_ends_it_at_once() -> None:
-    with serving("--metric-delay-seconds", "1000", "--drain-seconds", "1000") as process:
+    with serving_alone("embedded://", "--metric-delay-seconds", "1000", "--drain-seconds", "1000") as process:
         with process.websocket() as client:
             client.send(json.dumps({"action": "analyze", "ticker": "AAPL"}))
             while ask(client, action="get_portfolio")["current_analysis"] is None:
                 pass
-            process.popen.send_signal(signal.SIGTERM)
+            process.supervisor.send_signal(signal.SIGTERM)
             while not any("draining" in line for line in process.log):
                 assert ask(client, action="get_portfolio")["type"] == "portfolio"
             assert process.end(signal.SIGTERM) == 0
         assert "Traceback" not in "".join(process.log)
 
 
-def test_health_and_unknown_paths(process: Process) -> None:
-    assert process.get("/health") == (200, {"status": "ok"})
-    assert process.get("/nothing")[0] == 404
-    status, document = process.get("/asyncapi.json")
+def test_health_and_unknown_paths(process: Tree) -> None:
+    assert process.read("/health") == (200, b'{"status":"ok"}')
+    assert process.get("/nothing") == 404
+    status, body = process.read("/asyncapi.json")
+    document = json.loads(body)
     assert (status, document["asyncapi"]) == (200, "3.0.0")
     assert "portfolio_risk" in json.dumps(document)
-    assert process.get("/ws/s")[0] == 426
+    assert process.get("/ws/s") == 426
 
 
 @pytest.mark.parametrize(
@@ -205,14 +135,14 @@ def test_health_and_unknown_paths(process: Process) -> None:
     ],
     ids=["random", "host", "connection", "elsewhere", "long", "silent", "half"],
 )
-def test_no_head_of_any_bytes_ends_the_server(process: Process, head: bytes, status: bytes) -> None:
+def test_no_head_of_any_bytes_ends_the_server(process: Tree, head: bytes, status: bytes) -> None:
     with process.websocket("bystander") as bystander:
         answer = raw(process, head)
         assert answer.startswith(b"HTTP/1.1 " + status if status else b"")
         assert analyze(bystander) == list(METRICS)
 
 
-def test_a_client_that_says_nothing_is_let_go_after_the_deadline(process: Process) -> None:
+def test_a_client_that_says_nothing_is_let_go_after_the_deadline(process: Tree) -> None:
     with socket.create_connection(("127.0.0.1", process.port), timeout=PATIENCE) as silent:
         assert silent.recv(1) == b""
 
@@ -222,7 +152,7 @@ def test_a_client_that_says_nothing_is_let_go_after_the_deadline(process: Proces
     [("x" * 1_000_000, 1009), ("é" * 200_000, 1009)],
     ids=["characters", "bytes"],
 )
-def test_a_message_that_is_too_big_closes_its_socket_alone(process: Process, message: str, code: int) -> None:
+def test_a_message_that_is_too_big_closes_its_socket_alone(process: Tree, message: str, code: int) -> None:
     with process.websocket("bystander") as bystander, process.websocket("big", max_size=None) as client:
         client.send(message)
         with pytest.raises(ConnectionClosed) as closed:
@@ -232,7 +162,7 @@ def test_a_message_that_is_too_big_closes_its_socket_alone(process: Process, mes
         assert analyze(bystander) == list(METRICS)
 
 
-def test_invalid_utf8_closes_its_socket_alone(process: Process) -> None:
+def test_invalid_utf8_closes_its_socket_alone(process: Tree) -> None:
     with process.websocket("bystander") as bystander, process.websocket("bad") as client:
         client.send(b"\xff\xfe", text=True)
         with pytest.raises(ConnectionClosed) as closed:
@@ -267,7 +197,7 @@ def test_what_keeps_it_from_starting_is_one_line(flags: list[str], words: str) -
     assert words in reason
 
 
-def test_a_port_that_is_taken_is_named(process: Process) -> None:
+def test_a_port_that_is_taken_is_named(process: Tree) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "portfolio_trio", "serve", "--port", str(process.port)],
         capture_output=True,
@@ -279,7 +209,7 @@ def test_a_port_that_is_taken_is_named(process: Process) -> None:
     assert f"port {process.port}" in ended.stderr
 
 
-def test_watch_shows_a_session_and_ends_on_ctrl_c(process: Process) -> None:
+def test_watch_shows_a_session_and_ends_on_ctrl_c(process: Tree) -> None:
     url = f"ws://127.0.0.1:{process.port}/ws/watched"
     command = [sys.executable, "-m", "portfolio_trio", "watch", url, "--ticker", "AAPL", "--plain"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:

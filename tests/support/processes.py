@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -82,18 +83,31 @@ class Tree:
         return int(self.wait_for(r"serving url=ws://[^:]+:(\d+)")[0])
 
     def get(self, path: str) -> int:
+        return self.read(path)[0]
+
+    def read(self, path: str) -> tuple[int, bytes]:
+        """The status and the body of an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request("GET", path)
-            return connection.getresponse().status
+            answer = connection.getresponse()
+            return answer.status, answer.read()
         finally:
             connection.close()
 
-    def websocket(self, session: str) -> ClientConnection:
+    def websocket(self, session: str = "s", **options: Any) -> ClientConnection:
         client: ClientConnection = connect(
-            f"ws://127.0.0.1:{self.port}/ws/{session}", open_timeout=PATIENCE, close_timeout=PATIENCE
+            f"ws://127.0.0.1:{self.port}/ws/{session}",
+            open_timeout=PATIENCE,
+            close_timeout=PATIENCE,
+            **options,
         )
         return client
+
+    def end(self, by: signal.Signals) -> int:
+        """Send a signal and wait for the end; the exit status."""
+        self.supervisor.send_signal(by)
+        return self.supervisor.wait(PATIENCE)
 
     def wait_until_all_are_gone(self) -> int:
         """Wait until no process of it is left; the supervisor's exit status."""
