@@ -1322,7 +1322,8 @@ MUTANTS = (
     Mutant(
         "the wait of new holdings for the end of the run on the old ones",
         "portfolio_trio/hub/sequencer.py",
-        "        return event.state is not None and max(event.state.version, self._known_version) > run.version\n",
+        "        return event.state is not None"
+        " and max(event.state.version, self._known_version) > run.version\n",
         "        return False\n",
         ORDER,
     ),
