@@ -2186,6 +2186,13 @@ MUTANTS = (
         ("tests/market/test_book_failures.py",),
     ),
     Mutant(
+        "in the log, the one line of a page that is refused",
+        "portfolio_trio/server/server.py",
+        "            if not isinstance(refused, OriginRefused):\n",
+        "            if True:\n",
+        ("tests/server/test_reads.py",),
+    ),
+    Mutant(
         "in the log, the first leader",
         "portfolio_trio/peers/membership.py",
         'log.info("this worker updates the market now"',

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from portfolio_trio import __version__
-from portfolio_trio.access import RateLimit, Refused, first_message
+from portfolio_trio.access import OriginRefused, RateLimit, Refused, first_message
 from portfolio_trio.escaping import echo
 from portfolio_trio.http import HttpServer, accept_websocket
 from portfolio_trio.log_throttle import Seldom
@@ -183,16 +183,18 @@ class Server:
             slots = self.gate.admit(upgrade)
         except Refused as refused:
             self.services.telemetry.connection_refused(refused.code)
-            self._refused_log.warning(
-                "a connection was refused",
-                extra={
-                    "event": "connection_refused",
-                    "code": refused.code,
-                    "status": refused.status,
-                    "reason": refused.detail,
-                },
-                alike=refused.code,
-            )
+            if not isinstance(refused, OriginRefused):
+                # Of a page the gate has said so, and how to let it in.
+                self._refused_log.warning(
+                    "a connection was refused",
+                    extra={
+                        "event": "connection_refused",
+                        "code": refused.code,
+                        "status": refused.status,
+                        "reason": refused.detail,
+                    },
+                    alike=refused.code,
+                )
             await upgrade.reject(
                 refused.status,
                 refused.code,

@@ -133,6 +133,8 @@ async def test_who_runs_the_server_reads_why_a_page_cannot_connect(caplog: pytes
         page = b"http://localhost:5173"
         said = await connect(origin=page)
         assert 'flag="--allowed-origins http://localhost:5173"' in said
+        # One refusal is one line.
+        assert len(said.splitlines()) == 1
         # It tries again at once.
         assert await connect(origin=page) == ""
         policy = app.server.gate.origins
