@@ -10,7 +10,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
-from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION, LOOK_SECONDS, RETRY_SECONDS
+from portfolio_trio.peers.document_reader import RETRY_SECONDS
+from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION, LOOK_SECONDS
 from portfolio_trio.store import Ending, PortfolioChanged, RunSuperseded
 from tests.peers.fakes import current, opened, peer_event, running, start
 
