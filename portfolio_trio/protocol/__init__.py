@@ -1,5 +1,5 @@
 """The wire: messages, error codes and close codes; no I/O.
 
-Imports the rules for tickers, numbers and shown texts only. Exports nothing by name: `messages` has what
-clients and server say, `codes` and `closes` the tables, `asyncapi` the document.
+Imports only the rules for tickers, numbers and escaping. Import from the modules: `requests` and `messages`
+have what clients and server send, `codes` and `closes` the tables, `asyncapi` the document.
 """

@@ -1,4 +1,4 @@
-"""The protocol as an AsyncAPI 3.0 document, made of the models that parse and write it."""
+"""The protocol as an AsyncAPI 3.0 document, made from the models that parse and write it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.requests import Request
     from portfolio_trio.protocol.schemas import Json
 
-# What answers a request, besides an error.
+# The answers to each request, in addition to an error.
 ANSWERS: Final[Mapping[type[Request], tuple[type[Message], ...]]] = {
     Analyze: (
         AnalysisStarted,
@@ -70,10 +70,10 @@ ANSWERS: Final[Mapping[type[Request], tuple[type[Message], ...]]] = {
     GetHistory: (History,),
 }
 
-# Requests that are called as their answers are.
+# Requests that have the same name as their answer.
 _NAMESAKES: Final[frozenset[type[object]]] = frozenset({AskWhatIf, MakePlan})
 
-# What comes without being asked for by this socket.
+# Messages that are not answers to this socket.
 EVENTS: Final[tuple[type[Message], ...]] = (
     Portfolio,
     PortfolioUpdate,
@@ -90,9 +90,9 @@ _CHANNEL: Final = "#/channels/session"
 
 _DESCRIPTION: Final = f"""\
 JSON text frames, one message each. A client that offers the subprotocol `{SUBPROTOCOL}` first gets the state
-of the session (`portfolio`), then every event of it, whichever socket caused it. A client that offers none
-gets only answers to what it sends, with `metric_error` and what ends an analysis early as `error`. Any
-request may carry an `id`; its answers echo it. Asking for an analysis cancels the one that runs: the newest
+of the session (`portfolio`), then every event of the session, whichever socket caused it. Any other client
+gets only answers to its own requests; `metric_error` and an early end of an analysis come as `error`. Any
+request may have an `id`; its answers echo it. Asking for an analysis cancels the running one: the newest
 wins. Fields without a value are left out."""
 
 
@@ -106,10 +106,10 @@ def document(
     """The AsyncAPI 3.0 document of ``/ws/{session_id}``, seen from the server: it receives and sends.
 
     Args:
-        host: Where the server is, with its port.
+        host: The server's host and port.
         secure: Whether it speaks TLS.
-        details: The model of each metric's ``detail``, by metric, to describe them too.
-        more_codes: Whether metrics may have error codes of their own, as those of plug-ins may.
+        details: The model of each metric's ``detail``, by metric, to describe it as well.
+        more_codes: Whether metrics may have other error codes, as those of plug-ins may.
     """
     return {
         "asyncapi": "3.0.0",
@@ -131,9 +131,9 @@ def document(
 
 
 def name_of(message: Request | Message | type[Request | Message]) -> str:
-    """What a message is called in the document: its ``action`` or ``type``.
+    """The name of a message in the document: its ``action`` or ``type``.
 
-    A request that shares its name with its answer has ``_request`` behind it.
+    A request with the same name as its answer gets the suffix ``_request``.
     """
     kind = message if isinstance(message, type) else type(message)
     fields = kind.model_fields
@@ -143,7 +143,7 @@ def name_of(message: Request | Message | type[Request | Message]) -> str:
 
 def _channel() -> Json:
     names = [name_of(message) for message in (*REQUESTS, *MESSAGES)]
-    token = {"type": "string", "description": "where the server asks for tokens"}
+    token = {"type": "string", "description": "if the server requires tokens"}
     return {
         "address": "/ws/{session_id}",
         "title": "One session",

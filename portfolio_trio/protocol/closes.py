@@ -1,4 +1,4 @@
-"""The one table of close codes: what each says, and whether connecting again can help."""
+"""The table of close codes: the meaning of each, and whether reconnecting can help."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CloseMeaning(NamedTuple):
-    """What a close code says, and whether a client should connect again, after a pause."""
+    """The meaning of a close code, and whether a client should reconnect after a pause."""
 
     reconnect: bool
     meaning: str
@@ -20,31 +20,31 @@ class CloseMeaning(NamedTuple):
 CLOSES: Mapping[CloseCode, CloseMeaning] = {
     CloseCode.NORMAL: CloseMeaning(reconnect=False, meaning="One side is done."),
     CloseCode.GOING_AWAY: CloseMeaning(
-        reconnect=True, meaning="The server is going away; another one, or the same, is there soon."
+        reconnect=True, meaning="The server is going away; it or another one will be back soon."
     ),
     CloseCode.PROTOCOL_ERROR: CloseMeaning(
-        reconnect=False, meaning="A frame came that does not belong there."
+        reconnect=False, meaning="A frame violated the WebSocket protocol."
     ),
     CloseCode.INVALID_UTF8: CloseMeaning(reconnect=False, meaning="A text frame was not UTF-8."),
     CloseCode.POLICY: CloseMeaning(
-        reconnect=False, meaning="The client may not be here: token, origin or a limit that it broke."
+        reconnect=False, meaning="The client is not permitted: token, origin, or a limit it exceeded."
     ),
-    CloseCode.TOO_BIG: CloseMeaning(reconnect=False, meaning="A message was larger than the server takes."),
-    CloseCode.INTERNAL: CloseMeaning(reconnect=True, meaning="A fault of the server; its log has the cause."),
+    CloseCode.TOO_BIG: CloseMeaning(reconnect=False, meaning="A message was larger than the server accepts."),
+    CloseCode.INTERNAL: CloseMeaning(reconnect=True, meaning="The server failed; its log has the cause."),
     CloseCode.OVERLOADED: CloseMeaning(
         reconnect=True,
-        meaning="Too much is going on, or the client did not read what was sent to it in time.",
+        meaning="The server is overloaded, or the client did not read its messages in time.",
     ),
 }
 
 
-# Unsupported data and a missing extension stay what they are; 1005 is a goodbye without a code.
+# Unsupported data and a missing extension do not go away; 1005 is a close without a code.
 _HOPELESS: Final = frozenset({1003, 1005, 1010, *(code for code, (again, _) in CLOSES.items() if not again)})
 
 
 def worth_reconnecting(code: int) -> bool:
-    """Whether connecting again can help after a socket was closed with ``code``; 1006 is a lost connection.
+    """Whether reconnecting can help after a socket was closed with ``code``; 1006 is a lost connection.
 
-    Codes outside the table, as a proxy's 1012, are taken for passing troubles.
+    Codes outside the table, such as a proxy's 1012, count as temporary problems.
     """
     return code not in _HOPELESS

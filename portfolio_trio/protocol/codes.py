@@ -1,4 +1,4 @@
-"""The one table of error codes and the one of close codes."""
+"""The table of error codes, and the close codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class ErrorCode(StrEnum):
-    """What an ``error`` or a ``metric_error`` is about."""
+    """The codes of ``error`` and ``metric_error``."""
 
     INVALID_MESSAGE = "invalid_message"
     UNKNOWN_ACTION = "unknown_action"
@@ -43,14 +43,14 @@ class ErrorCode(StrEnum):
 
 
 class ErrorMeaning(NamedTuple):
-    """What a code says, and whether the same request may succeed later without a change."""
+    """The meaning of a code, and whether the same request may succeed later without a change."""
 
     retryable: bool
     meaning: str
 
 
 ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
-    ErrorCode.INVALID_MESSAGE: ErrorMeaning(retryable=False, meaning="The frame is no valid request."),
+    ErrorCode.INVALID_MESSAGE: ErrorMeaning(retryable=False, meaning="The frame is not a valid request."),
     ErrorCode.UNKNOWN_ACTION: ErrorMeaning(retryable=False, meaning="The action does not exist."),
     ErrorCode.TOO_MANY_HOLDINGS: ErrorMeaning(retryable=False, meaning="Too many lines for one portfolio."),
     ErrorCode.UNKNOWN_TICKER: ErrorMeaning(retryable=False, meaning="No price source knows the ticker."),
@@ -58,17 +58,19 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
     ErrorCode.NOT_HELD: ErrorMeaning(retryable=False, meaning="The portfolio does not hold the ticker."),
     ErrorCode.BAD_PRICE: ErrorMeaning(
         retryable=True,
-        meaning="A holding has no usable live price; not retryable where its history has ended: sell it.",
+        meaning="A holding has no usable live price; not retryable if its history has ended: sell it.",
     ),
     ErrorCode.SUPERSEDED: ErrorMeaning(
-        retryable=False, meaning="A newer analysis, or a newer what-if of the same id, took its place."
+        retryable=False, meaning="A newer analysis, or a newer what-if of the same id, replaced it."
     ),
     ErrorCode.PORTFOLIO_CHANGED: ErrorMeaning(
-        retryable=True, meaning="The portfolio kept changing under the analysis."
+        retryable=True, meaning="The portfolio kept changing during the analysis."
     ),
-    ErrorCode.VERSION_CONFLICT: ErrorMeaning(retryable=True, meaning="The holdings changed in between."),
+    ErrorCode.VERSION_CONFLICT: ErrorMeaning(
+        retryable=True, meaning="The portfolio no longer has the expected version."
+    ),
     ErrorCode.SESSION_EXPIRED: ErrorMeaning(
-        retryable=True, meaning="The session expired; a new one with the default holdings took its place."
+        retryable=True, meaning="The session expired; a new one with the default holdings replaced it."
     ),
     ErrorCode.SESSION_BROKEN: ErrorMeaning(
         retryable=False, meaning="The session's key in the store holds something else; it is left untouched."
@@ -78,18 +80,18 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
     ErrorCode.UNAVAILABLE: ErrorMeaning(retryable=True, meaning="The store cannot be reached at the moment."),
     ErrorCode.OUTCOME_UNKNOWN: ErrorMeaning(
         retryable=False,
-        meaning="The reply to a change was lost, and it may have been made: read the portfolio first.",
+        meaning="The reply to a change was lost, so it may have been made: read the portfolio first.",
     ),
     ErrorCode.STORE_FULL: ErrorMeaning(retryable=True, meaning="The store's memory is full."),
     ErrorCode.MARKET_FULL: ErrorMeaning(
-        retryable=True, meaning="The session has brought as many new names into the market as it may for now."
+        retryable=True, meaning="The session has added as many new names to the market as it may for now."
     ),
     ErrorCode.VALUE_OVERFLOW: ErrorMeaning(
-        retryable=False, meaning="No number can hold the portfolio's value: hold fewer shares."
+        retryable=False, meaning="The portfolio's value is too large: hold fewer shares."
     ),
-    ErrorCode.INTERNAL: ErrorMeaning(retryable=True, meaning="A fault of the server; its log has the cause."),
+    ErrorCode.INTERNAL: ErrorMeaning(retryable=True, meaning="The server failed; its log has the cause."),
     ErrorCode.NO_OTHER_HOLDINGS: ErrorMeaning(
-        retryable=False, meaning="The metric compares with the rest of the portfolio, and there is none."
+        retryable=False, meaning="The metric compares with the rest of the portfolio, but there is none."
     ),
     ErrorCode.INSUFFICIENT_HISTORY: ErrorMeaning(retryable=False, meaning="Too few closed bars."),
     ErrorCode.ZERO_VARIANCE: ErrorMeaning(retryable=False, meaning="The returns do not vary."),
@@ -97,17 +99,17 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
         retryable=False, meaning="The portfolio's returns do not vary."
     ),
     ErrorCode.METRIC_FAILED: ErrorMeaning(
-        retryable=False, meaning="The metric raised, or gave no finite number."
+        retryable=False, meaning="The metric raised, or did not return a finite number."
     ),
     ErrorCode.NOT_LONG_ONLY: ErrorMeaning(
-        retryable=False, meaning="A plan that only buys is for portfolios without short positions."
+        retryable=False, meaning="A plan that only buys needs a portfolio without short positions."
     ),
     ErrorCode.VALUE_TOO_LOW: ErrorMeaning(
-        retryable=False, meaning="The plan takes out all there is, or more."
+        retryable=False, meaning="The plan withdraws the whole value, or more."
     ),
     ErrorCode.NO_PLAN: ErrorMeaning(
         retryable=False,
-        meaning="No sizes of these long and short positions carry their budgets: they hedge each other out.",
+        meaning="No sizes of these long and short positions meet their budgets: they hedge each other.",
     ),
 }
 

@@ -1,6 +1,6 @@
 """Answers about the portfolio as a whole: risk, what-if, plan, history.
 
-The server writes them by `exact_json`, as rows of plain numbers; these models describe and read them.
+The server writes them with `exact_json`, as rows of plain numbers; these models describe and read them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from portfolio_trio.protocol.messages import Message, Receipt
 
 Errors = Annotated[
     dict[str, str],
-    Field(description="code of each number that is null; left out where there is none"),
+    Field(description="error code of each number that is null; left out if there are none"),
 ]
 
 
@@ -23,7 +23,7 @@ class _Part(BaseModel):
 
 
 class Decision(Message):
-    """What all these answers say of the one snapshot they were computed from."""
+    """The fields of all these answers about the snapshot they were computed from."""
 
     version: int
     tick_id: int
@@ -31,7 +31,7 @@ class Decision(Message):
     snapshot: str
     last_bar: str | None = Field(None, description="date of the newest close it was computed from")
     stale: Literal[True] | None = Field(
-        None, description="present where prices or bars are older than they should be"
+        None, description="present if prices or bars are older than they should be"
     )
     method: str
     errors: Errors = Field(default_factory=dict)
@@ -39,7 +39,7 @@ class Decision(Message):
 
     @override
     def to_json(self) -> str:
-        """The text of the frame; a number that there is not stands there as null."""
+        """The text of the frame; a missing number is null."""
         fields = type(self).model_fields.items()
         absent = {name for name, field in fields if not field.is_required() and not getattr(self, name)}
         return self.model_dump_json(exclude=absent - self.errors.keys())
@@ -51,14 +51,14 @@ class Totals(_Part):
     value: float = Field(description="net, in currency units")
     gross: float = Field(description="sum of the sizes of all positions")
     volatility: float | None = Field(description="annual, as a fraction of gross value")
-    risk: float | None = Field(description="the same in currency units")
+    risk: float | None = Field(description="the volatility in currency units")
     effective_holdings: float | None = Field(description="1 / sum of squared weights")
     n_obs: int = Field(description="common returns used")
     errors: Errors = Field(default_factory=dict)
 
 
 class Change(_Part):
-    """Totals after less totals before; null where either is."""
+    """Totals after less totals before; null if either is."""
 
     value: float
     gross: float
@@ -68,7 +68,7 @@ class Change(_Part):
 
 
 class HoldingRisk(_Part):
-    """One holding; each number is what an analysis of it says from the same snapshot."""
+    """One holding; its numbers are those that its analysis gives from the same snapshot."""
 
     ticker: str
     shares: float
@@ -80,21 +80,21 @@ class HoldingRisk(_Part):
     beta: float | None = Field(description="to the portfolio")
     correlation: float | None = Field(description="with the rest of the portfolio")
     target_weight: float
-    budget: float | None = Field(description="share of risk it should carry")
-    score: float | None = Field(description="budget less risk, `allocation_score`")
+    budget: float | None = Field(description="target share of risk")
+    score: float | None = Field(description="budget less share of risk, `allocation_score`")
     errors: Errors = Field(default_factory=dict)
 
 
 class Risk(Decision):
-    """What carries the risk: every holding in the order of their names, and the whole."""
+    """The risk of every holding, in order of their names, and of the whole portfolio."""
 
     type: Literal["risk"] = "risk"
     holdings: tuple[HoldingRisk, ...]
     totals: Totals
     matrix: tuple[tuple[float | None, ...], ...] | None = Field(
         None,
-        description="EWMA correlations in the order of the holdings, if asked for; null for a name that does "
-        "not move, and as a whole where `errors` says why",
+        description="EWMA correlations in the order of the holdings, if requested; null for a name that does "
+        "not move; the whole matrix is null if `errors` says why",
     )
 
 
@@ -104,7 +104,7 @@ class Side(_Part):
     shares: float
     value: float
     weight: float
-    risk: float | None = Field(description="share of variance; null where the totals of this side say why")
+    risk: float | None = Field(description="share of variance; if null, the totals of this side say why")
 
 
 class Traded(_Part):
@@ -124,7 +124,7 @@ class Hedge(_Part):
 
 
 class WhatIf(Decision):
-    """What trades would do, both sides from the same days; nothing is recorded."""
+    """The effect of trades, with both sides computed from the same days; nothing is recorded."""
 
     type: Literal["what_if"] = "what_if"
     trades: dict[str, float]
@@ -132,15 +132,17 @@ class WhatIf(Decision):
     after: Totals
     change: Change
     holdings: tuple[Traded, ...]
-    cash: float = Field(description="what the trades bring: minus the sum of shares times price")
-    best_hedge: Hedge | None = Field(description="of the traded name, where it is one and it moves")
+    cash: float = Field(description="proceeds of the trades: minus the sum of shares times price")
+    best_hedge: Hedge | None = Field(
+        description="of the traded name, if there is only one and its price moves"
+    )
 
 
 class PlanLine(_Part):
     """One trade of a plan."""
 
     ticker: str
-    shares: float = Field(description="to buy, or below 0 to sell")
+    shares: float = Field(description="shares to buy, or to sell if negative")
     value: float
     weight_before: float
     weight_after: float
@@ -159,20 +161,20 @@ class Plan(Decision):
     lines: tuple[PlanLine, ...]
     before: Totals
     after: Totals
-    turnover: float = Field(description="sum of the sizes of all trades, of gross value before")
-    cash_left: float = Field(description="cash less the sum of what is bought, plus what is sold")
+    turnover: float = Field(description="sum of the sizes of all trades, as a fraction of gross value before")
+    cash_left: float = Field(description="cash less purchases, plus sales")
 
 
 class Drawdown(_Part):
     """The deepest fall from a peak."""
 
     depth: float = Field(description="peak less trough, as a fraction of gross value at the peak")
-    peak: str = Field(description="date of the peak; `as_of` where it is the live value")
-    trough: str = Field(description="date of the trough, the same")
+    peak: str = Field(description="date of the peak; `as_of` if it is the live value")
+    trough: str = Field(description="date of the trough; `as_of` if it is the live value")
 
 
 class History(Decision):
-    """How today's holdings would have fared: no dividends, no past trades."""
+    """How today's holdings would have performed: no dividends, no past trades."""
 
     type: Literal["history"] = "history"
     basis: Literal["current_holdings"] = "current_holdings"

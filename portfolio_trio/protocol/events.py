@@ -1,4 +1,4 @@
-"""Reading what the server sends: every message as its model, and what a newer server adds as `Unknown`."""
+"""Reading the server's messages: each as its model, and types that a newer server adds as `Unknown`."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from portfolio_trio.protocol.messages import (
 
 
 class ReceivedDetail(BaseModel):
-    """What stands beside a metric's value, whatever the metric; the fields are attributes.
+    """The detail of a metric's value, for any metric; its fields are attributes.
 
-    ``ConcentrationDetail.model_validate(detail.model_extra)`` makes it the metric's own model.
+    ``ConcentrationDetail.model_validate(detail.model_extra)`` converts it to the metric's own model.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class ReceivedResult(AnalysisResult):
-    """An `AnalysisResult` that was read and not computed: its detail keeps every field it came with."""
+    """An `AnalysisResult` that was received: its detail keeps every field."""
 
     detail: ReceivedDetail | None = None
 
@@ -47,11 +47,11 @@ class Unknown(Message):
 
     @override
     def to_json(self) -> str:
-        """The text of the frame; what came as null stays."""
+        """The text of the frame; fields received as null stay null."""
         return self.model_dump_json(exclude={"id"} if self.id is None else None)
 
 
-# Everything a server of this version sends.
+# Every message that a server of this version sends.
 ServerMessage = (
     ReceivedResult
     | Error
@@ -73,17 +73,17 @@ _KNOWN: TypeAdapter[ServerMessage] = TypeAdapter(Annotated[ServerMessage, Field(
 
 
 class ProtocolError(ValueError):
-    """A frame of the server that breaks the protocol: no JSON object, or fields that its type cannot have."""
+    """A frame of the server that violates the protocol: not a JSON object, or fields its type cannot have."""
 
 
 def parse_message(frame: str | bytes) -> ServerMessage | Unknown:
     """Read one WebSocket frame of a server.
 
     Raises:
-        ProtocolError: The frame is binary, no JSON, has no type, or lacks what its type needs.
+        ProtocolError: The frame is binary, is not JSON, has no type, or lacks a field that its type needs.
     """
     if isinstance(frame, bytes):
-        raise ProtocolError("a binary frame; the protocol has text frames only")
+        raise ProtocolError("a binary frame; the protocol has only text frames")
     try:
         return _KNOWN.validate_json(frame)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""JSON in which every number is as it may be written: see `portfolio_trio.canonical`."""
+"""JSON in which every number is canonical: see `portfolio_trio.canonical`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class JsonText(str):
-    """Text that is JSON already."""
+    """Text that is already JSON."""
 
     __slots__ = ()
 
@@ -20,19 +20,19 @@ class JsonText(str):
 def exact_json(value: object) -> str:
     """JSON text of strings, numbers, booleans, None, mappings, lists and named tuples.
 
-    `JsonText` stands there as it is. A named tuple is an object of its fields; an empty mapping called
+    `JsonText` is inserted unchanged. A named tuple becomes an object of its fields; an empty mapping named
     ``errors`` is left out of it.
 
     Raises:
-        TypeError: It is something else.
-        ValueError: A number is infinite or none.
+        TypeError: The value has another type.
+        ValueError: A number is infinite or NaN.
     """
     write = _WRITERS.get(type(value))
     if write is not None:
         return write(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return _named_tuple(value)
-    raise TypeError(f"{type(value).__name__} has no JSON here")
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON here")
 
 
 def _list(values: Sequence[object]) -> str:

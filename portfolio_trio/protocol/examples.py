@@ -1,4 +1,4 @@
-"""One message of every type, as it could be on the wire; the documents of the protocol show them."""
+"""An example message of every type; the documents of the protocol show them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ REQUESTS: Final[tuple[Request, ...]] = (
     SetHoldings(action="set_holdings", holdings={"AAPL": 100, "GOOGL": 50, "MSFT": 75}, version=3, id=10),
     Trade(action="trade", ticker="AAPL", shares=-5, version=3, id=11),
     GetResults(action="get_results", ticker="AAPL", limit=10, id=12),
-    # As it is shown anywhere: nobody's token is written down.
+    # As tokens are always shown: never in full.
     Authenticate(action="authenticate", token=SecretStr("**********"), id=1),
     GetRisk(action="get_risk", id=13),
     AskWhatIf(action="what_if", trades={"AAPL": -20}, id=14),
@@ -100,7 +100,7 @@ REQUESTS: Final[tuple[Request, ...]] = (
     GetHistory(action="get_history", bars=2, id=17),
 )
 
-# Two holdings that are alike in all and move apart: a textbook's case.
+# Two equal but uncorrelated holdings: a textbook case.
 _SEEN: Final[dict[str, Any]] = {
     "version": 3,
     "tick_id": _TICK,

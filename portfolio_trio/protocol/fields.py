@@ -1,4 +1,4 @@
-"""The words of the protocol: tickers, shares, holdings, request ids."""
+"""The field types of the protocol: tickers, shares, holdings, request ids."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from portfolio_trio.canonical import SHARE_DECIMALS, canonical_shares
 from portfolio_trio.tickers import TICKER_PATTERN, TICKER_RULE, ticker_of
 
 MAX_HOLDINGS = 500
-# Share counts up to here are exact as doubles, and times any price still far from infinity.
+# Share counts up to here are exact as doubles, and far from infinity when multiplied by any price.
 MAX_SHARES = 1e15
 
-# A smaller one would be lost among the digits that are kept.
+# A smaller one would be lost to rounding.
 LEAST_SHARE = 1e-9
 
 TOO_MANY_HOLDINGS = "too_many_holdings"
@@ -24,7 +24,7 @@ def check_ticker(name: str) -> str:
     """Return ``name`` in upper case.
 
     Raises:
-        PydanticCustomError: It is no ticker.
+        PydanticCustomError: It is not a ticker.
     """
     ticker = ticker_of(name)
     if ticker is None:
@@ -35,14 +35,14 @@ def check_ticker(name: str) -> str:
 
 
 def check_shares(shares: float, info: ValidationInfo) -> float:
-    """Return ``shares`` as they are kept: with nine decimals at most.
+    """Return ``shares`` as they are stored: with at most nine decimals.
 
     Raises:
-        PydanticCustomError: It is not zero, and would be.
+        PydanticCustomError: It is not zero, but would be rounded to zero.
     """
     kept = canonical_shares(shares)
     if shares and not kept:
-        # A line of holdings is named by its place.
+        # A line of holdings is identified by its position.
         named = f" of {ticker}" if (ticker := info.data.get("ticker")) else ""
         raise PydanticCustomError(
             "shares",
@@ -56,7 +56,7 @@ def check_holdings(holdings: dict[str, float]) -> dict[str, float]:
     """Return ``holdings`` with tickers in upper case.
 
     Raises:
-        PydanticCustomError: A name is no ticker or stands twice, or there are more than ``MAX_HOLDINGS``.
+        PydanticCustomError: A name is not a ticker or occurs twice, or there are more than ``MAX_HOLDINGS``.
     """
     if len(holdings) > MAX_HOLDINGS:
         raise PydanticCustomError(
@@ -68,7 +68,7 @@ def check_holdings(holdings: dict[str, float]) -> dict[str, float]:
     for name, shares in holdings.items():
         ticker = check_ticker(name)
         if ticker in checked:
-            raise PydanticCustomError("ticker", "{name} stands twice", {"name": ticker})
+            raise PydanticCustomError("ticker", "{name} occurs twice", {"name": ticker})
         checked[ticker] = shares
     return checked
 
@@ -90,7 +90,7 @@ Shares = Annotated[
         allow_inf_nan=False,
         ge=-MAX_SHARES,
         le=MAX_SHARES,
-        description="number of shares, kept with nine decimals and 15 significant digits at most; fractions "
+        description="number of shares, with at most nine decimals and 15 significant digits; fractions "
         "allowed, negative is a short position",
         examples=[100],
     ),
@@ -102,10 +102,10 @@ def check_traded(shares: float) -> float:
     """Return ``shares``.
 
     Raises:
-        PydanticCustomError: There are none. It would be an edit that edits nothing, and end what runs.
+        PydanticCustomError: They are 0: the edit would change nothing, but end the run.
     """
     if not shares:
-        raise PydanticCustomError("shares", "a trade of 0 shares is none")
+        raise PydanticCustomError("shares", "a trade needs a number of shares other than 0")
     return shares
 
 
@@ -122,10 +122,10 @@ Holdings = Annotated[
 
 
 def check_shares_of_all(shares: dict[str, float]) -> dict[str, float]:
-    """Return shares of a whole by ticker, of whatever scale.
+    """Return shares of a whole by ticker, on any scale.
 
     Raises:
-        PydanticCustomError: All are zero, or one of them is next to nothing beside the others.
+        PydanticCustomError: All are zero, or one of them is negligible compared with the others.
     """
     checked = check_holdings(shares)
     total = sum(checked.values())
@@ -134,7 +134,7 @@ def check_shares_of_all(shares: dict[str, float]) -> dict[str, float]:
     lost = next((name for name, share in checked.items() if 0.0 < share < LEAST_SHARE * total), None)
     if lost is not None:
         raise PydanticCustomError(
-            "shares", "{name} is less than a billionth of all: leave it out", {"name": lost}
+            "shares", "{name} is less than a billionth of the sum: leave it out", {"name": lost}
         )
     return checked
 
@@ -143,8 +143,8 @@ Weights = Annotated[
     dict[str, Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=MAX_SHARES)]],
     AfterValidator(check_shares_of_all),
     Field(
-        description="share of gross value by ticker, of any scale; names that are not held are to be bought, "
-        "and those left out to be sold",
+        description="share of gross value by ticker, on any scale; names that are not held are to be bought, "
+        "and held names left out are to be sold",
         examples=[{"AAPL": 60, "GOOGL": 40}],
     ),
 ]
@@ -153,8 +153,8 @@ Budgets = Annotated[
     dict[str, Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=MAX_SHARES)]],
     AfterValidator(check_shares_of_all),
     Field(
-        description="share of risk by ticker, of any scale; names that are not held are to be bought, and "
-        "those left out to be sold",
+        description="share of risk by ticker, on any scale; names that are not held are to be bought, and "
+        "held names left out are to be sold",
         examples=[{"AAPL": 1, "GOOGL": 2}],
     ),
 ]

@@ -1,4 +1,4 @@
-"""What the server sends: answers and events, as models that serialise themselves."""
+"""The server's messages: answers and events, as models that serialise themselves."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from typing import Self
 
 SUBPROTOCOL = "portfolio.v1"
-# Whatever an error is about, its detail is no longer than this.
+# The maximum length of an error's detail.
 MAX_DETAIL = 1_000
 
 
 def joined(first: str, second: str) -> str:
-    """One JSON object with the members of two: texts of objects with a member each and no name in common."""
+    """Merge the texts of two JSON objects; each has at least one member, and they have no name in common."""
     return f"{first[:-1]},{second[1:]}"
 
 
 class Message(BaseModel):
-    """Anything the server sends; fields without a value are left out."""
+    """Any message of the server; fields without a value are left out."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
@@ -45,15 +45,15 @@ class Message(BaseModel):
 
 
 class Receipt(BaseModel):
-    """What the metrics of a run saw; with the closed bars it is all that recomputing them takes."""
+    """The inputs of a run's metrics; with the closed bars, everything needed to recompute them."""
 
     model_config = ConfigDict(frozen=True)
 
     holdings: dict[str, float]
     prices: dict[str, float]
-    last_bar: Annotated[str | None, Field(description="date of the newest close of what is held")] = None
+    last_bar: Annotated[str | None, Field(description="date of the newest close of any holding")] = None
     cash: Annotated[
-        tuple[str, ...] | None, Field(description="those of the holdings that cost 1 for ever")
+        tuple[str, ...] | None, Field(description="the holdings that are cash, which always costs 1")
     ] = None
     targets: Targets | None = None
 
@@ -78,8 +78,8 @@ class AnalysisResult(Message):
     last_bar: str | None = Field(None, description="date of the newest closed bar it was computed from")
     stale: Literal[True] | None = Field(
         None,
-        description="present where prices or bars are older than they should be: the source failed, and they "
-        "are those of as_of, or nobody has written them for too long, or a name's price is its last close",
+        description="present if prices or bars are older than they should be: the source failed, and they "
+        "are those of as_of, or its files are too old, or a name's price is its last close",
     )
     method: str
     detail: SerializeAsAny[BaseModel] | None = None
@@ -91,7 +91,7 @@ class AnalysisResult(Message):
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy; with its own text, unless nothing but the envelope differs."""
+        """A copy; its text is made again unless only the envelope differs."""
         copied = super().model_copy(update=update, deep=deep)
         if set(update or ()) - {"id"}:
             copied.__dict__.pop("_record", None)
@@ -101,7 +101,7 @@ class AnalysisResult(Message):
         """The text that the session document keeps: the message without its envelope.
 
         Args:
-            receipt: With its receipt, if it has one; the document keeps it with the first result of a run.
+            receipt: Include its receipt, if it has one; the document keeps it with the first result of a run.
         """
         if self.receipt is None or not receipt:
             return self._record
@@ -109,7 +109,7 @@ class AnalysisResult(Message):
 
     @override
     def to_json(self) -> str:
-        """The text of the frame: the envelope round the record, which is serialised once."""
+        """The text of the frame: the envelope around the record, which is serialised once."""
         envelope = {"type": self.type} if self.id is None else {"id": self.id, "type": self.type}
         return joined(pydantic_core.to_json(envelope).decode(), self.to_record())
 
@@ -135,7 +135,7 @@ class Error(Message):
 
 
 class MetricFailure(Message):
-    """One metric of one run that could not be computed; it takes the place of the metric's result."""
+    """One metric of one run that could not be computed; sent instead of the metric's result."""
 
     type: Literal["metric_error"] = "metric_error"
     ticker: str
@@ -146,8 +146,8 @@ class MetricFailure(Message):
     run_id: int
 
     def as_error(self) -> Error:
-        """The same for clients that know no ``metric_error``."""
-        # A metric of a plug-in may have codes of its own.
+        """The same for clients without ``metric_error``."""
+        # A metric of a plug-in may have other codes.
         retryable = self.code in ERRORS and ERRORS[ErrorCode(self.code)].retryable
         return Error(**self.model_dump(exclude={"type"}), retryable=retryable)
 
@@ -155,7 +155,7 @@ class MetricFailure(Message):
 Unpriced = Annotated[
     dict[str, str | None],
     Field(
-        description="names held that have no price now, with the date of their last close, null where they "
+        description="held names that have no price now, with the date of their last close, null if they "
         "have none; they are valued at their last known price"
     ),
 ]
@@ -164,8 +164,8 @@ Unpriced = Annotated[
 StalePrices = Annotated[
     dict[str, str],
     Field(
-        description="names held whose price is their last close, with its date, as the live prices leave "
-        "them out"
+        description="held names that count at their last close, with its date, because they are missing in "
+        "the live prices"
     ),
 ]
 
@@ -173,16 +173,16 @@ StalePrices = Annotated[
 Outside = Annotated[
     dict[str, float],
     Field(
-        description="drift, share of gross value less target weight, of each name beyond the band; empty "
+        description="drift (share of gross value less target weight) of each name outside the band; empty "
         "without target weights"
     ),
 ]
 
 
 class Valued(BaseModel):
-    """Which tick a portfolio was valued at; after an edit it may be older than that of an update seen before.
+    """The tick a portfolio was valued at; after an edit it may be older than that of an earlier update.
 
-    `version` says which portfolio is newer; the tick of `portfolio_update` never falls.
+    `version` says which portfolio is newer; the tick of `portfolio_update` never decreases.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -214,28 +214,28 @@ class Portfolio(Message):
     valued: Valued
     values: dict[str, float] | None = Field(
         None,
-        description="value of each holding at the tick of `valued`, as in `portfolio_update`; left out where "
-        "the server knows the prices of another tick only",
+        description="value of each holding at the tick of `valued`, as in `portfolio_update`; left out if "
+        "the server only knows the prices of another tick",
     )
-    last_bar: str | None = Field(None, description="date of the newest close of what is held")
-    stale: bool = Field(default=False, description="the value is not what the market says now")
+    last_bar: str | None = Field(None, description="date of the newest close of any holding")
+    stale: bool = Field(default=False, description="the value is not current")
     unpriced: Unpriced = Field(default_factory=dict)
     stale_prices: StalePrices = Field(default_factory=dict)
     targets: Annotated[
-        Targets | None, Field(description="where the owner wants to be; null where that was never said")
+        Targets | None, Field(description="the owner's targets; null if none were ever set")
     ] = None
     outside: Outside = Field(default_factory=dict)
     current_analysis: Running | None = None
 
     @property
     def running(self) -> int | None:
-        """The run that goes on; one on older holdings is over, though it may still stand there."""
+        """The run in progress; one on older holdings is over, even if it is still listed."""
         current = self.current_analysis
         return None if current is None or current.version < self.version else current.run_id
 
     @override
     def to_json(self) -> str:
-        """The text of the frame; that nothing runs is said, not left out."""
+        """The text of the frame; ``current_analysis`` is null rather than left out if nothing runs."""
         absent = {name for name in ("id", "values") if getattr(self, name) is None}
         return self.model_dump_json(exclude=absent or None)
 
@@ -248,13 +248,13 @@ class Results(Message):
     results: tuple[dict[str, Any], ...]
     more: Literal[True] | None = Field(
         None,
-        description="present where older ones were left out: beyond the limit, or because an answer takes no "
-        "more than a quarter of what may wait for one socket (262,144 bytes by default)",
+        description="present if older ones were left out: beyond the limit, or because an answer has at "
+        "most a quarter of the bytes that may wait for one socket (262,144 by default)",
     )
 
 
 class AnalysisStarted(Message):
-    """A run has its snapshot and computes."""
+    """A run has its snapshot and is computing."""
 
     type: Literal["analysis_started"] = "analysis_started"
     ticker: str
@@ -275,12 +275,12 @@ class AnalysisCompleted(Message):
     results: int
     errors: int
     following: Literal[True] | None = Field(
-        None, description="present where another run follows after the next tick or change"
+        None, description="present if another run follows after the next tick or change"
     )
 
 
 class AnalysisCancelled(Message):
-    """A run ended before it was complete, or there was none to cancel (then without ticker)."""
+    """A run ended before it was complete, or there was none to cancel (then there is no ticker)."""
 
     type: Literal["analysis_cancelled"] = "analysis_cancelled"
     ticker: str | None = None
@@ -303,16 +303,16 @@ class AnalysisFailed(Message):
 
 
 class PortfolioUpdate(Message):
-    """The portfolio at a new tick; a latest value: a slow client skips to the newest."""
+    """The portfolio at a new tick; only the latest counts: a slow client skips to the newest."""
 
     type: Literal["portfolio_update"] = "portfolio_update"
     total_value: float
     values: dict[str, float]
     tick_id: int
     as_of: str
-    last_bar: str | None = Field(None, description="date of the newest close of what is held")
+    last_bar: str | None = Field(None, description="date of the newest close of any holding")
     stale: bool = Field(
-        description="the value is not what the market says now: a name has no price or that of its last "
+        description="the value is not current: a name has no price or that of its last "
         "close, or prices or bars are older than they should be"
     )
     unpriced: Unpriced = Field(default_factory=dict)
@@ -321,5 +321,5 @@ class PortfolioUpdate(Message):
 
     @override
     def to_json(self) -> str:
-        """The text of the frame; a name without any close stands there as null."""
+        """The text of the frame; the date of a name without any close is null."""
         return self.model_dump_json(exclude={"id"} if self.id is None else None)

@@ -1,4 +1,4 @@
-"""The reference page of the protocol, written out of its AsyncAPI document.
+"""The reference page of the protocol, made from its AsyncAPI document.
 
 python -m portfolio_trio.protocol.reference > docs/protocol.md
 """
@@ -20,47 +20,46 @@ if TYPE_CHECKING:
 _INTRODUCTION: Final = """\
 # The protocol
 
-`ws://HOST:PORT/ws/{session_id}`, subprotocol `%(x-subprotocol)s`. This page is made from the models that
-parse and write the messages (`python -m portfolio_trio.protocol.reference`); the same as an AsyncAPI 3.0
-document for programs is `portfolio_trio.protocol.asyncapi.document()`. [The numbers](metrics.md) have a
-page of their own.
+`ws://HOST:PORT/ws/{session_id}`, subprotocol `%(x-subprotocol)s`. This page is generated from the models that
+parse and write the messages (`python -m portfolio_trio.protocol.reference`). For programs,
+`portfolio_trio.protocol.asyncapi.document()` gives the same as an AsyncAPI 3.0 document. The numbers are
+defined in [metrics](metrics.md).
 
 %(description)s
 
-## In which order
+## Order of messages
 
 - The state comes first, then events, in the same order on every socket of the session.
-- A run begins with `analysis_started`. Then come one `analysis_result` or `metric_error` for each of its
+- A run begins with `analysis_started`. Then follow one `analysis_result` or `metric_error` for each of its
   `metrics`, as they finish, and one of `analysis_completed`, `analysis_cancelled` and `analysis_failed`,
-  after which nothing of the run comes. A run that ends before it has its snapshot ends without having
-  started.
-- Each run that a socket has seen start (a state that names it as `current_analysis` counts, then no
-  `analysis_started` follows) ends once, and in the same way on every socket of the session, whichever worker
-  serves it. A run that ends because another was asked for ends before the other one starts.
-- The `version` of `portfolio` never falls on a socket, be it an event or an answer. Where two changes come
-  together the older state may be left out. The answer to a request that was overtaken by another socket's
-  change has the newest state: it says that the request is done, and its `version` is the request's own or a
-  later one.
+  after which no message of the run arrives. A run that ends before it has its snapshot never sends
+  `analysis_started`.
+- Each run that a socket has seen start ends exactly once, and in the same way on every socket of the
+  session, on every worker. (A state with the run as `current_analysis` counts as its start, and no
+  `analysis_started` follows.) A run that is replaced by another ends before the other one starts.
+- The `version` of `portfolio` never decreases on a socket, in events and answers alike. If two changes come
+  together, the older state may be left out. If another socket's change overtakes the answer to a request,
+  the answer has the newest state: it means that the request is done, and its `version` is that of the
+  request or a later one.
 - New holdings are shown when the run on the old ones has ended, and before one on them starts.
-  `current_analysis` names the run that this socket has seen start and not end.
-- A session that expires is made anew at the next request. Each socket is told so once, with the `error`
-  `session_expired` (a socket of the subprotocol at once, with the new state behind it; any other as the
-  answer to its next request). Then versions and run ids begin again.
-- Where the store has lost its newest changes (a replica that lagged took over), the next `portfolio` has what
-  is left of the holdings under a `version` above all that were seen; results that were sent may be lost.
-- `analysis_cancelled` says why: `switched` (the same socket asked for another), `superseded` (another
-  socket did), `cancelled` (somebody sent `cancel`), `portfolio_changed` (holdings or prices moved; it starts
-  again by itself, with a new `run_id` and the old `id`), `disconnected` (who had asked is gone), `draining`
-  (the server ends).
-- `portfolio_update` is a latest value of the holdings that were shown last: a slow client skips to the
-  newest.
-  Results and the ends of runs are never skipped; a client that falls behind by too much is closed with
+  `current_analysis` is the run that this socket has seen start but not end.
+- A session that expires is created again at the next request. Each socket is told once, with the `error`
+  `session_expired` (a socket with the subprotocol at once, followed by the new state; any other as the
+  answer to its next request). Then versions and run ids start again.
+- If the store has lost its newest changes (a lagging replica took over), the next `portfolio` has the
+  holdings that are left, with a `version` above all earlier ones; results that were sent may be lost.
+- `analysis_cancelled` gives the reason: `switched` (the same socket asked for another), `superseded`
+  (another socket did), `cancelled` (a client sent `cancel`), `portfolio_changed` (holdings or prices
+  changed; it starts again by itself, with a new `run_id` and the old `id`), `disconnected` (the socket that
+  asked is gone), `draining` (the server is shutting down).
+- `portfolio_update` is the latest value of the holdings that were shown last: a slow client skips to the
+  newest. Results and the ends of runs are never skipped; a client that falls too far behind is closed with
   1013.
 """
 
 
 def page() -> str:
-    """The whole page, in Markdown."""
+    """The whole page, as Markdown."""
     content = document()
     head = _INTRODUCTION % {**content, "description": content["info"]["description"]}
     return "\n".join(
@@ -80,14 +79,14 @@ def page() -> str:
 
 
 def _bare_answers(content: Json) -> list[str]:
-    """Messages that only ever answer."""
+    """Messages that are only answers."""
     operations = content["operations"]
     told = {*operations, *map(_last, operations["events"]["messages"])}
     return [name for name in content["components"]["messages"] if name not in told]
 
 
 def _parts(content: Json) -> list[str]:
-    """Schemas that only stand inside of messages."""
+    """Schemas that only occur inside messages."""
     whole = {_last(message["payload"]) for message in content["components"]["messages"].values()}
     return [name for name in content["components"]["schemas"] if name not in whole]
 
@@ -124,7 +123,7 @@ def _fields(schema: Json) -> Iterator[str]:
 
 
 def _description(field: Json) -> str:
-    """What the schema says about a field, itself or by the one thing it can be besides null."""
+    """The description of a field, or of its one alternative to null."""
     branches = (field, *field.get("anyOf", ()))
     return next((each["description"] for each in branches if "description" in each), "")
 

@@ -1,4 +1,4 @@
-"""Names that stand twice in one JSON object: a parser keeps the last of them, and nobody asked for that."""
+"""Names that occur twice in one JSON object: a parser would silently keep the last one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class _RepeatedError(Exception):
 
 
 def repeated_name(text: str | bytes, names: int) -> str | None:
-    """The first name that stands twice in an object of a JSON text; None if all stand once.
+    """The first name that occurs twice in an object of a JSON text; None if there is none.
 
     Args:
         text: Valid JSON.
-        names: How many names a parser found in all its objects. Each takes a colon, so a text with no more
+        names: How many names a parser found in all its objects. Each needs a colon, so a text with no more
             colons than that repeats none, and is not parsed again.
     """
     if text.count(":" if isinstance(text, str) else b":") <= names:  # type: ignore[arg-type]

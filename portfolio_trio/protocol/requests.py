@@ -1,4 +1,4 @@
-"""What a client may send, and how a frame becomes a request or the error that answers it."""
+"""The requests of clients, and parsing a frame into a request or the error that answers it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from portfolio_trio.protocol.messages import Error
 from portfolio_trio.protocol.repeats import repeated_name
 from portfolio_trio.targets import BAND
 
-# The names of the largest request that can be carried out, and of some that is not understood.
+# The number of names in the largest valid request, with room for some unknown fields.
 _MANY_FIELDS = 32
 _MANY_NAMES = MAX_HOLDINGS + _MANY_FIELDS
 
@@ -50,7 +50,7 @@ class Analyze(_Request):
     receipt: bool = Field(
         default=False,
         strict=True,
-        description="let each result carry the holdings and prices it was computed from",
+        description="include in each result the holdings and prices it was computed from",
     )
     follow: bool = Field(
         default=False,
@@ -65,23 +65,23 @@ class Cancel(_Request):
 
     action: Literal["cancel"]
     of: RequestId | None = Field(
-        None, description="if given: only the analysis that this socket asked for with this id"
+        None, description="if given, cancel only the analysis that this socket requested with this id"
     )
 
 
 class GetPortfolio(_Request):
-    """Ask for holdings, version and value."""
+    """Get holdings, version and value."""
 
     action: Literal["get_portfolio"]
 
 
 class SetHoldings(_Request):
-    """Replace the holdings as a whole."""
+    """Replace all holdings."""
 
     action: Literal["set_holdings"]
     holdings: Holdings
     version: Version | None = Field(
-        None, description="if given: refuse the change unless the portfolio still has this version"
+        None, description="if given, the change is refused unless the portfolio still has this version"
     )
 
 
@@ -93,8 +93,8 @@ class Trade(_Request):
     shares: Traded
     version: Version | None = Field(
         None,
-        description="if given: refuse the trade unless the portfolio still has this version, so that a trade "
-        "sent twice is made once",
+        description="if given, the trade is refused unless the portfolio still has this version, so that one "
+        "sent twice is made only once",
     )
 
 
@@ -106,7 +106,7 @@ class Authenticate(_Request):
 
 
 class GetResults(_Request):
-    """Ask for recorded results, newest last."""
+    """Get recorded results, newest last."""
 
     action: Literal["get_results"]
     ticker: Ticker | None = None
@@ -114,33 +114,34 @@ class GetResults(_Request):
 
 
 ReceiptWanted = Annotated[
-    bool, Field(strict=True, description="let the answer carry the holdings and prices it was computed from")
+    bool, Field(strict=True, description="include the holdings and prices it was computed from")
 ]
 
 
 class GetRisk(_Request):
-    """Ask what carries the risk: every holding and the whole, from one snapshot."""
+    """Get the risk of every holding and of the whole portfolio, from one snapshot."""
 
     action: Literal["get_risk"]
     correlations: Annotated[
-        bool, Field(strict=True, description="with the correlations of all pairs, of 60 holdings at most")
+        bool, Field(strict=True, description="include the correlations of all pairs, for at most 60 holdings")
     ] = False
     receipt: ReceiptWanted = False
 
 
 class AskWhatIf(_Request):
-    """Ask what trades would do; nothing is recorded.
+    """Compute the effect of trades; nothing is recorded.
 
-    Of requests with one id that wait behind another, the newest is answered; the others are `superseded`.
+    If several requests with the same id are waiting, only the newest is answered; the others are
+    `superseded`.
     """
 
     action: Literal["what_if"]
-    trades: Annotated[Holdings, Field(description="shares to add by ticker; negative ones sell")]
+    trades: Annotated[Holdings, Field(description="shares to buy by ticker; negative numbers sell")]
     receipt: ReceiptWanted = False
 
 
 class SetTargets(_Request):
-    """Say where the portfolio is to be; what is left out is not set any more."""
+    """Set the targets of the portfolio; those left out are removed."""
 
     action: Literal["set_targets"]
     weights: Weights | None = None
@@ -152,19 +153,19 @@ class SetTargets(_Request):
             allow_inf_nan=False,
             ge=0,
             le=1,
-            description="absolute drift of a weight that is tolerated",
+            description="tolerated absolute drift of a weight",
         ),
     ] = BAND
     version: Version | None = Field(
-        None, description="if given: refuse the change unless the portfolio still has this version"
+        None, description="if given, the change is refused unless the portfolio still has this version"
     )
 
 
 class MakePlan(_Request):
-    """Ask for the trades that together reach the targets; nothing is traded."""
+    """Compute the trades that together reach the targets; nothing is traded."""
 
     action: Literal["plan"]
-    to: Annotated[Literal["weights", "budgets"], Field(description="which of the targets")]
+    to: Annotated[Literal["weights", "budgets"], Field(description="which targets to reach")]
     cash: Annotated[
         float,
         Field(
@@ -172,12 +173,15 @@ class MakePlan(_Request):
             allow_inf_nan=False,
             ge=-MAX_CASH,
             le=MAX_CASH,
-            description="to put in, or below 0 to take out, in currency units",
+            description="cash to put in, or to take out if negative, in currency units",
         ),
     ] = 0.0
     only_buy: Annotated[
         bool,
-        Field(strict=True, description="sell nothing, spend the cash; to weights of long positions only"),
+        Field(
+            strict=True,
+            description="sell nothing, spend the cash; only for plans to weights of long positions",
+        ),
     ] = False
     whole_shares: Annotated[bool, Field(strict=True, description="trade whole shares only")] = False
     receipt: ReceiptWanted = False
@@ -185,20 +189,23 @@ class MakePlan(_Request):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.only_buy and self.to != "weights":
-            raise ValueError("only_buy is for a plan to weights")
+            raise ValueError("only_buy needs a plan to weights")
         if self.only_buy and self.cash < 0.0:
-            raise ValueError("only_buy takes no cash out")
+            raise ValueError("only_buy cannot take cash out")
         return self
 
 
 class GetHistory(_Request):
-    """Ask how today's holdings would have fared."""
+    """Compute how today's holdings would have performed."""
 
     action: Literal["get_history"]
     bars: Annotated[
         int,
         Field(
-            ge=1, le=2_520, strict=True, description="how many of the newest days all holdings have in common"
+            ge=1,
+            le=2_520,
+            strict=True,
+            description="how many of the newest days that all holdings have in common",
         ),
     ] = 252
     receipt: ReceiptWanted = False
@@ -222,7 +229,7 @@ _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discrimina
 
 
 class RequestError(Exception):
-    """A frame that is no valid request; ``answer`` is what the client is told."""
+    """A frame that is not a valid request; ``answer`` is the error for the client."""
 
     def __init__(self, answer: Error) -> None:
         super().__init__(answer.detail)
@@ -233,10 +240,11 @@ def parse_request(frame: str | bytes) -> Request:
     """Read one WebSocket frame.
 
     Raises:
-        RequestError: The frame is binary, no JSON, no known action or lacks what the action needs.
+        RequestError: The frame is binary, is not JSON, has no known action or lacks a field that the action
+            needs.
     """
     if isinstance(frame, bytes):
-        raise RequestError(_invalid("binary frames are not understood; send JSON as text"))
+        raise RequestError(_invalid("binary frames are not supported; send JSON as text"))
     _refuse_floods(frame)
     try:
         request = _REQUEST.validate_json(frame)
@@ -245,22 +253,22 @@ def parse_request(frame: str | bytes) -> Request:
     names = len(request.model_fields_set) + sum(len(table) for table in _tables(request.__dict__))
     twice = repeated_name(frame, names)
     if twice is not None:
-        raise RequestError(_invalid(f"{json.dumps(echo(twice))} stands twice", request.id))
+        raise RequestError(_invalid(f"{json.dumps(echo(twice))} occurs twice", request.id))
     return request
 
 
 def _refuse_floods(frame: str) -> None:
-    """Stop at the first thing that is wrong with a flood of names, of which the models would name each.
+    """Stop at the first error in a flood of names; the models would report every one.
 
     Raises:
-        RequestError: The frame has more names than any request, or one of them twice.
+        RequestError: The frame has more names than any request, or a name twice.
     """
     if frame.count(":") <= _MANY_NAMES:
         return
     try:
         document: object = pydantic_core.from_json(frame)
     except ValueError:
-        # What is wrong is said by whoever reads it next.
+        # The next parser will report the error.
         return
     if not isinstance(document, dict):
         return
@@ -275,11 +283,11 @@ def _refuse_floods(frame: str) -> None:
         raise RequestError(_invalid(f"unknown field {json.dumps(echo(stranger))}", request_id))
     twice = repeated_name(frame, len(document) + sum(sizes))
     if twice is not None:
-        raise RequestError(_invalid(f"{json.dumps(echo(twice))} stands twice", request_id))
+        raise RequestError(_invalid(f"{json.dumps(echo(twice))} occurs twice", request_id))
 
 
 def _tables(fields: dict[str, object]) -> list[dict[str, object]]:
-    """What is given by ticker."""
+    """The entries of fields that are objects by ticker."""
     return [table for name in _TABLES if isinstance(table := fields.get(name), dict)]
 
 
@@ -288,9 +296,9 @@ def _invalid(reason: str, request_id: str | int | None = None) -> Error:
 
 
 def _explain(frame: str, error: ValidationError) -> Error:
-    """Turn the first thing that is wrong with a frame into the answer to it."""
+    """Turn the first error in a frame into the answer to it."""
     found = error.errors(include_url=False, include_input=False)
-    # A misspelt field is also one that is missing; its name says more.
+    # A misspelt field is also reported as missing; its name is more helpful.
     first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     if first["type"] == "json_invalid":
         return _invalid(f"not JSON: {first['ctx']['error']}")
@@ -310,7 +318,7 @@ def _explain(frame: str, error: ValidationError) -> Error:
 
 
 def read_id(frame: str | bytes) -> str | int | None:
-    """The id of a request that is not carried out, so that its error can be told from others."""
+    """The id of a refused request, so that its error can be matched to it."""
     try:
         return _id_of(pydantic_core.from_json(frame))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Results of a run as texts from the start: what the model of an `AnalysisResult` would write."""
+"""Results of a run, built directly as the text that the model `AnalysisResult` would write."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class ComputedResult(NamedTuple):
-    """One metric of one run, as its record; it goes where messages go.
+    """One metric of one run, as its record; can be used wherever a message can.
 
-    A model of the same costs more than the metric's arithmetic. A test compares the texts of both.
+    Building a model would cost more than the metric's arithmetic. A test compares the texts of both.
 
     Attributes:
         metric: Its name.
         value: Its value.
         run_id: The run.
         record: The message without its envelope and receipt, a JSON object.
-        receipt: What the run saw, where that was asked for.
+        receipt: The run's inputs, if requested.
         id: Of the request that this frame answers.
     """
 
@@ -46,14 +46,14 @@ class ComputedResult(NamedTuple):
         """The text that the session document keeps: the message without its envelope.
 
         Args:
-            receipt: With its receipt, if it has one; the document keeps it with the first result of a run.
+            receipt: Include its receipt, if it has one; the document keeps it with the first result of a run.
         """
         if self.receipt is None or not receipt:
             return self.record
         return joined(self.record, f'{{"receipt":{self.receipt.text}}}')
 
     def to_json(self) -> str:
-        """The text of the frame: the envelope round the record."""
+        """The text of the frame: the envelope around the record."""
         record = self.to_record()
         if self.id is None:
             return f'{{"type":"analysis_result",{record[1:]}'
@@ -61,18 +61,18 @@ class ComputedResult(NamedTuple):
 
 
 class RunTexts:
-    """What all results of one run have in common, serialised once.
+    """The part that all results of one run have in common, serialised once.
 
     Args:
         ticker: The name analysed.
         run_id: The run.
-        snapshot: The hash of what it saw.
+        snapshot: The hash of its snapshot.
         tick_id: The tick of its prices.
-        as_of: When that was.
+        as_of: When those prices were quoted.
         last_bar: Date of the newest closed bar it was computed from.
         stale: Whether prices or bars are older than they should be.
         method: The version of the method.
-        receipt: What it saw, where that was asked for.
+        receipt: The run's inputs, if requested.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class RunTexts:
         self._run_id, self._receipt = run_id, receipt
 
     def result(self, metric: str, value: float, timestamp: str, detail: str | None) -> ComputedResult:
-        """One of them.
+        """One result of the run.
 
         Args:
             metric: Its name.

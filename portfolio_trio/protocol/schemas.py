@@ -1,7 +1,7 @@
-"""The schemas of the protocol's messages, each under a name of its own, so that types can be made of them.
+"""The schemas of the protocol's messages, each with its own name, so that types can be generated.
 
-Generators of types understand a union whose members differ in one constant: a result of each metric is a
-schema of its own, chosen by `metric`, and so is what a document keeps of it.
+Type generators support a union whose members differ in one constant. So the result of each metric is a
+separate schema, selected by `metric`, and so is the form in which a document keeps it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.protocol.requests import Request
 
-# JSON, which has no shape of its own.
+# JSON text, which has no schema here.
 Json = dict[str, Any]
 
 REF: Final = "#/components/schemas"
@@ -45,32 +45,32 @@ CANCEL_REASONS: Final = (
     "draining",
 )
 
-# What is null in them is said.
+# Models in which null values are written out.
 _WITH_NULLS: Final = frozenset(
     name for name, kind in vars(decisions).items() if isinstance(kind, type) and issubclass(kind, BaseModel)
 )
 
-# JavaScript has an Error of its own.
+# JavaScript already has an Error.
 _RENAMED: Final = {Error.__name__: "ErrorMessage"}
 
 
 def schema_name(kind: type[BaseModel]) -> str:
-    """What the schema of a model is called."""
+    """The name of a model's schema."""
     return _RENAMED.get(kind.__name__, kind.__name__)
 
 
 def frame_of(message: Request | Message) -> Json:
-    """What is on the wire, as JSON."""
+    """The wire form, as JSON."""
     text = message.to_json() if isinstance(message, Message) else message.model_dump_json(exclude_none=True)
     frame: Json = json.loads(text)
     return frame
 
 
 def schemas(details: Mapping[str, type[BaseModel] | None], *, more_codes: bool = False) -> Json:
-    """Schemas of what may be sent to the server, and of what it sends, by name.
+    """Schemas of the requests to the server and of its messages, by name.
 
     Args:
-        details: The model of each metric's detail, by metric, None where it has none; empty: any metrics.
+        details: The model of each metric's detail, by metric, None if it has none; empty means any metrics.
         more_codes: Whether metrics may have error codes that are not in the table.
     """
     template = f"{REF}/{{model}}"
@@ -82,9 +82,9 @@ def schemas(details: Mapping[str, type[BaseModel] | None], *, more_codes: bool =
         for name, schema in written["$defs"].items()
         if name != Targets.__name__
     }
-    # Within a portfolio it says what is not set; within a receipt that is left out.
+    # Within a portfolio, targets that are not set are null; within a receipt they are left out.
     sent[Targets.__name__] = written["$defs"][Targets.__name__]
-    # The base of every detail says nothing about any of them.
+    # The base class of details says nothing about any of them.
     sent.pop("BaseModel")
     for message in MESSAGES:
         _require(sent[type(message).__name__], message)
@@ -103,7 +103,7 @@ def schemas(details: Mapping[str, type[BaseModel] | None], *, more_codes: bool =
 
 
 def _hoisted(found: Json) -> Json:
-    """Choices that stand inside of a schema, each under a name of its own; fields refer to them."""
+    """Enumerations inside a schema, each with its own name; fields refer to them."""
     hoisted = {}
     for name, schema in found.items():
         for field, each in schema.get("properties", {}).items():
@@ -123,8 +123,8 @@ def _ref(name: str) -> Json:
 
 
 def _union(members: Iterable[str], description: str) -> Json:
-    # The constants tell the members apart. With the word `discriminator` beside them, a common generator of
-    # types gives each constant a type without a name.
+    # The constants distinguish the members. If `discriminator` were added, a common type generator would give
+    # each constant an anonymous type.
     return {"description": description, "oneOf": [_ref(name) for name in members]}
 
 
@@ -137,18 +137,18 @@ def _parts(details: Mapping[str, object], *, more_codes: bool) -> Json:
         codes = {"anyOf": [codes, {"type": "string", "description": "of a metric that is not built in"}]}
     metrics: Json = {"enum": list(details)} if details else {}
     return {
-        "ErrorCode": {"description": "What an error is about.", **codes},
+        "ErrorCode": {"description": "The code of an error.", **codes},
         "CancelReason": {
             "description": "Why a run was cancelled.",
             "type": "string",
             "enum": list(CANCEL_REASONS),
         },
-        "MetricName": {"description": "What is computed.", "type": "string", **metrics},
+        "MetricName": {"description": "The name of a metric.", "type": "string", **metrics},
     }
 
 
 def _name_parts(sent: Json, details: Mapping[str, object]) -> None:
-    """Let fields refer to what has a name."""
+    """Make fields refer to the named schemas."""
     for message in MESSAGES:
         fields = sent[type(message).__name__]["properties"]
         if "code" in fields:
@@ -161,7 +161,7 @@ def _name_parts(sent: Json, details: Mapping[str, object]) -> None:
     if not details:
         detail = {
             "type": "object",
-            "description": "what stands beside the value; its fields are the metric's",
+            "description": "more about the value; its fields depend on the metric",
         }
         sent[AnalysisResult.__name__]["properties"]["detail"] = detail
 
@@ -172,7 +172,7 @@ def _name_parts(sent: Json, details: Mapping[str, object]) -> None:
 def _results(every: Json, details: Mapping[str, type[BaseModel] | None]) -> Json:
     """The schemas of results as they are sent, and as the session's document keeps them."""
     if not details:
-        return {RECORDED: {**_without_envelope(every), "description": "A result as it is kept."}}
+        return {RECORDED: {**_without_envelope(every), "description": "A result as it is stored."}}
     found: Json = {}
     names = {metric: _camel(metric) for metric in details}
     for metric, kind in details.items():
@@ -180,12 +180,12 @@ def _results(every: Json, details: Mapping[str, type[BaseModel] | None]) -> Json
         found[f"{names[metric]}Result"] = schema
         found[f"Recorded{names[metric]}"] = {
             **_without_envelope(schema),
-            "description": f"`{metric}` of one run, as it is kept.",
+            "description": f"`{metric}` of one run, as it is stored.",
         }
     sent = [f"{name}Result" for name in names.values()]
     kept = [f"Recorded{name}" for name in names.values()]
     found[AnalysisResult.__name__] = _union(sent, every["description"])
-    found[RECORDED] = _union(kept, "A result as the session's document keeps it.")
+    found[RECORDED] = _union(kept, "A result as the session's document stores it.")
     return found
 
 
@@ -210,7 +210,7 @@ def _without_envelope(schema: Json) -> Json:
 
 
 def _without_nulls(schema: Json) -> Json:
-    """The schema of a model whose empty fields are left out: what could be null need not be there."""
+    """The schema of a model whose empty fields are left out: a field that could be null is optional."""
     properties = schema.get("properties", {})
     required = [name for name in schema.get("required", ()) if not _nullable(properties[name])]
     kept = {name: _without_null(each) if _nullable(each) else each for name, each in properties.items()}
@@ -218,7 +218,7 @@ def _without_nulls(schema: Json) -> Json:
 
 
 def _without_optional_nulls(schema: Json) -> Json:
-    """The schema of a model whose numbers are null where there are none, and whose options are left out."""
+    """The schema of a model whose missing numbers are null, and whose unset options are left out."""
     required = schema.get("required", ())
     properties = {
         name: _without_null(each) if _nullable(each) and name not in required else each
@@ -238,7 +238,7 @@ def _without_null(schema: Json) -> Json:
 
 
 def _require(schema: Json, example: Message) -> None:
-    """Let the schema require what even the sparsest frame of its type has; null only where that has null."""
+    """Make the schema require the fields that even the sparsest frame has; null only where that has null."""
     optional = {name: None for name, field in type(example).model_fields.items() if field.default is None}
     sparsest = frame_of(example.model_copy(update=optional))
     schema["required"] = list(sparsest)
@@ -250,7 +250,7 @@ def _require(schema: Json, example: Message) -> None:
 
 
 def _tidy(found: Json) -> Json:
-    """The schemas under their names in the document, without titles that only repeat the names of fields."""
+    """The schemas by their names in the document, without titles that only repeat field names."""
     text = json.dumps(_without_titles(found))
     for old, new in _RENAMED.items():
         text = text.replace(f'"{REF}/{old}"', f'"{REF}/{new}"').replace(f'"{old}": {{', f'"{new}": {{')

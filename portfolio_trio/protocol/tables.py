@@ -1,4 +1,4 @@
-"""Rows of numbers as JSON text, at a tenth of what one number after the other costs."""
+"""Rows of numbers as JSON text, at a tenth of the cost of writing one number after another."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = npt.NDArray[np.float64]
 
-# Ends of the decades up to 1e15, and what scales a number of each to 15 digits before the point.
+# The decades up to 1e15, and the factors that scale a number of each to 15 digits before the point.
 _DECADES: Final = np.array([float(f"1e{exponent}") for exponent in range(-7, 15)])
 _POWERS: Final = np.array([float(f"1e{exponent}") for exponent in range(22, -1, -1)])
 _WHOLE: Final = 1e15
 _HALF: Final = 0.5
-# Added and taken away again it leaves an integer: doubles of this size have no digit behind the point.
+# Adding and subtracting it rounds to an integer: doubles of this size have no fractional part.
 _TO_INTEGER: Final = 1.5 * 2.0**52
 # Splits a double into two halves of 26 bits, whose products are exact (Dekker 1971).
 _SPLIT: Final = 2.0**27 + 1.0
@@ -33,7 +33,7 @@ _NO_ERRORS: Final[Mapping[int, Mapping[str, str]]] = {}
 
 
 def canonical_numbers(numbers: Floats) -> Floats:
-    """The numbers, shape ``(N,)``, each as `canonical` makes it; NaN, which stands for none, as it is.
+    """The numbers, shape ``(N,)``, each as `canonical` makes it; NaN, which means none, is unchanged.
 
     Raises:
         ValueError: A number is infinite.
@@ -44,7 +44,7 @@ def canonical_numbers(numbers: Floats) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = numbers * power
         digits = (scaled + _TO_INTEGER) - _TO_INTEGER
-        # What the product was rounded by, exactly: where it is in the middle of two integers this says which.
+        # The exact rounding error of the product: it decides if the product is halfway between two integers.
         split = _SPLIT * numbers
         high = split - (split - numbers)
         low = numbers - high
@@ -60,7 +60,7 @@ def canonical_numbers(numbers: Floats) -> Floats:
 
 
 def numbers_text(numbers: Floats) -> JsonText:
-    """A list of numbers; NaN, which stands for none, is null.
+    """A list of numbers; NaN, which means none, becomes null.
 
     Raises:
         ValueError: A number is infinite.
@@ -79,10 +79,10 @@ def rows_text(
 
     Args:
         tickers: The names, N.
-        between: What stands before each number of a row, K texts: see `members`.
-        end: What stands behind the last.
-        numbers: Row by row, shape ``(N, K)``; NaN, which stands for none, is null.
-        errors: Of some rows the code of each number that is null.
+        between: The text before each number of a row, K texts: see `members`.
+        end: The text after the last number.
+        numbers: Row by row, shape ``(N, K)``; NaN, which means none, becomes null.
+        errors: For some rows, the error code of each number that is null.
 
     Raises:
         ValueError: A number is infinite.
@@ -98,10 +98,10 @@ def rows_text(
     parts[:: len(between)] = map(",".join, zip(["", *ends[:-1]], starts, strict=True))
     woven = [""] * (2 * len(parts))
     woven[::2], woven[1::2] = parts, texts
-    # What stands before the first row joins it to none.
+    # The text before the first row must not join it to another.
     return JsonText(f"[{''.join(woven)[1:]}{ends[-1]}]")
 
 
 def members(*names: str) -> tuple[str, ...]:
-    """What stands before numbers of these names."""
+    """The text before numbers of these names."""
     return tuple(f',"{name}":' for name in names)

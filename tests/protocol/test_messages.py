@@ -81,7 +81,7 @@ def test_shares_that_round_to_nothing_are_refused_by_name() -> None:
 
 @pytest.mark.parametrize("shares", ["0", "0.0", "-0.0"])
 def test_a_trade_of_nothing_is_refused(shares: str) -> None:
-    said = ("invalid_message", "Invalid message: shares: a trade of 0 shares is none")
+    said = ("invalid_message", "Invalid message: shares: a trade needs a number of shares other than 0")
     assert refusal(f'{{"action":"trade","ticker":"AAPL","shares":{shares}}}') == said
     # As lines of what is held, or of what is asked, they are none.
     parse_request(f'{{"action":"set_holdings","holdings":{{"AAPL":{shares}}}}}')
@@ -212,7 +212,7 @@ def test_an_unknown_field_is_refused_by_name(frame: dict[str, Any], name: str) -
     ],
 )
 def test_a_name_that_stands_twice_is_refused_by_name(frame: str, name: str) -> None:
-    assert refusal(frame) == ("invalid_message", f'Invalid message: "{name}" stands twice')
+    assert refusal(frame) == ("invalid_message", f'Invalid message: "{name}" occurs twice')
 
 
 @given(st.dictionaries(TICKERS, st.integers(-9, 9), max_size=5), st.text(max_size=20), st.integers(0, 5))
@@ -222,7 +222,7 @@ def test_only_what_stands_twice_is_refused(holdings: dict[str, int], name: str, 
     parse_request(f'{{{head}, "holdings": {{{",".join(lines)}}}}}')
     if lines:
         lines.insert(at % (len(lines) + 1), lines[at % len(lines)])
-        assert "stands twice" in refusal(f'{{{head}, "holdings": {{{",".join(lines)}}}}}')[1]
+        assert "occurs twice" in refusal(f'{{{head}, "holdings": {{{",".join(lines)}}}}}')[1]
 
 
 @pytest.mark.parametrize("value", ['"yes"', '"true"', "1", "0", "null"])
@@ -272,7 +272,7 @@ def test_a_flood_of_what_is_wrong_is_not_gathered(
 def test_a_flood_of_one_name_is_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(requests, "_explain")
     lines = ",".join(['"AAPL":"x"'] * 20_000)
-    with pytest.raises(RequestError, match='"AAPL" stands twice'):
+    with pytest.raises(RequestError, match='"AAPL" occurs twice'):
         parse_request('{"action":"set_holdings","holdings":{' + lines + "}}")
 
 
