@@ -86,6 +86,13 @@ MUTANTS = (
         METRICS,
     ),
     Mutant(
+        "the silence of a former leader about its last sweep",
+        "portfolio_trio/telemetry/exposition.py",
+        " and (now is None or now.leads):",
+        ":",
+        METRICS,
+    ),
+    Mutant(
         "a bound of series",
         "portfolio_trio/telemetry/_tallies.py",
         "if len(counts) >= MOST_SERIES:",

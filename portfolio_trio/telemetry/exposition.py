@@ -66,13 +66,15 @@ def families_of(telemetry: CountedTelemetry) -> Iterator[Metric]:
     yield from map(_histogram, telemetry.spreads)
     active = "Runs that have begun and not ended."
     yield GaugeMetricFamily("portfolio_runs_active", active, telemetry.runs_active)
-    if telemetry.sweep_sessions is not None:
+    now = None if telemetry.read is None else telemetry.read()
+    # Who leads no more would say for ever what its last sweep found.
+    if telemetry.sweep_sessions is not None and (now is None or now.leads):
         valued = "Sessions valued by the last sweep of this process."
         yield GaugeMetricFamily("portfolio_sweep_sessions", valued, telemetry.sweep_sessions)
         unpriced = "Names that are held and had no price at that sweep."
         yield GaugeMetricFamily("portfolio_unpriced_names", unpriced, telemetry.unpriced)
-    if telemetry.read is not None:
-        yield from _read(telemetry.read())
+    if now is not None:
+        yield from _read(now)
     yield from process_families()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -165,6 +166,14 @@ def test_a_server_that_is_not_up_yet_tells_nothing_of_its_market() -> None:
 def test_nothing_comes_of_it_where_nobody_asks() -> None:
     happen(OFF)
     assert vars(OFF) == {}
+
+
+def test_who_leads_no_more_says_nothing_of_its_last_sweep() -> None:
+    telemetry = counted()
+    telemetry.watched(lambda: replace(READINGS, leads=False))
+    found = {name for name, _ in samples(expose(families_of(telemetry)))}
+    assert not {"portfolio_sweep_sessions", "portfolio_unpriced_names"} & found
+    assert {"portfolio_market_leader", "portfolio_sweep_seconds_count"} <= found
 
 
 def test_each_worker_is_told_apart() -> None:
