@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.browser.conftest import serving
 from tests.browser.person import PATIENCE_MS, Person
+from tests.support.processes import json_or_skip
+from tests.support.redis_servers import private_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, WebSocketRoute
@@ -81,6 +83,32 @@ def test_a_connection_that_went_silent_is_given_up(browser: Browser, server: Tre
         person.sees("#chips", "Reconnecting|Connecting")
         person.sees("#chips", "Connected")
         person.sees("#chips", "Prices [0-2] s old")
+
+
+def test_a_store_that_is_away_is_told_and_what_was_asked_works_later(browser: Browser) -> None:
+    with (
+        private_server(json_or_skip()) as store,
+        serving("--redis-url", store.url) as server,
+        browser.new_context() as context,
+    ):
+        context.set_default_timeout(PATIENCE_MS)
+        person = Person(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        person.open()
+        person.analyse("KO")
+        person.tiles("done", 5)
+        store.kill()
+        person.analyse("AAPL")
+        person.sees("#analysis header", "cannot reach its store")
+        assert person.page.locator(".tile[data-state=done]").count() == 0
+        person.page.fill("#panel-what_if input[type=number]", "5")
+        person.sees("#panel-what_if .words", "store cannot be reached")
+        assert person.page.get_by_role("button", name="Apply").is_disabled()
+        store.start()
+        # It kept nothing: the session begins anew, and says so.
+        person.sees("#notice", "session had expired; a new one with the default holdings")
+        person.analyse("AAPL")
+        person.tiles("done", 5)
+        assert person.complaints == []
 
 
 def test_a_token_opens_the_session_and_is_in_no_address(browser: Browser) -> None:

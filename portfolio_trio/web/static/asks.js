@@ -26,7 +26,11 @@ function wanted(state) {
   // An answer may be of a newer tick than the question; what is known is not asked again.
   if (!knowsRisk(state)) asks.unshift({ what: "risk", key: tick, request: { action: "get_risk" } });
   if (!portfolio) return asks;
-  if (state.selected && (state.draft !== 0 || open.work === "what_if")) asks.push(whatIf(state.selected, state.draft, tick));
+  // Without a trade at hand only the best hedge is wanted of it, and that of the last minute will do.
+  const minute = `${portfolio.session_id}:${portfolio.version}:${Math.floor(newestTick(state) / 60_000)}`;
+  if (state.selected && (state.draft !== 0 || open.work === "what_if")) {
+    asks.push(whatIf(state.selected, state.draft, state.draft === 0 ? minute : tick));
+  }
   if (open.side === "value") asks.push({ what: "history", key: bars, request: { action: "get_history", bars: 252 } });
   if (open.side === "correlations") {
     asks.push({ what: "correlations", key: bars, request: { action: "get_risk", correlations: true } });

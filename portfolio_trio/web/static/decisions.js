@@ -2,6 +2,7 @@
 // and of the question on screen. Pure.
 
 import { keyNow, question } from "./asks.js";
+import { riskIsOld, riskOf } from "./view.js";
 
 /** @typedef {import("./state.js").State} State */
 
@@ -24,9 +25,21 @@ function lastOf(state, what) {
   return question(answer.key) === question(key) && answer.version === state.portfolio?.version ? answer : null;
 }
 
-/** One name before and after. @param {import("wire").WhatIf} answer @param {string} ticker @returns {import("wire").Traded | null} */
-export function sidesOf(answer, ticker) {
-  return answer.holdings.find((row) => row.ticker === ticker) ?? null;
+/**
+ * @typedef {{weight: number, risk: number | null}} Own
+ * @typedef {{before: import("wire").Totals | null, after: import("wire").Totals | null, own: {before?: Own | undefined, after?: Own | undefined}, old: boolean}} Sides
+ */
+
+/** The portfolio and the selected name, before and after the trade at hand; as they are where there is none. @param {State} state @returns {Sides} */
+export function sidesOf(state) {
+  const { selected, draft } = state;
+  const mine = (/** @type {{ticker: string}} */ { ticker }) => ticker === selected;
+  if (draft === 0) {
+    const risk = selected ? riskOf(state) : null;
+    return { before: risk?.totals ?? null, after: null, own: { before: risk?.holdings.find(mine) }, old: riskIsOld(state) };
+  }
+  const answer = lastWhatIf(state);
+  return { before: answer?.before ?? null, after: answer?.after ?? null, own: answer?.holdings.find(mine) ?? {}, old: answer !== whatIfOf(state) };
 }
 
 /** What weight and risk of each name would be; empty while no trade is at hand. @param {State} state @returns {Map<string, {weight: number | null, risk: number | null}>} */

@@ -35,6 +35,11 @@ export function draw(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** The head of a table. @param {Child[]} names */
+export function heads(...names) {
+  return el("thead", {}, el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name))));
+}
+
 /** Set a text, where it is another one: an unchanged screen costs nothing. @param {Node} node @param {string} text */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;

@@ -1,6 +1,6 @@
 // The holdings, to be changed as a whole: rows to edit, and a place to paste two columns.
 
-import { el, say } from "./dom.js";
+import { el, heads, say } from "./dom.js";
 import { count, plain, shares } from "./format.js";
 import { TICKER, parsePaste, readNumber } from "./paste.js";
 import { isBusy, sameNumbers } from "./state.js";
@@ -19,7 +19,7 @@ export function mountEditor(actions) {
   const use = el("button", { type: "button", disabled: true, click: takePasted }, "Use these instead");
   const panel = el("div", { class: "editor" },
     el("div", { class: "column" }, el("div", { class: "scroll" }, el("table", { class: "lines" },
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Ticker"), el("th", { scope: "col" }, "Shares"), el("th", { scope: "col" }, el("span", { class: "unseen" }, "Remove")))), body)),
+      heads("Ticker", "Shares", el("span", { class: "unseen" }, "Remove")), body)),
       words, el("div", { class: "bar" }, add, reload, save)),
     el("div", { class: "column" }, el("label", { class: "unit", for: "paste" }, "Paste from a spreadsheet or a broker’s export"), area, outcome, el("div", { class: "bar" }, use)));
   /** @type {State | null} */

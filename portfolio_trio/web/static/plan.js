@@ -1,10 +1,11 @@
 // The one joint list of trades that reaches the targets, and the targets themselves.
 
-import { copy, el, say, set } from "./dom.js";
+import { copy, el, heads, say, set } from "./dom.js";
 import { csv } from "./csv.js";
 import { planOf, whyNot } from "./decisions.js";
 import { clock, money, percent, shares, signed } from "./format.js";
 import { mountTargets } from "./targets.js";
+import { leftOver } from "./words.js";
 
 /** @typedef {import("./state.js").State} State */
 
@@ -33,7 +34,7 @@ export function mountPlan(actions) {
   const words = el("p", { class: "words" });
   const more = el("p", { class: "unit" });
   const lines = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Trades" }, el("table", { class: "lines" },
-    el("thead", {}, el("tr", {}, ...["Trade", "Shares", "Value", "Weight", "after", "Risk", "after"].map((name) => el("th", { scope: "col" }, name)))), body), more);
+    heads("Trade", "Shares", "Value", "Weight", "after", "Risk", "after"), body), more);
   const panel = el("div", { class: "plan" },
     el("div", { class: "bar" }, el("label", {}, "To ", to), el("label", {}, "with cash ", cash), whole.root, buy.root, edit, copied), words, lines, targets.panel);
   /** @type {ReturnType<typeof planOf>} */
@@ -80,8 +81,7 @@ function wordsOf(state, plan) {
   if (!plan) return whyNot(state, "plan") || (state.portfolio ? "Computing the trades." : "");
   if (!plan.lines.length) return `Nothing to trade: the portfolio is where it should be, at prices of ${clock(plan.as_of)}.`;
   const after = plan.after.volatility;
-  const left = plan.cash_left ? `, ${money(plan.cash_left)} left over` : "";
-  return `Turnover ${percent(plan.turnover, 0)} of gross value${left}; volatility ${percent(plan.before.volatility)} to ${percent(after)}. Prices of ${clock(plan.as_of)}; nothing is traded here.`;
+  return `Turnover ${percent(plan.turnover, 0)} of gross value${leftOver(plan.cash_left)}; volatility ${percent(plan.before.volatility)} to ${percent(after)}. Prices of ${clock(plan.as_of)}; nothing is traded here.`;
 }
 
 /** @param {import("wire").Plan} plan */

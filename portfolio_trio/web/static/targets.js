@@ -1,6 +1,6 @@
 // Where each name should be: its weight, its share of risk, and how far it may drift.
 
-import { el, say } from "./dom.js";
+import { el, heads, say } from "./dom.js";
 import { plain } from "./format.js";
 import { TICKER } from "./paste.js";
 import { isBusy, sameNumbers } from "./state.js";
@@ -20,7 +20,7 @@ export function mountTargets(actions) {
   const save = el("button", { type: "button", class: "primary", click: () => actions.setTargets(read(), version) }, "Save targets");
   const more = el("input", { class: "tickerfield", maxlength: 32, placeholder: "Add…", autocomplete: "off", spellcheck: "false", "aria-label": "Add a name that is not held", change: add });
   const panel = el("div", { class: "scroll targets", hidden: true },
-    el("table", { class: "lines" }, el("thead", {}, el("tr", {}, ...["Name", "Weight, %", "Risk budget, %"].map((name) => el("th", { scope: "col" }, name)))), body),
+    el("table", { class: "lines" }, heads("Name", "Weight, %", "Risk budget, %"), body),
     el("div", { class: "bar" }, more, el("label", {}, "Band ", band, " %"), equal, drop, save, sum));
   panel.addEventListener("input", (event) => {
     if (event.target !== more) touched = true;

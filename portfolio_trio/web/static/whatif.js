@@ -1,7 +1,7 @@
 // What a trade would do, before it is made: a slider, a number, and both sides of it.
 
-import { el, mark, say, set } from "./dom.js";
-import { budgetTrade, hedgeTrade, lastWhatIf, sidesOf, whatIfOf, whyNot } from "./decisions.js";
+import { el, heads, mark, say, set } from "./dom.js";
+import { budgetTrade, hedgeTrade, lastWhatIf, sidesOf, whyNot } from "./decisions.js";
 import { clock, fixed, isNumber, money, percent, plain, shares, signed, whole } from "./format.js";
 import { TICKER } from "./paste.js";
 import { isBusy } from "./state.js";
@@ -57,8 +57,7 @@ export function mountWhatIf(actions) {
     const answer = selected ? lastWhatIf(state) : null;
     apply.disabled = !live || draft === 0 || (!answer && !state.unknown.what_if) || isBusy(state);
     say(words, wordsOf(state, answer));
-    table.show(answer, selected, draft !== 0);
-    mark(table.root, "faint", !answer || answer !== whatIfOf(state));
+    table.show(sidesOf(state), selected, draft !== 0);
   } };
 }
 
@@ -102,8 +101,7 @@ function wordsOf(state, answer) {
 
 function makeTable() {
   const body = el("tbody");
-  const root = el("table", { class: "sides" }, el("thead", {}, el("tr", {},
-    el("th", { scope: "col" }, "The whole portfolio"), el("th", { scope: "col" }, "Before"), el("th", { scope: "col" }, "After"), el("th", { scope: "col" }, "Change"))), body);
+  const root = el("table", { class: "sides" }, heads("The whole portfolio", "Before", "After", "Change"), body);
   const lines = [...ROWS.map(([name]) => name), "", ""].map((name) => {
     const cells = [el("td"), el("td"), el("td")];
     const head = el("th", { scope: "row" }, name);
@@ -121,11 +119,11 @@ function makeTable() {
     say(/** @type {HTMLElement} */ (cells[2]), moved ? signed(change, format) : "–");
   }
 
-  return { root, show(/** @type {import("wire").WhatIf | null} */ answer, /** @type {string | null} */ ticker, /** @type {boolean} */ moved) {
-    ROWS.forEach(([name, format, get], at) => fill(at, name, format, answer && get(answer.before), answer && get(answer.after), moved));
-    const sides = answer && ticker ? sidesOf(answer, ticker) : null;
+  return { root, show(/** @type {import("./decisions.js").Sides} */ { before, after, own, old }, /** @type {string | null} */ ticker, /** @type {boolean} */ moved) {
+    ROWS.forEach(([name, format, get], at) => fill(at, name, format, before && get(before), after && get(after), moved));
     const part = (/** @type {unknown} */ value) => percent(value);
-    fill(ROWS.length, `${ticker ?? "Holding"}, weight`, part, sides?.before?.weight ?? null, sides?.after?.weight ?? null, moved);
-    fill(ROWS.length + 1, `${ticker ?? "Holding"}, risk`, part, sides?.before?.risk ?? null, sides?.after?.risk ?? null, moved);
+    fill(ROWS.length, `${ticker ?? "Holding"}, weight`, part, own.before?.weight, own.after?.weight, moved);
+    fill(ROWS.length + 1, `${ticker ?? "Holding"}, risk`, part, own.before?.risk, own.after?.risk, moved);
+    mark(root, "faint", old || !before);
   } };
 }

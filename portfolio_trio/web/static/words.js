@@ -76,6 +76,12 @@ export function meaning(metric, result) {
   return MEANINGS[metric]?.(result) ?? `${title(metric)} of ${result.ticker}.`;
 }
 
+/** What becomes of the cash of a plan. @param {number} cash */
+export function leftOver(cash) {
+  if (!/[1-9]/.test(money(cash))) return "";
+  return cash < 0 ? `, ${money(-cash)} more than there is` : `, ${money(cash)} left over`;
+}
+
 /** @type {Record<string, string>} */
 const ENDS = {
   switched: "another ticker was asked for",

@@ -5,7 +5,7 @@ import { age, clock, money, percent, plain, shares, signed, took } from "../../.
 import { area, bar, extent, line, range, roundStep, scale, shade } from "../../../portfolio_trio/web/static/geometry.js";
 import { sessionIn } from "../../../portfolio_trio/web/static/session.js";
 import { backoff, retryAfter } from "../../../portfolio_trio/web/static/socket.js";
-import { closed, meaning, shown, worthReconnecting } from "../../../portfolio_trio/web/static/words.js";
+import { closed, leftOver, meaning, shown, worthReconnecting } from "../../../portfolio_trio/web/static/words.js";
 
 test("numbers that are none are dashes, and nothing is minus zero", () => {
   for (const none of [null, undefined, NaN, Infinity, "5"]) assert.equal(money(none), "–");
@@ -83,6 +83,7 @@ test("the address names a session, and nothing else", () => {
 });
 
 test("sentences say what the numbers say", () => {
+  assert.deepEqual([leftOver(0), leftOver(-0.001), leftOver(3.5), leftOver(-715.63)], ["", "", ", 3.50 left over", ", 715.63 more than there is"]);
   assert.equal(shown("portfolio_risk", 0.801), "80.1 %");
   assert.match(meaning("portfolio_risk", { ticker: "AAPL", value: 0.8 }), /^80 % of this portfolio's variance comes from AAPL/);
   assert.match(meaning("portfolio_risk", { ticker: "SPY", value: -0.05 }), /hedge: it takes 5.0 % off/);

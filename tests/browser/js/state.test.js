@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { due } from "../../../portfolio_trio/web/static/asks.js";
-import { correlationsOf, historyOf, lastWhatIf, planOf, whatIfOf, whyNot } from "../../../portfolio_trio/web/static/decisions.js";
+import { correlationsOf, hedgeTrade, historyOf, lastWhatIf, planOf, sidesOf, whatIfOf, whyNot } from "../../../portfolio_trio/web/static/decisions.js";
 import { initial, reduce } from "../../../portfolio_trio/web/static/state.js";
 import { foremost, pricesChip, riskOf, runAge, runChip, socketChip, table, value } from "../../../portfolio_trio/web/static/view.js";
 import { cancelled, completed, error, play, portfolio, result, risk, started, update } from "./messages.js";
@@ -195,6 +195,18 @@ test("a trade at hand is asked for, and an answer to another one is not shown", 
   for (const other of [{ kind: "draft", shares: -6 }, { kind: "select", ticker: "SPY" }, portfolio({ version: 2 })]) {
     assert.equal(lastWhatIf(play(reduce, later, other)), null);
   }
+});
+
+test("without a trade at hand the numbers are those of the risk, and the hedge is asked once a minute", () => {
+  const state = play(reduce, open(), portfolio(), asked("risk"), risk(1, 1_000), { kind: "select", ticker: "AAPL" });
+  assert.deepEqual(sidesOf(state), { before: risk(1, 1_000).totals, after: null, own: { before: risk(1, 1_000).holdings[0] }, old: false });
+  const { key } = due(state).find(({ what }) => what === "what_if");
+  const answered = play(reduce, state, asked("what_if", key), { type: "what_if", id: "what_if", version: 1, holdings: [], best_hedge: { ticker: "AAPL", shares: -20, value: -1 } });
+  assert.equal(hedgeTrade(answered), -120);
+  const later = play(reduce, answered, update(2_000, 1_000));
+  assert.ok(!keys(later).includes("what_if"));
+  assert.equal(sidesOf(later).old, true);
+  assert.ok(keys(play(reduce, later, update(62_000, 1_000))).includes("what_if"));
 });
 
 test("a plan is that of what is chosen, on the holdings as they are", () => {
