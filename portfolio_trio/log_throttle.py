@@ -74,8 +74,8 @@ class Seldom:
         alike: Hashable,
         exc_info: BaseException | None = None,
     ) -> None:
-        kind = self._kind(alike)
         now = self._clock()
+        kind = self._kind(alike, now)
         if now < kind.due:
             kind.held_back += 1
             return
@@ -83,9 +83,12 @@ class Seldom:
         self._log.log(level, text, exc_info=exc_info, extra={**extra, **held_back})
         kind.due, kind.held_back = now + self._seconds, 0
 
-    def _kind(self, alike: Hashable) -> _Kind:
+    def _kind(self, alike: Hashable, now: float) -> _Kind:
         if alike not in self._kinds and len(self._kinds) >= MOST_KINDS:
-            alike = None
+            # Those whose period is over hold nothing back any more.
+            self._kinds = {each: kind for each, kind in self._kinds.items() if now < kind.due}
+            if len(self._kinds) >= MOST_KINDS:
+                alike = None
         return self._kinds.setdefault(alike, _Kind())
 
 

@@ -2139,8 +2139,8 @@ MUTANTS = (
     Mutant(
         "in the log, the bound of what is remembered",
         "portfolio_trio/log_throttle.py",
-        "        if alike not in self._kinds and len(self._kinds) >= MOST_KINDS:\n",
-        "        if False:\n",
+        "                alike = None\n",
+        "                pass\n",
         LOGS,
     ),
     Mutant(

@@ -177,13 +177,21 @@ def test_a_flood_is_a_line_for_each_period(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_one_kind_does_not_hold_another_back(caplog: pytest.LogCaptureFixture) -> None:
-    seldom = Seldom(logging.getLogger("tests.log_throttle"), clock=lambda: 0.0)
+    moment = 0.0
+    seldom = Seldom(logging.getLogger("tests.log_throttle"), clock=lambda: moment)
     for number in range(1_000):
         seldom.warning("it happened", extra={"event": "it", "number": number}, alike=number // 2)
     said = [fields["number"] for _, fields in events(caplog)]
     # Beyond so many kinds all are one: what is remembered is bounded.
     assert said == [*range(0, 2 * MOST_KINDS, 2), 2 * MOST_KINDS]
     assert len(seldom._kinds) == MOST_KINDS + 1
+    # And none is for ever.
+    caplog.clear()
+    moment = 10.0
+    for number in range(10):
+        seldom.warning("it happened", extra={"event": "it", "number": number}, alike=f"new {number // 2}")
+    assert [fields["number"] for _, fields in events(caplog)] == [0, 2, 4, 6, 8]
+    assert len(seldom._kinds) == 5
 
 
 def test_what_lasts_is_a_line_at_each_end(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from portfolio_trio.log_throttle import Lasting
+from portfolio_trio.log_throttle import Lasting, Seldom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 _NAMED: Final = 20
+_NAMES_SECONDS: Final = 60.0
 
 
 class Reports:
@@ -33,6 +34,8 @@ class Reports:
         self.unpriced: Mapping[str, str] = MappingProxyType({})
         self._stale_prices: Mapping[str, str] = {}
         self._stale_log = Lasting(log, clock=trio.current_time)
+        # The same names may come and go with each tick.
+        self._names_log = Seldom(log, seconds=_NAMES_SECONDS, clock=trio.current_time)
 
     def report(self, error: MarketError | None) -> None:
         """Record the problem with the newest tick."""
@@ -53,13 +56,14 @@ class Reports:
         news = {ticker: reason for ticker, reason in unpriced.items() if self.unpriced.get(ticker) != reason}
         if news:
             named = list(news.items())[:_NAMED]
-            log.warning(
+            self._names_log.warning(
                 "names have no price",
                 extra={
                     "event": "unpriced",
                     "names": len(news),
                     "reasons": "; ".join(f"{ticker} ({reason})" for ticker, reason in named),
                 },
+                alike=("unpriced", *news),
             )
         self.unpriced = MappingProxyType(dict(unpriced))
 
@@ -68,8 +72,9 @@ class Reports:
         news = [ticker for ticker in stale_prices if ticker not in self._stale_prices]
         if news:
             named = "; ".join(f"{ticker} (of {stale_prices[ticker]})" for ticker in news[:_NAMED])
-            log.warning(
+            self._names_log.warning(
                 "the live prices leave names out, which count at their last close",
                 extra={"event": "live_prices_left_out", "names": len(news), "last_closes": named},
+                alike=("left out", *news),
             )
         self._stale_prices = stale_prices

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
@@ -109,6 +110,19 @@ async def test_the_reason_for_a_missing_price_is_kept_and_logged_once(
         await book.advance()
     assert book.unpriced == {"MSFT": "halted", "V": "nan is not a price"}
     assert events(caplog) == [("unpriced", {"names": 2, "reasons": "MSFT (halted); V (nan is not a price)"})]
+
+
+async def test_names_that_come_and_go_with_each_tick_are_a_line_for_each_period(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    source = ScriptedSource(AAPL=1.0, MSFT=2.0)
+    book, _ = await opened(source)
+    for number in range(120):
+        source.prices["MSFT"] = Unusable("halted") if number % 2 else 2.0
+        await book.advance()
+        await trio.sleep(1)
+    said = [fields for _, fields in events(caplog, "unpriced")]
+    assert [fields.get("held_back", 0) for fields in said] == [0, 29]
 
 
 async def test_a_name_that_is_quoted_no_more_has_no_price() -> None:
