@@ -1,4 +1,4 @@
-"""A session on the terminal: what happens as lines, and live tables below them."""
+"""A session on the terminal: events as lines, with live tables below them."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ _RunEvent: TypeAlias = (
     | Error
 )
 
-# What a table takes beside its rows: title, head, three rules; a caption or an empty line.
+# Lines of a table in addition to its rows: title, head, three rules; a caption or an empty line.
 FRAME_ROWS: Final = 6
 # The total and the rule above it.
 TOTAL_ROWS: Final = 2
-# How many lines of what happened stand above the tables.
+# Number of event lines above the tables.
 LINES: Final = 12
 
 
 @contextmanager
 def live_tables(console: Console, *, plain: bool) -> Iterator[Live | None]:
-    """Tables that are drawn anew at every event, where the console is a terminal and they are wanted."""
+    """Tables that are redrawn at every event, if the console is a terminal and they are wanted."""
     if plain or not console.is_terminal:
         yield None
     else:
@@ -63,13 +63,13 @@ def live_tables(console: Console, *, plain: bool) -> Iterator[Live | None]:
 
 
 class Board:
-    """What is shown: plain lines, and on a terminal tables of the portfolio and the analysis below them.
+    """The output: plain lines, and on a terminal tables of the portfolio and the analysis below them.
 
     Args:
-        console: Where to.
-        live: Draws the tables; without it there are lines only.
-        portfolio: What the tables read.
-        timed: Each line begins with the time since the start, and the analysis is the only table.
+        console: The output.
+        live: Draws the tables; without it there are only lines.
+        portfolio: The source of the tables.
+        timed: Each line begins with the time since the start, and only the analysis has a table.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Board:
         if isinstance(event, AnalysisStarted):
             self._run, self._cells, self._end = event, {}, "running"
         elif isinstance(event, Error) and event.code == ErrorCode.SESSION_EXPIRED:
-            # What takes its place counts its runs and versions anew.
+            # Its replacement counts runs and versions from the start.
             self._run = None
         elif isinstance(event, ConnectionLost) and self._end == "running":
             self._end = "lost with the connection"
@@ -107,7 +107,7 @@ class Board:
             self._end = event.type.removeprefix("analysis_")
 
     def line(self, text: str, style: str = "") -> None:
-        """Say one thing; what has just been said is not said again."""
+        """Print one line, unless it is the same as the last."""
         said = Text(text, style)
         if self._timed:
             elapsed = (trio.current_time() - self._start) * 1000
@@ -134,7 +134,7 @@ class Board:
         return Group(*lines, *parts)
 
     def _render_portfolio(self, rows: int) -> Group:
-        """The largest holdings, so many of them, and what all are worth."""
+        """The largest holdings, up to a number, and the total value."""
         state, values = self._portfolio.state, self._portfolio.values
         where = "" if self._portfolio.connected else ", connecting again"
         title = Text(f"{state.session_id}, version {state.version}{where}", "italic")
@@ -155,7 +155,7 @@ class Board:
         return Group(title, table, Text(f"as of {state.valued.as_of}", "dim italic"))
 
     def _render_run(self, run: AnalysisStarted) -> Group:
-        """The newest run; dim where the holdings have changed since."""
+        """The newest run; dim if the holdings have changed since."""
         old = run.version != self._portfolio.state.version
         of = f" of version {run.version}, which has changed" if old else ""
         table = Table(style="dim" if old else "")
@@ -169,7 +169,7 @@ class Board:
 
 
 def _describe(event: Event) -> tuple[str, str]:
-    """What happened, in one line, and its style."""
+    """The line of an event, and its style."""
     match event:
         case Portfolio():
             held = (
@@ -211,11 +211,11 @@ def _describe_run(event: _RunEvent) -> tuple[str, str]:  # noqa: PLR0911 - a lin
 
 
 def failure_line(ticker: str, detail: str) -> str:
-    """What went wrong, with the ticker unless the sentence names it."""
+    """The error, with the ticker unless the sentence names it."""
     return detail if ticker in detail else f"{ticker}: {detail}"
 
 
 def _count(shares: float) -> str:
-    """A number of shares as people read it: 1,234,567 and 10,000.25."""
+    """A number of shares in readable form: 1,234,567 and 10,000.25."""
     text = f"{shares:,.9f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text

@@ -1,4 +1,4 @@
-"""What commands and worker processes have in common: one line for what stops them."""
+"""Shared by commands and worker processes: one-line errors."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 def guarded(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
-    """Run a command; what keeps it from starting is said in one line. Return the exit status."""
+    """Run a command; print errors at its start in one line. Return the exit status."""
     reasons: list[str] = []
     try:
         return command(words)
     except* (SettingsError, StartError) as group:
         reasons.extend(str(error) for error in leaves(group))
     except* KeyboardInterrupt:
-        # Ctrl-C while the server was not listening for signals yet, or no more.
+        # Ctrl-C while the server was not yet, or no longer, listening for signals.
         pass
     return complain(reasons[0]) if reasons else 0
 
 
 def leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
-    """The errors of a group, however deep they lie."""
+    """The errors of a group, however deeply nested."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from leaves(error)
@@ -36,6 +36,6 @@ def leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
 
 
 def complain(reason: str, *, status: int = 1) -> int:
-    """Say in one line what was wrong; return the exit status."""
+    """Print the error in one line; return the exit status."""
     sys.stderr.write(f"{PROGRAM}: {reason}\n")
     return status

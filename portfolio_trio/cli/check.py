@@ -1,4 +1,4 @@
-"""``portfolio-trio check``: would ``serve`` work with this Redis, and how fast is it?"""
+"""``portfolio-trio check``: whether ``serve`` would work with a Redis, and how fast it is."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ROUND_TRIPS: Final = 500
 BATCH_SECONDS: Final = 5.0
 
-# What the self-test leaves of its session.
+# The state in which the self-test leaves its session.
 _LEFT: Final = {
     "holdings": {"AAPL": 2, "MSFT": 2},
     "version": 3,
@@ -58,7 +58,7 @@ class _Tick:
 
 
 async def check(url: str, say: Callable[[str], None] = print) -> None:
-    """Connect, try everything the server needs, and say what was found, line by line.
+    """Connect, try everything the server needs, and report the findings, line by line.
 
     Raises:
         CheckError: The server could not use this Redis.
@@ -67,7 +67,7 @@ async def check(url: str, say: Callable[[str], None] = print) -> None:
         async with at_hand(url) as at, open_redis(at, scripts=all_scripts()) as client:
             await _introduce(client, say)
             await check_engine(client)
-            say("JSON, Lua    every command of the scripts answers as it should")
+            say("JSON, Lua    every command of the scripts works as expected")
             await _self_test(client)
             say("scripts      a session was opened, analysed, fenced, edited, revalued and removed")
             await _try_batches(client)
@@ -79,7 +79,7 @@ async def check(url: str, say: Callable[[str], None] = print) -> None:
 
 
 async def _introduce(client: RedisClient, say: Callable[[str], None]) -> None:
-    """Say all that the server tells of itself; what it does not tell is unknown."""
+    """Report all facts about the server; those it does not tell are unknown."""
     facts = await server_facts(client)
     if facts.embedded:
         say("connected    to the embedded engine: nothing is kept when the server ends")
@@ -94,7 +94,7 @@ async def _introduce(client: RedisClient, say: Callable[[str], None]) -> None:
 
 
 async def _self_test(client: RedisClient) -> None:
-    """Every script once, on a session of its own that is removed at the end."""
+    """Run every script once, on a temporary session that is removed at the end."""
     session = f"check-{secrets.token_hex(16)}"
     store = PortfolioStore(client, ttl_seconds=60, max_results=1)
     at = rfc3339(time.time())
@@ -118,23 +118,23 @@ async def _self_test(client: RedisClient) -> None:
         document = await store.get_document(session)
         found = {name: document[name] for name in _LEFT}
         if found != _LEFT:
-            raise CheckError(f"serve would not work: the scripts left {found} and not {_LEFT}")
+            raise CheckError(f"serve would not work: the scripts left {found} instead of {_LEFT}")
     finally:
         await client.delete(key_of(session))
 
 
 async def _try_batches(client: RedisClient) -> None:
-    """A batch to itself, as workers write to each other."""
+    """Send a batch to itself, as workers do to each other."""
     me = f"check-{secrets.token_hex(16)}"
     workers = Workers(client, me, source="check", ttl=BATCH_SECONDS, lease=BATCH_SECONDS)
     with trio.move_on_after(BATCH_SECONDS):
         async with workers.listen() as heard:
             await workers.send_batch(me, "hello")
             async for message in heard:
-                # A market that is open meanwhile is heard, too.
+                # Messages of a running market arrive as well.
                 if isinstance(message, Message) and message.data == b"hello":
                     return
-    raise CheckError("serve would not work: nothing that is published arrives; allow channels portfolio-*")
+    raise CheckError("serve would not work: published messages do not arrive; allow channels portfolio-*")
 
 
 async def _round_trips(client: RedisClient) -> tuple[float, float]:

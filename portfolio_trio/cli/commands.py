@@ -1,4 +1,4 @@
-"""What each command does with its flags; the rooms it stands on are loaded when it is run."""
+"""The flags of each command; the rooms it needs are loaded when it runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _serve(flags: Sequence[str]) -> int:
     write_log(settings.log_level, settings.log_format, access=settings.access_log)
     for sentence in Settings.ignored():
         log.warning("a setting is ignored", extra={"event": "setting_ignored", "reason": sentence})
-    # Imported here, so that --help and a wrong flag, and a supervisor, need no numpy and no Lua.
+    # Imported here, so that --help, a wrong flag, and a supervisor do not load numpy and Lua.
     if settings.workers > 1:
         from portfolio_trio.supervisor.supervisor import supervise  # noqa: PLC0415
 
@@ -52,7 +52,7 @@ def _demo(flags: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"{PROGRAM} demo",
         description="Start a server on a free port, analyse AAPL, switch to GOOGL after two results, and "
-        "show what arrives. Each metric is slowed down, so that there is something to switch. Needs no "
+        "show what arrives. Each metric is slowed down, so that the switch interrupts something. Needs no "
         "Redis and no network, and keeps nothing.",
     )
     parser.add_argument("--plain", action="store_true", help="plain lines, no live table")
@@ -84,20 +84,20 @@ def _watch(flags: Sequence[str]) -> int:
         description="Show a session of a running server until Ctrl-C: its portfolio, its runs, its results.",
     )
     parser.add_argument("url", help="ws://127.0.0.1:8000/ws/my-session")
-    parser.add_argument("--ticker", help="ask for its analysis")
+    parser.add_argument("--ticker", help="request its analysis")
     parser.add_argument(
-        "--follow", action="store_true", help="with --ticker: again after every tick and every change"
+        "--follow", action="store_true", help="with --ticker: analyse again after every tick and every change"
     )
     parser.add_argument(
         "--token",
         default=os.environ.get("PORTFOLIO_TOKEN"),
-        help="opens the session, where the server asks for one; better set as "
-        "PORTFOLIO_TOKEN, as flags show in the list of processes",
+        help="opens the session, if the server requires one; better set as "
+        "PORTFOLIO_TOKEN, because flags are visible in the process list",
     )
     parser.add_argument("--plain", action="store_true", help="plain lines, no live table")
     arguments = parser.parse_args(flags)
     if arguments.follow and arguments.ticker is None:
-        parser.error("--follow wants --ticker")
+        parser.error("--follow needs --ticker")
     show = partial(
         watch,
         arguments.url,
@@ -119,19 +119,19 @@ def _plan(flags: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog=f"{PROGRAM} plan",
-        description="Ask a running server for the trades that together reach the targets of a session, print "
-        "them, and write them as CSV. Nothing is traded.",
+        description="Get from a running server the trades that together reach the targets of a session, "
+        "print them, and write them as CSV. Nothing is traded.",
     )
     parser.add_argument("url", help="ws://127.0.0.1:8000/ws/my-session")
     parser.add_argument("--to", choices=("weights", "budgets"), required=True, help="which targets")
-    parser.add_argument("--cash", type=float, default=0.0, help="to put in; below 0 to take out")
+    parser.add_argument("--cash", type=float, default=0.0, help="cash to put in; negative to take out")
     parser.add_argument("--only-buy", action="store_true", help="sell nothing, spend the cash")
     parser.add_argument("--whole-shares", action="store_true", help="trade whole shares only")
-    parser.add_argument("--csv", type=Path, help="write ticker, shares and value of each trade there")
+    parser.add_argument("--csv", type=Path, help="write ticker, shares and value of each trade to this file")
     parser.add_argument(
         "--token",
         default=os.environ.get("PORTFOLIO_TOKEN"),
-        help="opens the session, where the server asks for one; better set as PORTFOLIO_TOKEN",
+        help="opens the session, if the server requires one; better set as PORTFOLIO_TOKEN",
     )
     found = parser.parse_args(flags)
     ask = partial(
@@ -157,9 +157,9 @@ def _check(flags: Sequence[str]) -> int:
     settings = Settings.read(
         flags,
         program=f"{PROGRAM} check",
-        description="Connect to a Redis, try everything that serve needs of it, say what was found and how "
-        "fast it is. What is written is removed again. Exit status 0: serve would work. Other flags of serve "
-        "are accepted, and do not count.",
+        description="Connect to a Redis, try everything that serve needs, and report the findings and how "
+        "fast it is. Test data is removed again. Exit status 0: serve would work. Other flags of serve "
+        "are accepted and ignored.",
         shown=("redis_url",),
     )
     try:
@@ -175,16 +175,16 @@ def _prices(flags: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog=f"{PROGRAM} prices",
-        description="Show what a price source holds, name by name. Exit status 0: nothing would be refused.",
+        description="Show the content of a price source, name by name. Exit status 0: serve would accept it.",
     )
-    parser.add_argument("source", help="csv:PATH, or what else --prices of serve takes")
+    parser.add_argument("source", help="csv:PATH, or another value of --prices of serve")
     parser.add_argument("--live-prices", help="with csv: the JSON file of live prices")
     parser.add_argument(
-        "--cash", default="CASH", help="names of cash, with commas, as --cash of serve takes them"
+        "--cash", default="CASH", help="names of cash, separated by commas, as for --cash of serve"
     )
     arguments = parser.parse_args(flags)
     cash = [name.strip().upper() for name in arguments.cash.split(",")]
-    # What would be logged is in the report.
+    # The report has everything that would be logged.
     logging.getLogger("portfolio_trio").addHandler(logging.NullHandler())
     try:
         return 0 if trio.run(prices, arguments.source, arguments.live_prices, cash) else 1
@@ -198,8 +198,8 @@ def _replay(flags: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog=f"{PROGRAM} replay",
-        description="Compute recorded results again from their receipts. Exit status 0: all are equal; 3: "
-        "each number is, but the closes have been rescaled since; 1: something differs.",
+        description="Recompute recorded results from their receipts. Exit status 0: all are equal; 3: "
+        "all numbers are equal, but the closes have been rescaled since; 1: something differs.",
     )
     parser.add_argument("results", type=Path, help="a file of messages as a client received them")
     parser.add_argument("--prices", required=True, help="the closed bars: csv:PATH or simulated")

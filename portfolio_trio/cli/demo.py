@@ -26,19 +26,19 @@ FIRST: Final = "AAPL"
 SECOND: Final = "GOOGL"
 SWITCH_AFTER: Final = 2
 PATIENCE_SECONDS: Final = 30.0
-# Without it all five results are there before anybody could switch.
+# Without it all five results would arrive before one could switch.
 SLOWED: Final = Delay(0.3, 1.6)
 
 
 class DemoError(Exception):
-    """The demo did not show what it is to show; the message says what was missing."""
+    """The demo did not show what it should; the message says what was missing."""
 
 
 async def demo(plain: bool = False) -> None:  # noqa: FBT001, FBT002 - trio.run hands it through by position
-    """Start a server on a free port, analyse AAPL, switch to GOOGL after two results, and show it all.
+    """Start a server on a free port, analyse AAPL, switch to GOOGL after two results, and show everything.
 
     Raises:
-        DemoError: The five results of GOOGL did not arrive, or something of AAPL came after the switch.
+        DemoError: The five results of GOOGL did not arrive, or a message of AAPL came after the switch.
     """
     settings = Settings(
         host="127.0.0.1",
@@ -64,7 +64,7 @@ async def demo(plain: bool = False) -> None:  # noqa: FBT001, FBT002 - trio.run 
 
 
 class _Switch:
-    """What has been seen of the two runs, held against what the server promises."""
+    """The messages of the two runs, checked against the server's guarantees."""
 
     def __init__(self) -> None:
         self.results = {FIRST: 0, SECOND: 0}
@@ -75,7 +75,7 @@ class _Switch:
         self._end = "completed"
 
     def take(self, event: Event) -> None:
-        """Follow one event: once the new run has started, the old one is silent."""
+        """Follow one event: after the new run has started, the old one must be silent."""
         if self._started and getattr(event, "ticker", None) == FIRST:
             raise DemoError(f"{type(event).__name__} of {FIRST} arrived after {SECOND} had started")
         match event:
@@ -93,30 +93,30 @@ class _Switch:
                 pass
 
     def summary(self) -> str:
-        """What has been seen, in one sentence."""
+        """A summary, in one sentence."""
         after = f"{self.results[SECOND]} results of {SECOND}, none of {FIRST}"
         return f"{FIRST} was {self._end} before {SECOND} started; after that: {after}."
 
 
 async def _show(url: str, console: Console, live: Live | None, switch: _Switch) -> None:
-    """The client: what a dashboard would do."""
+    """The client: does what a dashboard would do."""
     async with connect(url) as portfolio, background() as tasks:
         board = Board(console, live, portfolio, timed=True)
         board.line(f"serving {url} on the embedded engine, with simulated prices")
         slowed = f"{SLOWED.shortest:g} to {SLOWED.longest:g} s"
-        board.line(f"each metric is slowed by {slowed}, so that there is something to switch")
+        board.line(f"each metric is slowed by {slowed}, so that the switch interrupts something")
         tasks.start_soon(_ask, portfolio, board, switch)
         async for event in portfolio:
             switch.take(event)
             board.take(event)
             if switch.asked and isinstance(event, ReceivedResult) and event.ticker == FIRST:
-                board.line(f"(that of {FIRST} had left before the switch was read)", "dim")
+                board.line(f"(that result of {FIRST} was sent before the switch was read)", "dim")
             if switch.over:
                 return
 
 
 async def _ask(portfolio: PortfolioClient, board: Board, switch: _Switch) -> None:
-    """Ask for one analysis, and for another in its place; the events show them."""
+    """Request one analysis, and another to replace it; the events show them."""
     try:
         async with portfolio.analyze(FIRST):
             await switch.enough.wait()

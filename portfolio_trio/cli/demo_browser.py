@@ -1,4 +1,4 @@
-"""``portfolio-trio demo --browser``: a server that takes its time, and its page in a browser."""
+"""``portfolio-trio demo --browser``: a server with slow metrics, and its page in a browser."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from portfolio_trio.supervisor.listeners import shown_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# Slow enough to switch in between by hand.
+# Slow enough to switch by hand.
 DELAY: Final = Delay(2.0, 5.0)
 TICK_SECONDS: Final = 10.0
-# A dozen names, cash, and a short position that takes risk away.
+# A dozen names, cash, and a short position that reduces risk.
 HOLDINGS: Final[Mapping[str, float]] = {
     "AAPL": 120,
     "MSFT": 90,
@@ -37,7 +37,7 @@ HOLDINGS: Final[Mapping[str, float]] = {
 
 
 def slow_settings(*, delay: Delay = DELAY, tick_seconds: float = TICK_SECONDS) -> Settings:
-    """A server on a free port of this machine, with simulated prices, that keeps nothing."""
+    """A server on a free local port, with simulated prices, that keeps nothing."""
     return Settings(
         host="127.0.0.1",
         port=0,
@@ -54,7 +54,7 @@ async def browse(open_address: Callable[[str], object] = webbrowser.open) -> Non
     """Serve until Ctrl-C, and open the page.
 
     Args:
-        open_address: Opens an address; called in a thread, since a browser may take its time.
+        open_address: Opens an address; called in a thread, because a browser may be slow.
 
     Raises:
         StartError: The server cannot start.

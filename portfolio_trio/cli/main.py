@@ -1,6 +1,6 @@
 """The command line: ``portfolio-trio serve | demo | watch | plan | check | prices | replay | types``.
 
-Nothing but the standard library is loaded until a command is known, so that --help and a mistyped word are
+Only the standard library is loaded until the command is known, so that --help and a mistyped word are
 answered at once.
 """
 
@@ -23,8 +23,8 @@ COMMANDS: Final = {
     "watch": "show a session of a running server, live",
     "plan": "print the trades that reach a session's targets, and write them as CSV",
     "check": "say whether serve would work with a Redis, and how fast it is",
-    "prices": "show what a file of prices holds, and what serve would refuse of it",
-    "replay": "compute recorded results again from their receipts",
+    "prices": "show the content of a price file, and what serve would reject",
+    "replay": "recompute recorded results from their receipts",
     "types": "print the messages of the protocol as TypeScript types",
 }
 
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     parser.add_argument("command", choices=COMMANDS, help="see below; each has its own --help")
-    # A command reads its own flags, so that --help after it is the command's.
+    # A command parses its own flags, so that --help after it shows the command's help.
     command = parser.parse_args(words[:1]).command
-    # Before numpy is loaded: several threads of BLAS cost a matrix of this size six times the work, and
-    # hold up the event loop. Workers inherit it.
+    # Must be set before numpy is loaded: with several BLAS threads a matrix of this size takes six times the
+    # work, and the event loop is blocked. Workers inherit it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from portfolio_trio.cli.commands import run  # noqa: PLC0415 - loads Trio and pydantic
 

@@ -31,23 +31,23 @@ async def plan(
     console: Console | None = None,
     open_stream: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
 ) -> None:
-    """Ask for a plan, print it, and write its trades as CSV; nothing is traded.
+    """Request a plan, print it, and write its trades as CSV; nothing is traded.
 
     Args:
         url: ``ws://host:port/ws/session``.
-        to: Which targets.
-        path: Where the CSV goes; None for nowhere.
-        cash: To put in, or below 0 to take out.
+        to: Which targets to reach.
+        path: The CSV file; None for none.
+        cash: Cash to put in, or to take out if negative.
         only_buy: Sell nothing.
         whole_shares: Trade whole shares only.
-        token: Where the server asks for one.
-        console: Where to; by default standard output.
+        token: Needed if the server requires one.
+        console: The output; by default standard output.
         open_stream: As for `portfolio_trio.client.connect`.
 
     Raises:
         ClientError: The server cannot be reached, or there is no such plan.
         OSError: The CSV cannot be written.
-        ValueError: The URL is not of that form.
+        ValueError: The URL has another form.
     """
     async with connect(url, token=token, open_stream=open_stream) as portfolio:
         made = await portfolio.plan(to, cash=cash, only_buy=only_buy, whole_shares=whole_shares)

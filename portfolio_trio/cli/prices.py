@@ -1,4 +1,4 @@
-"""``portfolio-trio prices``: what a price source holds, and what ``serve`` would refuse of it."""
+"""``portfolio-trio prices``: the content of a price source, and what ``serve`` would reject."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CASH: Final = ("CASH",)
 """The defaults of ``serve``."""
 
 _HEADING: Final = ("name", "rows", "first close", "last close", "calendar", "a year", "gaps", "longest")
-# A name with more jumps than these has another problem than each of them.
+# A name with more jumps than this has a problem that is not in the single jumps.
 _JUMPS_SHOWN: Final = 5
 
 
@@ -40,17 +40,17 @@ async def prices(
     say: Callable[[str], None] = print,
     now: Callable[[], float] = time.time,
 ) -> bool:
-    """Read a price source as ``serve`` does, and say what it holds; False if something would be refused.
+    """Read a price source as ``serve`` does, and report its content; False if something would be refused.
 
     Args:
         spec: As in ``--prices`` of ``serve``.
         live_prices: As in ``--live-prices``.
         cash: As in ``--cash``.
-        say: Takes the report, line by line.
+        say: Receives the report, line by line.
         now: Wall clock, seconds since 1970 in UTC.
 
     Raises:
-        PriceSourceSpecError: ``spec`` names no source.
+        PriceSourceSpecError: ``spec`` does not name a source.
     """
     source = open_price_source(spec, live_prices=live_prices, now=now)
     try:
@@ -67,7 +67,7 @@ async def prices(
         for jump in report.jumps[:_JUMPS_SHOWN]:
             say(f"{report.ticker}: {jump}")
         if len(report.jumps) > _JUMPS_SHOWN:
-            say(f"{report.ticker}: and more, {report.jumped} jumps in all")
+            say(f"{report.ticker}: and more, {report.jumped} jumps in total")
     try:
         quoted = await source.quote({})
     except PriceSourceError as error:
@@ -81,7 +81,7 @@ async def prices(
     quoted_at = source.quoted_at if isinstance(source, Dated) else None
     for reason in max_age.reasons(now(), priced=bars.tickers, newest_bar=last.newest, quoted_at=quoted_at):
         say(f"stale: {reason}")
-    say("nothing of it would be refused" if quotes.prices else f"refused: {NO_PRICE}")
+    say("nothing would be refused" if quotes.prices else f"refused: {NO_PRICE}")
     return bool(quotes.prices)
 
 
@@ -107,7 +107,7 @@ def _table(reports: Sequence[NameReport]) -> list[str]:
 
 
 def _without_price(quotes: Quotes, last: LastCloses) -> list[str]:
-    """Names that nobody quotes: an edit or an analysis is refused, or computes with a last close."""
+    """Names without a quote: edits and analyses are refused, or use the last close."""
     lines = []
     for ticker in last.bars.tickers:
         if ticker in quotes.stale_prices:

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 MOST_DIFFERENCES: Final = 10
-"""So many are named of one answer."""
+"""How many differences of one answer are listed."""
 
 
 class ReplayError(Exception):
-    """The file holds nothing that could be computed again; the message says what it lacks."""
+    """The file has nothing that could be recomputed; the message says what is missing."""
 
 
 class _Outcome(BaseModel):
-    """What a replay needs of a result, or of an error that stands in its place."""
+    """The fields of a result, or of an error in its place, that a replay needs."""
 
     ticker: str
     metric: str
@@ -51,10 +51,10 @@ class _Outcome(BaseModel):
 def read_file(path: Path) -> tuple[list[Receipt], list[_Answer]]:
     """The runs and the answers about whole portfolios in a file of messages.
 
-    It is one message, a list, a ``results`` answer, or a message a line.
+    The file has one message, a list, a ``results`` answer, or one message per line.
 
     Raises:
-        ReplayError: The file cannot be read, or nothing in it has its receipt.
+        ReplayError: The file cannot be read, or no result in it has a receipt.
     """
     try:
         found = list(_messages(path.read_text(encoding="utf-8")))
@@ -64,29 +64,29 @@ def read_file(path: Path) -> tuple[list[Receipt], list[_Answer]]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ReplayError(f"{path} holds a result that is none: {place}: {first['msg']}") from None
+        raise ReplayError(f"{path} contains an invalid result: {place}: {first['msg']}") from None
     receipts = [receipt for run in _runs(outcomes) if (receipt := _receipt(run)) is not None]
     try:
         decisions = [(each, decision) for each in found if (decision := read_decision(each)) is not None]
     except ValueError as error:
-        raise ReplayError(f"{path} holds an answer that is none: {error}") from None
+        raise ReplayError(f"{path} contains an invalid answer: {error}") from None
     if not receipts and not decisions:
         raise ReplayError(
-            f"{path} holds no result with its receipt: ask for it with "
+            f"{path} contains no result with a receipt: request it with "
             '{"action":"analyze","ticker":"AAPL","receipt":true}'
         )
     return receipts, decisions
 
 
 def _messages(text: str) -> Iterator[dict[str, Any]]:
-    """Whatever in the text may be a message or a recorded result."""
+    """Everything in the text that may be a message or a recorded result."""
     try:
         documents = [json.loads(text)]
     except json.JSONDecodeError:
         try:
             documents = [json.loads(line) for line in text.splitlines() if line.strip()]
         except json.JSONDecodeError as error:
-            raise ReplayError(f"neither JSON nor a JSON message a line: {error}") from None
+            raise ReplayError(f"neither JSON nor one JSON message per line: {error}") from None
     while documents:
         document = documents.pop(0)
         if isinstance(document, list):
@@ -98,9 +98,9 @@ def _messages(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _runs(outcomes: Sequence[_Outcome]) -> Iterable[list[_Outcome]]:
-    """The outcomes by run. Each session counts its runs from 1, and a file may be of several sessions.
+    """The outcomes by run. Each session counts its runs from 1, and a file may contain several sessions.
 
-    An error does not say what its run saw. One that may be of either of two runs is left out.
+    An error does not identify its snapshot. One that may belong to either of two runs is left out.
     """
     runs: dict[tuple[int, str, str, int], list[_Outcome]] = {}
     for outcome in outcomes:
@@ -116,7 +116,7 @@ def _runs(outcomes: Sequence[_Outcome]) -> Iterable[list[_Outcome]]:
 
 
 def _receipt(run: list[_Outcome]) -> Receipt | None:
-    """One run; None where no result of it says what it saw."""
+    """One run; None if no result of it has the receipt."""
     said = next((outcome for outcome in run if outcome.receipt is not None), None)
     if said is None or said.receipt is None:
         return None
@@ -139,28 +139,28 @@ def _receipt(run: list[_Outcome]) -> Receipt | None:
 
 
 class Comparing(IntEnum):
-    """What a replay has found, as the exit status that says so; the worst of several runs counts."""
+    """The result of a replay, as its exit status; the worst of several runs counts."""
 
     EQUAL = 0
     RESCALED = 3
-    """Each number is equal, and the snapshot is not: the closes are other ones with the same returns."""
+    """Every number is equal, but the snapshot is not: the closes differ but have the same returns."""
     DIFFERENT = 1
 
     def and_then(self, other: Comparing) -> Comparing:
-        """The worse one."""
+        """The worse of two."""
         return max(self, other, key=list(Comparing).index)
 
 
 async def replay(path: Path, prices: str, say: Callable[[str], None] = print) -> Comparing:
-    """Recompute every run of a file and say how it compares.
+    """Recompute every run of a file and report the comparison.
 
     Args:
-        path: Messages as a client received them.
-        prices: Where the closed bars come from, as in ``--prices`` of ``serve``.
-        say: Takes the report, line by line.
+        path: A file of messages, as a client received them.
+        prices: The source of the closed bars, as in ``--prices`` of ``serve``.
+        say: Receives the report, line by line.
 
     Raises:
-        ReplayError: The file holds no receipt, or a receipt allows no analysis.
+        ReplayError: The file has no receipt, or a receipt that allows no analysis.
         MarketError: The prices cannot be read.
     """
     receipts, decisions = read_file(path)
@@ -168,7 +168,7 @@ async def replay(path: Path, prices: str, say: Callable[[str], None] = print) ->
     await book.open()
     found = Comparing.EQUAL
     for receipt in receipts:
-        # A source that makes up names on demand must be asked for them.
+        # Names that a source creates on demand must be requested from it.
         book.prices_for(name for name in receipt.holdings if name not in receipt.cash)
         found = found.and_then(_compare(receipt, book.bars, say))
     for document, decision in decisions:
@@ -195,7 +195,7 @@ def _compare_decision(
         say(f"  and {len(different) - MOST_DIFFERENCES} more")
     found = Comparing.EQUAL
     if different:
-        # Other closes with the same returns have another hash, and other past values.
+        # Different closes with the same returns have another hash, and other past values.
         found = Comparing.RESCALED if [*map(_place, different)] == ["snapshot"] else Comparing.DIFFERENT
     say(f"  {_SAID[found]}")
     return found
@@ -231,7 +231,7 @@ def _found(outcome: Replay) -> Comparing:
 
 _SAID: Final = {
     Comparing.EQUAL: "equal",
-    Comparing.RESCALED: "RESCALED: each number is equal, but the closes are not those of the run; adjusting "
+    Comparing.RESCALED: "RESCALED: every number is equal, but the closes are not those of the run; adjusting "
     "them since for a split or a dividend does that",
     Comparing.DIFFERENT: "DIFFERENT",
 }

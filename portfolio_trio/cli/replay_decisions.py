@@ -1,4 +1,4 @@
-"""Recorded answers about a whole portfolio, computed again from their receipts."""
+"""Recorded answers about a whole portfolio, recomputed from their receipts."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 KINDS: Final = frozenset({"risk", "what_if", "plan", "history"})
 RELATIVE_TOLERANCE: Final = 1e-9
-"""Machines sum in different order: up to here two numbers are the same."""
+"""Machines sum in different orders: numbers within this tolerance count as equal."""
 
-# Who asked, what it was computed from, and how fresh that was are no results.
+# The request, the inputs and their freshness are not results.
 _NOT_COMPUTED: Final = frozenset({"id", "receipt", "stale", "method"})
 
 
 def read_decision(document: dict[str, Any]) -> Decision | None:
-    """An answer with its receipt; None for what has none.
+    """An answer with its receipt; None if it has none.
 
     Raises:
-        ValueError: It is not what its type says.
+        ValueError: It does not fit its type.
     """
     if document.get("type") not in KINDS or "receipt" not in document:
         return None
@@ -46,11 +46,11 @@ def read_decision(document: dict[str, Any]) -> Decision | None:
 
 
 def differences(answer: Decision, document: dict[str, Any], bars: Bars) -> list[str]:
-    """Where the answer, computed again, says something else; empty where all is equal.
+    """Where the recomputed answer differs; empty if everything is equal.
 
     Args:
-        answer: The recorded one, with its receipt.
-        document: The same as it was on the wire.
+        answer: The recorded answer, with its receipt.
+        document: The same, in its wire form.
         bars: Closed bars; those newer than the receipt's are left out.
 
     Raises:
@@ -81,7 +81,7 @@ def differences(answer: Decision, document: dict[str, Any], bars: Bars) -> list[
 
 
 def _request(answer: Decision) -> Question:
-    """What was asked, as the answer tells it."""
+    """The request, as far as the answer contains it."""
     match answer:
         case WhatIf():
             return AskWhatIf(action="what_if", trades=answer.trades)
@@ -99,7 +99,7 @@ def _request(answer: Decision) -> Question:
             correlations = answer.matrix is not None or "matrix" in answer.errors
             return GetRisk(action="get_risk", correlations=correlations)
         case _:
-            raise ValueError(f"{type(answer).__name__} is no answer that could be computed again")
+            raise ValueError(f"{type(answer).__name__} is not an answer that could be recomputed")
 
 
 def _compare(place: str, recorded: object, computed: object) -> Iterator[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.client import Backoff, PortfolioClient
 
-# A retryable refusal (the store is away, a price is missing) is asked about again after so long.
+# Seconds after which a retryable refusal (the store is down, a price is missing) is tried again.
 AGAIN_SECONDS: Final = 5.0
 
 
@@ -38,18 +38,18 @@ async def watch(
 
     Args:
         url: ``ws://host:port/ws/session``.
-        ticker: Ask for its analysis, and again when that was lost with the connection.
+        ticker: Request its analysis, and again if that was lost with the connection.
         plain: Plain lines, even on a terminal.
-        follow: Have it analysed again after every tick and every change.
-        token: Where the server asks for one.
-        console: Where to; by default standard output.
+        follow: Analyse again after every tick and every change.
+        token: Needed if the server requires one.
+        console: The output; by default standard output.
         backoff: Pauses before connecting again.
         open_stream: As for `portfolio_trio.client.connect`.
 
     Raises:
-        ValueError: The URL is not of that form.
+        ValueError: The URL has another form.
         ConnectFailed: No server answers there, or it refuses.
-        Disconnected: The server ended it for good.
+        Disconnected: The server closed it permanently.
     """
     console = console or Console(highlight=False)
     with trio.open_signal_receiver(*stop_signals()) as signals, live_tables(console, plain=plain) as live:
@@ -81,7 +81,7 @@ async def _ask(
     ticker: str,
     follow: bool,  # noqa: FBT001 - start_soon hands it through by position
 ) -> None:
-    """Have one analysis of the ticker completed, or followed, over as many connections as that takes."""
+    """Complete, or follow, one analysis of the ticker, over as many connections as necessary."""
     while True:
         try:
             if follow:
@@ -93,13 +93,13 @@ async def _ask(
                 async with portfolio.analyze(ticker) as results:
                     await results.completed()
         except RequestFailed as failed:
-            # An event may have said so already, in the same words.
+            # An event may already have reported the same.
             board.line(failure_line(ticker.upper(), failed.detail), "red")
             if not failed.retryable:
                 return
             await trio.sleep(AGAIN_SECONDS)
         except (Disconnected, RequestTimedOut, RunCancelled) as over:
-            # The events tell why; what somebody else decided stands.
+            # The events show why; another client's decision is respected.
             if not over.retryable:
                 return
         else:

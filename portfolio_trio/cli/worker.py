@@ -1,4 +1,4 @@
-"""One serving process: ``serve`` as it is, or one of the workers of a supervisor.
+"""One serving process: plain ``serve``, or one of the workers of a supervisor.
 
 ``python -m portfolio_trio.cli.worker NUMBER LINE,LISTENER,... FLAGS`` is how a supervisor starts one: LINE
 and LISTENER are inherited descriptors, FLAGS are those of ``serve``.
@@ -35,7 +35,7 @@ FIRST: Final = "1"
 
 
 async def serve_alone(settings: Settings) -> None:
-    """Serve until a signal, and say where.
+    """Serve until a signal, and report where.
 
     Raises:
         StartError: It cannot start.
@@ -60,8 +60,8 @@ async def serve_for_supervisor(
 
     Args:
         settings: Every setting; host and port are not used.
-        inherited: The descriptors of the line to the supervisor and of the listening sockets.
-        announcing: Whether to log what Redis it works with.
+        inherited: The descriptors of the connection to the supervisor and of the listening sockets.
+        announcing: Whether to log which Redis it uses.
 
     Raises:
         StartError: It cannot start.
@@ -82,32 +82,32 @@ async def serve_for_supervisor(
             )
         )
         settle()
-        # A supervisor that is gone shows at the other end of the line, too.
+        # The end of the supervisor also ends the connection to it.
         with suppress(trio.BrokenResourceError):
             await supervisor.send_all(b"\n")
 
 
 def _adopt(descriptor: int) -> trio.socket.SocketType:
     adopted = socket.socket(fileno=descriptor)
-    # What a plug-in starts is not to hold the port or the line.
+    # Processes started by a plug-in must not inherit the port or the connection to the supervisor.
     adopted.set_inheritable(False)
     return trio.socket.from_stdlib_socket(adopted)
 
 
 def _telemetry(settings: Settings) -> CountedTelemetry | None:
-    """What counts, where somebody is to read it."""
+    """The counters, if metrics are served."""
     return None if settings.metrics_address is None else CountedTelemetry()
 
 
 async def _scrape(telemetry: CountedTelemetry) -> bytes:
-    # The library takes as long to load as all the rest, and is of use to few.
+    # The library takes as long to load as everything else, and few need it.
     from portfolio_trio.telemetry.exposition import expose, families_of  # noqa: PLC0415
 
     return expose(families_of(telemetry))
 
 
 async def _attend(supervisor: trio.SocketStream, telemetry: CountedTelemetry | None) -> None:
-    """Tell the supervisor what was counted whenever it asks, until it is gone."""
+    """Send the counters to the supervisor whenever it asks, until it is gone."""
     with suppress(trio.BrokenResourceError):
         while await supervisor.receive_some(1):
             await supervisor.send_all(_counted(telemetry))
@@ -124,7 +124,7 @@ def _counted(telemetry: CountedTelemetry | None) -> bytes:
 
 def settle() -> None:
     """Tune the garbage collector of a server that is up: full passes are pauses for all its clients."""
-    # What stands now stays to the end: looking through it again and again finds no garbage.
+    # Objects that exist now stay until the end: collecting them again and again would find no garbage.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -134,7 +134,7 @@ def _work(words: Sequence[str]) -> int:
     number, inherited, *flags = words
     settings = Settings.read(flags, program=f"{PROGRAM} serve")
     write_log(settings.log_level, settings.log_format, worker=int(number), access=settings.access_log)
-    # All have the same Redis: what is to be said of it is said by one.
+    # All workers use the same Redis: only one reports on it.
     work = partial(serve_for_supervisor, settings, announcing=number == FIRST)
     trio.run(work, [int(descriptor) for descriptor in inherited.split(",")])
     return 0

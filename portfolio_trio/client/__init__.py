@@ -8,7 +8,7 @@
             async for outcome in results:
                 print(outcome.metric, outcome)
 
-Imports protocol and the ground floor, and nothing of the server.
+Imports only protocol and the ground floor, nothing of the server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One analysis as its requester sees it: outcomes one by one, a restart, an end."""
+"""One analysis from its requester's point of view: outcomes one by one, a restart, an end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RESTARTED: Final = "portfolio_changed"
 
-# Ends of a run that its own socket brought about: of this socket's runs the client knows them first.
+# Ends caused by the run's own socket: for this socket's runs the client knows them first.
 _OWN_DOING: Final = frozenset({"switched", "disconnected"})
 
 Outcome = ReceivedResult | MetricFailure
@@ -37,17 +37,17 @@ class Analysis:
     """The outcomes of one analysis as they arrive; made by `PortfolioClient.analyze`.
 
     Iterate over it for one `ReceivedResult` or `MetricFailure` per metric. The loop ends when the server has
-    completed the run, and raises `RunCancelled`, `RunFailed` or `Disconnected` when there is nothing more to
-    come; what had arrived of a cancelled run and was not taken yet is not handed out.
+    completed the run, and raises `RunCancelled`, `RunFailed` or `Disconnected` when no more outcomes will
+    come. Outcomes of a cancelled run that have arrived but were not taken yet are dropped.
 
-    When the portfolio changes under it, the server starts the run again by itself. The iteration then starts
-    over: outcomes of the old run that wait are dropped, ``outcomes`` is empty again, ``restarts`` counts one
-    more, and every metric comes once more with the new ``run_id``. So ``outcomes`` never mixes two snapshots;
-    a program that keeps outcomes itself should keep them by metric, or by ``run_id``.
+    When the portfolio changes during the run, the server starts the run again by itself. The iteration then
+    starts over: waiting outcomes of the old run are dropped, ``outcomes`` is empty again, ``restarts``
+    increases by one, and every metric arrives again with the new ``run_id``. So ``outcomes`` never mixes two
+    snapshots; a program that stores outcomes itself should key them by metric, or by ``run_id``.
 
     Attributes:
-        ticker: What is analysed.
-        restarts: How often the server started it again.
+        ticker: The analysed name.
+        restarts: How many times the server started it again.
     """
 
     def __init__(self, ticker: str, request_id: int, frame: Frame, start_seconds: float) -> None:
@@ -74,19 +74,19 @@ class Analysis:
 
     @property
     def outcomes(self) -> Mapping[str, Outcome]:
-        """What has arrived of the current run, by metric; all of one snapshot."""
+        """The outcomes of the current run so far, by metric; all from one snapshot."""
         return dict(self._outcomes)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether no more outcomes will come."""
         return self._ended
 
     async def completed(self) -> Mapping[str, Outcome]:
         """Wait for the end of the run and return all of its outcomes, by metric.
 
         Raises:
-            RunCancelled: It was ended before.
+            RunCancelled: It ended before that.
             RunFailed: It could not be carried out.
             Disconnected: The connection was lost, and the run with it.
             RequestTimedOut: It was not started again in time.
@@ -114,10 +114,10 @@ class Analysis:
         """Wait until the server has started the run, or started it again.
 
         Raises:
-            RunCancelled: It was ended before.
+            RunCancelled: It ended before that.
             RunFailed: It could not be carried out.
             Disconnected: The connection was lost, and the run with it.
-            RequestTimedOut: Nothing was heard of it.
+            RequestTimedOut: The server did not start it in time.
         """
         with trio.move_on_after(self._start_seconds):
             while not (self._running or self._ended):
@@ -127,7 +127,7 @@ class Analysis:
         if not (self._running or self._ended):
             raise RequestTimedOut("analyze", self._start_seconds, sent=self.frame.sent)
 
-    # --- what the dispatcher tells it ---
+    # --- called by the dispatcher ---
 
     def take(self, message: ServerMessage | Unknown) -> None:
         """Follow one message of the server; those about other runs are ignored."""
@@ -149,14 +149,14 @@ class Analysis:
                 return
 
     def notice(self, run_id: int) -> None:
-        """A run of somebody else has started."""
+        """Another client's run has started."""
         self._foreign_run = run_id
         if self._started is not None and run_id > self._started.run_id:
-            # The newest analysis of a session wins: this one is over, whether or not that was told.
+            # The newest analysis of a session wins: this one is over, whether or not its end was announced.
             self.end(RunCancelled(self.ticker, "superseded"))
 
     def end(self, failure: ClientError | None = None) -> None:
-        """Nothing more comes; only of a run that came to its own end what waits is still handed out."""
+        """End the analysis; waiting outcomes are still handed out only if the run completed."""
         if self._ended:
             return
         self._ended, self._failure = True, failure
@@ -185,12 +185,12 @@ class Analysis:
 
     def _is_cancelled_by(self, message: AnalysisCancelled) -> bool:
         if isinstance(message.id, int):
-            # Its own, or the answer to a ``cancel`` that was asked for after it: nothing runs any more, even
-            # where that names no run because this one was just between its end and its restart.
+            # Its own end, or the answer to a later ``cancel``: nothing is running, even if the answer names
+            # no run because this one was between its end and its restart.
             return message.id >= self.request_id
         if self._running:
             return message.run_id == self.started.run_id
-        # Of a run that has not been announced only the ticker is known, and which runs are somebody else's.
+        # Of a run that has not been announced, only the ticker is known, and which runs belong to others.
         foreign = message.run_id == self._foreign_run or message.reason in _OWN_DOING
         return message.ticker == self.ticker and not foreign
 

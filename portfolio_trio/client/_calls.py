@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Frame:
-    """Text that waits to be sent, or was.
+    """Text that waits to be sent, or was sent.
 
     Attributes:
         text: The message.
-        sent: Whether its sending has begun, so that the server may have it.
+        sent: Whether sending has begun, so that the server may have it.
     """
 
     __slots__ = ("sent", "text")
@@ -42,13 +42,13 @@ class Call:
         self._failure: ClientError | None = None
 
     def settle(self, answer: ServerMessage | Unknown) -> None:
-        """The answer has come; the first one counts."""
+        """Set the answer; the first one counts."""
         if not self._done.is_set():
             self._answer = answer
             self._done.set()
 
     def fail(self, failure: ClientError) -> None:
-        """No answer will come."""
+        """Fail the call: no answer will come."""
         if not self._done.is_set():
             self._failure = failure
             self._done.set()
@@ -57,7 +57,7 @@ class Call:
         """Wait for the answer.
 
         Raises:
-            ClientError: None will come.
+            ClientError: There will be none.
         """
         await self._done.wait()
         if self._answer is None:

@@ -1,4 +1,4 @@
-"""The face of the client: requests, analyses, events, state."""
+"""The public interface of the client: requests, analyses, events, state."""
 
 from __future__ import annotations
 
@@ -55,43 +55,44 @@ async def connect(
     open_stream: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
     rng: random.Random | None = None,
 ) -> AsyncGenerator[PortfolioClient]:
-    """A client of one session for the length of the block; its state is there when the block begins.
+    """A client of one session for the length of the block; its state is known when the block begins.
 
     A connection that is lost, or closed because the server goes away or is overloaded, is opened again with
-    exponential back-off and jitter, for as long as the block lasts. What was under way then raises
-    `Disconnected`; what is asked for meanwhile waits. What a repetition cannot mend (a close with 1008, an
-    upgrade refused with 401) ends the client: everything raises a `Disconnected` that is not retryable.
+    exponential back-off and jitter, for as long as the block lasts. Requests in progress then raise
+    `Disconnected`; later ones wait for the new connection. If retrying cannot help (a close with 1008, an
+    upgrade refused with 401), the client ends: everything raises a `Disconnected` that is not retryable.
 
-    Every task of the client is a child of this block and ends with it. What the block raises comes out as it
-    is, not in an exception group. A block that ends says goodbye, within ``limits.close_seconds``; one that
-    is cancelled drops the connection at once. Either way the server cancels what runs for this client.
+    Every task of the client is a child of this block and ends with it. The block's exceptions are raised
+    unchanged, not in an exception group. A block that ends closes the WebSocket properly, within
+    ``limits.close_seconds``; one that is cancelled drops the connection immediately. Either way the server
+    cancels this client's run.
 
     Args:
         url: ``ws://host:port/ws/session`` or ``wss://...``.
-        token: Sent as ``Authorization: Bearer``, where the server asks for tokens.
+        token: Sent as ``Authorization: Bearer``, if the server requires tokens.
         ssl_context: For ``wss``; by default the system's certificates are trusted.
         limits: Deadlines and bounds.
-        backoff: Pauses before connecting again; a connection that lasted longer than the longest of them
-            starts over with the first.
+        backoff: Pauses before reconnecting; after a connection that lasted longer than the longest pause,
+            they start again with the first.
         open_stream: Opens the stream to the server, instead of TCP to the URL's host and port.
-        rng: Draws the jitter.
+        rng: Source of the jitter.
 
     Raises:
-        ValueError: The URL is not of that form.
+        ValueError: The URL has another form.
         ConnectFailed: The first connection could not be opened.
-        RuntimeError: It runs in another event loop than Trio's.
+        RuntimeError: It runs in an event loop other than Trio's.
     """
     if not trio.lowlevel.in_trio_run():
         raise RuntimeError(
-            "portfolio_trio.client is for Trio: run it with trio.run(main). Under asyncio any WebSocket "
-            "library speaks to the server, such as `websockets` (docs/other-clients.md)"
+            "portfolio_trio.client needs Trio: run it with trio.run(main). Under asyncio any WebSocket "
+            "library can be used, such as `websockets` (docs/other-clients.md)"
         )
     address = Address.of(url)
     headers = [] if token is None else [(b"Authorization", f"Bearer {token}".encode("ascii"))]
     route = Route(address, headers, open_stream or partial(address.open, ssl_context))
     limits = limits or Limits()
     dispatcher = Dispatcher(limits.max_events)
-    # The jitter only has to spread.
+    # The jitter needs no cryptographic randomness.
     link = Link(route, dispatcher, limits, backoff or Backoff(), rng or random.Random())  # noqa: S311
     async with _running(link):
         yield PortfolioClient(link, dispatcher, limits)
@@ -99,7 +100,7 @@ async def connect(
 
 @asynccontextmanager
 async def _running(link: Link) -> AsyncGenerator[None]:
-    """A link that is connected when the block begins, and says goodbye when it ends."""
+    """A link that is connected when the block begins, and closed properly when it ends."""
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -113,7 +114,7 @@ async def _running(link: Link) -> AsyncGenerator[None]:
             await link.close()
             nursery.cancel_scope.cancel()
     except* trio.Cancelled:
-        # A failure must not get lost in the cancellation that overtook the goodbye.
+        # A failure must not get lost when a cancellation overtakes the close.
         if failure is None:
             raise
     if failure is not None:
@@ -123,17 +124,16 @@ async def _running(link: Link) -> AsyncGenerator[None]:
 class PortfolioClient:
     """One session of a server; made by `connect`.
 
-    Iterate over it for events: whatever the server tells, in order, as the models of
+    Iterate over it for events: all messages of the server, in order, as the models of
     ``portfolio_trio.protocol`` (`Unknown` for types of a newer server), beginning with the first state. Only
-    bare answers (``results``, and errors of requests) go to their callers alone. What the client itself has
-    to say stands in between: `ConnectionLost`, and `Missed` where the loop was too slow. The client never
-    waits for the loop: up to ``limits.max_events`` events wait, then the oldest are dropped; of
-    ``portfolio_update`` only the newest waits. It is one queue: a loop that is left can be taken up again,
-    and two loops share the events.
+    bare answers (``results``, and errors of requests) go only to their callers. The client adds its own
+    events: `ConnectionLost`, and `Missed` if the loop was too slow. The client never waits for the loop: up
+    to ``limits.max_events`` events wait, then the oldest are dropped; of ``portfolio_update`` only the newest
+    waits. It is one queue: after leaving a loop, a new loop continues, and two loops share the events.
 
-    Requests may be made from several tasks at once; ids match the answers. All of them raise:
+    Several tasks may make requests at once; answers are matched by id. All requests raise:
 
-    - `RequestFailed`: the server answered with an error, or the request cannot be written down;
+    - `RequestFailed`: the server answered with an error, or the request cannot be serialised;
     - `RequestTimedOut`: no answer within ``limits.request_seconds``;
     - `Disconnected`: the connection was lost before the answer, and ``sent`` says whether the request may
       have been carried out; or the client has given up.
@@ -147,9 +147,9 @@ class PortfolioClient:
 
     @property
     def state(self) -> Portfolio:
-        """Holdings, version and total value, as of the newest message; while reconnecting, the last known.
+        """Holdings, version and total value, as of the newest message, also while reconnecting.
 
-        ``current_analysis`` in it is what the server said with it; `running` follows the events.
+        Its ``current_analysis`` is from that message; `running` follows the events.
         """
         return self._dispatcher.state
 
@@ -160,12 +160,12 @@ class PortfolioClient:
 
     @property
     def running(self) -> AnalysisStarted | Running | None:
-        """The run of the session that has started and not ended, whoever asked for it."""
+        """The run of the session that has started but not ended, whichever client asked for it."""
         return self._dispatcher.running
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection at the moment."""
+        """Whether there is a connection now."""
         return self._link.up
 
     def __aiter__(self) -> Self:
@@ -183,21 +183,21 @@ class PortfolioClient:
                     ...
 
         The block begins when the server has started the run. It is a context manager and not a bare async
-        iterator, because Trio closes an async generator that a loop leaves early only some time later, when
-        it is collected: the run would go on meanwhile. A block ends at a known place: when it has been left,
-        the server has confirmed that the run and its tasks are over. Only a block that is itself cancelled
-        does not wait for that; its ``cancel`` is the next thing that is sent.
+        iterator, because an async generator that a loop leaves early is closed only later, when it is
+        garbage-collected, and the run would continue until then. A block ends at a known place: when it has
+        been left, the server has confirmed that the run and its tasks are over. Only a block that is itself
+        cancelled does not wait for that; its ``cancel`` is sent next.
 
-        A client has one analysis at a time, as a session has. Asking for another switches: the analysis from
-        before raises `RunCancelled` in its own block.
+        A client has one analysis at a time, as a session does. Asking for another switches: the previous
+        analysis raises `RunCancelled` in its own block.
 
         Args:
             ticker: Must be held.
-            receipt: Let each result carry the holdings and prices it was computed from.
+            receipt: Include in each result the holdings and prices it was computed from.
 
         Raises:
             RunFailed: The server cannot carry it out: not held, no price, ... (a `RequestFailed`).
-            RunCancelled: It was ended before it had started.
+            RunCancelled: It ended before it started.
         """
         request_id, text = self._write("analyze", ticker=ticker, receipt=receipt)
         frame = await self._send_analysis(text)
@@ -211,18 +211,18 @@ class PortfolioClient:
 
     @asynccontextmanager
     async def follow(self, ticker: str, *, receipt: bool = False) -> AsyncGenerator[Following]:
-        """An analysis that is made anew at every tick and every change, for the length of the block.
+        """An analysis that runs again at every tick and every change, for the length of the block.
 
             async with portfolio.follow("AAPL") as runs:
                 async for run in runs:
                     ...
 
-        A block and not a bare iterator for the reasons of `analyze`, whose rules hold here, too. It ends when
-        somebody asks for another analysis or cancels, when a run fails, and with the connection.
+        It is a block for the same reasons as `analyze`, and has the same rules. It ends when a client asks
+        for another analysis or cancels, when a run fails, and with the connection.
 
         Args:
             ticker: Must be held.
-            receipt: Let each result carry the holdings and prices it was computed from.
+            receipt: Include in each result the holdings and prices it was computed from.
         """
         request_id, text = self._write("analyze", ticker=ticker, receipt=receipt, follow=True)
         following = Following(ticker.upper(), request_id, await self._send_analysis(text))
@@ -242,11 +242,11 @@ class PortfolioClient:
         return self._link.send(text)
 
     async def risk(self, *, correlations: bool = False, receipt: bool = False) -> Risk:
-        """What carries the risk: every holding and the whole, from one snapshot."""
+        """Get the risk of every holding and of the whole portfolio, from one snapshot."""
         return await self._ask(Risk, "get_risk", correlations=correlations, receipt=receipt)
 
     async def what_if(self, trades: Mapping[str, float], *, receipt: bool = False) -> WhatIf:
-        """What trades would do; nothing is recorded."""
+        """Compute the effect of trades; nothing is recorded."""
         return await self._ask(WhatIf, "what_if", trades=dict(trades), receipt=receipt)
 
     async def set_targets(
@@ -257,7 +257,7 @@ class PortfolioClient:
         band: float = BAND,
         version: int | None = None,
     ) -> Portfolio:
-        """Say where the portfolio is to be; what is left out is not set any more, nothing clears it."""
+        """Set the targets of the portfolio; those left out are removed."""
         fields = {"weights": weights and dict(weights), "budgets": budgets and dict(budgets)}
         return await self._ask(Portfolio, "set_targets", **fields, band=band, version=version)
 
@@ -270,37 +270,37 @@ class PortfolioClient:
         whole_shares: bool = False,
         receipt: bool = False,
     ) -> Plan:
-        """The trades that together reach the targets; nothing is traded."""
+        """Compute the trades that together reach the targets; nothing is traded."""
         fields = {"cash": cash, "only_buy": only_buy, "whole_shares": whole_shares, "receipt": receipt}
         return await self._ask(Plan, "plan", to=to, **fields)
 
     async def history(self, bars: int = 252, *, receipt: bool = False) -> History:
-        """How today's holdings would have fared over so many of the newest days."""
+        """Compute how today's holdings would have performed over the newest ``bars`` days."""
         return await self._ask(History, "get_history", bars=bars, receipt=receipt)
 
     async def cancel(self) -> AnalysisCancelled:
-        """Cancel what runs in the session, whoever asked for it; the answer has no ticker if nothing ran."""
+        """Cancel the session's run, whoever asked for it; the answer has no ticker if there was none."""
         return await self._ask(AnalysisCancelled, "cancel")
 
     async def get_portfolio(self) -> Portfolio:
-        """Ask for the state."""
+        """Get the state."""
         return await self._ask(Portfolio, "get_portfolio")
 
     async def set_holdings(self, holdings: Mapping[str, float], *, version: int | None = None) -> Portfolio:
-        """Replace the holdings; with ``version`` only if it is still that (else ``version_conflict``)."""
+        """Replace the holdings; with ``version``, only at that version (else ``version_conflict``)."""
         return await self._ask(Portfolio, "set_holdings", holdings=dict(holdings), version=version)
 
     async def trade(self, ticker: str, shares: float, *, version: int | None = None) -> Portfolio:
         """Add shares to one holding; negative ones sell. It is made at most once.
 
-        The trade is sent for the version of `state`, or for ``version``, so that repeating it is safe. Where
-        its answer is lost, the portfolio is read, and the trade is sent again only if it has not been made.
-        Where somebody else has changed the portfolio meanwhile it is sent for the newer version, unless
-        ``version`` was given (then ``version_conflict``).
+        The trade is sent for the version of `state`, or for ``version``, so that repeating it is safe. If its
+        answer is lost, the portfolio is read, and the trade is sent again only if it was not made. If another
+        client has changed the portfolio meanwhile, it is sent for the newer version, unless ``version`` was
+        given (then ``version_conflict``).
 
         Raises:
-            RequestFailed: With ``outcome_unknown`` where the answer was lost and the portfolio has changed in
-                another way since, so that nobody can tell whether the trade was made.
+            RequestFailed: With ``outcome_unknown`` if the answer was lost and the portfolio has changed in
+                another way since, so that it is unknown whether the trade was made.
         """
 
         async def send(at_version: int) -> Portfolio:
@@ -311,7 +311,7 @@ class PortfolioClient:
         ).make()
 
     async def get_results(self, ticker: str | None = None, *, limit: int = 100) -> tuple[ReceivedResult, ...]:
-        """Recorded results, newest last, of one ticker or of all."""
+        """Get recorded results, newest last, of one ticker or of all."""
         answer = await self._ask(Results, "get_results", ticker=ticker, limit=limit)
         return tuple(ReceivedResult.model_validate(record) for record in answer.results)
 
@@ -338,7 +338,7 @@ class PortfolioClient:
         return answer.model_copy(update={"id": None})
 
     def _write(self, action: str, **fields: object) -> tuple[int, str]:
-        """An id and the text of a request; what the server would refuse to read is refused here."""
+        """An id and the text of a request; a request that the server could not parse is refused here."""
         request_id = self._dispatcher.new_id()
         try:
             request = parse_request(json.dumps({"action": action, "id": request_id, **fields}))
@@ -347,7 +347,7 @@ class PortfolioClient:
         return request_id, request.model_dump_json(exclude_none=True)
 
     async def _leave(self, analysis: Analysis | Following) -> None:
-        """Let the server end the run, unless it is over; wait until that is confirmed."""
+        """Ask the server to end the run, unless it is over; wait until that is confirmed."""
         open_still = self._dispatcher.leave_analysis(analysis)
         analysis.end(RunCancelled(analysis.ticker, "cancelled"))
         if not open_still or self._link.take_back(analysis.frame):

@@ -1,4 +1,4 @@
-"""What the client knows, and who waits for what: decisions only, no I/O, no clock."""
+"""The state of the client, and which caller waits for which answer: decisions only, no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _ENDS = (AnalysisCompleted, AnalysisFailed, AnalysisCancelled)
 
 
 class Dispatcher:
-    """Routes what arrives: answers to their callers, outcomes to the analysis, everything to the events.
+    """Routes messages: answers to their callers, outcomes to the analysis, everything to the events.
 
     Attributes:
         state: The newest state of the session; set once the first connection is up.
-        values: Value of each holding at the tick of `state`, as far as the server told it.
-        running: The run of the session that has started and not ended.
-        events: What waits for the loops over the events.
-        analysis: The one of this client that was asked for last and not left.
+        values: Value of each holding at the tick of `state`, as far as the server sent it.
+        running: The run of the session that has started but not ended.
+        events: The events that wait for the loops over them.
+        analysis: The latest analysis of this client that has not been left.
     """
 
     def __init__(self, max_events: int) -> None:
@@ -55,7 +55,7 @@ class Dispatcher:
         self._ids = count(1)
 
     def new_id(self) -> int:
-        """An id that no request of this client had before, on no connection."""
+        """An id that no request of this client had before, on any connection."""
         return next(self._ids)
 
     def begin_call(self, request_id: int, frame: Frame) -> Call:
@@ -64,11 +64,11 @@ class Dispatcher:
         return call
 
     def forget_call(self, request_id: int) -> None:
-        """Nobody waits for the answer any more."""
+        """Stop expecting the answer."""
         del self._calls[request_id]
 
     def begin_analysis(self, analysis: Analysis | Following) -> None:
-        """Expect outcomes; an analysis from before is over, since the server ends it first."""
+        """Expect outcomes; a previous analysis is over, because the server ends it first."""
         if self.analysis is not None:
             self.analysis.end(RunCancelled(self.analysis.ticker, "switched"))
         if self.running is not None:
@@ -76,7 +76,7 @@ class Dispatcher:
         self.analysis = analysis
 
     def leave_analysis(self, analysis: Analysis | Following) -> bool:
-        """Expect nothing of it any more; return whether its run may still go on."""
+        """Stop expecting outcomes; return whether its run may still be going on."""
         if self.analysis is analysis:
             self.analysis = None
         return not analysis.ended
@@ -88,7 +88,7 @@ class Dispatcher:
             self._calls[message.id].settle(message)
         if self.analysis is not None:
             self.analysis.take(message)
-        # Bare answers are their callers' alone.
+        # Bare answers go only to their callers.
         if not (
             isinstance(message, Results | Decision) or (isinstance(message, Error) and message.id is not None)
         ):
@@ -100,7 +100,7 @@ class Dispatcher:
         self.events.put(ConnectionLost(ending.detail, ending.code, retry_in))
 
     def close(self, ending: Ending, *, own: bool) -> None:
-        """There will be no connection any more; ``own`` if that is what the user wanted."""
+        """There will be no more connections; ``own`` if the user wanted that."""
         self._fail_all(ending)
         self.events.close(None if own else ending)
 
@@ -128,6 +128,6 @@ class Dispatcher:
                     self.running = None
 
     def _replace(self, state: Portfolio) -> None:
-        # Values of other holdings, or of another tick, do not belong to it.
+        # Values of other holdings, or of another tick, do not fit the state.
         self.state, self.values = state, state.values or {}
         self.running = state.current_analysis

@@ -1,6 +1,6 @@
-"""What the client raises; nothing of trio-websocket leaks past these."""
+"""The client's exceptions; none of trio-websocket get through."""
 
-# The names say what is the case, as trio.Cancelled does; an "Error" at the end of each adds nothing.
+# The names state the condition, as trio.Cancelled does; an "Error" suffix adds nothing.
 # ruff: noqa: N818
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 ABNORMAL: Final = 1006
 
-# Ends of a run that the user did not bring about and that asking again may mend.
+# Ends of a run that the user did not cause and after which asking again may work.
 _PASSING: Final = frozenset({"disconnected", "draining", "portfolio_changed"})
 
 
 class ClientError(Exception):
-    """Base of everything the client raises by itself.
+    """Base class of the client's own exceptions.
 
     Attributes:
-        retryable: The same request may succeed later, without anything else being done.
+        retryable: The same request may succeed later, without any other action.
     """
 
     retryable: bool = False
@@ -32,11 +32,11 @@ class Ending:
     """How a connection ended, or why there was none.
 
     Attributes:
-        detail: One line that says it.
-        code: The close code, 1006 where there was none; None where no WebSocket was opened at all.
-        status: What HTTP answered to the upgrade, if it was refused.
-        retryable: Whether connecting again can help.
-        retry_after: Seconds that the server asked to wait.
+        detail: A one-line description.
+        code: The close code, 1006 if there was none; None if no WebSocket was opened at all.
+        status: The HTTP status of the answer to the upgrade, if it was refused.
+        retryable: Whether reconnecting can help.
+        retry_after: Seconds to wait, as requested by the server.
     """
 
     detail: str
@@ -47,10 +47,10 @@ class Ending:
 
 
 class Disconnected(ClientError):
-    """There is no connection, or no longer.
+    """There is no connection, or it was lost.
 
-    A retryable one is being mended already: a new request waits for the new connection. Otherwise the client
-    has given up.
+    If it is retryable, the client is already reconnecting: a new request waits for the new connection.
+    Otherwise the client has given up.
 
     Attributes:
         ending: How the connection ended.
@@ -65,7 +65,7 @@ class Disconnected(ClientError):
 
 
 class ConnectFailed(Disconnected):
-    """The first connection could not be opened; nothing has been started."""
+    """The first connection could not be opened; nothing was started."""
 
 
 class RequestTimedOut(ClientError):
@@ -88,7 +88,7 @@ class RequestFailed(ClientError):
     Attributes:
         code: One of the table in ``portfolio_trio.protocol.codes``.
         detail: One line that says what is wrong.
-        tickers: The names it is about, if it is about some.
+        tickers: The names concerned, if any.
     """
 
     def __init__(self, code: str, detail: str, *, retryable: bool, tickers: tuple[str, ...] = ()) -> None:
@@ -106,11 +106,11 @@ class RequestFailed(ClientError):
 
 
 class RunFailed(RequestFailed):
-    """The analysis could not be carried out, or not to its end."""
+    """The analysis could not be started, or not completed."""
 
 
 class RunCancelled(ClientError):
-    """The analysis was ended before it was complete; nothing of it arrives any more.
+    """The analysis ended before it was complete; no more messages of it will arrive.
 
     Attributes:
         reason: ``switched`` (this client asked for another), ``superseded`` (another client of the session

@@ -1,4 +1,4 @@
-"""What waits for ``async for message in portfolio``: bounded, in order, the newest kept."""
+"""The queue of ``async for message in portfolio``: bounded, in order, keeping the newest."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLost:
-    """The connection is gone; the next ``portfolio`` message is the state over the new one.
+    """The connection was lost; the next ``portfolio`` message is the state on the new one.
 
     Attributes:
         detail: One line that says why.
-        code: The close code; 1006 where there was none.
-        retry_in: Seconds until the first attempt to connect again.
+        code: The close code; 1006 if there was none.
+        retry_in: Seconds until the first attempt to reconnect.
     """
 
     detail: str
@@ -33,9 +33,9 @@ class ConnectionLost:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """The loop was too slow, and so many events in front of the next one were dropped.
+    """The loop was too slow, so this many events before the next one were dropped.
 
-    ``portfolio.state`` is right nevertheless.
+    ``portfolio.state`` is still correct.
     """
 
     count: int
@@ -47,8 +47,9 @@ Event = ServerMessage | Unknown | ConnectionLost | Missed
 class EventQueue:
     """A queue between the reader, which never waits, and the loops over the events.
 
-    Beyond ``max_events`` the oldest is dropped, and what is taken next is a `Missed` that counts them. Of
-    ``portfolio_update`` only the newest waits. Several loops share the queue: each event goes to one.
+    Beyond ``max_events`` the oldest is dropped, and the next event is a `Missed` that counts the dropped
+    ones. Of ``portfolio_update`` only the newest waits. Several loops share the queue: each event goes to
+    one.
     """
 
     def __init__(self, max_events: int) -> None:
@@ -72,7 +73,7 @@ class EventQueue:
         self._news.unpark()
 
     def close(self, ending: Ending | None = None) -> None:
-        """Nothing comes any more; what waits can still be taken, then the loops end, or raise."""
+        """Close the queue; waiting events can still be taken, then the loops end, or raise."""
         if not self._closed:
             self._closed, self._ending = True, ending
             self._news.unpark_all()
@@ -95,7 +96,7 @@ class EventQueue:
         return self._waiting.popleft()
 
     def _forget_update(self) -> None:
-        """The one that waits is replaced; one that was taken is not found."""
+        """A waiting one is replaced; one that was already taken is not found."""
         for place, event in enumerate(self._waiting):
             if event is self._update:
                 del self._waiting[place]

@@ -1,4 +1,4 @@
-"""A followed analysis as its asker sees it: whole runs, the newest one each time."""
+"""A followed analysis from its requester's point of view: whole runs, always the newest."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FollowedRun:
     """One complete run.
 
     Attributes:
-        started: What it saw: ``run_id``, ``snapshot``, ``version``, ``tick_id``, ``as_of``.
+        started: What it was computed from: ``run_id``, ``snapshot``, ``version``, ``tick_id``, ``as_of``.
         outcomes: A `ReceivedResult` or a `MetricFailure` for each metric.
     """
 
@@ -49,7 +49,7 @@ class Following:
     to the newest. It raises `RunCancelled`, `RunFailed` or `Disconnected` when no other run will come.
 
     Attributes:
-        ticker: What is analysed.
+        ticker: The analysed name.
     """
 
     def __init__(self, ticker: str, request_id: int, frame: Frame) -> None:
@@ -100,12 +100,12 @@ class Following:
                 return
 
     def notice(self, run_id: int) -> None:
-        """A run of somebody else has started: the newest analysis of a session wins."""
+        """Another client's run has started: the newest analysis of a session wins."""
         if self._started is not None and run_id > self._started.run_id:
             self.end(RunCancelled(self.ticker, "superseded"))
 
     def end(self, failure: ClientError | None = None) -> None:
-        """Nothing more comes."""
+        """End the runs."""
         if not self.ended:
             self.ended, self._failure = True, failure
             self._news.unpark_all()

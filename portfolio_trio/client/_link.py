@@ -1,4 +1,4 @@
-"""The connection that stays: opened, read, written, and opened again when it was lost."""
+"""The persistent connection: opened, read, written, and opened again when it is lost."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ class Limits:
 
     Attributes:
         connect_seconds: From dialling to the first state, for each attempt.
-        request_seconds: From a request to its answer, waiting for a connection included; for an analysis to
-            its start. How long the metrics of a run take is not limited here: use a scope of Trio's.
-        send_seconds: A server that takes no frame for so long is given up, and connected to again.
-        close_seconds: For saying goodbye.
-        max_requests: Requests under way at once; further ones wait, within their deadline.
+        request_seconds: From a request to its answer, waiting for a connection included; for an analysis, to
+            its start. The duration of a run's metrics is not limited here: use a Trio cancel scope.
+        send_seconds: If the server accepts no frame for this long, the connection is dropped and opened
+            again.
+        close_seconds: For the closing handshake.
+        max_requests: Maximum number of concurrent requests; more of them wait, within their deadline.
         max_events: Events that wait for a loop over them; beyond it the oldest are dropped.
         max_message_chars: Longer messages of the server end the connection.
     """
@@ -57,7 +58,7 @@ class Route:
 
     Attributes:
         address: Where the session is.
-        headers: What the upgrade carries besides.
+        headers: Additional headers of the upgrade.
         open_stream: Opens a stream to the server.
     """
 
@@ -67,11 +68,11 @@ class Route:
 
 
 class Link:
-    """One connection at a time to one session, and the frames that wait for it.
+    """One connection at a time to one session, and the frames waiting for it.
 
     connection nursery
-    ├─ reader    reads, lets the dispatcher decide, never waits for a user
-    ├─ writer    the only task that sends: a cancelled request leaves no half frame
+    ├─ reader    reads, passes messages to the dispatcher, never waits for a user
+    ├─ writer    the only task that sends: a cancelled request leaves no partial frame
     └─ the reader of trio-websocket
     """
 
@@ -94,11 +95,11 @@ class Link:
 
     @property
     def up(self) -> bool:
-        """Whether there is a connection at the moment."""
+        """Whether there is a connection now."""
         return self._socket is not None
 
     async def run(self) -> None:
-        """Connect, and connect again, until closed or until that is of no use."""
+        """Connect, and reconnect, until closed or until retrying cannot help."""
         attempt = 0
         while True:
             ending = await self._connect_once()
@@ -118,7 +119,7 @@ class Link:
         """Wait for a connection.
 
         Raises:
-            Disconnected: There will be none any more; `ConnectFailed` if there never was one.
+            Disconnected: There will be none; `ConnectFailed` if there never was one.
         """
         await trio.lowlevel.checkpoint()
         while self._socket is None:
@@ -127,9 +128,9 @@ class Link:
             await self._change.park()
 
     def send(self, text: str) -> Frame:
-        """Queue a frame for the connection of now; it is dropped with it.
+        """Queue a frame for the current connection; it is dropped with the connection.
 
-        The queue is bounded by those who put something in: each waits for an answer, or takes it back.
+        The queue is bounded because each caller waits for an answer, or withdraws its frame.
         """
         frame = Frame(text)
         self._frames.append(frame)
@@ -137,14 +138,14 @@ class Link:
         return frame
 
     def take_back(self, frame: Frame) -> bool:
-        """Do not send it after all; return whether that was in time."""
+        """Withdraw a frame; return whether that was in time."""
         if frame in self._frames:
             self._frames.remove(frame)
             return True
         return not frame.sent
 
     async def close(self) -> None:
-        """Say goodbye, within ``close_seconds``."""
+        """Close the connection properly, within ``close_seconds``."""
         self._closing = True
         if self._socket is not None:
             with trio.move_on_after(self._limits.close_seconds):
@@ -186,11 +187,11 @@ class Link:
         except ProtocolError as error:
             with trio.move_on_after(self._limits.close_seconds):
                 await socket.close(CloseCode.PROTOCOL_ERROR)
-            what = f"the server broke the protocol: {error}"
+            what = f"the server violated the protocol: {error}"
             return Ending(what, CloseCode.PROTOCOL_ERROR, retryable=False)
 
     async def _greet(self, socket: Socket) -> None:
-        """Wait for the state, with which everything begins."""
+        """Wait for the state, which comes first."""
         while True:
             message = parse_message(await socket.receive())
             if isinstance(message, Portfolio):
@@ -199,7 +200,7 @@ class Link:
             if isinstance(message, Error):
                 ending = Ending(f"{message.code}: {message.detail}", retryable=message.retryable)
                 raise Disconnected(ending)
-            # An event from just before the state, which covers it.
+            # An event from just before the state, which includes it.
 
     async def _write(self, socket: Socket) -> None:
         while True:
@@ -211,10 +212,10 @@ class Link:
                 try:
                     await socket.send(frame.text)
                 except Disconnected:
-                    # The reader is told, too, and ends the connection.
+                    # The reader gets the error as well, and ends the connection.
                     return
             if limit.cancelled_caught:
-                # Half a frame may have left: nothing may follow it on this socket.
+                # A partial frame may have been sent: nothing may follow it on this socket.
                 await socket.abort()
                 return
 
@@ -239,7 +240,7 @@ class Link:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system says of an attempt to connect, in its words; of several attempts, the first."""
+    """The system's message about an attempt to connect; of several attempts, the first."""
     if isinstance(error, BaseExceptionGroup):
         return _reason(error.exceptions[0])
     if error.__cause__ is not None:
@@ -247,6 +248,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
-        # The text of one that Trio raises repeats the address.
+        # The text of Trio's exception repeats the address.
         return os.strerror(error.errno or 0)
     return getattr(error, "strerror", None) or str(error)

@@ -1,7 +1,7 @@
 """One WebSocket to a server; the only module of the client that touches trio-websocket.
 
-trio-websocket reads in a task of its own, which is started in the nursery of the connection. Whatever that
-task raises ends here: its user gets `Disconnected`, never an exception group.
+trio-websocket reads in a separate task, which is started in the nursery of the connection. Whatever that task
+raises ends here: its user gets `Disconnected`, never an exception group.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ log: Final = logging.getLogger(__name__)
 _READ_BYTES: Final = 65_536
 _QUEUED_MESSAGES: Final = 16
 _PORTS: Final = {"ws": 80, "wss": 443}
-# What a later attempt may find otherwise: the server is busy or away, or its proxy is.
+# Statuses after which a later attempt may work: the server or its proxy is busy or down.
 _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a session is.
+    """The address of a session.
 
     Attributes:
         secure: Whether it is reached over TLS.
@@ -60,16 +60,16 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """What the Host header says."""
+        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port in _PORTS.values() else f"{host}:{self.port}"
 
     async def open(self, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
-        """Open a TCP connection, with TLS where the URL says so.
+        """Open a TCP connection, with TLS if the URL says so.
 
         Raises:
             OSError: The server cannot be reached.
-            trio.BrokenResourceError: TLS came to no agreement.
+            trio.BrokenResourceError: The TLS handshake failed.
         """
         if not self.secure:
             return await trio.open_tcp_stream(self.host, self.port)
@@ -78,7 +78,7 @@ class Address:
             self.host, self.port, https_compatible=True, ssl_context=context
         )
         try:
-            # Here and not with the first byte, so that its failure can be told from others.
+            # Here and not at the first byte, so that its failure can be distinguished from others.
             await stream.do_handshake()
         except BaseException:
             await trio.aclose_forcefully(stream)
@@ -90,7 +90,7 @@ class Socket:
     """An open WebSocket that speaks ``portfolio.v1``: text in, text out.
 
     Args:
-        stream: What it runs over; whoever opened it closes it.
+        stream: The stream it uses; the caller that opened it closes it.
         max_message_chars: Longer messages of the server end the connection with 1009.
     """
 
@@ -103,7 +103,7 @@ class Socket:
         self._library: WebSocketConnection
 
     async def open(self, nursery: trio.Nursery, address: Address, headers: list[tuple[bytes, bytes]]) -> None:
-        """Ask for the upgrade and wait for the answer; its reader lives in ``nursery``.
+        """Ask for the upgrade and wait for the answer; its reader runs in ``nursery``.
 
         Raises:
             Disconnected: The server refused, or went away.
@@ -135,12 +135,12 @@ class Socket:
         try:
             return await self._library.get_message()
         except ConnectionClosed:
-            # The reader knows why; it is on its way out.
+            # The reader knows the reason, and is ending.
             await self._over.wait()
             raise self._disconnected() from None
 
     async def send(self, text: str) -> None:
-        """Send one message; cancelled midway it leaves half a frame, so end the connection then.
+        """Send one message; if it is cancelled midway it leaves a partial frame, so end the connection then.
 
         Raises:
             Disconnected: The connection is over.
@@ -151,7 +151,7 @@ class Socket:
             raise self._disconnected() from None
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Send a close frame and wait for the server's; put a deadline round it."""
+        """Send a close frame and wait for the server's; set a deadline."""
         try:
             await self._library.aclose(code, reason or None)
         except WebSocketProtocolError:
@@ -159,7 +159,7 @@ class Socket:
             await trio.aclose_forcefully(self._stream)
 
     async def abort(self) -> None:
-        """End the connection at once; whoever receives notices."""
+        """End the connection immediately; a waiting `receive` raises."""
         await trio.aclose_forcefully(self._stream)
 
     def _disconnected(self) -> Disconnected:
@@ -172,7 +172,7 @@ class Socket:
         return Disconnected(Ending(what, code, retryable=worth_reconnecting(code)))
 
     async def _read(self, reader: Callable[[], Awaitable[object]]) -> None:
-        """Run the library's reader; nothing it raises gets out."""
+        """Run the library's reader; its exceptions do not get out."""
         try:
             await reader()
         except ConnectionRejected as rejected:
@@ -187,7 +187,7 @@ class Socket:
 
 
 class _GuardedNursery:
-    """Stands in for the nursery that trio-websocket starts its reader in, to start it inside a guard."""
+    """Replaces the nursery in which trio-websocket starts its reader, to start it inside a guard."""
 
     def __init__(
         self, nursery: trio.Nursery, guard: Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""A trade that is made once, whatever becomes of its answer."""
+"""A trade that is made only once, even if its answer is lost."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
     from portfolio_trio.protocol.messages import Portfolio
 
-# How often others may edit the portfolio, or the answer may be lost, before the trade is given up.
+# How many times others may edit the portfolio, or the answer may be lost, before giving up the trade.
 TRIES: Final = 5
-# Seconds after which the portfolio is read again while the server's store is away.
+# Seconds after which the portfolio is read again while the server's store is down.
 READ_AGAIN_AFTER: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 
 class Trading:
-    """One trade, meant for a version of the portfolio, so that it cannot be made twice.
+    """One trade, for a given version of the portfolio, so that it cannot be made twice.
 
     Args:
         ticker: The line.
-        shares: What is added to it.
-        known: The portfolio as the client knows it.
-        version: The only version that will do; None for whichever is held.
-        send: Asks for the trade at a version.
-        read: Asks for the portfolio.
+        shares: The shares to add.
+        known: The portfolio, as known to the client.
+        version: The required version; None for the current one.
+        send: Requests the trade for a version.
+        read: Requests the portfolio.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Trading:
         self._doubt: ClientError | None = None
 
     async def make(self) -> Portfolio:
-        """Make it, and return the portfolio it led to.
+        """Make the trade, and return the resulting portfolio.
 
         Raises:
-            RequestFailed: It was refused, and not made; with ``outcome_unknown`` it may have been.
+            RequestFailed: It was refused, and not made; with ``outcome_unknown`` it may have been made.
             Disconnected, RequestTimedOut: As for any request; with ``sent`` it may have been made.
         """
         for _ in range(TRIES):
@@ -65,11 +65,13 @@ class Trading:
                 if made is not None:
                     return made
         raise self._doubt or RequestFailed(
-            ErrorCode.VERSION_CONFLICT, f"the portfolio changed {TRIES} times under the trade", retryable=True
+            ErrorCode.VERSION_CONFLICT,
+            f"the portfolio changed {TRIES} times during the trade",
+            retryable=True,
         )
 
     async def _look(self, failure: ClientError) -> Portfolio | None:
-        """After a failure: the portfolio, if the trade has been made; None where it is to be sent again."""
+        """After a failure: the portfolio, if the trade was made; None if it must be sent again."""
         if _may_have_run(failure):
             self._doubt = failure
         elif not _is_conflict(failure) or (self._pinned is not None and self._doubt is None):
@@ -85,7 +87,7 @@ class Trading:
         return None
 
     async def _read_patiently(self) -> Portfolio:
-        """The portfolio. What lost the answer has cut the server off its store, too, for a moment."""
+        """Get the portfolio; the server may be cut off from its store for a moment."""
         for seconds in READ_AGAIN_AFTER:
             try:
                 return await self._read()
@@ -96,7 +98,7 @@ class Trading:
         return await self._read()
 
     def _decide(self, now: Portfolio) -> Portfolio:
-        """Whether it was this trade that changed the portfolio it was meant for."""
+        """Whether this trade changed the portfolio it was meant for."""
         if now.version == self._version + 1 and self._known.version == self._version:
             held = dict(self._known.holdings)
             before = held.get(self._ticker, 0.0)
@@ -106,7 +108,7 @@ class Trading:
         raise RequestFailed(
             ErrorCode.OUTCOME_UNKNOWN,
             f"the answer to the trade of {self._ticker} was lost, and the portfolio has changed since "
-            f"(version {self._version} to {now.version}): look whether it was made before you repeat it",
+            f"(version {self._version} to {now.version}): check whether it was made before repeating it",
             retryable=False,
         ) from self._doubt
 

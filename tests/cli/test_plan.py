@@ -52,4 +52,4 @@ def test_flags_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--to" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["watch", URL, "--follow"])
-    assert "--follow wants --ticker" in capsys.readouterr().err
+    assert "--follow needs --ticker" in capsys.readouterr().err

@@ -89,7 +89,7 @@ async def test_a_server_that_breaks_the_protocol_is_left(
         codes.append(await peer.until_closed())
 
     async with scripted(script) as (portfolio, server):
-        with pytest.raises(Disconnected, match="the server broke the protocol"):
+        with pytest.raises(Disconnected, match="the server violated the protocol"):
             await events_until(portfolio, Unknown)
         assert codes == [1002]
         assert server.dialled == 1

@@ -14,5 +14,5 @@ def test_under_asyncio_it_says_that_it_is_for_trio() -> None:
         async with connect("ws://127.0.0.1:1/ws/s"):
             raise AssertionError("it has connected")
 
-    with pytest.raises(RuntimeError, match=r"is for Trio: run it with trio\.run"):
+    with pytest.raises(RuntimeError, match=r"needs Trio: run it with trio\.run"):
         asyncio.run(main())

@@ -65,7 +65,7 @@ async def test_one_that_was_not_made_is_sent_again_for_the_same_version(autojump
 )
 async def test_where_nobody_can_tell_that_is_said(autojump_clock: MockClock, now: dict[str, Any]) -> None:
     async with scripted(drop_the_trade, greet(**now)) as (portfolio, _):
-        with pytest.raises(RequestFailed, match="look whether it was made") as caught:
+        with pytest.raises(RequestFailed, match="check whether it was made") as caught:
             await portfolio.trade("AAPL", 5)
         assert (caught.value.code, caught.value.retryable) == ("outcome_unknown", False)
         assert isinstance(caught.value.__cause__, Disconnected)
