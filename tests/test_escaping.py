@@ -20,7 +20,6 @@ from tests.http.frames import TEXT, frame, head, plain_head
 from tests.http.memory_server import VIRTUAL_TIME, Client
 from tests.support.app import open_app
 from tests.support.logs import events
-from tests.support.streams import stream_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,9 +116,7 @@ async def test_no_answer_over_http_repeats_what_was_sent() -> None:
     with log_lines() as lines:
         async with open_app() as app:
             for request in knocks():
-                ours, theirs = stream_pair()
-                app.server.connections.start_soon(app.server.http_server.serve, theirs)
-                answer = await Client(ours).ask(request)
+                answer = await Client(app.dial()).ask(request)
                 if answer.status != 200:
                     detail = json.loads(answer.body)["detail"]
                     assert len(detail) < 250, request[:40]
@@ -152,9 +149,7 @@ async def test_no_answer_on_a_socket_repeats_what_was_sent() -> None:
     said += [NASTY, '{"' + NASTY, '{"action":"analyze","action":"' + "x" * 50_000 + '","x":1}']
     with log_lines() as lines:
         async with open_app() as app:
-            ours, theirs = stream_pair()
-            app.server.connections.start_soon(app.server.http_server.serve, theirs)
-            client = Client(ours)
+            client = Client(app.dial())
             await client.upgrade(head(b"/ws/s"))
             for text in said:
                 await client.send(frame(TEXT, text.encode("utf-8", "replace")))
@@ -224,10 +219,8 @@ async def test_the_asyncapi_document_is_made_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(asyncapi, "document", counted)
     async with open_app() as app:
         for host in (b"one.example:8000", b"two.example", b"[::1]:1", b"a b", b"x" * 400, b'"'):
-            ours, theirs = stream_pair()
-            app.server.connections.start_soon(app.server.http_server.serve, theirs)
             asked = plain_head(b"/asyncapi.json").replace(b"Host: localhost", b"Host: " + host)
-            told = json.loads((await Client(ours).ask(asked)).body)["servers"]["server"]["host"]
+            told = json.loads((await Client(app.dial()).ask(asked)).body)["servers"]["server"]["host"]
             assert told == (host.decode() if host[:1] in b"ot[" else "localhost")
             await trio.lowlevel.checkpoint()
     assert len(made) == 1

@@ -19,7 +19,7 @@ from portfolio_trio.store import SessionMissing
 from tests.http.frames import Answer, head, plain_head
 from tests.http.memory_server import Client as Wire
 from tests.support.app import METRICS, App, Client, open_app
-from tests.support.streams import StallingStream, stream_pair
+from tests.support.streams import StallingStream
 
 pytestmark = pytest.mark.trio
 
@@ -109,9 +109,7 @@ async def test_the_port_is_closed_after_the_notice(caplog: pytest.LogCaptureFixt
 
 
 async def ask(app: App, request: bytes) -> Answer:
-    ours, theirs = stream_pair()
-    app.server.connections.start_soon(app.server.http_server.serve, theirs)
-    return await Wire(ours).ask(request)
+    return await Wire(app.dial()).ask(request)
 
 
 async def test_a_socket_whose_acceptance_is_on_its_way_is_told_and_holds_up_nobody(

@@ -16,16 +16,13 @@ from tests.http.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, Answer, fra
 from tests.http.memory_server import VIRTUAL_TIME, Client
 from tests.support.app import HOLDINGS, METRICS, App, open_app
 from tests.support.logs import events
-from tests.support.streams import stream_pair
 
 SECRET = "s" * 40
 EVIL = b"https://evil.example"
 
 
 def knock(app: App) -> Client:
-    ours, theirs = stream_pair()
-    app.server.connections.start_soon(app.server.http_server.serve, theirs)
-    return Client(ours)
+    return Client(app.dial())
 
 
 async def post(app: App, body: object = None, **headers: bytes) -> Answer:

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from portfolio_trio.canonical import canonical
 from portfolio_trio.redis import EmbeddedServer
-from tests.server.test_unpriced import DELISTED, LAST_DAY, market, price, put, ready, settle, until
+from tests.server.test_unpriced import DELISTED, LAST_DAY, market, price, put, settle, until
 from tests.support.app import METRICS, App, open_app
 from tests.support.clock import virtual_wall_time
 from tests.support.logs import log_text
@@ -80,11 +80,11 @@ async def test_default_holdings_at_their_last_close_are_not_ready(
     async with market(tmp_path, live=ONE, default_holdings={"AAPL": 1, "MSFT": 1}) as (app, _, prices):
         said = f"PORTFOLIO_DEFAULT_HOLDINGS: the live prices leave out MSFT (last close {LAST_DAY})"
         assert said in log_text(caplog)
-        status, body = await ready(app)
+        status, body = await app.ready()
         assert (status, body["reasons"], body["stale"]) == (503, [said], False)
         put(prices, ALL)
         await settle(app)
-        assert (await ready(app))[0] == 200
+        assert (await app.ready())[0] == 200
 
 
 async def test_every_worker_says_it_of_the_tick_and_not_of_its_own_file(

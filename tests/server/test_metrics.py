@@ -6,7 +6,7 @@ import re
 
 import pytest
 import trio
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock
 
 from portfolio_trio.logs import fields_of
 from portfolio_trio.supervisor.listeners import StartError
@@ -129,8 +129,7 @@ async def test_clients_that_are_refused_and_sockets_that_end(autojump_clock: Moc
     telemetry = CountedTelemetry()
     async with open_app(telemetry=telemetry, max_sockets_per_session=1) as app:
         client = await app.connect()
-        ours, theirs = memory_stream_pair()
-        app.server.connections.start_soon(app.server.http_server.serve, theirs)
+        ours = app.dial()
         await ours.send_all(UPGRADE)
         assert b" 429 " in await ours.receive_some(100)
         await ours.aclose()
@@ -195,8 +194,7 @@ async def test_the_access_log_says_who_was_answered_and_no_token(
 ) -> None:
     caplog.set_level("DEBUG", "portfolio_trio.access_log")
     async with open_app() as app:
-        ours, theirs = memory_stream_pair()
-        app.server.connections.start_soon(app.server.http_server.serve, theirs)
+        ours = app.dial()
         await ours.send_all(b"GET /health?token=secret HTTP/1.1\r\nHost: x\r\n\r\n")
         while await ours.receive_some(1_000):
             pass

@@ -14,21 +14,14 @@ from portfolio_trio.http import Request
 from portfolio_trio.metrics import BUILT_IN
 from portfolio_trio.server.openapi_route import document
 from portfolio_trio.server.routes import routes
-from tests.http.frames import Answer, head, plain_head
+from tests.http.frames import Answer, head
 from tests.http.memory_server import VIRTUAL_TIME, Client
-from tests.support.app import METRICS, App, open_app
+from tests.support.app import METRICS, open_app
 from tests.support.logs import log_text
-from tests.support.streams import stream_pair
 
 SECRET = "s" * 40
 EVIL = b"https://evil.example"
 DOCUMENT = document(BUILT_IN)
-
-
-async def get(app: App, path: str, method: bytes = b"GET", **headers: bytes) -> Answer:
-    ours, theirs = stream_pair()
-    app.server.connections.start_soon(app.server.http_server.serve, theirs)
-    return await Client(ours).ask(plain_head(path.encode(), method=method, **headers))
 
 
 def fits(path: str, answer: Answer) -> Any:
@@ -46,15 +39,15 @@ async def test_what_a_socket_is_told_can_be_read() -> None:
         client = await app.connect()
         await client.send("analyze", ticker="AAPL")
         frames = await client.take(len(METRICS))
-        answer = await get(app, "/session/s")
+        answer = await app.get("/session/s")
         assert answer.headers["cache-control"] == "no-store"
         assert fits("/session/{session_id}", answer) == await client.ask("get_portfolio")
-        read = fits("/session/{session_id}/results", await get(app, "/session/s/results"))
+        read = fits("/session/{session_id}/results", await app.get("/session/s/results"))
         assert read == await client.ask("get_results")
         assert [each["metric"] for each in read["results"]] == [each["metric"] for each in frames]
-        one = json.loads((await get(app, "/session/s/results?ticker=aapl&limit=1")).body)
+        one = json.loads((await app.get("/session/s/results?ticker=aapl&limit=1")).body)
         assert (one["ticker"], one["results"], one["more"]) == ("AAPL", read["results"][-1:], True)
-        assert json.loads((await get(app, "/session/s/results?ticker=JPM")).body)["results"] == []
+        assert json.loads((await app.get("/session/s/results?ticker=JPM")).body)["results"] == []
 
 
 @VIRTUAL_TIME
@@ -62,7 +55,7 @@ async def test_what_a_socket_is_told_can_be_read() -> None:
 async def test_a_wrong_query_is_explained(query: str) -> None:
     async with open_app() as app:
         await app.connect()
-        answer = await get(app, f"/session/s/results?{query}")
+        answer = await app.get(f"/session/s/results?{query}")
         told = fits("/session/{session_id}/results", answer)
         assert answer.status == 400
         assert told["detail"].startswith(query.partition("=")[0])
@@ -72,12 +65,12 @@ async def test_a_wrong_query_is_explained(query: str) -> None:
 async def test_reading_makes_no_session() -> None:
     async with open_app() as app:
         for path in ("/session/none", "/session/none/results"):
-            answer = await get(app, path)
+            answer = await app.get(path)
             assert answer.status == 404
             assert fits(path.replace("none", "{session_id}"), answer)["code"] == "not_found"
         for path in ("/session/", "/session/a%20b", "/session/s/other", "/session/s/results/", "/session/s/"):
-            assert (await get(app, path)).status == 404
-        assert (await get(app, "/session/s", b"DELETE")).status == 405
+            assert (await app.get(path)).status == 404
+        assert (await app.get("/session/s", b"DELETE")).status == 405
 
 
 @VIRTUAL_TIME
@@ -88,10 +81,10 @@ async def test_reading_needs_the_token_of_the_session() -> None:
         token, other = gate.tokens.issue("s"), gate.tokens.issue("t")
         await app.server.services.open_session("s")
         for path in ("/session/s", "/session/s/results"):
-            assert (await get(app, path)).status == 401
-            assert (await get(app, path, authorization=f"Bearer {other}".encode())).status == 401
-            assert (await get(app, path, authorization=f"Bearer {token}".encode())).status == 200
-            assert (await get(app, f"{path}?token={token}")).status == 200
+            assert (await app.get(path)).status == 401
+            assert (await app.get(path, authorization=f"Bearer {other}".encode())).status == 401
+            assert (await app.get(path, authorization=f"Bearer {token}".encode())).status == 200
+            assert (await app.get(f"{path}?token={token}")).status == 200
 
 
 @VIRTUAL_TIME
@@ -107,13 +100,13 @@ async def test_pages_read_where_they_may_connect() -> None:
             "/session/s",
             "/session/s/results",
         ):
-            answer = await get(app, path, origin=page.encode())
+            answer = await app.get(path, origin=page.encode())
             assert answer.status == 200
             assert answer.headers["access-control-allow-origin"] == page
-            refused = await get(app, path, origin=EVIL)
+            refused = await app.get(path, origin=EVIL)
             assert "access-control-allow-origin" not in refused.headers
             assert refused.status == (403 if path.startswith("/session") else 200)
-        asked = await get(app, "/session/s", b"OPTIONS", origin=page.encode())
+        asked = await app.get("/session/s", b"OPTIONS", origin=page.encode())
         assert asked.headers["access-control-allow-methods"] == "GET"
         assert "authorization" in asked.headers["access-control-allow-headers"]
 
@@ -124,10 +117,8 @@ async def test_who_runs_the_server_reads_why_a_page_cannot_connect(caplog: pytes
     async with open_app() as app:
 
         async def connect(**headers: bytes) -> str:
-            ours, theirs = stream_pair()
-            app.server.connections.start_soon(app.server.http_server.serve, theirs)
             caplog.clear()
-            assert (await Client(ours).ask(head(**headers))).status == 403
+            assert (await Client(app.dial()).ask(head(**headers))).status == 403
             return log_text(caplog)
 
         page = b"http://localhost:5173"
@@ -153,13 +144,13 @@ def test_the_document_has_each_route_and_each_reference_leads_somewhere() -> Non
 @VIRTUAL_TIME
 async def test_the_document_is_of_this_server() -> None:
     async with open_app(dashboard=False) as app:
-        assert json.loads((await get(app, "/openapi.json")).body) == DOCUMENT
+        assert json.loads((await app.get("/openapi.json")).body) == DOCUMENT
         served = routes(app.server.services, app.server.gate, ready)
         listed = {(method.upper(), path) for path, each in DOCUMENT["paths"].items() for method in each}
         assert {each for each in listed if each[0] != "PARAMETERS"} == {
             each for each in served if each[0] != "OPTIONS"
         }
-        fits("/ready", await get(app, "/ready"))
+        fits("/ready", await app.get("/ready"))
 
 
 async def ready(_request: Request) -> Any:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock
 
 from portfolio_trio.canonical import canonical
-from tests.support.app import App, Frame, open_app
+from tests.support.app import App, open_app
 from tests.support.clock import START
 from tests.support.logs import events, log_text
 
@@ -63,19 +63,6 @@ async def market(
     live_prices = None if live is None else str(prices)
     async with open_app(prices=f"csv:{bars}", live_prices=live_prices, **fields) as app:
         yield app, bars, prices
-
-
-async def ready(app: App) -> tuple[int, Frame]:
-    """What ``GET /ready`` says."""
-    ours, theirs = memory_stream_pair()
-    app.server.connections.start_soon(app.server.http_server.serve, theirs)
-    await ours.send_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    received = b""
-    while chunk := await ours.receive_some():
-        received += chunk
-    head, _, body = received.partition(b"\r\n\r\n")
-    frame: Frame = json.loads(body)
-    return int(head.split()[1]), frame
 
 
 async def delisted(app: App, bars: Path, **holdings: float) -> tuple[Any, Any]:
@@ -273,7 +260,7 @@ async def test_a_stranger_is_unknown_however_it_is_named(mock_clock: MockClock, 
 
 async def test_fresh_prices_are_ready(mock_clock: MockClock, tmp_path: Path) -> None:
     async with market(tmp_path, live='{"AAPL": 70, "MSFT": 1, "GOOGL": 1}') as (app, _, __):
-        status, body = await ready(app)
+        status, body = await app.ready()
         assert (status, body["reasons"], body["last_bar"]) == (200, [], LAST_DAY)
         client = await app.connect()
         result = await client.ask("analyze", ticker="AAPL")
@@ -287,7 +274,7 @@ async def test_default_holdings_without_a_price_are_not_ready(
     async with market(tmp_path, default_holdings={"AAPL": 1, "TWTR": 1}) as (app, _, __):
         said = f"PORTFOLIO_DEFAULT_HOLDINGS: there is no price for TWTR (last close {TWTR_ENDS})"
         assert said in log_text(caplog)
-        status, body = await ready(app)
+        status, body = await app.ready()
         assert (status, body["reasons"]) == (503, [said])
 
 
@@ -320,12 +307,12 @@ async def test_a_live_file_without_one_usable_price_is_not_ready(
     live = (CASES / "live_no_usable_price.json").read_text()
     async with market(tmp_path, live=live) as (app, _, prices):
         assert events(caplog, "not_ready")[0] == ("not_ready", {"reason": "no name has a usable price"})
-        status, body = await ready(app)
+        status, body = await app.ready()
         assert (status, body["stale"]) == (503, True)
         assert body["reasons"][0] == "no name has a usable price"
         put(prices, '{"AAPL": 70}')
         await settle(app)
-        assert (await ready(app))[0] == 200
+        assert (await app.ready())[0] == 200
         client = await app.connect(events=True)
         await client.receive()
         put(prices, live)
@@ -333,13 +320,13 @@ async def test_a_live_file_without_one_usable_price_is_not_ready(
         update = await client.receive()
         assert (update["stale"], update["unpriced"]) == (True, {"AAPL": LAST_DAY})
         assert update["total_value"] == 700.0
-        assert (await ready(app))[0] == 503
+        assert (await app.ready())[0] == 503
 
 
 async def test_bars_nobody_writes_any_more_are_stale(mock_clock: MockClock, tmp_path: Path) -> None:
     async with market(tmp_path, "2026-01-20") as (app, bars, _):
         reason = "the newest closed bar is of 2026-01-20, more than 7 days ago"
-        status, body = await ready(app)
+        status, body = await app.ready()
         assert (status, body["reasons"], body["stale"]) == (503, [reason], True)
         client = await app.connect(events=True)
         welcome = await client.receive()
@@ -353,7 +340,7 @@ async def test_bars_nobody_writes_any_more_are_stale(mock_clock: MockClock, tmp_
         put(bars, until(LAST_DAY))
         await settle(app)
         assert (await client.receive())["stale"] is False
-        assert (await ready(app))[0] == 200
+        assert (await app.ready())[0] == 200
 
 
 @pytest.mark.parametrize(("day", "stale"), [("2026-11-11", False), ("2026-11-10", True)])
@@ -361,9 +348,9 @@ async def test_a_bar_is_fresh_for_seven_days(
     mock_clock: MockClock, tmp_path: Path, day: str, *, stale: bool
 ) -> None:
     async with market(tmp_path, day) as (app, _, __):
-        assert (await ready(app))[1]["stale"] is stale
+        assert (await app.ready())[1]["stale"] is stale
     async with market(tmp_path, day, max_bar_age_days=8) as (app, _, __):
-        assert (await ready(app))[0] == 200
+        assert (await app.ready())[0] == 200
 
 
 @pytest.mark.parametrize(("age", "stale"), [(300.0, False), (301.0, True)])
@@ -375,7 +362,7 @@ async def test_a_live_file_nobody_writes_any_more_is_stale(
         # Virtual time stands still here: the file is made older instead.
         put(prices, live, written_at=app.server.services.now() - age)
         await settle(app)
-        status, body = await ready(app)
+        status, body = await app.ready()
         assert body["stale"] is stale
         assert status == (503 if stale else 200)
         if stale:
@@ -389,7 +376,7 @@ async def test_a_name_whose_bars_are_old_is_stale_beside_one_whose_are_not(
 ) -> None:
     live = '{"AAPL": 70, "TWTR": 400}'
     async with market(tmp_path, live=live) as (app, _, __):
-        assert (await ready(app))[0] == 200
+        assert (await app.ready())[0] == 200
         client = await app.connect()
         assert (await client.ask("get_portfolio"))["stale"] is False
         changed = await client.ask("set_holdings", holdings={"AAPL": 1, "TWTR": 1})
@@ -403,7 +390,7 @@ async def test_a_market_without_ticks_is_not_ready(mock_clock: MockClock, late: 
     async with open_app() as app:
         now = app.server.services.now() + late
         app.server.services.now = lambda: now
-        found, body = await ready(app)
+        found, body = await app.ready()
         assert found == status
         assert body["reasons"] == ([] if status == 200 else [LATE])
 
@@ -413,6 +400,6 @@ async def test_simulated_prices_are_fresh_for_ever(mock_clock: MockClock) -> Non
         book = app.server.services.book
         book._now = book._ticks._now = lambda: START + 1_000 * DAY
         await app.server.updater.tick()
-        assert (await ready(app))[0] == 200
+        assert (await app.ready())[0] == 200
         client = await app.connect()
         assert (await client.ask("get_portfolio"))["stale"] is False

@@ -14,7 +14,7 @@ from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
 from tests.support.app import HOLDINGS, METRICS, open_app, results
 from tests.support.clock import START
-from tests.support.streams import NarrowStream, StallingStream
+from tests.support.streams import NarrowStream
 
 pytestmark = pytest.mark.trio
 
@@ -520,8 +520,7 @@ async def test_every_tick_revalues_every_session(autojump_clock: MockClock) -> N
 
 async def test_a_client_that_never_reads_is_closed_and_no_other_notices(autojump_clock: MockClock) -> None:
     async with open_app(max_queue_bytes=20_000, send_seconds=5) as app:
-        ours, theirs = trio.testing.memory_stream_pair()
-        app.server.connections.start_soon(app.server.http_server.serve, NarrowStream(theirs, 3_000))
+        ours = app.dial(lambda theirs: NarrowStream(theirs, 3_000))
         deaf = await app.connect_through(ours, "deaf")
         other = await app.connect("other")
         for _ in range(50):
@@ -542,10 +541,7 @@ async def test_what_a_slow_client_has_not_got_yet_of_the_old_run_it_never_gets(
     autojump_clock: MockClock,
 ) -> None:
     async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
-        ours, theirs = trio.testing.memory_stream_pair()
-        transport = StallingStream(theirs)
-        app.server.connections.start_soon(app.server.http_server.serve, transport)
-        client = await app.connect_through(ours)
+        client, transport = await app.connect_stalling()
         subscriber = await app.connect(events=True)
         await client.send("analyze", ticker="AAPL")
         transport.stall_sending()
@@ -568,10 +564,8 @@ async def test_what_a_slow_client_has_not_got_yet_of_the_old_run_it_never_gets(
 
 async def test_a_restart_waits_for_the_frame_on_its_way(autojump_clock: MockClock) -> None:
     async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
-        ours, theirs = trio.testing.memory_stream_pair()
-        transport = StallingStream(theirs)
-        app.server.connections.start_soon(app.server.http_server.serve, transport)
-        slow, other = await app.connect_through(ours), await app.connect()
+        slow, transport = await app.connect_stalling()
+        other = await app.connect()
         await slow.send("analyze", ticker="AAPL")
         transport.stall_sending()
         await trio.sleep(4)
@@ -587,10 +581,7 @@ async def test_a_client_past_its_budget_is_closed_with_1013_and_all_of_it_is_fre
     autojump_clock: MockClock,
 ) -> None:
     async with open_app(max_queue_bytes=5_000, send_seconds=1000, metric_delay_seconds=SLOW) as app:
-        ours, theirs = trio.testing.memory_stream_pair()
-        transport = StallingStream(theirs)
-        app.server.connections.start_soon(app.server.http_server.serve, transport)
-        slow = await app.connect_through(ours)
+        slow, transport = await app.connect_stalling()
         await slow.ask("get_portfolio")
         transport.stall_sending()
         for _ in range(100):
@@ -645,10 +636,7 @@ async def test_a_peer_that_vanishes_is_gone_within_the_deadline_and_its_run_canc
     async with open_app(
         metric_delay_seconds=Delay(500, 500), ping_interval_seconds=20, ping_timeout_seconds=10
     ) as app:
-        ours, theirs = trio.testing.memory_stream_pair()
-        transport = StallingStream(theirs)
-        app.server.connections.start_soon(app.server.http_server.serve, transport)
-        vanishing = await app.connect_through(ours)
+        vanishing, transport = await app.connect_stalling()
         subscriber = await app.connect(events=True)
         await vanishing.send("analyze", ticker="AAPL")
         await subscriber.until("analysis_started")

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import pytest
 import trio
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock
 
 from portfolio_trio.settings import Delay
-from tests.support.app import App, Client, open_app, results
-from tests.support.streams import StallingStream
+from tests.support.app import open_app, results
 
 pytestmark = pytest.mark.trio
 
 SLOW = Delay(2, 5)
 
 
-async def connect_slowly(app: App) -> tuple[Client, StallingStream]:
-    """A socket, and the transport to it, which can be stalled."""
-    ours, theirs = memory_stream_pair()
-    transport = StallingStream(theirs)
-    app.server.connections.start_soon(app.server.http_server.serve, transport)
-    return await app.connect_through(ours), transport
-
-
 async def test_a_switch_on_a_socket_that_is_not_read_holds_up_no_other_socket(
     autojump_clock: MockClock,
 ) -> None:
     async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
-        slow, transport = await connect_slowly(app)
+        slow, transport = await app.connect_stalling()
         other = await app.connect(events=True)
         await slow.send("analyze", ticker="AAPL")
         transport.stall_sending()
@@ -44,7 +35,7 @@ async def test_a_switch_on_a_socket_that_is_not_read_holds_up_no_other_socket(
 
 async def test_a_socket_that_is_not_read_answers_nobody_elses_cancel_late(autojump_clock: MockClock) -> None:
     async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
-        slow, transport = await connect_slowly(app)
+        slow, transport = await app.connect_stalling()
         other = await app.connect()
         await slow.send("analyze", ticker="AAPL")
         transport.stall_sending()
@@ -60,7 +51,7 @@ async def test_many_switches_on_a_socket_that_is_not_read_wait_for_its_one_frame
     autojump_clock: MockClock,
 ) -> None:
     async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
-        slow, transport = await connect_slowly(app)
+        slow, transport = await app.connect_stalling()
         await slow.send("analyze", ticker="AAPL")
         transport.stall_sending()
         await trio.sleep(10)

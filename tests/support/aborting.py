@@ -108,7 +108,7 @@ def _count(tree: Tree, toll: Toll) -> None:
     served = tree.logged(r"worker \d serves")
     toll.ended += (tree.supervisor.poll() is not None) + len(served) - len(set(served))
     toll.tracebacks += len(tree.logged(r"Traceback \(most recent|\bERROR\b"))
-    toll.ticks_lost += len(tree.logged("the market could not be updated"))
+    toll.ticks_lost += len(tree.logged("the market cannot be updated"))
     toll.log += tree.log
 
 

@@ -15,14 +15,18 @@ from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.server.server import Server, open_server
 from portfolio_trio.settings import Settings
 from portfolio_trio.telemetry import OFF
+from tests.http.frames import plain_head
+from tests.http.memory_server import Client as HttpClient
 from tests.support.clock import virtual_wall_time
+from tests.support.streams import Kept, StallingStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from portfolio_trio.metrics import MetricRegistry
     from portfolio_trio.redis import EmbeddedServer
     from portfolio_trio.telemetry import Telemetry
+    from tests.http.frames import Answer
 
 METRICS = ("portfolio_risk", "concentration", "correlation", "momentum", "allocation_score")
 HOLDINGS = {"AAPL": 100, "GOOGL": 50, "MSFT": 75}
@@ -94,9 +98,32 @@ class App:
 
     async def connect(self, session_id: str = "s", *, events: bool = False) -> Client:
         """Open a socket; with ``events`` it speaks the subprotocol."""
+        return await self.connect_through(self.dial(), session_id, events=events)
+
+    async def connect_stalling(
+        self, session_id: str = "s", *, events: bool = False
+    ) -> tuple[Client, StallingStream]:
+        """Open a socket; the transport to it can be stalled."""
+        stalling = Kept(StallingStream)
+        client = await self.connect_through(self.dial(stalling), session_id, events=events)
+        return client, stalling.stream
+
+    def dial(
+        self, wrap: Callable[[trio.abc.HalfCloseableStream], trio.abc.Stream] = lambda stream: stream
+    ) -> trio.abc.HalfCloseableStream:
+        """The client's end of a connection whose other end, wrapped, is served."""
         ours, theirs = memory_stream_pair()
-        self.server.connections.start_soon(self.server.http_server.serve, theirs)
-        return await self.connect_through(ours, session_id, events=events)
+        self.server.connections.start_soon(self.server.http_server.serve, wrap(theirs))
+        return ours
+
+    async def get(self, path: str, method: bytes = b"GET", **headers: bytes) -> Answer:
+        """Ask for a path by plain HTTP."""
+        return await HttpClient(self.dial()).ask(plain_head(path.encode(), method=method, **headers))
+
+    async def ready(self) -> tuple[int, Frame]:
+        """What ``GET /ready`` answers."""
+        answer = await self.get("/ready")
+        return answer.status, json.loads(answer.body)
 
     async def connect_through(
         self, stream: trio.abc.Stream, session_id: str = "s", *, events: bool = False

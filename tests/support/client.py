@@ -53,8 +53,7 @@ class Transport:
         self.dialled += 1
         if self.app is None:
             raise ConnectionRefusedError("nobody listens")
-        ours, theirs = memory_stream_pair()
-        self.app.server.connections.start_soon(self.app.server.http_server.serve, theirs)
+        ours = self.app.dial()
         self.stream = self._wrap(ours)
         return self.stream
 
