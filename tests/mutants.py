@@ -604,8 +604,15 @@ MUTANTS = (
     Mutant(
         "the cancellation itself",
         "portfolio_trio/session/run_task.py",
-        "        self._stop_reason = reason\n        self._scope.cancel()\n",
-        "        self._stop_reason = reason\n",
+        "            if scope is not None:\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "the end that is told at once only where nothing can be dropped any more",
+        "portfolio_trio/session/run_task.py",
+        "self.run.may_send and self._writer.leaves_at_once:",
+        "self.run.may_send:",
+        SLOW,
     ),
     Mutant(
         "the end of a run that was to be started again",
@@ -623,8 +630,8 @@ MUTANTS = (
     Mutant(
         "the refusal to queue after the decision",
         "portfolio_trio/session/run_task.py",
-        "                if self.run.may_send:\n",
-        "                if True:\n",
+        "            if self.run.may_send:\n                self._announce(outcome, run=self.run)\n",
+        "            if True:\n                self._announce(outcome, run=self.run)\n",
     ),
     Mutant(
         "the wait for the last message of a run",

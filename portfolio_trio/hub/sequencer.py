@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from portfolio_trio.hub.events import SessionEvent
     from portfolio_trio.hub.run_state import EndReason, Run
 
 OrderedEventKind = Literal["portfolio", "portfolio_update", "started", "outcome", "end"]
@@ -42,13 +43,16 @@ class EventSubscriber(Protocol):
         """Queue an event in place of the latest one that still waits."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class OrderedEvent:
     """One thing that happened.
+
+    Nobody changes it; it is not frozen, since a frozen one takes three times as long to make.
 
     Attributes:
         kind: What.
         text: The frame for whoever did not ask for it; a state is written for each socket.
+        message: What the frame is written from, once somebody is to see it, where there is no text.
         run_id: The run it is about.
         run: The run with which it can be dropped while it waits.
         running: With a start: the run.
@@ -84,6 +88,17 @@ class OrderedEvent:
     request_id: str | int | None = None
     exclude: EventSubscriber | None = None
     answer: str = ""
+    message: SessionEvent | None = None
+
+    def text_for(self, subscriber: EventSubscriber) -> str:
+        """The frame for a socket."""
+        return self.own if subscriber is self.requester else self.frame()
+
+    def frame(self) -> str:
+        """The frame for whoever did not ask, written once."""
+        if not self.text and self.message is not None:
+            self.text = self.message.to_json()
+        return self.text
 
 
 @dataclass(slots=True)
@@ -343,7 +358,7 @@ class EventSequencer:
                 # It was over before the holdings that this socket has been shown: too late to begin.
                 continue
             seen.open = running.run_id
-            self._enqueue(subscriber, _text_for(subscriber, event))
+            self._enqueue(subscriber, event.text_for(subscriber))
 
     def _broadcast_outcome(self, event: OrderedEvent) -> None:
         if self.open is None or self.open.run_id != event.run_id:
@@ -354,7 +369,7 @@ class EventSequencer:
         for subscriber, seen in self._seen.items():
             # Once newer holdings have been shown, no number on older ones.
             if seen.open == event.run_id and seen.version <= self.open.version:
-                self._enqueue(subscriber, _text_for(subscriber, event), event.run)
+                self._enqueue(subscriber, event.text_for(subscriber), event.run)
 
     def _broadcast_end(self, event: OrderedEvent, run_id: int | None) -> None:
         # One that ends before it has begun for anybody says so, once.
@@ -371,7 +386,7 @@ class EventSequencer:
                 if event.answer:
                     self._enqueue(subscriber, event.answer)
             elif is_open or never_began or subscriber is event.requester:
-                self._enqueue(subscriber, _text_for(subscriber, event))
+                self._enqueue(subscriber, event.text_for(subscriber))
 
     def _open(self, running: Running) -> None:
         self.open, self.outcomes, self._last = running, (), running.run_id
@@ -391,10 +406,6 @@ class EventSequencer:
 
 def _place(state: Portfolio) -> tuple[int, int]:
     return state.version, state.valued.tick_id
-
-
-def _text_for(subscriber: EventSubscriber, event: OrderedEvent) -> str:
-    return event.own if subscriber is event.requester else event.text
 
 
 def _frame(state: Portfolio, current: Running | None, request_id: str | int | None) -> str:

@@ -188,19 +188,19 @@ class SessionGroup:
             return
         if isinstance(event, AnalysisCancelled | AnalysisFailed):
             self._told = event
-        text = event.to_json() if self.peers.others or self.has_subscribers else ""
         ordered = OrderedEvent(
             _EVENT_KINDS[event.type],
-            text,
-            event.run_id,
+            run_id=event.run_id,
             run=run,
             running=running,
             metric=event.metric if isinstance(event, ComputedResult | MetricFailure) else "",
             requester=requester,
             own=own,
+            message=event,
         )
         self._publish(self._answering(ordered, event, canceller))
-        self.peers.send(event, text, running)
+        if self.peers.others:
+            self.peers.send(event, ordered.frame(), running)
 
     def broadcast_peer_event(self, peer_event: PeerEvent) -> None:
         """Let every socket of this worker see what happened to a run of another one."""
@@ -252,7 +252,8 @@ class SessionGroup:
         self.sequencer.publish(event)
         if self.sequencer.awaited not in {None, waits}:
             self._on_hold(self)
-        self._changed.unpark_all()
+        if self._changed:
+            self._changed.unpark_all()
 
     async def wait_remote_idle(self) -> None:
         """Wait until no run is open on another worker, as far as is known."""

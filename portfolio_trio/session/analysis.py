@@ -76,6 +76,19 @@ class ResultSink(Protocol):
     def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
         """Results are in the document; these other workers have sockets of the session."""
 
+    def taken(
+        self,
+        message: AnalysisStarted,
+        others: tuple[str, ...],
+        batch: Sequence[Outcome],
+        *,
+        results: int | None,
+    ) -> None:
+        """The run has its snapshot, and these outcomes are in the document.
+
+        Where these are all, ``results`` says how many of them are results.
+        """
+
     def deliver(self, batch: Sequence[Outcome]) -> None:
         """Queue recorded results and metric errors, in this order, to leave together."""
 
@@ -142,9 +155,8 @@ class Analysis:
         if ahead is not None and start.taken:
             snapshot, results, at_once = ahead.snapshot, len(ahead.computed.results), []
             self._recorded = results
-            self._sink.started(snapshot.announcement(tuple(self._services.metrics)))
-            self._sink.recorded(start.others, finished=not later)
-            self._sink.deliver(ahead.outcomes)
+            announcement = snapshot.announcement(tuple(self._services.metrics))
+            self._sink.taken(announcement, start.others, ahead.outcomes, results=None if later else results)
         else:
             snapshot, results = self._take_snapshot(start.head, start.run_id), 0
             self._sink.started(snapshot.announcement(tuple(self._services.metrics)))

@@ -80,6 +80,11 @@ class Outbox:
         return self._in_flight is not None
 
     @property
+    def is_one_batch(self) -> bool:
+        """Whether one `take` would take all that waits, and nothing is on its way."""
+        return not self.overflowed and self._in_flight is None and self._bytes <= BATCH_BYTES
+
+    @property
     def held_bytes(self) -> int:
         """What waits or is on its way, as frames on the wire."""
         return self._bytes + self._in_flight_bytes

@@ -97,8 +97,10 @@ class RunTask:
         self.seen: AnalysisStarted | None = None
         self._waiting = waiting
         self._incarnation = socket.document.incarnation or ""
-        self._scope = trio.CancelScope()
-        self._attempt_scope = trio.CancelScope()
+        # Of what is under way: an attempt, or what becomes of its failure. One scope at a time is enough.
+        self._attempt_scope: trio.CancelScope | None = None
+        self._failure_scope: trio.CancelScope | None = None
+        self._stopped = False
         self._stop_reason = EndReason.DISCONNECTED
         self._decided_at = 0.0
         self._telemetry = socket.services.telemetry
@@ -106,6 +108,8 @@ class RunTask:
         self._read_at = read_at
         self._began_at = self._begin()
         self._restarts = 0
+        # Whether the end of the attempt has been told.
+        self._is_told = False
         self._running: Running | None = None
         self.run = Run(request.ticker, request.id)
         self.run_ids: list[int] = []
@@ -131,11 +135,14 @@ class RunTask:
         if self.decide(reason):
             self.canceller = canceller
         self._stop_reason = reason
-        self._scope.cancel()
+        self._stopped = True
+        for scope in (self._attempt_scope, self._failure_scope):
+            if scope is not None:
+                scope.cancel()
 
     def restart(self) -> None:
         """End the run as ``portfolio_changed``; the task starts it again."""
-        if self.decide(EndReason.PORTFOLIO_CHANGED):
+        if self.decide(EndReason.PORTFOLIO_CHANGED) and self._attempt_scope is not None:
             self._attempt_scope.cancel()
 
     # --- what its analysis writes to ---
@@ -209,18 +216,43 @@ class RunTask:
         if finished:
             self._socket.standing.run_id = None
 
+    def taken(
+        self,
+        message: AnalysisStarted,
+        others: tuple[str, ...],
+        batch: Sequence[Outcome],
+        *,
+        results: int | None,
+    ) -> None:
+        """Its start has recorded outcomes, too: all that is to be said of that leaves in one send.
+
+        With the number of ``results``, if these are all of its outcomes: then its end leaves behind them, if
+        nothing can come in between any more.
+        """
+        finished = results is not None
+        with self._writer.together():
+            self.started(message)
+            self.recorded(others, finished=finished)
+            self._queue(batch)
+            if results is not None and self.run.may_send and self._writer.leaves_at_once:
+                self.run.complete()
+                self._finish(results, len(batch) - results)
+
     def deliver(self, batch: Sequence[Outcome]) -> None:
         """Queue recorded outcomes for all who see them, unless the run's end is decided."""
         with self._writer.together():
-            for outcome in batch:
-                if self.run.may_send:
-                    self._announce(outcome, run=self.run)
-                    if not self._writer.receives_events:
-                        self._writer.answer(outcome.echo(self.run.request_id), self.run)
-                    if isinstance(outcome, MetricFailure):
-                        self._telemetry.metric_failed(outcome.metric, outcome.code)
-                else:
-                    self._telemetry.results_dropped(1, self.run.reason or "elsewhere")
+            self._queue(batch)
+
+    def _queue(self, batch: Sequence[Outcome]) -> None:
+        for outcome in batch:
+            if self.run.may_send:
+                self._announce(outcome, run=self.run)
+                if not self._writer.receives_events:
+                    self._writer.answer(outcome.echo(self.run.request_id), self.run)
+                if isinstance(outcome, MetricFailure):
+                    self._telemetry.metric_failed(outcome.metric, outcome.code)
+            else:
+                self._telemetry.results_dropped(1, self.run.reason or "elsewhere")
         if self._read_at is not None and self.run.may_send:
             self._telemetry.first_result(trio.current_time() - self._read_at)
             self._read_at = None
@@ -234,9 +266,8 @@ class RunTask:
     async def carry_out(self) -> None:
         """Compute until an end is not followed by another attempt, and tell each end."""
         try:
-            with self._scope:
-                while not self.run.is_over:
-                    await self._attempt()
+            while not (self.run.is_over or self._stopped):
+                await self._attempt()
         finally:
             if not self.run.is_over:
                 # Cancelled while it was to be started again: say that it is not.
@@ -249,18 +280,19 @@ class RunTask:
             services, self._group.session_id, self.request, self, incarnation=self._incarnation
         )
         summary = (0, 0)
-        self._attempt_scope = trio.CancelScope()
         try:
-            with self._attempt_scope:
+            with trio.CancelScope() as self._attempt_scope:
                 await self._let_leave()
                 summary = await analysis.run()
-                self.run.complete()
+                if not self._is_told:
+                    self.run.complete()
         except (AnalysisError, StoreError) as failure:
             await self._handle_failure(failure)
         finally:
             # What it computed on is of no use any more, and a connection may idle for long.
-            self.inputs = None
-            self._finish(*summary)
+            self.inputs = self._attempt_scope = None
+            if not self._is_told:
+                self._finish(*summary)
 
     def _begin(self) -> float:
         self._telemetry.run_began()
@@ -274,7 +306,14 @@ class RunTask:
             del leaving[0]
 
     async def _handle_failure(self, failure: AnalysisError | StoreError) -> None:
-        """Turn what stopped the run into its end: a fence cancels it, anything else fails it."""
+        """Turn what stopped the run into its end, unless somebody ends it meanwhile."""
+        with trio.CancelScope() as self._failure_scope:
+            if self._stopped:
+                self._failure_scope.cancel()
+            await self._end_by(failure)
+
+    async def _end_by(self, failure: AnalysisError | StoreError) -> None:
+        """A fence cancels the run, anything else fails it."""
         if isinstance(failure, FellBack):
             try:
                 await self._socket.services.peer_subscriber.lift(self._group, failure.known)
@@ -298,7 +337,7 @@ class RunTask:
         if self.decide(reason) and not again:
             # On new holdings it would start again, if nobody else had taken its place meanwhile.
             self._stop_reason = EndReason.SUPERSEDED
-            self._scope.cancel()
+            self._stopped = True
             self.clears = True
             if reason is EndReason.DISCONNECTED and not self._writer.receives_events:
                 self._answer_error(*_GIVEN_UP)
@@ -329,6 +368,7 @@ class RunTask:
     def _finish(self, results: int = 0, errors: int = 0) -> None:
         """Tell how the attempt ended; after new holdings the run begins again."""
         run = self.run
+        self._is_told = True
         if run.may_send:
             # Ended from outside, with the connection.
             self.decide(self._stop_reason)
@@ -373,6 +413,7 @@ class RunTask:
         if self._restarts < MAX_RESTARTS:
             self._restarts += 1
             self.version = self._running = None
+            self._is_told = False
             self.run.restart()
             self._began_at = self._begin()
             return

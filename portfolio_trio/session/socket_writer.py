@@ -114,6 +114,11 @@ class SocketWriter:
             if not self._connection.ended:
                 self._send_soon()
 
+    @property
+    def leaves_at_once(self) -> bool:
+        """Whether all that waits here leaves next: then none of it can be dropped any more."""
+        return not (self._writing or self._connection.ended) and self._outbox.is_one_batch
+
     async def last_words(self) -> None:
         """Wait until all has left, for so long: a frame cut off would take the close frame's place."""
         with trio.move_on_after(LAST_WORDS_SECONDS):

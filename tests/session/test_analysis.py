@@ -58,6 +58,17 @@ class ResultSink:
         assert not self.finished, "nothing is recorded after the last"
         self.finished = finished
 
+    def taken(
+        self,
+        message: AnalysisStarted,
+        others: tuple[str, ...],
+        batch: Sequence[Outcome],
+        *,
+        results: int | None,
+    ) -> None:
+        del message, others, batch, results
+        raise AssertionError("nothing is known that could be computed on ahead")
+
     def deliver(self, batch: Sequence[Outcome]) -> None:
         results = [outcome for outcome in batch if isinstance(outcome, ComputedResult)]
         self.batches.append([(result.metric, result.value) for result in results])

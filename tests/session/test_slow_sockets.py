@@ -12,6 +12,7 @@ from tests.support.app import open_app, results
 pytestmark = pytest.mark.trio
 
 SLOW = Delay(2, 5)
+ENDS = ("analysis_completed", "analysis_cancelled")
 
 
 async def test_a_switch_on_a_socket_that_is_not_read_holds_up_no_other_socket(
@@ -63,3 +64,20 @@ async def test_many_switches_on_a_socket_that_is_not_read_wait_for_its_one_frame
         transport.resume()
         assert [ticker for ticker, _ in results(await slow.take(6))] == ["AAPL"] + ["MSFT"] * 5
         assert (await app.document())["run_counter"] == 2
+
+
+async def test_a_run_is_not_complete_while_its_results_wait_behind_others(autojump_clock: MockClock) -> None:
+    async with open_app(send_seconds=1000) as app:
+        slow, transport = await app.connect_stalling(events=True)
+        await slow.receive()
+        transport.stall_sending()
+        await slow.send("get_portfolio")
+        for ticker in ("AAPL", "GOOGL"):
+            await slow.send("analyze", ticker=ticker)
+            await trio.sleep(1)
+        transport.resume()
+        frames = await slow.until("analysis_completed")
+        # Those of the first were recorded, and could still be dropped.
+        assert [ticker for ticker, _ in results(frames)] == ["GOOGL"] * 5
+        ends = [(frame["type"], frame["ticker"]) for frame in frames if frame["type"] in ENDS]
+        assert ends == [("analysis_cancelled", "AAPL"), ("analysis_completed", "GOOGL")]
