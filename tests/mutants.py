@@ -610,8 +610,8 @@ MUTANTS = (
     Mutant(
         "the end that is told at once only where nothing can be dropped any more",
         "portfolio_trio/session/run_task.py",
-        "self.run.may_send and self._writer.leaves_at_once:",
-        "self.run.may_send:",
+        "return self.run.may_send and self._writer.leaves_at_once",
+        "return self.run.may_send",
         SLOW,
     ),
     Mutant(
@@ -1311,6 +1311,27 @@ MUTANTS = (
         "                self.adopt(Orphan(group.session_id, group.incarnation, run.run_id))\n",
         "                pass\n",
         (*PEERS, *SERVERS),
+    ),
+    Mutant(
+        "the events of a run that somebody else sees",
+        "portfolio_trio/hub/session_group.py",
+        "if self.peers.others or self.has_subscribers or not",
+        "if self.peers.others or not",
+        ("tests/session/test_connection.py", "tests/hub/test_events.py"),
+    ),
+    Mutant(
+        "the events of a run that another worker sees",
+        "portfolio_trio/hub/session_group.py",
+        "if self.peers.others or self.has_subscribers or not",
+        "if self.has_subscribers or not",
+        ("tests/peers/test_two_servers.py",),
+    ),
+    Mutant(
+        "the wait of an unseen run for the open one",
+        "portfolio_trio/hub/sequencer.py",
+        "if self._held or self.open is not None or run_id <= self._last:",
+        "if run_id <= self._last:",
+        ("tests/hub/test_sequencer.py",),
     ),
     Mutant(
         "the rise of versions on a socket",

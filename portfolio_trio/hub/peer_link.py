@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.hub.events import SessionEvent
     from portfolio_trio.protocol.messages import AnalysisCancelled, AnalysisFailed, Running
+    from portfolio_trio.store import RunStart
 
 
 class PeerSender(Protocol):
@@ -87,16 +88,16 @@ class PeerLink:
         if worker not in self.others:
             self.set_peers((*self.others, worker))
 
-    def send_claim(self, running: Running, replaced: int) -> None:
+    def send_claim(self, ticker: str, start: RunStart) -> None:
         """A run of this worker has its number, and took the place of another."""
         if self.others:
             peer_event = PeerEvent(
                 session_id=self._session_id,
                 kind="claim",
-                run_id=running.run_id,
-                version=running.version,
-                ticker=running.ticker,
-                replaced=replaced,
+                run_id=start.run_id,
+                version=start.version,
+                ticker=ticker,
+                replaced=start.replaced,
                 incarnation=self.incarnation,
             )
             self._sender.send(self.others, peer_event)

@@ -234,6 +234,13 @@ class EventSequencer:
         self._broadcast(event)
         self._release()
 
+    def skip(self, run_id: int) -> bool:
+        """Take a run as over of which no socket is shown anything; False where others come first."""
+        if self._held or self.open is not None or run_id <= self._last:
+            return False
+        self._last = run_id
+        return True
+
     def _release(self) -> None:
         """Show what need not wait any more."""
         while self._held:

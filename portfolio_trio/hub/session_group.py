@@ -202,6 +202,13 @@ class SessionGroup:
         if self.peers.others:
             self.peers.send(event, ordered.frame(), running)
 
+    def pass_unseen(self, run_id: int) -> bool:
+        """Note a run that is over, if nobody has seen anything of it and nobody would; whether that is so."""
+        if self.peers.others or self.has_subscribers or not self.sequencer.skip(run_id):
+            return False
+        self._tell_changed()
+        return True
+
     def broadcast_peer_event(self, peer_event: PeerEvent) -> None:
         """Let every socket of this worker see what happened to a run of another one."""
         if peer_event.run_id is not None and peer_event.run_id == self.runs.running:
@@ -252,6 +259,9 @@ class SessionGroup:
         self.sequencer.publish(event)
         if self.sequencer.awaited not in {None, waits}:
             self._on_hold(self)
+        self._tell_changed()
+
+    def _tell_changed(self) -> None:
         if self._changed:
             self._changed.unpark_all()
 
@@ -355,11 +365,11 @@ class SessionGroup:
         """The holdings have this version; a remote run that works on an older one is over."""
         self.remote.outdate(version)
 
-    def claim(self, running: Running, start: RunStart, incarnation: str) -> None:
+    def claim(self, ticker: str, start: RunStart, incarnation: str) -> None:
         """A run of a socket has its number and its holdings; what runs on other workers is over by that.
 
         Args:
-            running: The run.
+            ticker: What the run analyses.
             start: What the store says of it.
             incarnation: Of the document.
 
@@ -375,7 +385,7 @@ class SessionGroup:
             self.peers.set_peers_late(start.others, told)
         else:
             self.peers.set_peers(start.others)
-        remote, run_id, version = self.remote, running.run_id, running.version
+        remote, run_id, version = self.remote, start.run_id, start.version
         if incarnation != self.incarnation:
             raise SessionMissing(self.session_id)
         if run_id < remote.newest:
@@ -384,7 +394,7 @@ class SessionGroup:
             raise FellBack(self.session_id, self.known)
         # How it ends is told by the worker that ran it; what comes next waits for that.
         remote.claim(run_id)
-        self.peers.send_claim(running, start.replaced)
+        self.peers.send_claim(ticker, start)
         self.learn(start.head)
         if version < remote.version:
             raise PortfolioChanged(self.session_id, remote.version)

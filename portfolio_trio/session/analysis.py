@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from portfolio_trio.metrics import AnalysisInputs, Metric, ResultText
-    from portfolio_trio.protocol.messages import AnalysisStarted
     from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.services import Services
     from portfolio_trio.session.snapshot import Outcome
@@ -70,7 +69,7 @@ class ResultSink(Protocol):
     def computing(self, inputs: AnalysisInputs) -> None:
         """This is what the metrics see: from now on new prices may end the run."""
 
-    def started(self, message: AnalysisStarted) -> None:
+    def started(self, snapshot: Snapshot) -> None:
         """The run has its snapshot."""
 
     def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
@@ -78,7 +77,7 @@ class ResultSink(Protocol):
 
     def taken(
         self,
-        message: AnalysisStarted,
+        snapshot: Snapshot,
         others: tuple[str, ...],
         batch: Sequence[Outcome],
         *,
@@ -155,11 +154,10 @@ class Analysis:
         if ahead is not None and start.taken:
             snapshot, results, at_once = ahead.snapshot, len(ahead.computed.results), []
             self._recorded = results
-            announcement = snapshot.announcement(tuple(self._services.metrics))
-            self._sink.taken(announcement, start.others, ahead.outcomes, results=None if later else results)
+            self._sink.taken(snapshot, start.others, ahead.outcomes, results=None if later else results)
         else:
             snapshot, results = self._take_snapshot(start.head, start.run_id), 0
-            self._sink.started(snapshot.announcement(tuple(self._services.metrics)))
+            self._sink.started(snapshot)
         if later:
             results += await self._stream(snapshot, at_once, later)
         elif not start.taken:

@@ -17,13 +17,12 @@ from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
     AnalysisCompleted,
     AnalysisFailed,
-    AnalysisStarted,
     Error,
     MetricFailure,
     Running,
 )
 from portfolio_trio.session.analysis import Analysis
-from portfolio_trio.session.waiting import TOLD, Waiting
+from portfolio_trio.session.waiting import TOLD, Seen, Waiting
 from portfolio_trio.store import (
     FellBack,
     PortfolioChanged,
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from portfolio_trio.hub.events import SessionEvent
     from portfolio_trio.metrics import AnalysisInputs
     from portfolio_trio.protocol.requests import Analyze
-    from portfolio_trio.session.snapshot import Outcome
+    from portfolio_trio.session.snapshot import Outcome, Snapshot
     from portfolio_trio.session.socket_state import Socket
     from portfolio_trio.store import Ending, Head, Known, RunStart
 
@@ -94,7 +93,7 @@ class RunTask:
         self._writer = socket.writer
         self.request = request
         self.following = request.follow
-        self.seen: AnalysisStarted | None = None
+        self.seen: Seen | None = None
         self._waiting = waiting
         self._incarnation = socket.document.incarnation or ""
         # Of what is under way: an attempt, or what becomes of its failure. One scope at a time is enough.
@@ -110,7 +109,8 @@ class RunTask:
         self._restarts = 0
         # Whether the end of the attempt has been told.
         self._is_told = False
-        self._running: Running | None = None
+        # When it was started, and on which tick.
+        self._started_at, self._started_on = "", 0
         self.run = Run(request.ticker, request.id)
         self.run_ids: list[int] = []
         self.version: int | None = None
@@ -194,21 +194,28 @@ class RunTask:
         standing.run_id, standing.token, standing.incarnation = start.run_id, token, self._incarnation
         self.run.run_id, self.version = start.run_id, start.version
         self.run_ids.append(start.run_id)
-        self._running = Running(
-            ticker=self.run.ticker,
-            started_at=start.started_at,
-            run_id=start.run_id,
-            version=start.version,
-            tick_id=start.tick_id,
-        )
-        self._group.claim(self._running, start, self._incarnation)
+        self._started_at, self._started_on = start.started_at, start.tick_id
+        self._group.claim(self.run.ticker, start, self._incarnation)
 
-    def started(self, message: AnalysisStarted) -> None:
+    def started(self, snapshot: Snapshot) -> None:
         """The run has its snapshot."""
-        self.seen = message
+        self._begin_on(snapshot)
+        self._announce_start(snapshot)
+
+    def _begin_on(self, snapshot: Snapshot) -> None:
+        self.seen = Seen(snapshot.run_id, snapshot.head.version, snapshot.tick.tick_id)
         self.pass_turn()
-        self.run.snapshot(message.run_id)
-        self._announce(message, running=self._running)
+        self.run.snapshot(snapshot.run_id)
+
+    def _announce_start(self, snapshot: Snapshot) -> None:
+        running = Running(
+            ticker=self.run.ticker,
+            started_at=self._started_at,
+            run_id=snapshot.run_id,
+            version=snapshot.head.version,
+            tick_id=self._started_on,
+        )
+        self._announce(snapshot.announcement(tuple(self._socket.services.metrics)), running=running)
 
     def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
         """Results are in the document; these other workers have sockets of the session."""
@@ -217,43 +224,53 @@ class RunTask:
             self._socket.standing.run_id = None
 
     def taken(
-        self,
-        message: AnalysisStarted,
-        others: tuple[str, ...],
-        batch: Sequence[Outcome],
-        *,
-        results: int | None,
+        self, snapshot: Snapshot, others: tuple[str, ...], batch: Sequence[Outcome], *, results: int | None
     ) -> None:
-        """Its start has recorded outcomes, too: all that is to be said of that leaves in one send.
+        """The run has its snapshot, and its start has recorded outcomes: what is said of that is one send.
 
         With the number of ``results``, if these are all of its outcomes: then its end leaves behind them, if
         nothing can come in between any more.
         """
-        finished = results is not None
         with self._writer.together():
-            self.started(message)
-            self.recorded(others, finished=finished)
-            self._queue(batch)
-            if results is not None and self.run.may_send and self._writer.leaves_at_once:
+            self._begin_on(snapshot)
+            self.recorded(others, finished=results is not None)
+            self._answer(batch)
+            unseen = results is not None and self._is_settled and self._group.pass_unseen(snapshot.run_id)
+            if not unseen:
+                self._announce_start(snapshot)
+                self._announce_outcomes(batch)
+            if results is not None and self._is_settled:
                 self.run.complete()
-                self._finish(results, len(batch) - results)
+                self._finish(results, len(batch) - results, unseen=unseen)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether all that was queued of it leaves, whatever is decided from now on."""
+        return self.run.may_send and self._writer.leaves_at_once
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
         """Queue recorded outcomes for all who see them, unless the run's end is decided."""
         with self._writer.together():
-            self._queue(batch)
+            self._answer(batch)
+            self._announce_outcomes(batch)
 
-    def _queue(self, batch: Sequence[Outcome]) -> None:
+    def _announce_outcomes(self, batch: Sequence[Outcome]) -> None:
         for outcome in batch:
             if self.run.may_send:
                 self._announce(outcome, run=self.run)
-                if not self._writer.receives_events:
-                    self._writer.answer(outcome.echo(self.run.request_id), self.run)
-                if isinstance(outcome, MetricFailure):
-                    self._telemetry.metric_failed(outcome.metric, outcome.code)
-            else:
-                self._telemetry.results_dropped(1, self.run.reason or "elsewhere")
-        if self._read_at is not None and self.run.may_send:
+
+    def _answer(self, batch: Sequence[Outcome]) -> None:
+        """Queue outcomes for a client that sees no events; count them for any."""
+        run = self.run
+        for outcome in batch:
+            if not run.may_send:
+                self._telemetry.results_dropped(1, run.reason or "elsewhere")
+                continue
+            if not self._writer.receives_events:
+                self._writer.answer(outcome.echo(run.request_id), run)
+            if isinstance(outcome, MetricFailure):
+                self._telemetry.metric_failed(outcome.metric, outcome.code)
+        if self._read_at is not None and run.may_send:
             self._telemetry.first_result(trio.current_time() - self._read_at)
             self._read_at = None
 
@@ -365,8 +382,8 @@ class RunTask:
         if expired:
             self._socket.document.expire()
 
-    def _finish(self, results: int = 0, errors: int = 0) -> None:
-        """Tell how the attempt ended; after new holdings the run begins again."""
+    def _finish(self, results: int = 0, errors: int = 0, *, unseen: bool = False) -> None:
+        """Tell how the attempt ended, unless nobody sees it; after new holdings the run begins again."""
         run = self.run
         self._is_told = True
         if run.may_send:
@@ -375,6 +392,8 @@ class RunTask:
         run.end()
         self._telemetry.run_ended(run.outcome, trio.current_time() - self._began_at)
         self.last = None
+        if unseen:
+            return
         if run.state is RunState.COMPLETED and run.run_id is not None:
             completed = AnalysisCompleted(
                 ticker=run.ticker,
@@ -412,7 +431,7 @@ class RunTask:
     def _restart_or_give_up(self) -> None:
         if self._restarts < MAX_RESTARTS:
             self._restarts += 1
-            self.version = self._running = None
+            self.version = None
             self._is_told = False
             self.run.restart()
             self._began_at = self._begin()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.protocol.codes import ErrorCode
-from portfolio_trio.protocol.messages import AnalysisCancelled, AnalysisStarted, Error
+from portfolio_trio.protocol.messages import AnalysisCancelled, Error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,20 @@ TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
     EndReason.SUPERSEDED: (ErrorCode.SUPERSEDED, "a newer analysis of this session took its place"),
     EndReason.DRAINING: (ErrorCode.DRAINING, "the server is going away; connect again and ask anew"),
 }
+
+
+class Seen(NamedTuple):
+    """What a run saw.
+
+    Attributes:
+        run_id: The run.
+        version: Of the holdings.
+        tick_id: Of the prices.
+    """
+
+    run_id: int
+    version: int
+    tick_id: int
 
 
 class Waiting:
@@ -38,7 +52,7 @@ class Waiting:
         scope: Ends it.
     """
 
-    def __init__(self, socket: Socket, request: Analyze, last: AnalysisStarted) -> None:
+    def __init__(self, socket: Socket, request: Analyze, last: Seen) -> None:
         self._socket = socket
         self.request = request
         self.last = last

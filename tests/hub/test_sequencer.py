@@ -76,6 +76,28 @@ def subscribed(sequencer: EventSequencer, version: int = 1) -> Watcher:
     return watcher
 
 
+def test_a_run_that_nobody_sees_is_over_for_whoever_comes_later() -> None:
+    sequencer = EventSequencer()
+    assert sequencer.skip(3)
+    assert sequencer.is_over(3)
+    assert not sequencer.skip(3)
+    late = subscribed(sequencer)
+    for event in (start(3), result(3), start(4)):
+        sequencer.publish(event)
+    assert late.seen == ["start 4"]
+
+
+def test_no_run_is_passed_over_while_another_is_open_or_something_waits() -> None:
+    sequencer = EventSequencer()
+    sequencer.adopt(running(3))
+    assert not sequencer.skip(4)
+    sequencer.publish(start(5))
+    sequencer.publish(end(3))
+    assert not sequencer.skip(6)
+    sequencer.publish(end(5))
+    assert sequencer.skip(6)
+
+
 def test_an_older_portfolio_is_never_shown_after_a_newer_one() -> None:
     sequencer = EventSequencer()
     requester, subscriber = subscribed(sequencer), subscribed(sequencer)

@@ -215,7 +215,7 @@ async def test_a_socket_that_starts_its_own_run_is_not_disturbed_in_the_middle()
             world.batch(peer_event("claim", 2))
             await wait_all_tasks_blocked()
             subscriber.run_id = 3
-            group.claim(running(3), start(3, replaced=2, others=group.remote.others), "")
+            group.claim("AAPL", start(3, replaced=2, others=group.remote.others), "")
         await wait_all_tasks_blocked()
         assert (subscriber.run_id, group.running, subscriber.seen) == (3, 3, [])
 
@@ -347,17 +347,17 @@ async def test_a_claim_here_is_refused_by_newer_news() -> None:
         world.batch(peer_event("claim", 5))
         await wait_all_tasks_blocked()
         with pytest.raises(RunSuperseded):
-            group.claim(running(4), start(4, replaced=0, others=group.remote.others), "")
+            group.claim("AAPL", start(4, replaced=0, others=group.remote.others), "")
         assert (group.running, world.publisher.told) == (5, [])
         world.batch(peer_event("portfolio", version=2))
         await wait_all_tasks_blocked()
         with pytest.raises(PortfolioChanged):
-            group.claim(running(6), start(6, replaced=5, others=group.remote.others), "")
+            group.claim("AAPL", start(6, replaced=5, others=group.remote.others), "")
         # Its number counts all the same: what is older is over everywhere.
         assert [(worker, told.kind, told.run_id) for worker, told in world.publisher.told] == [
             ("two", "claim", 6)
         ]
-        group.claim(running(7, version=2), start(7, version=2, replaced=6, others=group.remote.others), "")
+        group.claim("AAPL", start(7, version=2, replaced=6, others=group.remote.others), "")
 
 
 async def test_what_comes_after_the_end_is_dropped() -> None:

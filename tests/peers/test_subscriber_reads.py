@@ -12,7 +12,7 @@ from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.peers.document_reader import MAX_RETRY_SECONDS, READS_AT_ONCE, RETRY_SECONDS
 from portfolio_trio.store import Ending, FellBack
-from tests.peers.fakes import current, opened, peer_event, running, start
+from tests.peers.fakes import current, opened, peer_event, start
 
 pytestmark = pytest.mark.trio
 
@@ -358,12 +358,12 @@ async def test_a_run_whose_number_another_one_has_is_of_a_document_that_fell_bac
         world.batch(peer_event("claim", 1))
         await wait_all_tasks_blocked()
         with pytest.raises(FellBack):
-            group.claim(running(1), start(1), group.incarnation)
+            group.claim("AAPL", start(1), group.incarnation)
 
 
 async def test_news_of_another_run_with_the_number_of_one_here_is_not_shown() -> None:
     async with opened("s") as world, world.subscribe("s") as (group, subscriber):
-        group.claim(running(1), start(1), group.incarnation)
+        group.claim("AAPL", start(1), group.incarnation)
         subscriber.run_id = 1
         world.batch(
             peer_event("claim", 1), peer_event("analysis_started", 1), peer_event("analysis_completed", 1)

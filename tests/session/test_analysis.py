@@ -19,8 +19,7 @@ from portfolio_trio.store import Known, RunStart
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from portfolio_trio.protocol.messages import AnalysisStarted
-    from portfolio_trio.session.snapshot import Outcome
+    from portfolio_trio.session.snapshot import Outcome, Snapshot
     from portfolio_trio.store import Head
 
 pytestmark = pytest.mark.trio
@@ -49,9 +48,9 @@ class ResultSink:
     def computing(self, inputs: AnalysisInputs) -> None:
         self.inputs = inputs
 
-    def started(self, message: AnalysisStarted) -> None:
-        assert message.run_id == START.run_id
-        assert self.inputs.snapshot == message.snapshot
+    def started(self, snapshot: Snapshot) -> None:
+        assert snapshot.run_id == START.run_id
+        assert self.inputs is snapshot.inputs
 
     def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
         assert not others
@@ -60,13 +59,13 @@ class ResultSink:
 
     def taken(
         self,
-        message: AnalysisStarted,
+        snapshot: Snapshot,
         others: tuple[str, ...],
         batch: Sequence[Outcome],
         *,
         results: int | None,
     ) -> None:
-        del message, others, batch, results
+        del snapshot, others, batch, results
         raise AssertionError("nothing is known that could be computed on ahead")
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
