@@ -1568,14 +1568,14 @@ MUTANTS = (
     Mutant(
         "the adoption of a run whose number did not come in time",
         "portfolio_trio/session/analysis.py",
-        "        if start is None:\n            services.peer_subscriber.adopt(orphan)\n",
+        "        if start is None:\n            self._leave_to_others()\n",
         "        if start is None:\n",
         ORPHANS,
     ),
     Mutant(
         "the adoption of a run whose number was lost",
         "portfolio_trio/session/analysis.py",
-        "            if failure.sent:\n                services.peer_subscriber.adopt(orphan)\n",
+        "            if failure.sent:\n                self._leave_to_others()\n",
         "",
         ORPHANS,
     ),

@@ -225,7 +225,7 @@ class Analysis:
         # Behind the shield it would be too late.
         await trio.lowlevel.checkpoint_if_cancelled()
         services = self._services
-        start, orphan = None, Orphan(self._session_id, self._incarnation, token=self._token)
+        start = None
         try:
             with trio.move_on_after(START_SECONDS, shield=True):
                 start = await services.store.start_analysis(
@@ -242,14 +242,19 @@ class Analysis:
                 )
         except StoreUnavailable as failure:
             if failure.sent:
-                services.peer_subscriber.adopt(orphan)
+                self._leave_to_others()
             raise
         if start is None:
-            services.peer_subscriber.adopt(orphan)
+            self._leave_to_others()
             raise StoreUnavailable(f"start_analysis was not answered within {START_SECONDS:g} s", sent=True)
         self._sink.claimed(start, self._token)
         await trio.lowlevel.checkpoint_if_cancelled()
         return start
+
+    def _leave_to_others(self) -> None:
+        """Nobody knows whether the run has started: whoever finds it by its token ends it."""
+        orphan = Orphan(self._session_id, self._incarnation, token=self._token)
+        self._services.peer_subscriber.adopt(orphan)
 
     async def _compute(
         self,

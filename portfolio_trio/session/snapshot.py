@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from portfolio_trio.hub.unpriced import explained
 from portfolio_trio.metrics import METHOD_VERSION, AnalysisError, MetricError, compute_text
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 Outcome = ComputedResult | MetricFailure
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The inputs of one run.
 
     Attributes:

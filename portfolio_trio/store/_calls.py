@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +19,6 @@ from portfolio_trio.store.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from portfolio_trio.telemetry import Telemetry
 
 NEEDS: Final = (
@@ -50,13 +47,25 @@ class Timed:
         self._telemetry.redis_called(self._script, perf_counter() - self._began)
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+class _Translated:
+    """Turns redis-py's and the wrapper's errors into the store's."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, RedisError):
+            raise translate(error) from error
+
+
+_TRANSLATED: Final = _Translated()
+
+
+def translated() -> _Translated:
     """Turn redis-py's and the wrapper's errors into the store's."""
-    try:
-        yield
-    except RedisError as error:
-        raise translate(error) from error
+    return _TRANSLATED
 
 
 def translate(error: RedisError) -> StoreError:

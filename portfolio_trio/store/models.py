@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from pydantic import Field
 
@@ -147,8 +147,7 @@ class Portfolio:
         return next((ending for ending in self.run_ends if ending.run_id == run_id), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """The highest known numbers of a document: it never has lower ones, unless it has fallen back.
 
     Attributes:
@@ -193,8 +192,7 @@ class Head:
     texts: tuple[bytes, bytes] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(NamedTuple):
     """What a run has computed before its start, from what was known of the document.
 
     Attributes:
@@ -212,8 +210,7 @@ class Computed:
     errors: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RunStart:
+class RunStart(NamedTuple):
     """What a run starts from.
 
     Attributes:
@@ -239,7 +236,7 @@ class RunStart:
     started_at: str = ""
     tick_id: int = 0
     targets: Targets | None = None
-    texts: tuple[bytes, bytes] = field(default=(b"", b""), compare=False, repr=False)
+    texts: tuple[bytes, bytes] = (b"", b"")
     taken: bool = False
 
     @property

@@ -66,11 +66,11 @@ async def test_on_another_document_the_run_starts_without_them(
         computed = await prepared(it, finish=finish)
         head = computed.head
         other = {
-            "run_id": replace(computed, run_id=computed.run_id + 1),
-            "version": replace(computed, head=replace(head, version=head.version + 1)),
+            "run_id": computed._replace(run_id=computed.run_id + 1),
+            "version": computed._replace(head=replace(head, version=head.version + 1)),
             # A document that fell back may have the same version, and other holdings or targets.
-            "holdings": replace(computed, head=replace(head, texts=(b'{"AAPL":7}', head.texts[1]))),
-            "targets": replace(computed, head=replace(head, texts=(head.texts[0], b"{}"))),
+            "holdings": computed._replace(head=replace(head, texts=(b'{"AAPL":7}', head.texts[1]))),
+            "targets": computed._replace(head=replace(head, texts=(head.texts[0], b"{}"))),
         }[change]
         started = await start(it, other)
         assert (started.run_id, started.taken, started.holdings) == (1, False, head.holdings)
