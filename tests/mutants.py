@@ -717,7 +717,7 @@ MUTANTS = (
     Mutant(
         "one at a time",
         "portfolio_trio/session/handlers.py",
-        "        async with Holding(self._group.start_lock):\n            theirs = ",
+        "        async with self._group.start_lock:\n            theirs = ",
         "        if True:\n            theirs = ",
     ),
     Mutant(
@@ -1126,15 +1126,15 @@ MUTANTS = (
     Mutant(
         "the wait of frames behind a send under way",
         "portfolio_trio/http/_frame_sender.py",
-        "        if self._turn.locked() or self._wire is not Wire.OPEN:",
-        "        if self._wire is not Wire.OPEN and not self._turn.locked():",
+        "        if self._turn.taken or self._wire is not Wire.OPEN:",
+        "        if self._wire is not Wire.OPEN and not self._turn.taken:",
         ("tests/http/test_send_now.py",),
     ),
     Mutant(
         "the close frame behind which nothing leaves at once",
         "portfolio_trio/http/_frame_sender.py",
-        "        if self._turn.locked() or self._wire is not Wire.OPEN:",
-        "        if self._turn.locked():",
+        "        if self._turn.taken or self._wire is not Wire.OPEN:",
+        "        if self._turn.taken:",
         ("tests/http/test_send_now.py",),
     ),
     Mutant(
@@ -1332,6 +1332,13 @@ MUTANTS = (
         "if self._held or self.open is not None or run_id <= self._last:",
         "if run_id <= self._last:",
         ("tests/hub/test_sequencer.py",),
+    ),
+    Mutant(
+        "the turn that goes to who waits",
+        "portfolio_trio/locks.py",
+        "            self._lot.unpark()\n",
+        "            self._lot.unpark()\n            self._taken = False\n",
+        ("tests/test_locks.py",),
     ),
     Mutant(
         "the rise of versions on a socket",

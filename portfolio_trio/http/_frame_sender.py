@@ -7,7 +7,7 @@ import trio
 
 from portfolio_trio.http import _at_once
 from portfolio_trio.http._response import half_close, linger
-from portfolio_trio.locks import Holding
+from portfolio_trio.locks import Turn
 
 _TEXT = 0x81
 _CLOSE = 0x88
@@ -74,7 +74,7 @@ class FrameSender:
         self._wire = Wire.OPEN
         # What `send_now` could not send; it goes out before the next frames.
         self._rest = b""
-        self._turn = trio.Lock()
+        self._turn = Turn()
         self._sending: trio.CancelScope | None = None
 
     def send_now(self, frames: bytes) -> bool:
@@ -85,7 +85,7 @@ class FrameSender:
         """
         self._rest += frames
         # While another send is in progress, it is not known what may follow it.
-        if self._turn.locked() or self._wire is not Wire.OPEN:
+        if self._turn.taken or self._wire is not Wire.OPEN:
             return False
         self._rest = self._rest[_at_once.write_now(self._stream, self._rest) :]
         return not self._rest
@@ -95,7 +95,7 @@ class FrameSender:
 
         Raises ClosedResourceError after a close frame, BrokenResourceError if nothing more can be sent.
         """
-        async with Holding(self._turn):
+        async with self._turn:
             if self._wire is Wire.CLOSED:
                 raise trio.ClosedResourceError
             await self._send(frames, then=Wire.OPEN)
@@ -122,6 +122,8 @@ class FrameSender:
 
     async def _send(self, frames: bytes, *, then: Wire) -> None:
         if self._wire is Wire.OPEN:
+            # Who is cancelled before anything has left tears nothing.
+            await trio.lowlevel.checkpoint_if_cancelled()
             frames, self._rest = self._rest + frames, b""
             self._wire = Wire.TORN
             with trio.CancelScope() as self._sending:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import trio
 from pydantic_core import to_json
 
 from portfolio_trio.hub.endings import message_of
@@ -15,6 +14,7 @@ from portfolio_trio.hub.local_runs import LocalRuns
 from portfolio_trio.hub.peer_link import PeerLink
 from portfolio_trio.hub.run_state import EndReason, Run
 from portfolio_trio.hub.sequencer import EventSequencer, OrderedEvent
+from portfolio_trio.locks import Turn
 from portfolio_trio.protocol.messages import (
     AnalysisCancelled,
     AnalysisFailed,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from typing import Any
+
+    import trio
 
     from portfolio_trio.faults import Faults
     from portfolio_trio.hub.canceller import Canceller
@@ -72,7 +74,7 @@ class SessionGroup:
         on_hold: Callable[[SessionGroup], None],
     ) -> None:
         self.session_id = session_id
-        self.start_lock = trio.StrictFIFOLock()
+        self.start_lock = Turn()
         # In the order in which they came, so that events leave in the same order each time.
         self._members: dict[EventSubscriber, Member] = {}
         self.runs = LocalRuns(session_id, self._members.values(), faults)

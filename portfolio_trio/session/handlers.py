@@ -18,7 +18,6 @@ from portfolio_trio.hub.error_messages import NoNewSession
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.hub.unpriced import refusal
-from portfolio_trio.locks import Holding
 from portfolio_trio.market import MarketFullError
 from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.messages import AnalysisCancelled, Error, Results
@@ -200,7 +199,7 @@ class RequestHandler:
         if self.draining:
             self._requester.answer(Error.of(ErrorCode.DRAINING, "the server is going away", id=request.id))
             return
-        async with Holding(self._group.start_lock):
+        async with self._group.start_lock:
             theirs = await self._group.runs.stop(EndReason.SUPERSEDED, exclude=self._requester)
             own = await self._runner.stop(EndReason.SWITCHED)
             if theirs is not None or own is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import trio
+from portfolio_trio.locks import Waiters
 
 if TYPE_CHECKING:
     from portfolio_trio.hub.run_state import Run
@@ -45,7 +45,7 @@ class Outbox:
         self._latest: _Waiting | None = None
         self._in_flight: tuple[Run | None, ...] | None = None
         self._in_flight_bytes = 0
-        self._written = trio.lowlevel.ParkingLot()
+        self._written = Waiters()
         self.overflowed = False
 
     def put(self, text: str, run: Run | None = None) -> None:
@@ -60,7 +60,7 @@ class Outbox:
             self._waiting.clear()
             self._bytes = 0
             self._latest = None
-            self._written.unpark_all()
+            self._written.wake()
 
     def put_latest(self, text: str) -> None:
         """Queue one frame in place of the latest one that still waits."""
@@ -96,7 +96,7 @@ class Outbox:
         if dropped:
             self._waiting = kept
             self._bytes = sum(item.size for item in kept)
-            self._written.unpark_all()
+            self._written.wake()
         return dropped
 
     def take(self) -> list[str]:
@@ -119,7 +119,7 @@ class Outbox:
     def written(self) -> None:
         """What was taken has left."""
         self._in_flight, self._in_flight_bytes = None, 0
-        self._written.unpark_all()
+        self._written.wake()
 
     async def empty(self) -> None:
         """Wait until nothing waits or is on its way."""

@@ -8,6 +8,7 @@ import trio
 from typing_extensions import override
 
 from portfolio_trio.hub.unpriced import explained, refusal
+from portfolio_trio.locks import Waiters
 from portfolio_trio.metrics import AnalysisError, MetricError
 from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.exact import exact_json
@@ -113,7 +114,7 @@ class NewestWhatIf:
         self._waiting: AskWhatIf | None = None
         self._passed_over = 0
         self._running = False
-        self._moved = trio.lowlevel.ParkingLot()
+        self._moved = Waiters()
 
     async def ask(self, request: AskWhatIf) -> None:
         """Have it answered when those before it are, or a newer one in its place."""
@@ -134,11 +135,11 @@ class NewestWhatIf:
         try:
             while (request := self._waiting) is not None:
                 passed_over, self._waiting, self._passed_over = self._passed_over, None, 0
-                self._moved.unpark_all()
+                self._moved.wake()
                 for _ in range(passed_over):
                     detail = "a newer what-if of this id took its place"
                     self._requester.answer(Error.of(ErrorCode.SUPERSEDED, detail, id=request.id))
                 await self._carry_out(request)
         finally:
             self._running = False
-            self._moved.unpark_all()
+            self._moved.wake()
