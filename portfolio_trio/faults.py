@@ -56,15 +56,6 @@ class Faults:
             if instead is not None:
                 instead()
 
-    @contextmanager
-    def counted(self, where: str) -> Iterator[None]:
-        """Count a fault of the block on its way to somebody who logs it and ends what it belongs to."""
-        try:
-            yield
-        except Exception:
-            self.counts[where] += 1
-            raise
-
 
 def _single(group: BaseExceptionGroup[Exception]) -> BaseException:
     """The fault itself, where it is only one: a group round it would fill the log."""

@@ -480,8 +480,8 @@ MUTANTS = (
     Mutant(
         "the values that are not kept with the state of a session",
         "portfolio_trio/hub/sequencer.py",
-        'update={"id": None, "values": None}',
-        'update={"id": None}',
+        '**state.__dict__, "id": None, "values": None}',
+        '**state.__dict__, "id": None}',
         ("tests/peers/test_tick_feed.py",),
     ),
     Mutant(

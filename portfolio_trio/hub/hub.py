@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -10,11 +9,31 @@ import trio
 from portfolio_trio.hub.session_group import SessionGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from portfolio_trio.faults import Faults
     from portfolio_trio.hub.members import Member
     from portfolio_trio.hub.peer_link import PeerSender
+
+
+class Place:
+    """A socket's place in its session's group.
+
+    It lives as long as its socket, and is therefore no generator.
+    """
+
+    __slots__ = ("_hub", "_member", "_session_id")
+
+    def __init__(self, hub: Hub, session_id: str, member: Member) -> None:
+        self._hub = hub
+        self._session_id = session_id
+        self._member = member
+
+    def __enter__(self) -> SessionGroup:
+        return self._hub.enter(self._session_id, self._member)
+
+    def __exit__(self, *_: object) -> None:
+        self._hub.leave(self._session_id, self._member)
 
 
 class Hub:
@@ -32,20 +51,26 @@ class Hub:
     def _hold(self, group: SessionGroup) -> None:
         self.on_hold(group)
 
-    @contextmanager
-    def join(self, session_id: str, member: Member) -> Iterator[SessionGroup]:
-        """Put a socket into its session's group for as long as the context lasts."""
+    def join(self, session_id: str, member: Member) -> Place:
+        """A place for a socket in its session's group, for as long as the context lasts."""
+        return Place(self, session_id, member)
+
+    def enter(self, session_id: str, member: Member) -> SessionGroup:
+        """Put a socket into its session's group; `leave` takes it out."""
         group = self._groups.get(session_id)
         if group is None:
             group = self._groups[session_id] = SessionGroup(
                 session_id, self._peers, self._changed, self._faults, self._hold
             )
-        try:
-            with group.joined(member):
-                yield group
-        finally:
-            if not group.members:
-                del self._groups[session_id]
+        group.add(member)
+        return group
+
+    def leave(self, session_id: str, member: Member) -> None:
+        """Take a socket out of its session's group; the last one takes the group with it."""
+        group = self._groups[session_id]
+        group.remove(member)
+        if not group.members:
+            del self._groups[session_id]
 
     def group(self, session_id: str) -> SessionGroup | None:
         """The group of a session; None where it has no open socket."""

@@ -90,16 +90,14 @@ class SessionGroup:
         # Stands for the newest remote run, so that what of it waits can be dropped.
         self._remote_run: Run | None = None
 
-    @contextmanager
-    def joined(self, member: Member) -> Iterator[None]:
-        """Count a socket among those of the session for as long as the context lasts."""
-        subscriber = member.subscriber
-        self._members[subscriber] = member
-        try:
-            yield
-        finally:
-            del self._members[subscriber]
-            self.sequencer.leave(subscriber)
+    def add(self, member: Member) -> None:
+        """Count a socket among those of the session, until it is removed."""
+        self._members[member.subscriber] = member
+
+    def remove(self, member: Member) -> None:
+        """A socket has gone."""
+        del self._members[member.subscriber]
+        self.sequencer.leave(member.subscriber)
 
     @property
     def members(self) -> tuple[Member, ...]:

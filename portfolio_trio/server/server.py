@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +40,7 @@ from portfolio_trio.telemetry import OFF
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from portfolio_trio.access import Slots
     from portfolio_trio.http import Upgrade, WebSocketTransport
@@ -226,30 +226,32 @@ class Server:
                 max_message_bytes=settings.max_message_bytes,
                 grant_frame=frames.grant,
             ) as transport:
-                with self._counted(transport, upgrade):
+                # No generators round what lives as long as the socket: each would be a part of what it costs.
+                began = self._opened(transport)
+                try:
                     await self._serve(transport, upgrade, slots, waiting)
+                finally:
+                    self._closed(transport, upgrade, began)
                 self._leave(waiting)
         finally:
             self._leave(waiting)
 
-    @contextmanager
-    def _counted(self, transport: WebSocketTransport, upgrade: Upgrade) -> Iterator[None]:
-        telemetry, began = self.services.telemetry, trio.current_time()
-        telemetry.connection_opened("answers" if transport.subprotocol is None else "events")
-        try:
-            yield
-        finally:
-            telemetry.connection_closed(transport.close_code)
-            access_log.debug(
-                "a socket closed",
-                extra={
-                    "event": "socket_closed",
-                    "session": upgrade.session_id,
-                    "code": int(transport.close_code),
-                    "peer": upgrade.peer,
-                    "seconds": round(trio.current_time() - began, 3),
-                },
-            )
+    def _opened(self, transport: WebSocketTransport) -> float:
+        self.services.telemetry.connection_opened("answers" if transport.subprotocol is None else "events")
+        return trio.current_time()
+
+    def _closed(self, transport: WebSocketTransport, upgrade: Upgrade, began: float) -> None:
+        self.services.telemetry.connection_closed(transport.close_code)
+        access_log.debug(
+            "a socket closed",
+            extra={
+                "event": "socket_closed",
+                "session": upgrade.session_id,
+                "code": int(transport.close_code),
+                "peer": upgrade.peer,
+                "seconds": round(trio.current_time() - began, 3),
+            },
+        )
 
     async def _serve(
         self, transport: WebSocketTransport, upgrade: Upgrade, slots: Slots, waiting: trio.CancelScope
@@ -269,8 +271,11 @@ class Server:
         # Without a checkpoint from here to its first wait: whoever is listed can be drained.
         self._sessions[session] = None
         try:
-            with self.services.faults.counted("a session"):
-                await session.run()
+            await session.run()
+        except Exception:
+            # On its way to who logs it and closes the connection.
+            self.services.faults.counts["a session"] += 1
+            raise
         finally:
             del self._sessions[session]
 

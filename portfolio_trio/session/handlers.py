@@ -209,6 +209,8 @@ class RequestHandler:
 
     async def _cancel(self, request: Cancel) -> None:
         canceller = Canceller(self._requester, request.id)
+        # What an edit has just begun anew asks for its number first, so that its end can name it.
+        await trio.lowlevel.checkpoint()
         async with self._group.start_lock:
             stopped = found = None
             if request.of is None:
