@@ -3,7 +3,8 @@
 A task per analysis, a task per metric inside it, one EVALSHA and one message per result. It uses the
 scripts, the metrics and the prices of this package, and no other part of it. The market does not move here.
 
-tuned:    a pool that is large enough, orjson, no logging, uvicorn's fastest parts.
+tuned:    a pool that is large enough, orjson, no logging, uvicorn's fastest parts; and one script an
+          analysis, computed on what the last reply said, as the server does that it is measured against.
 untuned:  as a first version often is: redis-py's pool of 100, the standard library's json, debug logging.
 --whole-document: the scripts that change a session decode and encode all of its document, as a first script
           does; what a script costs then grows with what the document holds.
@@ -77,6 +78,7 @@ class Variant(NamedTuple):
     dumps: Callable[[object], str]
     loads: Callable[[str | bytes], Any]
     ready: Callable[[str], object]  # what puts JSON text into what is dumped
+    one_trip: bool
     pool: dict[str, Any]
     uvicorn: dict[str, Any]
 
@@ -90,6 +92,7 @@ VARIANTS = {
         dumps=_orjson_text,
         loads=orjson.loads,
         ready=orjson.Fragment,
+        one_trip=True,
         pool={"max_connections": POOL},
         uvicorn={
             "loop": "uvloop",
@@ -101,9 +104,23 @@ VARIANTS = {
         },
     ),
     "untuned": Variant(
-        dumps=json.dumps, loads=json.loads, ready=json.loads, pool={}, uvicorn={"log_level": "debug"}
+        dumps=json.dumps,
+        loads=json.loads,
+        ready=json.loads,
+        one_trip=False,
+        pool={},
+        uvicorn={"log_level": "debug"},
     ),
 }
+
+
+class Known(NamedTuple):
+    """What a reply said of a session; the texts to the letter."""
+
+    run_id: int
+    version: bytes
+    holdings: bytes
+    targets: bytes
 
 
 class Backend:
@@ -127,6 +144,7 @@ class Backend:
             self._sources |= WHOLE_DOCUMENT
         self._shas: dict[str, str] = {}
         self._delays = delays
+        self.one_trip = variant.one_trip and not whole_document and delays is None
 
     async def open(self) -> None:
         """Load the scripts."""
@@ -137,7 +155,7 @@ class Backend:
         """Close the pool."""
         await self._client.aclose()
 
-    async def call(self, name: str, session_id: str, *args: str | float) -> list[bytes]:
+    async def call(self, name: str, session_id: str, *args: str | bytes | float) -> list[bytes]:
         """Run one script on the key of a session."""
         key = f"portfolio:{{{session_id}}}"
         reply: list[bytes] = await self._client.evalsha(self._shas[name], 1, key, *args)
@@ -186,13 +204,34 @@ class Backend:
             self._returns = ReturnsCache(self._book.bars)
         return self._returns
 
-    async def start(self, session_id: str, ticker: str) -> tuple[int, int, AnalysisInputs]:
-        """Start a run; return its number, the holdings' version and what the metrics see."""
+    async def start(self, session_id: str, ticker: str) -> tuple[Known, AnalysisInputs]:
+        """Start a run; return what the reply says, and what the metrics see."""
         args = (ticker, now(), self._book.current.tick_id, TTL_SECONDS, WORKER, "", "", "", "", "", "")
-        _, run_id, holdings, version, *_ = await self.call("start_analysis", session_id, *args)
+        reply = await self.call("start_analysis", session_id, *args)
+        _, run_id, holdings, version, *more = reply
+        # The scripts that rewrite the document know no targets.
+        known = Known(int(run_id), version, holdings, more[2] if len(more) > 2 else b"")  # noqa: PLR2004
+        return known, self.inputs(ticker, holdings)
+
+    def inputs(self, ticker: str, holdings: bytes) -> AnalysisInputs:
+        """What the metrics of a run see."""
         held = self.loads(holdings)
-        inputs = self.returns.inputs(ticker, held, self._book.prices_for(held))
-        return int(run_id), int(version), inputs
+        return self.returns.inputs(ticker, held, self._book.prices_for(held))
+
+    def record(self, message: dict[str, Any]) -> str:
+        """What the document keeps of a result."""
+        return self.dumps({name: value for name, value in message.items() if name != "type"})
+
+    async def run(self, session_id: str, ticker: str, known: Known) -> list[dict[str, Any]] | None:
+        """A whole run in one call; None, and it has only been started, where the document says otherwise."""
+        run_id, inputs = known.run_id + 1, self.inputs(ticker, known.holdings)
+        messages = [self.result(metric, inputs, run_id) for metric in BUILT_IN.values()]
+        args = (ticker, now(), self._book.current.tick_id, TTL_SECONDS, WORKER, "", "", "", "", "", "")
+        texts = (run_id, known.version, known.holdings, known.targets)
+        rest = (MAX_RESULTS, MAX_RESULT_BYTES, "1", 0)
+        records = map(self.record, messages)
+        reply = await self.call("start_analysis", session_id, *args, *texts, *rest, *records)
+        return messages if reply[7] == b"1" else None
 
     async def wait(self, place: int) -> None:
         """Hold up every metric but the first."""
@@ -230,6 +269,7 @@ class Session:
         self._socket = socket
         self._session_id = session_id
         self._task: asyncio.Task[None] | None = None
+        self._known: Known | None = None
 
     async def run(self) -> None:
         """Take requests until the client leaves."""
@@ -241,6 +281,7 @@ class Session:
                 if request["action"] == "analyze":
                     self._task = asyncio.create_task(self._analyze(request["ticker"]))
                 else:
+                    self._known = None
                     portfolio = await (
                         self._backend.set_holdings(self._session_id, request["holdings"])
                         if request["action"] == "set_holdings"
@@ -258,7 +299,18 @@ class Session:
             self._task = None
 
     async def _analyze(self, ticker: str) -> None:
-        run_id, version, inputs = await self._backend.start(self._session_id, ticker)
+        # Where it is cancelled on the way, nobody knows what the document says.
+        known, self._known = self._known, None
+        if known is not None and self._backend.one_trip:
+            messages = await self._backend.run(self._session_id, ticker, known)
+            if messages is not None:
+                self._known = known._replace(run_id=known.run_id + 1)
+                for message in messages:
+                    await self._socket.send_text(self._backend.dumps(message))
+                return
+        known, inputs = await self._backend.start(self._session_id, ticker)
+        self._known = known
+        run_id, version = known.run_id, int(known.version)
         async with asyncio.TaskGroup() as group:
             for place, metric in enumerate(BUILT_IN.values()):
                 group.create_task(self._compute(place, metric, inputs, run_id, version))
@@ -270,7 +322,7 @@ class Session:
         backend = self._backend
         await backend.wait(place)
         message = backend.result(metric, inputs, run_id)
-        record = backend.dumps({name: value for name, value in message.items() if name != "type"})
+        record = backend.record(message)
         limits = (TTL_SECONDS, MAX_RESULTS, MAX_RESULT_BYTES)
         args = (run_id, version, "", now(), *limits, "0", WORKER, "", "", 0, record)
         reply = await backend.call("record_results", self._session_id, *args)
