@@ -1341,6 +1341,13 @@ MUTANTS = (
         ("tests/test_locks.py",),
     ),
     Mutant(
+        "the pause between pings of very many sockets",
+        "portfolio_trio/access/_keep_alive.py",
+        "                        await trio.sleep(PAUSE_SECONDS)\n",
+        "                        pass\n",
+        ("tests/access/test_keep_alive.py",),
+    ),
+    Mutant(
         "the rise of versions on a socket",
         "portfolio_trio/hub/sequencer.py",
         "(asked or event.again or adopted is not None or seen.version < newest.version)",

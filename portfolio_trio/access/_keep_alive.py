@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
+AT_ONCE: Final = 64
+# Most pongs are back by then; 10,000 sockets take a second and a half.
+PAUSE_SECONDS: Final = 0.01
+
 
 class Watched(Protocol):
     """A socket as far as it is needed here."""
@@ -37,7 +41,8 @@ class KeepAlive:
     pongs only while their messages are being received.
 
     One task waits for all sockets, because a separate task would be a tenth of the cost of an idle socket;
-    only a ping in flight has its own task, so that no peer waits for another's pong.
+    only a ping in flight has its own task, so that no peer waits for another's pong. Where very many sockets
+    are due at once, a few of them are pinged at a time: the process would keep what the tasks of all need.
 
     Args:
         interval: Seconds from one pong, or from the start, to the next ping.
@@ -73,11 +78,14 @@ class KeepAlive:
         async with trio.open_nursery() as nursery:
             while True:
                 await self._wait()
-                now = trio.current_time()
+                now, begun = trio.current_time(), 0
                 while self._due and next(iter(self._due.values())) <= now:
                     socket, _ = self._due.popitem(last=False)
                     self._pinging.add(socket)
                     nursery.start_soon(self._ping, socket)
+                    begun += 1
+                    if begun % AT_ONCE == 0:
+                        await trio.sleep(PAUSE_SECONDS)
 
     async def _wait(self) -> None:
         while not self._due:

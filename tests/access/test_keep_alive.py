@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portfolio_trio.access import KeepAlive
+from portfolio_trio.access._keep_alive import AT_ONCE
 from portfolio_trio.faults import Faults
 from portfolio_trio.http import Disconnected, WebSocketTransport
 from tests.http.frames import PING, PONG, frame
@@ -267,3 +268,35 @@ def test_who_is_forgotten_while_pinged_is_not_lost() -> None:
 
     run_in_virtual_time(main)
     assert (peer.pinged_at, peer.lost_at) == ([INTERVAL], None)
+
+
+class Prompt:
+    """A socket whose peer answers soon; all of them count how many pings are in flight."""
+
+    in_flight = most = pinged = 0
+
+    async def ping(self, timeout: float) -> None:  # noqa: ASYNC109 - the real one's signature
+        assert timeout == TIMEOUT
+        Prompt.in_flight += 1
+        Prompt.most = max(Prompt.most, Prompt.in_flight)
+        Prompt.pinged += 1
+        await trio.sleep(0.005)
+        Prompt.in_flight -= 1
+
+    def lose(self) -> None:
+        raise AssertionError("its peer is there")
+
+    def fail(self) -> None:
+        raise AssertionError("no ping failed")
+
+
+@VIRTUAL_TIME
+async def test_very_many_that_are_due_at_once_are_pinged_a_few_at_a_time(nursery: trio.Nursery) -> None:
+    keep_alive = KeepAlive(interval=INTERVAL, timeout=TIMEOUT, faults=Faults())
+    nursery.start_soon(keep_alive.run)
+    sockets = [Prompt() for _ in range(10 * AT_ONCE + 1)]
+    for socket in sockets:
+        keep_alive.watch(socket)
+    await trio.sleep(INTERVAL + 1)
+    assert Prompt.pinged == len(sockets) == len(keep_alive)
+    assert Prompt.most == AT_ONCE
