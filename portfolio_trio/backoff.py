@@ -32,6 +32,9 @@ class Backoff:
 
     def delay(self, attempt: int, rng: random.Random) -> float:
         """Seconds before an attempt, the first being 0: half of it fixed, half of it drawn."""
+        return self.whole(attempt) * rng.uniform(0.5, 1.0)
+
+    def whole(self, attempt: int) -> float:
+        """Seconds before an attempt where nobody else could come back at the same moment."""
         # Beyond this many doublings the longest delay is reached, whatever the factor; no overflow.
-        whole = min(self.longest, self.first * self.factor ** min(attempt, 64))
-        return whole * rng.uniform(0.5, 1.0)
+        return min(self.longest, self.first * self.factor ** min(attempt, 64))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from portfolio_trio.backoff import Backoff
 from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.peers.recorded import likely_end, results_of
 from portfolio_trio.protocol.messages import Running
@@ -35,6 +36,7 @@ READINGS: Final = 5
 # What cannot be read is tried again after this long, then after twice as long, and so on.
 RETRY_SECONDS: Final = 0.5
 MAX_RETRY_SECONDS: Final = 8.0
+RETRY: Final = Backoff(RETRY_SECONDS, longest=MAX_RETRY_SECONDS)
 
 
 class Waited(IntEnum):
@@ -85,15 +87,15 @@ class DocumentReader:
     async def run(self) -> None:
         """Read all documents when told to look, and then those that could not be read, ever more rarely."""
         unread: list[SessionGroup] = []
-        pause = RETRY_SECONDS
+        attempt = 0
         while True:
-            with trio.move_on_after(pause if unread else math.inf):
+            with trio.move_on_after(RETRY.whole(attempt) if unread else math.inf):
                 await self._look.wait()
             if self._look.is_set():
                 self._look = trio.Event()
-                unread, pause = list(self._hub.groups), RETRY_SECONDS
+                unread, attempt = list(self._hub.groups), 0
             else:
-                pause = min(2 * pause, MAX_RETRY_SECONDS)
+                attempt += 1
             unread = await self._look_at(unread)
 
     async def _look_at(self, groups: Iterable[SessionGroup]) -> list[SessionGroup]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -20,7 +21,7 @@ from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.peers.document_reader import (
-    MAX_RETRY_SECONDS,
+    RETRY,
     RETRY_SECONDS,
     DocumentReader,
     Waited,
@@ -347,11 +348,11 @@ class PeerSubscriber:
 
     async def _clear_in_time(self, orphan: Orphan) -> None:
         """Clear a run as soon as Redis can be asked: until then the document lacks the word of its worker."""
-        pause = RETRY_SECONDS
         await self._clear(orphan)
-        while self._orphans.is_unasked(orphan):
-            await trio.sleep(pause)
-            pause = min(2 * pause, MAX_RETRY_SECONDS)
+        for attempt in count():
+            if not self._orphans.is_unasked(orphan):
+                return
+            await trio.sleep(RETRY.whole(attempt))
             await self._clear(orphan)
 
     async def _clear(self, orphan: Orphan) -> None:
