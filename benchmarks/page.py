@@ -40,7 +40,7 @@ FLAGS: Final = (
 ARGUMENTS: Final = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 ROUNDS: Final = 9
 WATCHED_SECONDS: Final = 10.0
-SLICES: Final = 6
+SLICES: Final = 5
 
 # Milliseconds from the socket's opening to the first frame with a net value and a share of risk.
 FIRST_NUMBERS: Final = """
@@ -126,12 +126,15 @@ def watched(page: Page) -> float:
     return (task_seconds() - before) / WATCHED_SECONDS
 
 
-def server_for_page(browser: Browser, port: int, process: psutil.Process) -> float:
-    """Milliseconds of the server in a second, with one page that watches."""
+def server_for_page(browser: Browser, port: int, process: psutil.Process, *, chosen: bool) -> float:
+    """Milliseconds of the server in a second, with one page that watches; maybe with a holding chosen."""
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
         page.wait_for_selector("#holdings tbody tr")
+        if chosen:
+            page.fill("#panel-what_if .tickerfield", "N01")
+            page.keyboard.press("Enter")
         page.wait_for_timeout(2_000)
         before = spent(process)
         page.wait_for_timeout(WATCHED_SECONDS * 1000)
@@ -175,17 +178,23 @@ def main() -> None:
 
 def compare(browser: Browser, port: int, process: psutil.Process) -> None:
     """What the server spends on a page and on clients, turn by turn."""
-    turns: dict[str, list[float]] = {"page": [], "client that asks for risk": [], "client that reads": []}
+    turns: dict[str, list[float]] = {}
+
+    def note(name: str, spent_on_it: float) -> None:
+        turns.setdefault(name, []).append(spent_on_it)
+
     for _ in range(SLICES):
-        turns["page"].append(server_for_page(browser, port, process))
-        turns["client that asks for risk"].append(server_for_client(port, process, risk=True))
-        turns["client that reads"].append(server_for_client(port, process, risk=False))
+        note("page", server_for_page(browser, port, process, chosen=False))
+        note("client that asks for risk", server_for_client(port, process, risk=True))
+        note("page with a holding chosen", server_for_page(browser, port, process, chosen=True))
+        note("client that reads", server_for_client(port, process, risk=False))
+    asker = turns["client that asks for risk"]
     for name, found in turns.items():
-        print(f"the server, milliseconds a second, for a {name}: {statistics.median(found):.1f}")
-    ratio = statistics.median(
-        page / client for page, client in zip(turns["page"], turns["client that asks for risk"], strict=True)
-    )
-    print(f"a page over a client that asks for risk: {ratio:.2f}")
+        ratio = statistics.median(one / other for one, other in zip(found, asker, strict=True))
+        print(
+            f"the server, milliseconds a second, for a {name}: {statistics.median(found):.1f}, "
+            f"{ratio:.2f} of one that asks for risk"
+        )
 
 
 if __name__ == "__main__":
