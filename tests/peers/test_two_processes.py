@@ -235,7 +235,8 @@ async def test_workers_on_one_port_are_one_server(redis: Shared) -> None:
                     frames = await events_until(subscriber, "analysis_started")
                     assert_in_order(frames, current=run_id - 1 or None)
                     assert frames[-1]["run_id"] == run_id
-                    ends = [(f["run_id"], f["reason"]) for f in frames[:-1]]
+                    # A busy worker may think that it has missed something, and show the state again.
+                    ends = [(f["run_id"], f["reason"]) for f in frames if f["type"] in RUN_ENDS]
                     assert ends == [(run_id - 1, "superseded")][: run_id - 1]
 
             # An edit on one starts what runs on the other again.
@@ -244,7 +245,7 @@ async def test_workers_on_one_port_are_one_server(redis: Shared) -> None:
                 frames = await events_until(subscriber, "analysis_started")
                 assert_in_order(frames, current=4)
                 assert (frames[-1]["run_id"], frames[-1]["version"]) == (5, 2)
-                assert sorted(f["type"] for f in frames[:-1]) == ["analysis_cancelled", "portfolio"]
+                assert {f["type"] for f in frames[:-1]} == {"analysis_cancelled", "portfolio"}
 
             updates = [await next_update(subscriber) for subscriber in subscribers]
             while updates[0]["tick_id"] != updates[1]["tick_id"]:
