@@ -23,7 +23,7 @@ async def main() -> None:
     async with open_server(settings) as server, trio.open_nursery() as nursery:
         host, port = await nursery.start(partial(listen, server, trio.CancelScope()))
         url = f"ws://{host}:{port}/ws/example"
-        # With the subprotocol the server also tells what becomes of each run.
+        # With the subprotocol the server also reports how each run ends.
         async with open_websocket_url(url, subprotocols=[SUBPROTOCOL]) as socket:
             for ticker in ("AAPL", "MSFT", "GOOGL"):
                 await _ask(socket, {"action": "analyze", "ticker": ticker}, until="analysis_started")

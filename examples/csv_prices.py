@@ -18,14 +18,14 @@ CLOSES = Path(__file__).parent / "data" / "closes.csv"
 
 
 def write_live_prices(path: Path, prices: dict[str, float]) -> None:
-    """Replace the file in one step, so that nobody ever reads half of it."""
+    """Replace the file atomically, so that nobody ever reads half of it."""
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(prices))
     fresh.replace(path)
 
 
 async def main(live: Path) -> None:
-    """Analyse AAPL at one set of live prices, let the market move, look again."""
+    """Analyse AAPL at one set of live prices, let the market move, and analyse it again."""
     write_live_prices(live, {"AAPL": 126.5, "MSFT": 235.0, "JPM": 131.0, "XOM": 107.5, "WMT": 141.0})
     settings = Settings(
         port=0,
@@ -45,7 +45,7 @@ async def main(live: Path) -> None:
 
 
 async def show(socket: WebSocketConnection, *, metrics: int) -> None:
-    """Print the portfolio, and with ``metrics`` the analysis of AAPL."""
+    """Print the portfolio, and if ``metrics`` is not 0 the analysis of AAPL."""
     await socket.send_message(json.dumps({"action": "get_portfolio"}))
     portfolio = json.loads(await socket.get_message())
     print(

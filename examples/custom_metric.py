@@ -1,7 +1,7 @@
-"""Add a metric of one's own: the largest loss of the position from a peak, over the known daily closes.
+"""Add your own metric: the largest loss of the position from a peak, over the known daily closes.
 
-A metric is a function from the inputs of a run to a number; the decorator gives it its name, the registry
-its place. One that is installed as a package joins by the entry-point group `portfolio_trio.metrics`.
+A metric is a function from the inputs of a run to a number; the decorator gives it its name, the registry its
+position. A metric in an installed package is found through the entry-point group `portfolio_trio.metrics`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from portfolio_trio.settings import Settings
 
 
 class DrawdownDetail(Detail):
-    """What stands beside the value: how many closes it was found in."""
+    """The detail: the number of closes it was computed from."""
 
     closes: int
 

@@ -1,12 +1,12 @@
-"""A client of the first protocol: analyse AAPL, switch to GOOGL after two results, print what arrives.
+"""The simplest client: analyse AAPL, switch to GOOGL after two results, print what arrives.
 
-Start a server whose metrics take their time, then this:
+Start a server with slow metrics, then this:
 
     portfolio-trio serve --metric-delay-seconds 0.5,2
     python examples/demo_client.py [ws://127.0.0.1:8000/ws/demo]
 
-Results that had left before the server read the switch still arrive. What holds, whatever the timing: after
-the first result of GOOGL there is none of AAPL.
+Results that were sent before the server read the switch still arrive. Whatever the timing, no result of AAPL
+arrives after the first result of GOOGL.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SWITCH_AFTER = 2
 
 
 async def main(url: str) -> None:
-    """Ask, switch, print; end when all five results of GOOGL are there."""
+    """Ask, switch, print; end when all five results of GOOGL have arrived."""
     async with open_websocket_url(url) as socket:
         await socket.send_message(json.dumps({"action": "analyze", "ticker": "AAPL"}))
         seen = {"AAPL": 0, "GOOGL": 0}
@@ -35,7 +35,7 @@ async def main(url: str) -> None:
                 sys.exit("a result of AAPL arrived after one of GOOGL")
             seen[ticker] += 1
             late = ticker == "AAPL" and seen[ticker] > SWITCH_AFTER
-            note = "  (had left before the switch was read)" if late else ""
+            note = "  (was sent before the switch was read)" if late else ""
             print(f"{ticker:6} {message['metric']:17} {message['value']:10.6f}{note}")
             if ticker == "AAPL" and seen[ticker] == SWITCH_AFTER:
                 print("       switching to GOOGL: after its first result nothing of AAPL arrives")

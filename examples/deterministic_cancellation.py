@@ -1,7 +1,7 @@
-"""The same timeline, to the millisecond, on each run: virtual time, streams in memory, seeded delays.
+"""Exactly the same timeline on each run: virtual time, in-memory streams, seeded delays.
 
-Nothing here sleeps: Trio's mock clock jumps ahead when every task waits, so metrics of two to five seconds
-take no time, and a cancellation happens at exactly the moment it is asked for.
+Nothing really sleeps: Trio's mock clock jumps ahead when every task waits, so metrics of two to five seconds
+take no real time, and a cancellation happens exactly when it is requested.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EPOCH = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
 
 def virtual_now() -> float:
-    """The wall clock of the server: it stands still while tasks run."""
+    """The wall clock of the server, which does not advance while tasks run."""
     return EPOCH + trio.current_time()
 
 
@@ -35,7 +35,7 @@ async def main() -> None:
     ):
         client_end, server_end = memory_stream_pair()
         server.connections.start_soon(server.http_server.serve, server_end)
-        # Typed for sockets, but any stream will do.
+        # Typed for sockets, but any stream works.
         stream = cast("trio.SocketStream", client_end)
         socket = await wrap_client_stream(
             nursery, stream, "memory", "/ws/example", subprotocols=[SUBPROTOCOL]

@@ -1,4 +1,4 @@
-"""A live number instead of a snapshot: a run after each tick, until the block is left."""
+"""A live number instead of a single one: a run after each tick, until the block is left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RUNS = 3
 
 
 async def main() -> None:
-    """Start a server on a free port and talk to it."""
+    """Start a server on a free port and connect to it."""
     settings = Settings(port=0, market_update_interval_seconds=1.0)
     async with open_server(settings) as server, trio.open_nursery() as nursery:
         host, port = await nursery.start(partial(listen, server, trio.CancelScope()))

@@ -1,6 +1,6 @@
-"""Install a plug-in package for real, into a folder of its own, and serve with its metric and its prices.
+"""Install a plug-in package into a separate folder, and serve with its metric and its prices.
 
-The package is in `plugin/`; its `pyproject.toml` has the two entry points that let it be found.
+The package is in `plugin/`; its `pyproject.toml` has the two entry points by which it is found.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PLUGIN = Path(__file__).parent / "plugin"
 
 
 async def ask(url: str) -> None:
-    """Analyse one name with six metrics, on prices of the plug-in."""
+    """Analyse one name with six metrics, on the prices of the plug-in."""
     async with open_websocket_url(url) as socket:
         await socket.send_message(json.dumps({"action": "analyze", "ticker": "MSFT"}))
         for _ in range(6):

@@ -1,9 +1,9 @@
-"""Run each example, and the demo, many times in one process, and hold what it prints against what it claims.
+"""Run each example, and the demo, many times in one process, and check its output.
 
     python examples/repeat_examples.py [TIMES]
 
-Several of a kind run at the same time, so that they get in each other's way as on a busy machine. What is
-started as processes of its own (`plugin_package.py`) is not repeated: nothing in it depends on timing.
+Several copies run at the same time, so that they disturb each other as on a busy machine. The example that
+starts processes (`plugin_package.py`) is not repeated: nothing in it depends on timing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PATIENCE_SECONDS = 120.0
 
 
 class Claim(NamedTuple):
-    """What stands in the output whatever the timing, and what never does; the dot matches line ends, too."""
+    """Patterns that the output always and never matches, whatever the timing; the dot matches line ends."""
 
     always: str
     never: str = r"\Z\A."
@@ -73,7 +73,7 @@ _output: ContextVar[io.StringIO] = ContextVar("_output")
 
 
 class _PerTask(io.TextIOBase):
-    """Standard output that gives each task what it printed itself."""
+    """Standard output that separates what each task printed."""
 
     @override
     def write(self, text: str) -> int:
@@ -82,7 +82,7 @@ class _PerTask(io.TextIOBase):
 
 
 def load(name: str) -> ModuleType:
-    """An example as a module; its ``main`` has not run."""
+    """Load an example as a module, without running its ``main``."""
     spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
     if spec is None or spec.loader is None:
         raise RuntimeError(f"{name}.py cannot be loaded")
@@ -92,15 +92,15 @@ def load(name: str) -> ModuleType:
 
 
 def hold(name: str, printed: str) -> None:
-    """End everything where an output is not what the example claims."""
+    """Exit if an output is not as expected."""
     claim = CLAIMS[name]
     flags = re.MULTILINE | re.DOTALL
     if not re.search(claim.always, printed, flags) or re.search(claim.never, printed, flags):
-        sys.exit(f"{name} printed what it does not claim:\n{printed}")
+        sys.exit(f"{name} printed unexpected output:\n{printed}")
 
 
 async def repeat(name: str, example: Callable[[], Awaitable[object]], times: int) -> None:
-    """Run an example so many times, some of them at once."""
+    """Run an example many times, some of them concurrently."""
     places = trio.CapacityLimiter(AT_ONCE)
 
     async def once() -> None:
@@ -116,7 +116,7 @@ async def repeat(name: str, example: Callable[[], Awaitable[object]], times: int
 
 
 async def demo_client(times: int) -> None:
-    """The simplest client has no server of its own."""
+    """The simplest client needs a server."""
     settings = Settings(port=0, metric_delay_seconds=Delay(0.1, 0.5))
     ask = load("demo_client").main
     async with open_server(settings) as server, trio.open_nursery() as nursery:
@@ -127,7 +127,7 @@ async def demo_client(times: int) -> None:
 
 
 def deterministic_cancellation(times: int) -> None:
-    """Virtual time: what it prints is the same, to the tick."""
+    """Virtual time: its output is always the same."""
     main = load("deterministic_cancellation").main
     outputs = set()
     for _ in range(times):
@@ -141,14 +141,14 @@ def deterministic_cancellation(times: int) -> None:
 
 
 async def csv_prices() -> None:
-    """With a file of live prices of its own."""
+    """Run it with its own file of live prices."""
     with tempfile.TemporaryDirectory() as folder:
         await load("csv_prices").main(Path(folder) / "live.json")
 
 
 def main(times: int) -> None:
-    """All of them, one kind after the other."""
-    # That the sample's closes are old is no news.
+    """Run all of them, one kind after another."""
+    # The sample's closes are known to be old.
     logging.getLogger("portfolio_trio").addHandler(logging.NullHandler())
     shown = sys.stdout
     sys.stdout = _PerTask()
@@ -167,7 +167,7 @@ def main(times: int) -> None:
         began = time.perf_counter()
         kinds[name]()
         print(
-            f"{name}: {times} times as claimed, in {time.perf_counter() - began:.0f} s",
+            f"{name}: {times} times as expected, in {time.perf_counter() - began:.0f} s",
             file=shown,
             flush=True,
         )

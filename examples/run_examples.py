@@ -9,20 +9,20 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# What has no server of its own is run against one that is started for it.
+# Examples without a server are run against one started for them.
 NEEDS_SERVER = {"demo_client.py"}
 NO_EXAMPLES = {"run_examples.py", "repeat_examples.py"}
 PATIENCE_SECONDS = 60
 
 
 def run(*command: str) -> None:
-    """Run one command and show it; a status other than 0 ends everything."""
+    """Print and run one command; exit if its status is not 0."""
     print(f"\n$ python {' '.join(command)}", flush=True)
     subprocess.run([sys.executable, *command], check=True, timeout=PATIENCE_SECONDS)
 
 
 def run_against_server(example: Path) -> None:
-    """Start a server on a free port, run the example against it, end the server as an operator would."""
+    """Start a server on a free port, run the example against it, stop the server as an operator would."""
     flags = ["serve", "--port", "0", "--metric-delay-seconds", "0.1,0.5"]
     server = subprocess.Popen(
         [sys.executable, "-m", "portfolio_trio", *flags], stderr=subprocess.PIPE, text=True
@@ -42,7 +42,7 @@ def run_against_server(example: Path) -> None:
 
 
 def main() -> None:
-    """All of them, in the order of their names."""
+    """Run all of them, in the order of their names."""
     for example in sorted(HERE.glob("*.py")):
         if example.name in NEEDS_SERVER:
             run_against_server(example)

@@ -1,7 +1,7 @@
-"""Two servers on one store: an analysis asked for on the second cancels the one that runs on the first.
+"""Two servers on one store: an analysis requested on the second cancels the one running on the first.
 
-Here they live in one program and share an embedded Redis; with ``--redis-url`` they are processes on any
-number of machines, and this is what a client of theirs sees.
+Here they live in one program and share an embedded Redis; with ``--redis-url`` they can be processes on any
+number of machines, and their clients see the same.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def ask(socket: WebSocketConnection, ticker: str) -> None:
 
 
 async def show(socket: WebSocketConnection, *, until: str) -> None:
-    """Print what a socket of the first server gets."""
+    """Print what a socket of the first server receives."""
     while True:
         message = json.loads(await socket.get_message())
         what = " ".join(

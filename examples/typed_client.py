@@ -1,4 +1,4 @@
-"""The typed client, and its server in the same program: edit, stream an analysis, leave it for another.
+"""The typed client, with a server in the same program: edit, stream an analysis, switch to another.
 
 Leaving the block of an analysis cancels it: when the next line runs, the server has confirmed that the run
 and its metric tasks are over.

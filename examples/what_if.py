@@ -1,4 +1,4 @@
-"""Before a trade: what it would do to the risk, and the size of the position that hedges best."""
+"""Before a trade: its effect on the risk, and the size of the position that hedges best."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portfolio_trio.settings import Settings
 
 
 async def main() -> None:
-    """Start a server on a free port and talk to it."""
+    """Start a server on a free port and connect to it."""
     settings = Settings(port=0)
     async with open_server(settings) as server, trio.open_nursery() as nursery:
         host, port = await nursery.start(partial(listen, server, trio.CancelScope()))
@@ -22,7 +22,7 @@ async def main() -> None:
 
 
 async def show(url: str) -> None:
-    """Sell some, buy some, and look at both sides."""
+    """Sell some, buy some, and compare before and after."""
     async with connect(url) as portfolio:
         tried = await portfolio.what_if({"AAPL": -50, "TSLA": 20})
         before, after = tried.before.volatility or 0.0, tried.after.volatility or 0.0

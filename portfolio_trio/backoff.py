@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential delays with jitter, so that all who lost one server do not come back at once.
+    """Exponential delays with jitter, so that clients that lost one server do not all return at once.
 
     Attributes:
         first: Seconds before the first attempt, at most.
-        factor: By how much each further delay is longer.
-        longest: Seconds that no delay exceeds.
+        factor: The factor from each delay to the next.
+        longest: The longest delay in seconds.
 
     Raises:
         ValueError: The delays would not be positive, or would shrink.
@@ -31,10 +31,10 @@ class Backoff:
             raise ValueError(f"{self}: needs 0 < first <= longest and factor >= 1")
 
     def delay(self, attempt: int, rng: random.Random) -> float:
-        """Seconds before an attempt, the first being 0: half of it fixed, half of it drawn."""
+        """Seconds before an attempt, counted from 0: half of it fixed, half of it random."""
         return self.whole(attempt) * rng.uniform(0.5, 1.0)
 
     def whole(self, attempt: int) -> float:
-        """Seconds before an attempt where nobody else could come back at the same moment."""
-        # Beyond this many doublings the longest delay is reached, whatever the factor; no overflow.
+        """Seconds before an attempt, without jitter, for a client that has no others beside it."""
+        # Beyond this many steps the longest delay is reached with any factor; avoids overflow.
         return min(self.longest, self.first * self.factor ** min(attempt, 64))

@@ -1,4 +1,4 @@
-"""Texts of others as they may be shown: nothing in them moves a cursor, forges a line or fills a page."""
+"""Escaping untrusted text: it cannot move a cursor, forge a line or fill a page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARGIN: Final = "  | "
 def escaped(text: str) -> str:
     r"""Return ``text`` with what does not print as ``\x1b`` or ``\u202e``.
 
-    That is control characters and line ends, marks that turn the direction of writing, lone surrogates, and
+    That is control characters and line ends, marks that change the writing direction, lone surrogates, and
     spaces other than the usual one.
     """
     if text.isprintable():
@@ -28,20 +28,20 @@ def escaped(text: str) -> str:
 
 
 def echo(text: str, most: int = 64) -> str:
-    """Return the beginning of what a client sent, escaped, for an answer to it; dots where it is cut."""
+    """Return the beginning of a client's text, escaped, for an answer to it; dots mark where it is cut."""
     shown = escaped(text[:most])
     return shown if len(text) <= most >= len(shown) else f"{shown[:most]}..."
 
 
 class LogFormatter(logging.Formatter):
-    """Writes each record as one line, and the lines of a traceback behind a margin.
+    """Writes each record as one line, and the lines of a traceback after a margin.
 
-    So no text that came from outside looks like a line of the log, or does anything to the terminal.
+    So no untrusted text looks like a line of the log or has an effect on the terminal.
     """
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        # Another handler may have left its own text of the traceback in the record.
+        # Another handler may have stored its own traceback text in the record.
         theirs, record.exc_text = record.exc_text, None
         try:
             return super().format(record)
@@ -64,5 +64,5 @@ class LogFormatter(logging.Formatter):
 
 
 def _behind_margin(text: str) -> str:
-    # Only at its own line ends: others are a part of what is shown.
+    # Split only at its own line ends: others are part of the content.
     return "\n".join(_MARGIN + echo(line, _LINE_CHARACTERS) for line in text.split("\n"))

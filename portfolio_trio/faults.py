@@ -1,4 +1,4 @@
-"""Faults of this program: contained where a loop has to go on, logged and counted."""
+"""Faults (bugs) of this program: contained where a loop has to continue, logged and counted."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ log: Final = logging.getLogger(__name__)
 
 
 class Faults:
-    """Contains and counts what nobody expects: programming errors of this program and of plug-ins.
+    """Contains and counts unexpected exceptions: bugs of this program and of plug-ins.
 
-    What can be expected, as a store that is away, is handled where it comes up and never gets here. A
-    boundary stands round the work of one for many: one socket of a room, one event, one tick, one heartbeat.
+    Expected conditions, such as a store that is down, are handled where they occur and never get here. A
+    boundary surrounds each piece of work in a loop that serves many: one socket of a session, one event, one
+    tick, one heartbeat.
 
     Attributes:
-        counts: How many faults came to each boundary since the start.
+        counts: The number of faults at each boundary since the start.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        # One that comes with each tick or each client is a traceback every few seconds.
+        # Without a limit, a fault at each tick or client would log a traceback every few seconds.
         self._log = Seldom(log, clock=trio.current_time)
 
     @contextmanager
     def contained(self, where: str, *, instead: Callable[[], object] | None = None) -> Iterator[None]:
-        """Let no fault out of the block: it is logged and counted, and the block is over.
+        """Contain faults of the block: a fault is logged and counted, and ends the block.
 
-        Cancellation, and whatever else is no ``Exception``, passes, be it alone or in a group with a fault.
+        Cancellation, and any other BaseException, propagates, alone or in a group with a fault.
 
         Args:
             where: The boundary, for the log and the count.
-            instead: Called after a fault; ends what the fault has left in doubt, and cannot fail itself.
+            instead: Called after a fault, to clean up what it left in an uncertain state; must not fail.
         """
         try:
             yield
@@ -58,7 +59,7 @@ class Faults:
 
 
 def _single(group: BaseExceptionGroup[Exception]) -> BaseException:
-    """The fault itself, where it is only one: a group round it would fill the log."""
+    """The fault itself, if there is only one: a group around it would fill the log."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

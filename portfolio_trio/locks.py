@@ -1,7 +1,7 @@
-"""What tasks wait in, for what each connection has: it costs next to nothing while nobody waits.
+"""Wait queues and locks for per-connection objects: they cost almost nothing while no task waits.
 
-Trio's own locks and parking lots are made for few: an idle one is a quarter of a kilobyte, and taking a free
-lock lets everybody else go first.
+Trio's own locks and parking lots are meant for small numbers: an idle one takes a quarter of a kilobyte, and
+acquiring a free lock is a checkpoint.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Waiters:
-    """Tasks that wait for something to have changed, and look then."""
+    """Tasks that wait for a change, and check their condition again when woken."""
 
     __slots__ = ("_lot",)
 
@@ -29,7 +29,7 @@ class Waiters:
         await self._lot.park()
 
     def wake(self) -> None:
-        """Let all go on that wait now."""
+        """Wake all tasks that wait now."""
         if self._lot is not None:
             self._lot.unpark_all()
             self._lot = None
@@ -38,8 +38,9 @@ class Waiters:
 class Turn:
     """``async with turn``: one task at a time, in the order in which they came.
 
-    Where it is free this is no checkpoint: for blocks with a checkpoint of their own, which a pass of the
-    scheduler in front would only delay. It hands itself on, so that nobody passes those who wait.
+    If it is free, entering is not a checkpoint: it is for blocks that have a checkpoint themselves, which
+    another pass of the scheduler would only delay. It is fair: it is passed on in order, so no task overtakes
+    those that wait.
     """
 
     __slots__ = ("_lot", "_taken")
@@ -50,7 +51,7 @@ class Turn:
 
     @property
     def taken(self) -> bool:
-        """Whether it is somebody's."""
+        """Whether a task holds it."""
         return self._taken
 
     async def __aenter__(self) -> None:
@@ -59,7 +60,7 @@ class Turn:
             return
         if self._lot is None:
             self._lot = trio.lowlevel.ParkingLot()
-        # Whoever gives it back leaves it taken, for the one that wakes.
+        # The releasing task leaves it taken, for the one that wakes.
         await self._lot.park()
 
     async def __aexit__(

@@ -1,4 +1,4 @@
-"""A task group for helpers of the body."""
+"""A task group for helper tasks of a block."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 async def background() -> AsyncIterator[TaskGroup]:
     """A task group whose tasks are cancelled when the body ends.
 
-    What the body raises comes out as it is and not inside an exception group: callers want to catch
-    their own exceptions, whatever tasks work behind the body. Runs under Trio and under asyncio.
+    The body's exceptions are raised unchanged, not inside an exception group, so that callers can catch their
+    own exceptions whatever tasks run beside the body. Works on Trio and asyncio.
     """
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:

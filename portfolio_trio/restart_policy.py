@@ -1,6 +1,6 @@
-"""When a worker that ended is started again, and when that is pointless: decisions without I/O.
+"""When a worker that ended is restarted, and when that is pointless: decisions without I/O.
 
-| started ──> serves(now) ──> ended(now) ──> a delay, then started again
+| started ──> serves(now) ──> ended(now) ──> a delay, then restarted
 |    └──────────────────────> ended(now) ──> a delay, or GiveUp while no worker has ever served
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FIRST_DELAY_SECONDS: Final = 0.5
 LONGEST_DELAY_SECONDS: Final = 30.0
 STEADY_SECONDS: Final = 10.0
-"""A worker that served for so long starts over with the first delay."""
+"""After serving this long, a worker's delays start again with the first."""
 
 _BACKOFF: Final = Backoff(FIRST_DELAY_SECONDS, longest=LONGEST_DELAY_SECONDS)
 _SIGNALLED: Final = 128
@@ -26,10 +26,10 @@ _SIGNALLED: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The start has failed, and would again.
+    """The start has failed, and would fail again.
 
     Attributes:
-        status: What the supervisor's own exit status is to be.
+        status: The exit status for the supervisor.
     """
 
     status: int
@@ -45,7 +45,7 @@ class Restarts:
     """Decides for all workers of one supervisor.
 
     Args:
-        rng: Draws the jitter.
+        rng: Source of the jitter.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -59,7 +59,7 @@ class Restarts:
         self._lives.setdefault(worker, _Life()).served_since = now
 
     def ended(self, worker: int, status: int, now: float) -> float | GiveUp:
-        """After how many seconds a worker is to be started again.
+        """Return after how many seconds to restart a worker.
 
         Args:
             worker: Its number.
@@ -73,7 +73,7 @@ class Restarts:
         if since is not None and now - since >= STEADY_SECONDS:
             life.failures = 0
         life.failures += 1
-        # Partly drawn: workers that fell together do not rise together, and none rises at once.
+        # Partly random: workers that ended together are not restarted together, and none immediately.
         return _BACKOFF.delay(life.failures - 1, self._rng)
 
 

@@ -1,4 +1,4 @@
-"""Every setting of the server, in one place: environment, ``.env`` and flags of ``serve`` alike."""
+"""Every setting of the server, in one place: environment, ``.env`` and flags of ``serve``."""
 
 from __future__ import annotations
 
@@ -79,44 +79,49 @@ class Settings(BaseSettings):
     workers: PositiveInt = Field(
         1,
         description="processes that share the port and one Redis; limits of sockets, requests and sessions "
-        "hold for each of them",
+        "apply to each of them",
     )
     auth_secret: Annotated[SecretStr | None, AfterValidator(check_secret)] = Field(
         None,
-        description="signs session tokens; 32 bytes or more; of several, with commas, the first signs; flags "
-        "show in the list of processes: set PORTFOLIO_AUTH_SECRET, or name a file",
+        description="signs session tokens; 32 bytes or more; of several, separated by commas, the first "
+        "signs; flags are visible in the process list: set PORTFOLIO_AUTH_SECRET, or name a file",
     )
-    auth_secret_file: Path | None = Field(None, description="a file that holds the secret, and nothing else")
+    auth_secret_file: Path | None = Field(None, description="a file that contains only the secret")
     token_ttl_seconds: PositiveInt = Field(604_800, description="seconds for which a token opens its session")
     auth_seconds: PositiveFloat = Field(
-        5.0, allow_inf_nan=False, description="seconds a client has to send its token as the first message"
+        5.0, allow_inf_nan=False, description="seconds for a client to send its token in the first message"
     )
     allowed_origins: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(check_origins)
-    ] = Field((), description="web origins besides the server's own, with commas; null and * are possible")
+    ] = Field(
+        (),
+        description="permitted web origins besides the server's own, separated by commas; also null or *",
+    )
     allowed_hosts: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(check_hosts)
     ] = Field(
         (),
-        description="without a secret: names of the server beside localhost and addresses, with commas; "
-        "pages of others are refused",
+        description="without a secret: names of the server besides localhost and IP addresses, separated by "
+        "commas; pages from other hosts are refused",
     )
     tls_certificate: Path | None = Field(None, description="PEM file: serve TLS with this certificate")
     tls_key: Path | None = Field(None, description="PEM file: the certificate's private key")
     dashboard: bool = Field(default=True, description="serve the page at /")
     redis_url: Annotated[SecretStr, AfterValidator(check_redis_url)] = Field(
         SecretStr(EMBEDDED),
-        description="embedded:// (in memory), local:DIRECTORY (a Redis of its own, which keeps "
+        description="embedded:// (in memory), local:DIRECTORY (a Redis started by the server, which keeps "
         "its data there), redis://, rediss://, unix:// or redis+cluster://; set one with a password as "
-        "PORTFOLIO_REDIS_URL: flags show in the list of processes",
+        "PORTFOLIO_REDIS_URL: flags are visible in the process list",
     )
     redis_timeout_seconds: PositiveFloat = Field(
-        5.0, allow_inf_nan=False, description="seconds Redis has to answer before it counts as away"
+        5.0,
+        allow_inf_nan=False,
+        description="seconds Redis may take to answer before it counts as unreachable",
     )
     session_ttl_seconds: NonNegativeInt = Field(
         86_400,
-        description="seconds after which a session expires whose clients ask nothing; 0: never. Watching "
-        "alone does not keep it",
+        description="seconds without a request of its clients after which a session expires; 0: never. "
+        "Watching alone does not count as a request",
     )
     market_update_interval_seconds: PositiveFloat = Field(
         30.0, allow_inf_nan=False, description="seconds from one market tick to the next"
@@ -133,42 +138,42 @@ class Settings(BaseSettings):
     )
     cash: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(check_cash)] = Field(
         ("CASH",),
-        description="names that cost 1 for ever and need no column, with commas; an empty text for none",
+        description="names that always cost 1 and need no column, separated by commas; empty for none",
     )
     metric_delay_seconds: Annotated[
         Delay | None, NoDecode, BeforeValidator(parse_delay), AfterValidator(check_delay)
     ] = Field(None, description="LOW,HIGH: each metric first waits a random time in this range")
     default_holdings: Annotated[Holdings, NoDecode, BeforeValidator(parse_holdings)] = Field(
         default_factory=lambda: {"AAPL": 100.0, "GOOGL": 50.0, "MSFT": 75.0},
-        description="JSON object of shares by ticker that a new session holds; unless set, those of the "
-        "usual three that the prices have, else their first three names",
+        description="holdings of a new session, as a JSON object of shares by ticker; if not set, those of "
+        "the usual three names that have prices, else the first three that do",
     )
     freshness_tolerance: NonNegativeFloat = Field(
         0.01,
         allow_inf_nan=False,
-        description="part of gross value by which a tick may move a portfolio under a run",
+        description="fraction of gross value by which a tick may move a portfolio during a run",
     )
     drain_notice_seconds: NonNegativeFloat = Field(
         0.0,
         allow_inf_nan=False,
-        description="seconds before the drain in which /ready says 503 and new sockets are refused, and the "
-        "port stays open: for load balancers",
+        description="seconds before the drain in which /ready answers 503 and new sockets are refused, but "
+        "the port stays open: for load balancers",
     )
     drain_seconds: NonNegativeFloat = Field(
         10.0,
         allow_inf_nan=False,
-        description="seconds that running analyses get to finish at the end",
+        description="seconds for running analyses to finish in a drain",
     )
     metrics_address: Annotated[Address | None, NoDecode, BeforeValidator(parse_address)] = Field(
         None,
-        description="address for Prometheus, such as 127.0.0.1:9464: GET /metrics there asks nobody who they "
-        "are; off unless given",
+        description="address for Prometheus, such as 127.0.0.1:9464: GET /metrics there has no access "
+        "control; off unless given",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="what is logged: debug, info, warning or error"
+        "info", description="lowest level that is logged: debug, info, warning or error"
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="how lines of the log look: text or json, one object a line"
+        "text", description="format of the log: text, or json with one object per line"
     )
     access_log: bool = Field(
         default=False, description="log each HTTP answer and each socket that closes, with its address"
@@ -177,39 +182,39 @@ class Settings(BaseSettings):
     max_results_bytes: int = Field(
         1_048_576,
         ge=65_536,
-        description="how long the results kept per session may be together, as JSON text",
+        description="total length of the results kept per session, as JSON text",
     )
     max_message_bytes: PositiveInt = Field(262_144, description="longest message a client may send")
     max_queue_bytes: PositiveInt = Field(
-        1_048_576, description="what may wait to be sent to one socket before it is closed as too slow"
+        1_048_576, description="bytes that may wait to be sent to one socket before it is closed as too slow"
     )
-    max_connections: PositiveInt = Field(10_000, description="open sockets in all; more are answered 503")
+    max_connections: PositiveInt = Field(10_000, description="open sockets in total; more are answered 503")
     max_sockets_per_session: PositiveInt = Field(32, description="open sockets of one session; more get 429")
     max_sockets_per_address: NonNegativeInt = Field(
         200, description="open sockets of one address that is not loopback; more get 429; 0: no limit"
     )
     max_pending_per_address: NonNegativeInt = Field(
         1_000,
-        description="connections of one address, loopback too, that have not asked yet or not closed after "
-        "their answer; beyond it the oldest is closed; 0: no limit",
+        description="connections of one address, loopback too, that have not sent a request yet or not "
+        "closed after their answer; beyond it the oldest is closed; 0: no limit",
     )
     requests_per_second: PositiveFloat = Field(
         2_000.0, allow_inf_nan=False, description="requests one socket may send in the long run"
     )
     request_burst: PositiveInt = Field(4_000, description="requests one socket may send at once")
     sessions_per_second: PositiveFloat = Field(
-        50.0, allow_inf_nan=False, description="new sessions a second of all clients; more get 429"
+        50.0, allow_inf_nan=False, description="new sessions per second of all clients; more get 429"
     )
     sessions_per_second_per_address: NonNegativeFloat = Field(
         10.0,
         allow_inf_nan=False,
-        description="new sessions a second of one address; more get 429; 0: no limit",
+        description="new sessions per second of one address; more get 429; 0: no limit",
     )
     socket_sessions_per_second_per_address: NonNegativeFloat = Field(
         50.0,
         allow_inf_nan=False,
-        description="new sessions a second that one address makes by opening sockets, and 20 times as many "
-        "at once; more are answered rate_limited; 0: no limit",
+        description="new sessions per second that one address creates by opening sockets, with bursts of 20 "
+        "times as many; more are answered rate_limited; 0: no limit",
     )
     ping_interval_seconds: PositiveFloat = Field(
         20.0, allow_inf_nan=False, description="seconds from one ping to the next"
@@ -217,13 +222,15 @@ class Settings(BaseSettings):
     ping_timeout_seconds: PositiveFloat = Field(
         20.0,
         allow_inf_nan=False,
-        description="seconds a client has to answer a ping before it counts as gone",
+        description="seconds for a client to answer a ping before it counts as gone",
     )
     header_seconds: PositiveFloat = Field(
-        10.0, allow_inf_nan=False, description="seconds a client has to send its HTTP head"
+        10.0, allow_inf_nan=False, description="seconds for a client to send its HTTP head"
     )
     send_seconds: PositiveFloat = Field(
-        10.0, allow_inf_nan=False, description="seconds a client has to take what is sent before it is closed"
+        10.0,
+        allow_inf_nan=False,
+        description="seconds for a client to accept what is sent before it is closed",
     )
 
     @model_validator(mode="before")
@@ -260,7 +267,7 @@ class Settings(BaseSettings):
 
     @property
     def embedded(self) -> bool:
-        """Whether the Redis is the engine inside the process, which no other process can reach."""
+        """Whether the Redis is the embedded engine, which no other process can reach."""
         return self.redis_url.get_secret_value() == EMBEDDED
 
     @classmethod
@@ -276,9 +283,9 @@ class Settings(BaseSettings):
 
         Args:
             flags: The words after the command.
-            program: What the command is called, for its help.
-            description: What it does.
-            shown: The settings that its help names; by default all.
+            program: The name of the command, for its help.
+            description: The description of the command.
+            shown: The settings listed in its help; by default all.
 
         Raises:
             SettingsError: A value is wrong; the text is one line that names the setting.
@@ -295,7 +302,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def ignored(cls) -> list[str]:
-        """What looks like a setting in the environment or in ``.env``, and is none; one sentence each."""
+        """Unknown names in the environment or in ``.env`` that look like settings; one sentence each."""
         return unknown_names(cls.model_fields)
 
 

@@ -1,6 +1,6 @@
-"""The flags of ``serve``, and their help in words for people; which names of the environment mean nothing.
+"""The flags of ``serve`` and their help; unknown setting names in the environment.
 
-Knows fields by what they say of themselves, imports nothing of this package.
+Knows fields only by their metadata; imports nothing from this package.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 PREFIX: Final = "PORTFOLIO_"
-# What the tests read, and what others set who know of a service called `portfolio`.
+# Variables that the tests read, and those that container platforms set for a service named `portfolio`.
 _FOREIGN: Final = ("TEST_", "SERVICE_", "PORT_", "TRIO_", "TOKEN")
 
-# Where each group begins, in the order of the fields.
+# The first field of each group, in the order of the fields.
 _GROUPS: Final = {
-    "host": "where it listens, and for whom",
+    "host": "addresses and access",
     "redis_url": "Redis and sessions",
     "market_update_interval_seconds": "prices",
     "metric_delay_seconds": "analyses and portfolios",
@@ -65,14 +65,14 @@ def read_flags(
     description: str,
     shown: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """The values that the flags give, by field, as text (or a bool); fields that are not named are left out.
+    """The values of the given flags, by field, as text (or a bool); other fields are left out.
 
     Args:
         flags: The words after the command.
         fields: All settings.
-        program: What the command is called.
-        description: What it does.
-        shown: The fields that its help names; by default all.
+        program: The name of the command.
+        description: The description of the command.
+        shown: The fields listed in its help; by default all.
 
     Raises:
         SystemExit: The flags asked for help, or one of them does not exist.
@@ -98,7 +98,7 @@ def read_flags(
 
 
 def unknown_names(fields: Mapping[str, FieldInfo], env_file: Path = Path(".env")) -> list[str]:
-    """What begins as a setting in the environment or in ``.env`` and is none: one sentence each."""
+    """Unknown names with the prefix of settings, in the environment or in ``.env``: one sentence each."""
     known = {f"{PREFIX}{name.upper()}" for name in fields}
     foreign = tuple(f"{PREFIX}{name}" for name in _FOREIGN)
     sentences = []
@@ -108,8 +108,8 @@ def unknown_names(fields: Mapping[str, FieldInfo], env_file: Path = Path(".env")
             if not upper.startswith(PREFIX) or upper.startswith(foreign) or upper in known:
                 continue
             near = difflib.get_close_matches(upper, known, n=1)
-            meant = f": is {near[0]} meant?" if near else "; `serve --help` lists all"
-            sentences.append(f"{name} in {place} is no setting, and is ignored{meant}")
+            meant = f": did you mean {near[0]}?" if near else "; `serve --help` lists all"
+            sentences.append(f"{name} in {place} is not a setting, and is ignored{meant}")
     return sentences
 
 
@@ -127,13 +127,13 @@ def _metavar(name: str) -> str:
 
 
 def _help(field: FieldInfo) -> str:
-    """What a setting is, and its default where it has one that is worth showing."""
+    """The description of a setting, and its default if it is worth showing."""
     default = (
         ""
         if field.annotation is bool
         else _shown(field.get_default(call_default_factory=True, validated_data={}))
     )
-    # In argparse a % stands for something.
+    # In argparse a % has a special meaning.
     text = (field.description or "").replace("%", "%%")
     return f"{text} (default: {default})" if default else text
 
@@ -143,7 +143,7 @@ def _shown(value: object) -> str:
         case None:
             return ""
         case SecretStr():
-            # A default is in the documentation, whatever its type.
+            # Defaults are shown for every type.
             return value.get_secret_value()
         case tuple():
             return ",".join(map(str, value))

@@ -1,4 +1,4 @@
-"""How the values of settings are read from text, and what each has to be."""
+"""Parsing the values of settings from text, and validating them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HIGHEST_PORT: Final = 65_535
 
 
 class Address(NamedTuple):
-    """Where to listen."""
+    """An address to listen on."""
 
     host: str
     port: int
 
 
 def parse_address(value: object) -> object:
-    """Read ``"127.0.0.1:9464"`` or ``"[::1]:9464"``; an empty text is none."""
+    """Read ``"127.0.0.1:9464"`` or ``"[::1]:9464"``; an empty text means none."""
     if not isinstance(value, str):
         return value
     if not value.strip():
@@ -41,7 +41,7 @@ class Delay(NamedTuple):
 
 
 def parse_delay(value: object) -> object:
-    """Read ``"2,5"`` (or ``"2"``) as bounds; an empty text is no delay."""
+    """Read ``"2,5"`` (or ``"2"``) as bounds; an empty text means no delay."""
     if not isinstance(value, str):
         return value
     if not value.strip():
@@ -58,12 +58,12 @@ def parse_delay(value: object) -> object:
 def check_delay(value: Delay | None) -> Delay | None:
     """Refuse bounds in the wrong order."""
     if value is not None and not (0 <= value.shortest <= value.longest < math.inf):
-        raise ValueError("the shortest delay comes first, and none is negative or infinite")
+        raise ValueError("the shortest delay must come first, and none may be negative or infinite")
     return value
 
 
 def check_secret(value: SecretStr | None) -> SecretStr | None:
-    """Refuse a secret that cannot sign."""
+    """Refuse a secret that cannot be used."""
     # Imported here, and below, so that --help needs no HTTP and no cryptography.
     from portfolio_trio.access import split_secrets  # noqa: PLC0415
 
@@ -73,7 +73,7 @@ def check_secret(value: SecretStr | None) -> SecretStr | None:
 
 
 def check_redis_url(value: SecretStr) -> SecretStr:
-    """Refuse what is no form of an address of Redis."""
+    """Refuse a text that is not a Redis URL."""
     from portfolio_trio.local_redis import directory_of  # noqa: PLC0415
 
     url = value.get_secret_value()
@@ -99,12 +99,12 @@ def parse_holdings(value: object) -> object:
 
 
 def split(value: object) -> object:
-    """Read a list with commas."""
+    """Read a list separated by commas."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse what is no origin."""
+    """Refuse texts that are not origins."""
     from portfolio_trio.access import OriginPolicy  # noqa: PLC0415
 
     OriginPolicy(value)
@@ -112,7 +112,7 @@ def check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse what is no name of a host."""
+    """Refuse texts that are not host names."""
     from portfolio_trio.access import OriginPolicy  # noqa: PLC0415
 
     OriginPolicy(hosts=value)
@@ -120,9 +120,9 @@ def check_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_cash(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Upper-case names; refuse what cannot name a holding."""
+    """Upper-case names; refuse those that cannot be names of holdings."""
     names = tuple(name.upper() for name in value)
     wrong = [name for name in names if not is_ticker(name)]
     if wrong:
-        raise ValueError(f"{', '.join(wrong)} cannot name a holding; write names such as CASH,USD")
+        raise ValueError(f"{', '.join(wrong)} cannot be names of holdings; write names such as CASH,USD")
     return names

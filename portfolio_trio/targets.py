@@ -1,4 +1,4 @@
-"""Where the owner of a portfolio wants to be: a share of value, and of risk, for each name."""
+"""The targets of a portfolio's owner: a share of value, and of risk, for each name."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BAND: Final = 0.05
-"""Drift of a weight from its target that is tolerated unless set."""
+"""The default tolerated drift of a weight from its target."""
 ROUNDING: Final = 1e-9
-"""A drift up to this is what a plan that was carried out leaves behind."""
+"""A drift up to this may remain after a plan was carried out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Target weights and risk budgets, as they were set; any scale, for they are shares of their sum.
+    """Target weights and risk budgets, as they were set; they are relative to their sum.
 
     Attributes:
-        weights: Share of gross value by name, at least 0; a name left out is to be sold. None means 1/N for
-            each name held.
-        budgets: Share of risk by name, above 0; a name left out is to be sold. None means 1/N for each name
-            held that moves.
-        band: Absolute drift of a weight from its target that is tolerated.
+        weights: Share of gross value by name, at least 0; held names left out are to be sold. None means 1/N
+            for each held name.
+        budgets: Share of risk by name, above 0; held names left out are to be sold. None means 1/N for each
+            held name that moves.
+        band: Tolerated absolute drift of a weight from its target.
 
     Raises:
         ValueError: A share is negative or not finite, or none is above 0.
@@ -42,21 +42,23 @@ class Targets:
                 continue
             total = sum(shares.values())
             if not (isfinite(total) and total > 0.0 and min(shares.values()) >= 0.0):
-                raise ValueError("targets must be finite, not negative, and more than 0 for something")
+                raise ValueError(
+                    "targets must be finite, not negative, and more than 0 for at least one name"
+                )
 
     def weights_of(self, tickers: Sequence[str]) -> array[float] | None:
-        """Target weights of some names, shape ``(N,)``; None where none are set."""
+        """Target weights of some names, shape ``(N,)``; None if none are set."""
         return _shares_of(self.weights, tickers)
 
     def budgets_of(self, tickers: Sequence[str]) -> array[float] | None:
-        """Risk budgets of some names, shape ``(N,)``; None where none are set."""
+        """Risk budgets of some names, shape ``(N,)``; None if none are set."""
         return _shares_of(self.budgets, tickers)
 
     def outside(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Drift, share of gross value less target, of each name beyond the band; none without weights.
+        """Drift (share of gross value less target) of each name outside the band; empty without weights.
 
         Args:
-            values: Signed value of each name held, in currency units.
+            values: Signed value of each held name, in currency units.
         """
         if self.weights is None:
             return {}

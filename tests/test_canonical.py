@@ -66,7 +66,7 @@ def test_examples_of_what_becomes_of_numbers() -> None:
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_what_is_no_json_number_is_refused(value: float) -> None:
     for function in (canonical, canonical_text, canonical_shares):
-        with pytest.raises(ValueError, match="no JSON number"):
+        with pytest.raises(ValueError, match="not a JSON number"):
             function(value)
 
 

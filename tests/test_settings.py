@@ -72,7 +72,7 @@ def test_cash_is_a_list_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--metric-delay-seconds", "soon"], "PORTFOLIO_METRIC_DELAY_SECONDS"),
         (["--market-update-interval-seconds", "0"], "PORTFOLIO_MARKET_UPDATE_INTERVAL_SECONDS"),
         (["--market-update-interval-seconds", "inf"], "PORTFOLIO_MARKET_UPDATE_INTERVAL_SECONDS"),
-        (["--cash", "CASH,A B"], "A B cannot name a holding"),
+        (["--cash", "CASH,A B"], "A B cannot be names of holdings"),
         (["--default-holdings", '{"A B": 1}'], "'A B' is not a ticker"),
         *(
             (
@@ -138,10 +138,10 @@ def test_a_misspelt_name_is_pointed_out(tmp_path: Path, monkeypatch: pytest.Monk
     # Kubernetes sets such for a service of that name.
     monkeypatch.setenv("PORTFOLIO_SERVICE_HOST", "10.0.0.1")
     first, second = Settings.ignored()
-    assert first.startswith("PORTFOLIO_REDS_URL in the environment is no setting, and is ignored")
-    assert first.endswith("is PORTFOLIO_REDIS_URL meant?")
+    assert first.startswith("PORTFOLIO_REDS_URL in the environment is not a setting, and is ignored")
+    assert first.endswith("did you mean PORTFOLIO_REDIS_URL?")
     assert "hunter2" not in first
-    assert second.startswith("PORTFOLIO_PRICE in .env is no setting")
+    assert second.startswith("PORTFOLIO_PRICE in .env is not a setting")
 
 
 def test_help_speaks_to_people(capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +156,7 @@ def test_help_speaks_to_people(capsys: pytest.CaptureFixture[str]) -> None:
         assert python not in text
     assert "(default: embedded://)" in words
     assert '(default: {"AAPL": 100, "GOOGL": 50, "MSFT": 75})' in words
-    for group in ("where it listens, and for whom:", "prices:", "limits:"):
+    for group in ("addresses and access:", "prices:", "limits:"):
         assert f"\n{group}\n" in text
 
 

@@ -24,7 +24,7 @@ def worst_day(inputs: AnalysisInputs) -> float:
 
 
 class SinePrices:
-    """Prices that swing round 100, each name at a pace of its own; `--prices sine`."""
+    """Prices that swing around 100, each name at its own pace; `--prices sine`."""
 
     name = "sine"
 
@@ -40,15 +40,15 @@ class SinePrices:
         self._bars = Bars(dates, TICKERS, closes)
 
     async def load(self) -> Bars:
-        """The closed bars; the same object, as they never change."""
+        """The closed bars; always the same object, because they never change."""
         return self._bars
 
     async def quote(self, previous: Mapping[str, float]) -> Mapping[str, float]:
-        """The last closes at first, then one percent up at every tick."""
+        """The last closes at first, then one percent more at every tick."""
         if not previous:
             return dict(zip(TICKERS, map(float, self._bars.closes[-1]), strict=True))
         return {ticker: price * 1.01 for ticker, price in previous.items()}
 
     def admit(self, ticker: str) -> Admission | None:  # noqa: ARG002 - no name is admitted
-        """No other names than those listed."""
+        """No names other than those listed."""
         return None

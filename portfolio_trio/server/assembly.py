@@ -1,4 +1,4 @@
-"""What one server is made of: the parts that its nurseries run, made and wired, none of them started."""
+"""The parts of one server that its nurseries run: created and connected, but not started."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What has to be run, and what the sessions share.
+    """The parts to run, and the services that the sessions share.
 
     Attributes:
-        services: What the sessions share.
-        publisher: Tells the other workers.
-        updater: The market, while this worker leads.
-        membership: This worker among the others; decides when the updater runs.
+        services: The services that sessions share.
+        publisher: Sends batches to the other workers.
+        updater: Updates the market while this worker leads.
+        membership: This worker's membership among the others; decides when the updater runs.
     """
 
     services: Services
@@ -57,7 +57,7 @@ def assemble(
     rng: random.Random | None,
     telemetry: Telemetry,
 ) -> Parts:
-    """Make the parts of a server over an open store and an open book."""
+    """Create the parts of a server from an open store and an open book."""
     faults = Faults()
     publisher = PeerPublisher(workers, max_bytes=settings.max_queue_bytes, faults=faults)
     hub = Hub(publisher, faults)

@@ -1,4 +1,4 @@
-"""``GET /asyncapi.json``: the protocol as an AsyncAPI document, written once."""
+"""``GET /asyncapi.json``: the protocol as an AsyncAPI document, made only once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.schemas import Json
     from portfolio_trio.session.services import Services
 
-# What Host may say; anything else is not repeated.
+# The valid values of Host; anything else is not repeated.
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PLACE: Final = "host.invalid"
 
@@ -31,15 +31,16 @@ def installed_document() -> Json:
     """The document of a server as it would start here.
 
     Raises:
-        PluginError: A metric that is installed cannot be used.
+        PluginError: An installed metric cannot be used.
     """
     return document_of(installed_metrics())
 
 
 class AsyncApiRoute:
-    """Answers with the details of the metrics that are installed here, and with the host that was asked for.
+    """Answers with the details of the installed metrics, and with the requested host.
 
-    All but the host is the same for all who ask; it takes milliseconds, and is made when the first one does.
+    Everything except the host is the same for all requests; it takes milliseconds, and is made at the first
+    one.
     """
 
     def __init__(self, services: Services) -> None:

@@ -1,4 +1,4 @@
-"""What is said of the Redis a server works with: one line when it starts, several by ``check``."""
+"""Describing the Redis of a server: in one line when it starts, in several by ``check``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MEGABYTE: Final = 1_000_000
 
 
 def announce(facts: ServerFacts) -> None:
-    """Log what a server works with, and warn of what could cost sessions."""
+    """Log the engine of a server, and warn of settings that could lose sessions."""
     log.info(
         "this store is used",
         extra={
@@ -31,15 +31,15 @@ def announce(facts: ServerFacts) -> None:
 
 
 def summary(facts: ServerFacts) -> str:
-    """One line: which engine and where, its JSON, what it keeps, and what it removes by itself."""
+    """One line: the engine and its address, its JSON module, persistence and eviction."""
     if facts.embedded:
-        return "embedded engine: sessions live in this process and are gone when it ends"
+        return "embedded engine: sessions live in this process and are lost when it ends"
     eviction = "" if facts.eviction in {None, NO_EVICTION} else f"; eviction: {facts.eviction}"
     return f"Redis: {name(facts)}; JSON: {json(facts)}; persistence: {persistence(facts)}{eviction}"
 
 
 def warnings(facts: ServerFacts) -> list[str]:
-    """What could cost sessions, and what to do about it; one line each."""
+    """Conditions that could lose sessions, and what to do about them; one line each."""
     found = []
     if facts.eviction not in {None, NO_EVICTION}:
         found.append(
@@ -52,19 +52,19 @@ def warnings(facts: ServerFacts) -> list[str]:
 
 
 def name(facts: ServerFacts) -> str:
-    """Which server it is, and where."""
+    """The server's name, version and address."""
     return f"{facts.name} {facts.version or 'of unknown version'} at {facts.address}"
 
 
 def json(facts: ServerFacts) -> str:
-    """What answers JSON.*."""
+    """The module with the JSON.* commands."""
     if facts.json is not None:
         return f"{facts.json.name} {facts.json.version}"
-    return "no module of a known name" if facts.modules else "unknown"
+    return "no known module" if facts.modules else "unknown"
 
 
 def persistence(facts: ServerFacts) -> str:
-    """What outlives the server's process."""
+    """The persistence: what outlives the server's process."""
     if facts.durable is None:
         return "unknown"
     if not facts.durable:
@@ -75,7 +75,7 @@ def persistence(facts: ServerFacts) -> str:
 
 
 def memory(facts: ServerFacts) -> str:
-    """How much it uses, how much it may use, and what it does then."""
+    """Memory used, its limit, and the eviction policy."""
     if facts.maxmemory is None or facts.used_memory is None:
         return "unknown"
     limit = f"{facts.maxmemory / _MEGABYTE:.0f} MB at most" if facts.maxmemory else "no limit"
@@ -83,7 +83,7 @@ def memory(facts: ServerFacts) -> str:
 
 
 def role(facts: ServerFacts, cluster: ClusterFacts | None) -> str:
-    """Whether it takes writes, and who else has its data."""
+    """Whether it accepts writes, and its replicas or cluster."""
     if facts.role is None:
         return "unknown"
     own = f"primary with {facts.replicas or 0} replicas" if facts.role == "master" else "replica"

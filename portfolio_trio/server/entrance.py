@@ -1,4 +1,4 @@
-"""Who may come in, as the settings say it."""
+"""Access control, from the settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from portfolio_trio.settings import Settings
 
-# Sockets come in crowds: after a restart, or from behind one proxy.
+# Many sockets may connect at once: after a restart, or from behind one proxy.
 BURST_SECONDS: Final = 20.0
 
 

@@ -34,14 +34,14 @@ _LIMIT: Final = {
     "name": "limit",
     "in": "query",
     "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
-    "description": "the newest so many",
+    "description": "maximum number of results; the newest",
 }
-# Where the server asks for tokens; `{}` stands for the servers that do not.
+# For servers that require tokens; `{}` means no token, for the others.
 _TOKENS: Final[list[Json]] = [{"bearer": []}, {"query": []}, {}]
 
 
 class OpenApiRoute:
-    """Answers with the document, which is made when the first one asks."""
+    """Answers with the document, which is made at the first request."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -65,7 +65,7 @@ def document(metrics: MetricRegistry) -> Json:
         "info": {
             "title": "portfolio-trio",
             "version": __version__,
-            "description": "What is answered over HTTP, on the port of the WebSockets, which /asyncapi.json "
+            "description": "The HTTP routes, on the same port as the WebSockets, which /asyncapi.json "
             "describes.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
@@ -84,10 +84,10 @@ def _paths() -> Json:
     plain = {"type": "object"}
     new = {"requestBody": {"required": False, "content": _json(_ref("NewSession"))}}
     return {
-        "/health": {"get": _operation("health", "The process lives.", {200: plain})},
+        "/health": {"get": _operation("health", "The process is alive.", {200: plain})},
         "/ready": {
             "get": _operation(
-                "ready", "Whether clients are served well.", {200: _ref("Ready"), 503: _ref("Ready")}
+                "ready", "Whether the server is ready for clients.", {200: _ref("Ready"), 503: _ref("Ready")}
             )
         },
         "/asyncapi.json": {"get": _operation("asyncapi", "The WebSocket protocol.", {200: plain})},
@@ -95,7 +95,7 @@ def _paths() -> Json:
         "/session": {
             "post": _operation(
                 "newSession",
-                "A new session, or a fresh token for one that the client can open already.",
+                "A new session, or a fresh token for one that the client can already open.",
                 {200: _ref("Session"), 201: _ref("Session"), **_errors(400, 401, 403, 422, 429, 503)},
             )
             | new
@@ -104,7 +104,7 @@ def _paths() -> Json:
             "parameters": [_SESSION_ID],
             "get": _operation(
                 "getPortfolio",
-                "The state of a session. Counts as its client's activity.",
+                "The state of a session. Counts as activity of its client.",
                 {200: _ref("Portfolio"), **_errors(401, 403, 404, 503)},
             )
             | {"security": _TOKENS},
@@ -125,7 +125,7 @@ def _own_schemas() -> Json:
     text = {"type": "string"}
     session = {
         "session_id": text,
-        "token": {**text, "description": "where the server asks for tokens"},
+        "token": {**text, "description": "if the server requires tokens"},
         "holdings": {"type": "object", "additionalProperties": {"type": "number"}},
         "metrics": {"type": "array", "items": _ref("MetricName")},
     }
@@ -177,7 +177,7 @@ def _ref(name: str) -> Json:
 
 
 def _reached(place: Any, schemas: Json) -> set[str]:  # noqa: ANN401 - JSON of any shape
-    """The names of the schemas that something refers to, directly or through others."""
+    """The names of the schemas that are referred to, directly or through others."""
     found: set[str] = set()
     waiting = [place]
     while waiting:

@@ -1,4 +1,4 @@
-"""``GET /``: the page and its files, with a policy that lets nothing else in."""
+"""``GET /``: the page and its files, with a content security policy that permits nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from portfolio_trio.http import Head, Request, Route
     from portfolio_trio.web import Asset, Page
 
-# Scripts and styles are the page's own files; text never becomes markup, whatever a message says.
+# Only the page's own scripts and styles run; text of messages can never become markup.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self' ws://{host} wss://{host}; base-uri 'none'; frame-ancestors 'none'; "
@@ -41,13 +41,13 @@ def page_routes(page: Page, origins: OriginPolicy) -> Mapping[tuple[str, str], R
 
 
 async def _index(asset: Asset, origins: OriginPolicy, request: Request) -> Response:
-    """The document, for a name that is the server's own: under another one it could open no session."""
+    """The document, if the host name is the server's own: under another name it could open no session."""
     host = request.head.header("host") or ""
     if not origins.is_own(host):
         return Response.error(
             403,
             "host_refused",
-            "This is no name of the server; whoever runs it can add it to PORTFOLIO_ALLOWED_HOSTS.",
+            "This is not a name of the server; its operator can add it to PORTFOLIO_ALLOWED_HOSTS.",
             headers=SHIELDS,
         )
     policy = ("Content-Security-Policy", POLICY.format(host=host))
@@ -72,7 +72,7 @@ def _answer(asset: Asset, head: Head, caching: str, *more: tuple[str, str]) -> R
 
 
 def takes_gzip(head: Head) -> bool:
-    """Whether the client wants gzip (RFC 9110, 12.5.3): named, and not with a weight of nothing."""
+    """Whether the client accepts gzip (RFC 9110, 12.5.3): listed, and not with weight zero."""
     for item in head.tokens("accept-encoding"):
         coding, *parameters = (part.strip().lower() for part in item.split(";"))
         if coding in {"gzip", "x-gzip"}:
@@ -81,5 +81,5 @@ def takes_gzip(head: Head) -> bool:
 
 
 def knows(head: Head, tag: str) -> bool:
-    """Whether the client has this form already (RFC 9110, 13.1.2)."""
+    """Whether the client already has this version (RFC 9110, 13.1.2)."""
     return any(each == "*" or each.removeprefix("W/") == tag for each in head.tokens("if-none-match"))

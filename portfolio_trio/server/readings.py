@@ -1,4 +1,4 @@
-"""What a server is like at one moment, for its metrics."""
+"""Readings of a server's state, for its metrics."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def take_readings(
     services: Services, updater: MarketUpdater, membership: Membership, redis: RedisClient, sockets: int
 ) -> Readings:
-    """Ask all of them, without waiting for anything."""
+    """Take all readings, without waiting for anything."""
     book = services.book
     return Readings(
         connections=sockets,
         redis_up=redis.ready,
         redis_reconnects=redis.statistics().reconnects,
-        # The number of a tick is its time in milliseconds.
+        # The tick_id is a time in milliseconds.
         tick_at=book.current.tick_id / 1000,
         last_bar_at=_start_of(book.last_closes.newest),
         stale=book.current.stale,
@@ -33,7 +33,7 @@ def take_readings(
 
 
 def _start_of(day: str | None) -> float | None:
-    """The first second of an ISO date in UTC; None for a plug-in's own notion of a date."""
+    """The first second of an ISO date in UTC; None for a plug-in's own form of date."""
     try:
         return None if day is None else datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()
     except ValueError:

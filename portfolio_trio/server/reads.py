@@ -1,4 +1,4 @@
-"""``GET /session/{session_id}`` and ``.../results``: the state and the results for those without a socket."""
+"""``GET /session/{session_id}`` and ``.../results``: reading state and results without a socket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ResultsQuery(BaseModel):
-    """What the query of ``.../results`` may say; a token is looked at elsewhere."""
+    """The query of ``.../results``; a token in it is handled elsewhere."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -34,9 +34,9 @@ class ResultsQuery(BaseModel):
 
 
 class SessionReads:
-    """Answers what a session's sockets would be answered, under the same origin and token.
+    """Gives the same answers as a session's sockets, with the same checks of origin and token.
 
-    A session that does not exist is not made. Reading the portfolio counts as the client's activity.
+    Does not create sessions. Reading the portfolio counts as activity of the client.
     """
 
     def __init__(self, services: Services, gate: Gate) -> None:
@@ -48,7 +48,7 @@ class SessionReads:
         return await self._answer(request, self._portfolio)
 
     async def results(self, request: Request) -> Response:
-        """Answer with ``results``, of one ``ticker`` where the query names it, ``limit`` at most."""
+        """Answer with ``results``, of one ``ticker`` if the query has it, at most ``limit``."""
         return await self._answer(request, self._results)
 
     async def _answer(self, request: Request, read: Callable[[Request], Awaitable[Message]]) -> Response:
@@ -67,7 +67,7 @@ class SessionReads:
             said = f"{first['loc'][0]}: {first['msg']}"
             return Response.error(400, "invalid_message", said, headers=headers)
         except SessionMissing:
-            said = "There is no such session: POST /session makes one."
+            said = "There is no such session: POST /session creates one."
             return Response.error(404, "not_found", said, headers=headers)
         except StoreError as failure:
             told = self._services.explain(failure)

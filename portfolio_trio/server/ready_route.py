@@ -1,4 +1,4 @@
-"""``GET /ready``: whether new clients are served well here, and why not."""
+"""``GET /ready``: whether the server is ready for new clients, and if not, why."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from portfolio_trio.redis import RedisClient
     from portfolio_trio.session.services import Services
 
-# A tick may be so many intervals late, and so many seconds, before the server is not ready.
+# A tick may be this many intervals plus this many seconds late before the server is not ready.
 LATE_TICKS: Final = 3
 LATE_SECONDS: Final = 10.0
 
 
 class ReadyRoute:
-    """Answers 200 while the store takes writes and prices are fresh, else 503; the body says which it is.
+    """Answers 200 while the store accepts writes and prices are fresh, else 503; the body has the reasons.
 
     Args:
         services: What the server's sessions share.
         redis: The store's connection.
-        draining: Whether the server goes away.
+        draining: Whether the server is draining.
     """
 
     def __init__(self, services: Services, redis: RedisClient, draining: Callable[[], bool]) -> None:
@@ -39,7 +39,7 @@ class ReadyRoute:
         """Answer."""
         reasons = self._of_the_market()
         if not self._redis.ready:
-            reasons.append("the store is away")
+            reasons.append("the store cannot be reached")
         refusal = await self._writes.reason()
         if refusal is not None:
             reasons.append(refusal)
@@ -65,8 +65,8 @@ class ReadyRoute:
         reasons = [*not_fresh(book, settings.default_holdings)]
         if book.current.stale and not reasons:
             reasons.append("the prices are stale")
-        # The number of a tick is its time, or later where the clock went back.
+        # The tick_id is its time, or later if the clock went back.
         age = self._services.now() - book.current.tick_id / 1000
         if age > LATE_TICKS * settings.market_update_interval_seconds + LATE_SECONDS:
-            reasons.append("the market is not updated any more: ticks are missing")
+            reasons.append("the market is no longer updated: ticks are missing")
         return reasons

@@ -1,4 +1,4 @@
-"""What is answered over HTTP on the server's port, by method and path."""
+"""The HTTP routes on the server's port, by method and path."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def routes(services: Services, gate: Gate, ready: Route) -> Routes:
     """Every route of a server.
 
     Args:
-        services: What its sessions share.
-        gate: Who may come in.
+        services: The services that its sessions share.
+        gate: Access control.
         ready: Answers ``GET /ready``.
     """
     reads = SessionReads(services, gate)
@@ -53,7 +53,7 @@ async def _health(_request: Request) -> Response:
 
 
 def _public(route: Route, gate: Gate) -> Route:
-    """The same route, readable by pages of other hosts that may connect."""
+    """The same route, readable by permitted pages from other hosts."""
 
     async def answer(request: Request) -> Response:
         response = await route(request)

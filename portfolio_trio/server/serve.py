@@ -1,4 +1,4 @@
-"""A server on real sockets: from the first connection to the last goodbye.
+"""A server on real sockets, from start to drain.
 
 | serve
 | └─ open_server     the store, the market and the connections
@@ -51,18 +51,18 @@ async def serve(
     scrape: Callable[[], Awaitable[bytes]] | None = None,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends it at once.
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends it immediately.
 
     Reports its address (host, port) when it accepts connections.
 
     Args:
         settings: Every setting.
-        listeners: Sockets that listen already; by default those of the settings are opened.
-        announcing: Whether to log what Redis it works with, once it serves.
-        dismissed: Returns when the server is to drain, as a first signal tells it to.
-        telemetry: Is told what happens.
-        scrape: Makes what Prometheus is answered, at the address that the settings have for it.
-        task_status: Gets the address.
+        listeners: Sockets that are already listening; by default those of the settings are opened.
+        announcing: Whether to log which Redis it uses, once it serves.
+        dismissed: Returns when the server should drain, like a first signal.
+        telemetry: Counts events.
+        scrape: Makes the answers to Prometheus, on the address in the settings.
+        task_status: Receives the address.
 
     Raises:
         StartError: It cannot start.
@@ -122,12 +122,12 @@ async def listen(
 
     Args:
         server: Serves them.
-        accepting: Ends the accepting, and closes the listeners; open connections go on.
-        listeners: Sockets that listen already; by default those of the server's settings are opened.
-        task_status: Gets the address.
+        accepting: Cancelled to stop accepting and close the listeners; open connections continue.
+        listeners: Sockets that are already listening; by default those of the server's settings are opened.
+        task_status: Receives the address.
 
     Raises:
-        StartError: The address cannot be listened on.
+        StartError: It is not possible to listen on the address.
     """
     settings = server.services.settings
     tls = _tls(settings)
@@ -141,7 +141,7 @@ async def listen(
             ],
             server.http_server.serve,
             handler_nursery=server.connections,
-            # Room for /health, and for telling who is too many.
+            # Room for /health, and for refusing excess clients.
             max_connections=settings.max_connections + SPARE_CONNECTIONS,
             pending=Pending(
                 per_address=settings.max_pending_per_address or None,

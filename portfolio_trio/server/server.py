@@ -1,9 +1,9 @@
-"""The top of the program: who owns which nursery, and in which order it ends.
+"""The top of the program: which part owns which nursery, and in which order they end.
 
 | open_server      the store's connection, the price book, the other workers, the sockets
 | ├─ membership    this worker among the others; updates the market while it leads
 | ├─ publisher, peer subscriber
-| │                what the workers tell each other
+| │                the messages between workers
 | ├─ keepalive     pings all sockets
 | └─ connections   one child per socket; a child's failure ends that child only
 """
@@ -56,17 +56,17 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 access_log: Final = logging.getLogger("portfolio_trio.access_log")
 
-# One line for so long says why clients are not let in: they come again and again.
+# Seconds between log lines about refused clients, which keep retrying.
 REFUSED_LOG_SECONDS: Final = 10.0
-# What all sockets together get to say goodbye once nothing runs any more.
+# Seconds for all sockets together to close, once nothing is running.
 GOODBYE_SECONDS: Final = 8.0
-# What the ends of runs on other workers, cancelled at the same moment, get to arrive.
+# Seconds for the ends of runs on other workers, cancelled at the same time, to arrive.
 PEERS_SECONDS: Final = 3.0
-# What the goodbye of one that came too late may take.
+# Seconds to close a socket that came too late.
 CLOSE_SECONDS: Final = 2.0
 
-# A client needs few control frames and fragments, and they are cheap for it: many sockets that send as many
-# of them as requests would keep the process busy for good.
+# A client needs few control frames and fragments, but they are cheap to send: if sockets could send as many
+# of them as requests, they could keep the process busy permanently.
 FRAMES_PER_REQUEST: Final = 0.1
 
 
@@ -74,12 +74,12 @@ class Server:
     """One running server without its listeners: serves accepted streams.
 
     Attributes:
-        services: What its sessions share.
-        engine: The Redis it works with, as that was at the start.
-        http_server: Takes accepted streams, of sockets or of memory.
-        updater: The market, while this worker leads.
-        membership: This worker among the others on the same store.
-        connections: The nursery of everything a client causes; a socket's task is its child.
+        services: The services that its sessions share.
+        engine: The Redis it uses, as found at the start.
+        http_server: Serves accepted streams, of sockets or in memory.
+        updater: Updates the market while this worker leads.
+        membership: This worker's membership among those on the same store.
+        connections: The nursery of everything caused by clients; the task of each socket is its child.
     """
 
     def __init__(
@@ -106,22 +106,21 @@ class Server:
         self._redis = redis
         self._refused_log = Seldom(log, seconds=REFUSED_LOG_SECONDS, clock=trio.current_time)
         self._sessions: dict[Session, None] = {}
-        # Each upgrade that was let in, from before its 101 to its goodbye: what ends its wait for a token.
+        # Every admitted upgrade, from before its 101 to its close, with the scope of its wait for a token.
         self._sockets: set[trio.CancelScope] = set()
         self._emptied = trio.Event()
-        # From the notice on nobody new is let in; the drain ends who is there.
+        # From the notice on no new client is admitted; the drain ends the existing ones.
         self._leaving = False
         self._draining = False
 
     def readings(self) -> Readings:
-        """What it is like now."""
+        """The current readings."""
         return take_readings(self.services, self.updater, self.membership, self._redis, len(self._sessions))
 
     async def give_notice(self) -> None:
-        """Be there for ``drain_notice_seconds`` as one that leaves: not ready, and closed to new sockets.
+        """For ``drain_notice_seconds``, be not ready and refuse new sockets while the port stays open.
 
-        Whoever spreads clients over servers sees it on an open port, and sends them elsewhere. Analyses on
-        open sockets go on as ever.
+        A load balancer sees this and sends clients elsewhere. Analyses on open sockets continue.
         """
         self._leaving = True
         seconds = self.services.settings.drain_notice_seconds
@@ -133,9 +132,9 @@ class Server:
             await trio.sleep(seconds)
 
     async def drain(self) -> None:
-        """Let running analyses finish for ``drain_seconds``, then end every socket with 1001.
+        """Let running analyses finish for ``drain_seconds``, then close every socket with 1001.
 
-        From the first moment on nobody becomes a session any more, so those that are one are all there are.
+        From the start on no new session is opened, so the existing ones are all there are.
         """
         self._leaving = self._draining = True
         for waiting in self._sockets:
@@ -157,16 +156,16 @@ class Server:
                 await self._emptied.wait()
 
     async def _halt(self, sessions: Sequence[Session]) -> None:
-        """Cancel what runs; workers that drain together tell each other's subscribers."""
+        """Cancel all runs; workers that drain together inform each other's subscribers."""
         with trio.move_on_after(PEERS_SECONDS):
             await self._each(sessions, Session.halt)
             await self._each(sessions, Session.idle)
 
     async def _each(self, sessions: Sequence[Session], act: Callable[[Session], Awaitable[None]]) -> None:
-        """Let all of them do the same at the same time."""
+        """Do the same for all of them concurrently."""
 
         async def carry_out(session: Session) -> None:
-            # The boundary between one socket and the drain of all.
+            # An error of one socket must not end the drain of all.
             with self.services.faults.contained("the drain", instead=session.fail):
                 await act(session)
 
@@ -184,7 +183,7 @@ class Server:
         except Refused as refused:
             self.services.telemetry.connection_refused(refused.code)
             if not isinstance(refused, OriginRefused):
-                # Of a page the gate has said so, and how to let it in.
+                # For a page the gate has already logged it, and how to permit it.
                 self._refused_log.warning(
                     "a connection was refused",
                     extra={
@@ -263,12 +262,12 @@ class Server:
             if first is None and not self._draining:
                 return
         if self._draining:
-            # The drain began while its 101 or its token was on its way, and knows nothing of it.
+            # The drain began while its 101 or its token was in flight, and does not know it.
             await transport.close(CloseCode.GOING_AWAY, self.services.goodbye(), timeout=CLOSE_SECONDS)
             return
         count_new = partial(self.gate.new_by_socket.check, upgrade.peer)
         session = Session(self.services, upgrade.session_id, transport, count_new=count_new, first=first)
-        # Without a checkpoint from here to its first wait: whoever is listed can be drained.
+        # No checkpoint from here to its first wait, so that every listed connection can be drained.
         self._sessions[session] = None
         try:
             await session.run()
@@ -282,7 +281,7 @@ class Server:
     async def _authenticate(
         self, transport: WebSocketTransport, session_id: str, slots: Slots
     ) -> Authenticate | None:
-        """Take the first message, which opens the session; None if it does not, and the socket is closed."""
+        """Receive the first message, which must open the session; else close the socket and return None."""
         try:
             first = await first_message(transport, timeout=self.services.settings.auth_seconds)
             self.gate.join(slots, session_id, first.token.get_secret_value())
@@ -292,7 +291,7 @@ class Server:
         return first
 
     def _leave(self, waiting: trio.CancelScope) -> None:
-        """A socket has said its goodbye; fine for one that has already."""
+        """Record that a socket has closed; no effect the second time."""
         self._sockets.discard(waiting)
         if self._draining and not self._sockets:
             self._emptied.set()
@@ -309,19 +308,19 @@ async def open_server(
     embedded: EmbeddedServer | None = None,
     telemetry: Telemetry = OFF,
 ) -> AsyncGenerator[Server]:
-    """A server for the length of the block: store, prices and market are up when it begins.
+    """Run a server for the length of the block: store, prices and market are up when it begins.
 
     Args:
         settings: Every setting.
-        metrics: What a run computes; by default the five and those of installed plug-ins.
-        source: Prices; by default those of ``settings.prices``.
+        metrics: The metrics of a run; by default the five and those of installed plug-ins.
+        source: The price source; by default that of ``settings.prices``.
         now: Wall clock, seconds since the epoch.
-        rng: Draws artificial delays.
-        embedded: What ``embedded://`` stands for, so that several servers can share it; by default a new one.
-        telemetry: Is told what happens.
+        rng: Source of artificial delays.
+        embedded: The engine for ``embedded://``, so that several servers can share it; by default a new one.
+        telemetry: Counts events.
 
     Raises:
-        StartError: The store or the prices cannot be used; nothing has been started.
+        StartError: The store or the prices cannot be used; nothing was started.
     """
     worker = secrets.token_hex(6)
     async with open_store(settings, worker, now, embedded, telemetry) as (engine, redis, store):

@@ -1,4 +1,4 @@
-"""``POST /session``: a new session, or a fresh token for one that the client can open already."""
+"""``POST /session``: a new session, or a fresh token for one that the client can already open."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ BODY: Final = 'send a JSON object such as {"holdings": {"AAPL": 100}}, or no bod
 
 
 class NewSession(BaseModel):
-    """The body, which may be left out."""
+    """The body, which is optional."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    holdings: Holdings | None = Field(None, description="what a new session holds; else the default")
+    holdings: Holdings | None = Field(
+        None, description="holdings of a new session; by default the server's default holdings"
+    )
     session_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,128}\z")] | None = Field(
-        None, description="this session instead of a new one; where tokens are on it wants its token"
+        None,
+        description="use this session instead of a new one; if the server requires tokens, give its token",
     )
     token: SecretStr | None = None
 
@@ -41,13 +44,13 @@ def _read(body: bytes) -> NewSession:
     """Read the body.
 
     Raises:
-        ValidationError: It is not what is asked for.
-        Refused: A name in it stands twice.
+        ValidationError: It is not a valid body.
+        Refused: A name in it occurs twice.
     """
     ask = NewSession.model_validate_json(body)
     twice = repeated_name(body, len(ask.model_fields_set) + len(ask.holdings or ()))
     if twice is not None:
-        raise Refused(400, "invalid_message", f"{json.dumps(twice[:80])} stands twice")
+        raise Refused(400, "invalid_message", f"{json.dumps(twice[:80])} occurs twice")
     return ask
 
 
@@ -59,7 +62,7 @@ class SessionRoute:
         self._gate = gate
 
     async def __call__(self, request: Request) -> Response:
-        """Answer with session id, token where tokens are on, holdings and the names of the metrics."""
+        """Answer with session id, token if tokens are required, holdings and the names of the metrics."""
         origin, host = request.head.header("origin"), request.head.header("host") or ""
         headers = self._gate.origins.cors_headers(origin, host)
         try:
@@ -103,7 +106,7 @@ class SessionRoute:
 
 
 def refusal_of(refused: Refused, headers: tuple[tuple[str, str], ...]) -> Response:
-    """The answer to whom may not come in."""
+    """The answer to a refused client."""
     return Response.error(
         refused.status,
         refused.code,

@@ -1,4 +1,4 @@
-"""Opening what a server stands on: its store, its prices, its metrics."""
+"""Opening the parts a server depends on: its store, its prices, its metrics."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
-# What a new session holds where the prices have none of the usual names.
+# The holdings of a new session if the prices have none of the usual names.
 FIRST_NAMES: Final = 3
 FIRST_SHARES: Final = 100.0
-# The start names so many lines of holdings.
+# The maximum number of holdings in the start-up message.
 SHOWN_LINES: Final = 8
 
 
@@ -55,17 +55,17 @@ async def open_store(
     embedded: EmbeddedServer | None = None,
     telemetry: Telemetry = OFF,
 ) -> AsyncGenerator[tuple[ServerFacts, RedisClient, PortfolioStore]]:
-    """What Redis it is, the connection to it and the documents there, for the length of the block.
+    """The facts of the Redis, the connection to it and its documents, for the length of the block.
 
     Args:
-        settings: Say where, and how long sessions live.
+        settings: Where it is, and how long sessions live.
         worker: The name of this process among those on the same Redis.
         now: Wall clock, seconds since the epoch.
-        embedded: What ``embedded://`` stands for; by default a new one.
-        telemetry: Is told of calls and of writes that were refused.
+        embedded: The engine for ``embedded://``; by default a new one.
+        telemetry: Counts calls and refused writes.
 
     Raises:
-        StartError: There is no Redis that would do.
+        StartError: There is no usable Redis.
     """
     opening = True
     try:
@@ -101,11 +101,11 @@ async def open_store(
 
 
 async def open_book(settings: Settings, source: PriceSource | None, now: Callable[[], float]) -> PriceBook:
-    """The prices, with a first tick.
+    """Open the prices, with a first tick.
 
     Args:
-        settings: Say where they come from.
-        source: Takes the place of the settings' source.
+        settings: Where they come from.
+        source: Replaces the source of the settings.
         now: Wall clock, seconds since the epoch.
 
     Raises:
@@ -121,13 +121,13 @@ async def open_book(settings: Settings, source: PriceSource | None, now: Callabl
 
 
 def settle_holdings(settings: Settings, book: PriceBook) -> Settings:
-    """The settings, with default holdings that there are prices for; those names stay in the book.
+    """The settings, with default holdings that have prices; their names stay in the book.
 
-    Holdings that are set stay as they are. Else they are what the source has of the usual ones, or
+    Holdings that are set stay unchanged. Otherwise they are those of the usual names that the source has, or
     ``FIRST_SHARES`` each of its first ``FIRST_NAMES`` names.
 
     Raises:
-        StartError: A name that is set is none of the source's, or the source has not one price.
+        StartError: A name that was set is unknown to the source, or the source has no price at all.
     """
     wanted = settings.default_holdings
     priced = book.prices_for(wanted)
@@ -143,7 +143,7 @@ def settle_holdings(settings: Settings, book: PriceBook) -> Settings:
         quoted = (ticker for ticker in book.bars.tickers if ticker in fresh)
         held = dict.fromkeys(islice(quoted, FIRST_NAMES), FIRST_SHARES)
         if not held:
-            raise StartError(f"there are no prices: not one name of {settings.prices} has one")
+            raise StartError(f"there are no prices: no name of {settings.prices} has one")
     book.keep(held)
     for reason in not_fresh(book, held):
         log.warning("not ready: /ready says 503", extra={"event": "not_ready", "reason": reason})
@@ -151,14 +151,14 @@ def settle_holdings(settings: Settings, book: PriceBook) -> Settings:
 
 
 def shown_holdings(holdings: Mapping[str, float]) -> str:
-    """What a new session holds, as the start says it."""
+    """The holdings of a new session, for the start-up message."""
     lines = [f"{shares:g} {ticker}" for ticker, shares in islice(holdings.items(), SHOWN_LINES)]
     more = len(holdings) - len(lines)
     return ", ".join([*lines, *([f"and {more} more names"] if more else [])]) or "nothing"
 
 
 def not_fresh(book: PriceBook, default_holdings: Mapping[str, float]) -> tuple[str, ...]:
-    """Why the prices are not such that the server is ready, one sentence each."""
+    """Why the server is not ready, as far as prices are concerned, one sentence each."""
     fresh = book.freshness(default_holdings)
     reasons = [*book.current.why]
     if fresh.unpriced:
@@ -166,7 +166,7 @@ def not_fresh(book: PriceBook, default_holdings: Mapping[str, float]) -> tuple[s
         reasons.append(f"PORTFOLIO_DEFAULT_HOLDINGS: there is no price for {names}")
     if fresh.stale_prices:
         names = _with_closes(fresh.stale_prices)
-        reasons.append(f"PORTFOLIO_DEFAULT_HOLDINGS: the live prices leave out {names}")
+        reasons.append(f"PORTFOLIO_DEFAULT_HOLDINGS: missing from the live prices: {names}")
     return tuple(reasons)
 
 
@@ -176,6 +176,6 @@ def _with_closes(names: Mapping[str, str | None]) -> str:
 
 def _max_age(settings: Settings, source: PriceSource) -> MaxAge:
     if isinstance(source, SimulatedSource):
-        # Its last bar has one date for all time, so that every process makes up the same history.
+        # Its last bar has a fixed date, so that every process makes up the same history.
         return MaxAge()
     return MaxAge(bar_days=settings.max_bar_age_days, price_seconds=settings.max_price_age_seconds)

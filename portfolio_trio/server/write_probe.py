@@ -1,4 +1,4 @@
-"""Does the store take writes? Asked by whoever asks for readiness, and of Redis once a second at most."""
+"""Whether the store accepts writes: checked for readiness, at most once a second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE_SECONDS: Final = 1.0
 
 
 class WriteProbe:
-    """Tries a write and remembers for a second what came of it."""
+    """Tries a write and remembers the result for a second."""
 
     def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
@@ -25,9 +25,9 @@ class WriteProbe:
         self._reason: str | None = None
 
     async def reason(self) -> str | None:
-        """Why no write is taken at the moment; None where writes are, and where the store is away."""
+        """Why writes are not accepted now; None if they are, or if the store is down."""
         if trio.current_time() - self._tried_at >= KEPT_SECONDS:
-            # Set first: who asks meanwhile gets the answer from before.
+            # Set first: requests in the meantime get the previous answer.
             self._tried_at = trio.current_time()
             self._reason = await self._try()
         return self._reason
@@ -43,7 +43,7 @@ class WriteProbe:
             except StoreReadOnly:
                 return "the store refuses writes"
             except StoreError:
-                # Lost just now: what is ready says so next time.
+                # The connection was just lost: `ready` will say so next time.
                 return "the store does not answer"
             return None
         return "the store does not answer"

@@ -1,5 +1,5 @@
-"""Several workers on one port: a process that serves nothing itself, and the sockets it hands on.
+"""Several workers on one port: a process that serves nothing itself, and the sockets it passes on.
 
-May import settings and the local engine; loads no numpy and no Lua. Exports nothing by name: its entry
-points are `supervisor.supervise` and `listeners.open_listeners`.
+May import settings and the local engine; does not load numpy or Lua. Its entry points are
+`supervisor.supervise` and `listeners.open_listeners`.
 """

@@ -1,8 +1,8 @@
-"""A worker as its supervisor holds it: a process, and a line to it.
+"""A worker, as used by its supervisor: a process, and a connection to it.
 
-The line is a pair of connected sockets. The worker says one byte when it serves; from then on each byte of
-the supervisor asks for what it has counted, and is answered with one line of text. That the line ends tells
-each side that the other is gone, however it ended.
+The connection is a pair of sockets. The worker sends one byte when it serves; from then on each byte of the
+supervisor requests its counters, and is answered with one line of text. The end of the connection tells each
+side that the other is gone, however it ended.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ LONGEST_LINE: Final = 4_000_000
 
 
 class WorkerProcess:
-    """A worker's process, started."""
+    """A running worker process."""
 
     def __init__(self, process: trio.Process, line: trio.SocketStream) -> None:
         self._process = process
         self._line = line
         self._asking = trio.Lock()
-        # The beginning of an answer, and whether one is on its way: who asked may have given up on it.
+        # The beginning of an answer, and whether one is pending: its request may have been abandoned.
         self._heard = b""
         self._awaited = False
 
@@ -41,18 +41,18 @@ class WorkerProcess:
         return self._process.pid
 
     async def serves(self) -> bool:
-        """Wait until it accepts connections; False: it ended before."""
+        """Wait until it accepts connections; False if it ended before."""
         try:
             return bool(await self._line.receive_some(1))
         except trio.BrokenResourceError:
             return False
 
     async def counted(self) -> bytes | None:
-        """Ask one that serves what it has counted; None: it is gone. May be cancelled, and asked again."""
+        """Request the counters of a serving worker; None if it is gone. May be cancelled and repeated."""
         async with self._asking:
             try:
                 if self._awaited:
-                    # Of somebody who did not wait for it: too old by now.
+                    # The answer to an abandoned request: too old by now.
                     await self._hear_line()
                 await self._line.send_all(b"?")
                 self._awaited = True
@@ -75,11 +75,11 @@ class WorkerProcess:
         return await self._process.wait()
 
     def send(self, number: signal.Signals) -> None:
-        """Signal it; nothing happens when it has ended."""
+        """Signal it; no effect if it has ended."""
         self._process.send_signal(number)
 
     async def aclose(self) -> None:
-        """Kill it if it still runs, and hang up."""
+        """Kill it if it still runs, and close the connection."""
         with trio.move_on_after(KILLED_SECONDS, shield=True):
             if self._process.returncode is None:
                 self._process.kill()
@@ -92,15 +92,17 @@ async def launch_worker(
 ) -> WorkerProcess:
     """Start a worker that inherits the listening sockets.
 
-    It has a session of its own: Ctrl-C in a terminal reaches the supervisor alone, which then tells all.
+    It has its own process session: Ctrl-C in a terminal reaches only the supervisor, which then tells all
+    workers.
 
     Args:
-        number: Which one; it stands in its log.
-        flags: Settings as flags of ``serve``; environment, ``.env`` and working directory are this process's.
-        listeners: What it accepts connections from.
+        number: Its number, used in its log.
+        flags: Settings as flags of ``serve``; environment, ``.env`` and working directory are those of this
+            process.
+        listeners: The sockets to accept connections from.
 
     Raises:
-        OSError: The system has no room for it.
+        OSError: The system cannot start it.
     """
     mine, its = socket.socketpair()
     with its:
@@ -117,6 +119,6 @@ async def launch_worker(
 
 
 def _python() -> list[str]:
-    """A Python that finds modules where this process does: in the working directory only if this one does."""
+    """A Python with the module path of this process: the working directory is in it only if it is here."""
     here = {"", os.getcwd()}  # noqa: PTH109 - compared as text, as sys.path has it
     return [sys.executable] if here & set(sys.path) else [sys.executable, "-P"]

@@ -1,6 +1,6 @@
-"""What every server begins with, alone or as a supervisor: signals that are heard, sockets to listen on.
+"""The start of every server, single or supervisor: handling signals, opening sockets to listen on.
 
-Nothing heavy is loaded here, so that a supervisor can use it.
+Imports nothing heavy, so that a supervisor can use it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class StartError(Exception):
 
 
 def stop_signals() -> list[signal.Signals]:
-    """What tells a server to drain: SIGTERM and SIGINT, and SIGBREAK where there is one.
+    """The signals that tell a server to drain: SIGTERM and SIGINT, and SIGBREAK if it exists.
 
-    Windows sends nobody a SIGTERM; a console that closes, or Ctrl-Break, is SIGBREAK there.
+    Windows has no SIGTERM; there a closing console, or Ctrl-Break, sends SIGBREAK.
     """
     names = ("SIGTERM", "SIGINT", "SIGBREAK")
     return [signal.Signals(getattr(signal, name)) for name in names if hasattr(signal, name)]
@@ -34,9 +34,9 @@ def stop_signals() -> list[signal.Signals]:
 
 @asynccontextmanager
 async def stoppable(signals: AsyncIterator[int]) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
-    """Let a signal end a start, which may take long: a Redis that reads its data, a network that is silent.
+    """Let a signal end a start, which may take long: Redis loads its data, or the network is silent.
 
-    Gives an async function to call once the start is over; signals from then on are the block's.
+    Yields an async function to call once the start is over; from then on the block handles signals.
 
     Raises:
         StartError: A signal came before that, and the block was cancelled.
@@ -68,7 +68,7 @@ async def open_listeners(settings: Settings) -> list[trio.SocketListener]:
     """Listen on ``settings.host`` and ``settings.port``; one listener for each address of the host.
 
     Raises:
-        StartError: The address cannot be listened on.
+        StartError: It is not possible to listen on the address.
     """
     try:
         return await trio.open_tcp_listeners(settings.port, host=settings.host)
@@ -80,9 +80,9 @@ async def open_listeners(settings: Settings) -> list[trio.SocketListener]:
 
 def _advice(error: OSError) -> str:
     if isinstance(error, socket.gaierror) or error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
-        return "--host wants an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
+        return "--host needs an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
     if error.errno == errno.EACCES:
-        return "ports below 1024 may need rights; choose another with --port"
+        return "ports below 1024 may need privileges; choose another with --port"
     return "choose another with --port"
 
 
@@ -93,7 +93,7 @@ def address_of(listeners: Sequence[trio.SocketListener]) -> tuple[str, int]:
 
 
 def shown_url(address: tuple[str, int]) -> str:
-    """Where clients connect, as it is logged."""
+    """The URL for clients, as it is logged."""
     host, port = address
     shown = f"[{host}]" if ":" in host else host
     return f"ws://{shown}:{port}/ws/{{session_id}}"

@@ -1,4 +1,4 @@
-"""``GET /metrics``, on an address of its own: what asks there is in front of no gate."""
+"""``GET /metrics``, on a separate address, without access control."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
-# A Prometheus asks every few seconds, and there are two of them where it matters.
+# A Prometheus scrapes every few seconds, and important systems have two of them.
 MAX_CONNECTIONS: Final = 16
-# Of Prometheus' text format, as its library has it.
+# The content type of Prometheus' text format, as in its library.
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -29,15 +29,15 @@ async def serve_metrics(
     *,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer Prometheus until cancelled; reports (host, port) when it does.
+    """Answer Prometheus until cancelled; reports (host, port) when ready.
 
     Args:
         address: Host and port to listen on.
         scrape: Makes the body of an answer.
-        task_status: Gets the address, the port as the system chose it.
+        task_status: Receives the address, with the port the system chose.
 
     Raises:
-        StartError: The address cannot be listened on.
+        StartError: It is not possible to listen on the address.
     """
 
     async def answer(_request: Request) -> Response:
@@ -66,4 +66,4 @@ async def serve_metrics(
 
 
 async def _no_socket(upgrade: Upgrade) -> None:
-    await upgrade.reject(404, "not_found", "No WebSocket lives here.")
+    await upgrade.reject(404, "not_found", "There is no WebSocket here.")

@@ -1,4 +1,4 @@
-"""Telling systemd that the server serves (``Type=notify``), so that what is ordered after it may start."""
+"""Telling systemd that the server serves (``Type=notify``), so that units ordered after it may start."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _SECONDS: Final = 1.0
 
 
 def tell_ready() -> None:
-    """Say that connections are accepted, to whoever started this process and asked to be told.
+    """Report that connections are accepted to the service manager, if it asked for that.
 
-    It is one datagram to the socket that ``NOTIFY_SOCKET`` names (sd_notify(3)); nothing happens where there
-    is none, or nobody listens.
+    It is one datagram to the socket named by ``NOTIFY_SOCKET`` (sd_notify(3)); there is no effect if that is
+    not set, or nobody listens.
     """
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")) or not hasattr(socket, "AF_UNIX"):
         return
-    # An @ stands for the zero byte of a name that is no file.
+    # An @ stands for the zero byte of an abstract socket name.
     address = "\0" + path[1:] if path.startswith("@") else path
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
         line.settimeout(_SECONDS)

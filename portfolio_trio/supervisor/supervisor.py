@@ -1,9 +1,9 @@
 """Several workers on one port: a process that serves nothing itself and keeps them alive.
 
-| supervise               opens the sockets, hears the signals; owns a local Redis
+| supervise               opens the sockets, handles the signals; owns a local Redis
 | └─ Supervisor.run
-|    ├─ worker 1          starts alone: what keeps it from starting would keep the others, too
-|    └─ worker 2 .. N     each started again, after a delay, whenever it ends
+|    ├─ worker 1          starts alone: an error that stops it would stop the others, too
+|    └─ worker 2 .. N     each restarted, after a delay, whenever it ends
 """
 
 from __future__ import annotations
@@ -40,47 +40,47 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 MARGIN_SECONDS: Final = 20.0
-"""What a worker gets beyond its drain: the goodbye to its sockets, and the closing of its store."""
+"""Seconds for a worker in addition to its drain, to close its sockets and its store."""
 NOT_STARTED: Final = 1
 ANSWER_SECONDS: Final = 2.0
-"""What workers get to say what they have counted: Prometheus itself gives up after ten."""
+"""Seconds for workers to send their counters: Prometheus itself gives up after ten."""
 
 
 class Child(Protocol):
-    """One worker as its supervisor sees it, from its start to its end."""
+    """One worker, as its supervisor uses it, from its start to its end."""
 
     @property
     def pid(self) -> int:
         """Its process."""
 
     async def serves(self) -> bool:
-        """Wait until it accepts connections; False: it ended before."""
+        """Wait until it accepts connections; False if it ended before."""
 
     async def counted(self) -> bytes | None:
-        """Ask one that serves what it has counted; None: it is gone."""
+        """Request the counters of a serving worker; None if it is gone."""
 
     async def wait(self) -> int:
         """Wait until it ends; its exit status, or minus the signal that ended it."""
 
     def send(self, number: signal.Signals) -> None:
-        """Signal it; nothing happens when it has ended."""
+        """Signal it; no effect if it has ended."""
 
     async def aclose(self) -> None:
-        """Kill it if it still runs, and let go of what belonged to it."""
+        """Kill it if it still runs, and release its resources."""
 
 
 class Supervisor:
     """Keeps workers alive until it is told to stop.
 
     Args:
-        launch: Starts the worker of a number. Raises OSError when the system has no room for it.
+        launch: Starts the worker with a number. Raises OSError if the system cannot.
         count: How many.
-        restarts: When, and whether, one that ended is started again.
-        patience: Seconds the workers have to end after a stop before they are killed.
+        restarts: Whether and when a worker that ended is restarted.
+        patience: Seconds for the workers to end after a stop, before they are killed.
 
     Attributes:
-        serving: Set when a first worker serves.
-        restarts_made: How often a worker was started again.
+        serving: Set when the first worker serves.
+        restarts_made: How many times a worker was restarted.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Supervisor:
         self._gave_up: GiveUp | None = None
 
     async def run(self) -> int:
-        """Keep them until :meth:`stop`, or until the first one cannot start; return the exit status."""
+        """Run workers until :meth:`stop`, or until the first one cannot start; return the exit status."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep, 1)
             await self._first_tried.wait()
@@ -114,13 +114,13 @@ class Supervisor:
         return self._gave_up.status if self._gave_up else 0
 
     def stop(self) -> None:
-        """Tell all workers, at the same moment, to drain; called again, to end at once."""
+        """Tell all workers at the same time to drain; when called again, to end immediately."""
         self._stopping.set()
         for child in self._children.values():
             child.send(signal.SIGTERM)
 
     async def counted(self) -> dict[str, bytes]:
-        """What each worker that serves has counted, by its number; one that does not answer is left out."""
+        """The counters of each serving worker, by its number; workers that do not answer are left out."""
         found: dict[str, bytes] = {}
 
         async def ask(number: int, child: Child) -> None:
@@ -158,7 +158,7 @@ class Supervisor:
             self.restarts_made += not self._stopping.is_set()
 
     async def _live(self, number: int) -> int:
-        """One process of a worker, from its start to its end; its exit status."""
+        """Run one process of a worker from its start to its end; returns its exit status."""
         try:
             child = await self._launch(number)
         except OSError as error:
@@ -170,7 +170,7 @@ class Supervisor:
         self._children[number] = child
         try:
             if self._stopping.is_set():
-                # The stop came while it was being started, and found nothing to tell.
+                # The stop came while it was being started, when there was no process to signal.
                 child.send(signal.SIGTERM)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hear, number, child)
@@ -207,26 +207,26 @@ class Supervisor:
 async def supervise(settings: Settings, flags: Sequence[str]) -> int:
     """Serve with ``settings.workers`` processes until SIGTERM or SIGINT; return the exit status.
 
-    A first signal lets all workers drain, a second one ends them at once; the status is then 0. It is the
-    first worker's when that one cannot start. The workers share the sockets that are opened here, so that a
-    connection that waits to be accepted outlives the worker that might have taken it.
+    The first signal makes all workers drain, a second one ends them immediately; the status is then 0. If the
+    first worker cannot start, the status is that worker's. The workers share the sockets opened here, so that
+    a connection that waits to be accepted survives the end of a worker.
 
     Args:
-        settings: Every setting; host and port are used here, the rest is the workers'.
-        flags: Those that the settings were read from; workers read them again.
+        settings: Every setting; host and port are used here, the rest by the workers.
+        flags: The flags that the settings were read from; workers read them again.
 
     Raises:
         StartError: It cannot start.
     """
     if sys.platform == "win32":
-        # No descriptor can be handed to a child there.
+        # Descriptors cannot be passed to a child there.
         raise StartError(
-            "--workers is not supported on Windows: start several servers, each with a --port of its own and "
+            "--workers is not supported on Windows: start several servers, each with its own --port and "
             "the same --redis-url"
         )
     if settings.embedded:
         raise StartError(
-            f"{settings.workers} workers need a Redis they share, and the embedded engine lives in one "
+            f"{settings.workers} workers need a shared Redis, but the embedded engine lives in one "
             "process: set PORTFOLIO_REDIS_URL (--redis-url), or serve with --workers 1"
         )
     with trio.open_signal_receiver(*stop_signals()) as signals:
@@ -252,8 +252,8 @@ async def supervise(settings: Settings, flags: Sequence[str]) -> int:
 
 
 async def _scrape(supervisor: Supervisor) -> bytes:
-    """What all processes have counted, each under its own ``worker``."""
-    # Loads what few need.
+    """The counters of all processes, each labelled with its ``worker``."""
+    # Imported here, because few need it.
     from portfolio_trio.telemetry import exposition  # noqa: PLC0415
 
     own = [exposition.restarts_family(supervisor.restarts_made), *exposition.process_families()]
@@ -263,13 +263,13 @@ async def _scrape(supervisor: Supervisor) -> bytes:
 
 @asynccontextmanager
 async def _shared_redis(settings: Settings) -> AsyncGenerator[list[str]]:
-    """The flags by which workers find a Redis that is a child of this process; none if they need no other."""
+    """The flags that make workers use the Redis that is a child of this process; none without one."""
     named = settings.redis_url.get_secret_value()
     opening = True
     try:
         async with at_hand(named) as url:
             opening = False
-            # Not a secret, and the last of two flags counts.
+            # Not a secret; and of two flags the last one counts.
             yield [] if url == named else ["--redis-url", url]
     except LocalRedisError as error:
         if not opening:
@@ -298,8 +298,8 @@ async def _stop_on_signals(
 
 
 async def _close(listeners: Sequence[trio.SocketListener], notice: float) -> None:
-    # The workers close theirs after as long; while one copy is open then, connections would be taken that
-    # nobody serves.
+    # The workers close their copies after the same time; as long as one copy is open, connections would be
+    # accepted that nobody serves.
     await trio.sleep(notice)
     for listener in listeners:
         await listener.aclose()

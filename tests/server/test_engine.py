@@ -50,7 +50,7 @@ def test_one_line_says_what_a_server_works_with() -> None:
             ServerFacts("redis", address="h:1"),
             "redis of unknown version at h:1; JSON: unknown; persistence: unknown",
         ),
-        (ServerFacts("embedded", appendonly=False, snapshots=False), "are gone when it ends"),
+        (ServerFacts("embedded", appendonly=False, snapshots=False), "are lost when it ends"),
     ],
 )
 def test_what_it_keeps_and_what_is_unknown(facts: ServerFacts, end: str) -> None:
@@ -98,4 +98,4 @@ def test_role() -> None:
 
 
 def test_json_that_is_no_module_of_a_known_name() -> None:
-    assert engine.json(replace(WHOLE, json=None)) == "no module of a known name"
+    assert engine.json(replace(WHOLE, json=None)) == "no known module"

@@ -78,7 +78,7 @@ async def test_default_holdings_at_their_last_close_are_not_ready(
     mock_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with market(tmp_path, live=ONE, default_holdings={"AAPL": 1, "MSFT": 1}) as (app, _, prices):
-        said = f"PORTFOLIO_DEFAULT_HOLDINGS: the live prices leave out MSFT (last close {LAST_DAY})"
+        said = f"PORTFOLIO_DEFAULT_HOLDINGS: missing from the live prices: MSFT (last close {LAST_DAY})"
         assert said in log_text(caplog)
         status, body = await app.ready()
         assert (status, body["reasons"], body["stale"]) == (503, [said], False)

@@ -82,5 +82,5 @@ def test_many_holdings_are_not_all_named() -> None:
 @pytest.mark.trio
 async def test_an_address_that_is_not_ours_is_told_of_hosts_and_not_of_ports() -> None:
     # TEST-NET-1, which no machine has.
-    with pytest.raises(StartError, match=r"--host wants an address of this machine, such as 127\.0\.0\.1"):
+    with pytest.raises(StartError, match=r"--host needs an address of this machine, such as 127\.0\.0\.1"):
         await open_listeners(Settings(host="192.0.2.1", port=0, insecure=True))

@@ -28,7 +28,7 @@ DAY = 86_400.0
 # The clock of an app starts on 2026-11-18; what comes after is in the future.
 LAST_DAY = "2026-11-18"
 TWTR_ENDS = "2026-10-30"
-LATE = "the market is not updated any more: ticks are missing"
+LATE = "the market is no longer updated: ticks are missing"
 DO = f"sell or remove TWTR: its last close is of {TWTR_ENDS}"
 
 
