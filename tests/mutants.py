@@ -2034,7 +2034,7 @@ MUTANTS = (
     Mutant(
         "the turn that a run which follows gives back",
         "portfolio_trio/session/waiting.py",
-        "            self._socket.services.followers.release_on_behalf_of(self)\n",
+        "            self._socket.services.followers.give_back()\n",
         "            pass\n",
         FOLLOW,
     ),
@@ -2051,6 +2051,34 @@ MUTANTS = (
         "            await self._what_ifs.idle()\n",
         "",
         DECISIONS,
+    ),
+    Mutant(
+        "the turn that nobody takes who follows no more",
+        "portfolio_trio/session/waiting.py",
+        "        if self._is_gone:\n            return False\n",
+        "",
+        FOLLOW,
+    ),
+    Mutant(
+        "the turn of who leaves while it comes",
+        "portfolio_trio/session/waiting.py",
+        "            self._is_gone = True\n            self.pass_turn()\n",
+        "            self._is_gone = True\n",
+        FOLLOW,
+    ),
+    Mutant(
+        "the look for something newer once there is a turn",
+        "portfolio_trio/session/waiting.py",
+        "            while not (self._has_turn and self._is_behind):\n",
+        "            while not self._has_turn:\n",
+        FOLLOW,
+    ),
+    Mutant(
+        "the bound of those who follow at a time",
+        "portfolio_trio/session/turns.py",
+        "        while self.free and self._line:\n",
+        "        while self._line:\n",
+        (*FOLLOW, "tests/session/test_turns.py"),
     ),
     Mutant(
         "the worker thread of a large plan",

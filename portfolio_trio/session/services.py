@@ -12,6 +12,7 @@ from portfolio_trio.access import KeepAlive
 from portfolio_trio.hub.error_messages import explain
 from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.metrics import ReturnsCache
+from portfolio_trio.session.turns import Turns
 from portfolio_trio.store import StoreError
 from portfolio_trio.times import rfc3339
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 HEAVY_THREADS: Final = 16
-FOLLOWERS_AT_ONCE: Final = 4
+# Enough to keep the core busy, where Redis is not far; each more is felt by who asks meanwhile.
+FOLLOWERS_AT_ONCE: Final = 1
 FAILURE_LOG_SECONDS: Final = 60.0
 
 
@@ -83,7 +85,7 @@ class Services:
         self._rng = rng
         # Apart from Trio's own, so that threads of abandoned metrics hold up no file and no name look-up.
         self.heavy = trio.CapacityLimiter(HEAVY_THREADS)
-        self.followers = trio.CapacityLimiter(FOLLOWERS_AT_ONCE)
+        self.followers = Turns(FOLLOWERS_AT_ONCE)
         self.keep_alive = KeepAlive(
             interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds, faults=faults
         )

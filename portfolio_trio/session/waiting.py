@@ -58,31 +58,50 @@ class Waiting:
         self.last = last
         self.scope = trio.CancelScope()
         self._woken = trio.lowlevel.ParkingLot()
-        self._has_turn = False
+        self._in_line = self._has_turn = self._is_gone = False
 
     def wake(self) -> None:
-        """There may be something newer."""
+        """There may be something newer: line up for a turn."""
+        if not (self._in_line or self._has_turn or self._is_gone):
+            self._in_line = True
+            self._socket.services.followers.line_up(self)
+
+    def take_turn(self) -> bool:
+        """It is its turn, unless it is followed no more."""
+        self._in_line = False
+        if self._is_gone:
+            return False
+        self._has_turn = True
         self._woken.unpark_all()
+        return True
 
     async def newer(self) -> None:
-        """Wait until there is a newer tick or version than the last run saw, then for a turn.
+        """Wait until there is a newer tick or version than the last run saw, and for a turn.
 
-        All that follow wake at one tick: a few that start at a time leave room for those who ask.
+        All that follow hear of one tick: a few that start at a time leave room for those who ask.
         """
-        services = self._socket.services
-        while (
-            services.book.current.tick_id <= self.last.tick_id
-            and self._socket.group.known.version <= self.last.version
-        ):
-            await self._woken.park()
-        await services.followers.acquire_on_behalf_of(self)
-        self._has_turn = True
+        if self._is_behind:
+            self.wake()
+        try:
+            while not (self._has_turn and self._is_behind):
+                self.pass_turn()
+                await self._woken.park()
+        except trio.Cancelled:
+            self._is_gone = True
+            self.pass_turn()
+            raise
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether there is something newer than the last run saw."""
+        tick_id, version = self._socket.services.book.current.tick_id, self._socket.group.known.version
+        return tick_id > self.last.tick_id or version > self.last.version
 
     def pass_turn(self) -> None:
         """The next run has its snapshot, or will have none."""
         if self._has_turn:
             self._has_turn = False
-            self._socket.services.followers.release_on_behalf_of(self)
+            self._socket.services.followers.give_back()
 
     def end(self, reason: EndReason, canceller: Canceller | None = None) -> None:
         """No other run comes. There is none whose end would say so: who follows is told by itself."""

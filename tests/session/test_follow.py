@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from portfolio_trio.session.connection import Session
+from portfolio_trio.session.services import FOLLOWERS_AT_ONCE
 from tests.support.app import App, Client, open_app
 
 if TYPE_CHECKING:
@@ -199,4 +201,65 @@ async def test_many_that_follow_all_get_their_run(autojump_clock: MockClock) -> 
         with trio.fail_after(3 * INTERVAL):
             for client in clients:
                 check_laws(await client.until("analysis_completed"))
-        assert app.server.services.followers.borrowed_tokens == 0
+        assert app.server.services.followers.free == FOLLOWERS_AT_ONCE
+
+
+async def test_who_leaves_the_line_holds_up_nobody(autojump_clock: MockClock) -> None:
+    """A tick comes while there is no turn; some are gone when there is one again."""
+    async with open_app(market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0) as app:
+        turns = app.server.services.followers
+        cancels, leaves, switches, stays, last = clients = [
+            await app.connect(f"s{number}", events=True) for number in range(5)
+        ]
+        for client in clients:
+            await client.send("analyze", ticker="AAPL", follow=True)
+            await client.until("analysis_completed")
+        turns.free = 0
+        for client in clients:
+            await client.until("portfolio_update")
+        await cancels.send("cancel")
+        await cancels.until("analysis_cancelled")
+        await leaves.socket.aclose()
+        await switches.send("analyze", ticker="MSFT")
+        await switches.until("analysis_completed")
+        await trio.testing.wait_all_tasks_blocked()
+        turns.give_back()
+        for client in (stays, last):
+            with trio.fail_after(INTERVAL / 2):
+                check_laws(await client.until("analysis_completed"))
+        assert turns.free == 1
+        # Who has cancelled, and who asked for something else, is in no line at the next tick.
+        for client in (cancels, switches):
+            kinds = {frame["type"] for frame in await client.silence(2 * INTERVAL)}
+            assert kinds == {"portfolio_update"}
+        assert turns.free == 1
+
+
+async def test_a_turn_that_finds_nothing_newer_is_given_back(autojump_clock: MockClock) -> None:
+    async with open_app(market_update_interval_seconds=3_600) as app:
+        client = await follow(app)
+        await client.until("analysis_completed")
+        for group in app.server.services.hub.groups:
+            group.runs.renew(0)
+        assert await client.silence(1) == []
+        assert app.server.services.followers.free == FOLLOWERS_AT_ONCE
+        # It waits on, and is woken again.
+        await client.send("trade", ticker="AAPL", shares=1)
+        check_laws(await client.until("analysis_completed"))
+
+
+async def test_a_turn_that_comes_while_its_connection_ends_is_given_back(autojump_clock: MockClock) -> None:
+    async with open_app(market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0) as app:
+        turns = app.server.services.followers
+        client = await follow(app)
+        await client.until("analysis_completed")
+        turns.free = 0
+        await client.until("portfolio_update")
+        (group,) = app.server.services.hub.groups
+        for member in group.members:
+            assert isinstance(member, Session)
+            member.lose()
+        turns.give_back()
+        await trio.testing.wait_all_tasks_blocked()
+        assert turns.free == 1
+        assert (await app.document())["run_counter"] == 1
