@@ -82,7 +82,8 @@ class Subscriber:
 class Story:
     """Plays a history and keeps what everybody saw."""
 
-    def __init__(self, apps: tuple[App, App], *, falls: bool = False) -> None:
+    def __init__(self, apps: tuple[App, App], *, lossless: bool, falls: bool = False) -> None:
+        self.lossless = lossless
         self.apps = apps
         self.falls = falls
         self.has_fallen = False
@@ -217,7 +218,7 @@ class Story:
             recorded = document["analysis_results"]
             streamed = [f for f in watcher.frames if f["type"] == "analysis_result"]
             if not self.has_fallen:
-                check_recorded([f for f in streamed if f["type"] == "analysis_result"], recorded)
+                check_recorded(streamed, recorded, in_order=self.lossless)
             states = [f for f in watcher.frames if f["type"] == "portfolio"]
             assert left or states[-1]["version"] == document["version"], "an edit was never shown"
             assert left or states[-1]["holdings"] == document["holdings"], "other holdings are shown"
@@ -297,7 +298,7 @@ def play(steps: list[Step], delay: Delay | None, *, lossless: bool, falls: bool 
             open_app(embedded=shared, **options) as one,
             open_app(embedded=shared, seed=1, **options) as two,
         ):
-            story = Story((one, two), falls=falls)
+            story = Story((one, two), lossless=lossless, falls=falls)
             try:
                 await story.play(steps)
                 if lossless:

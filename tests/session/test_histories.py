@@ -426,8 +426,12 @@ def check_completed(frames: list[Frame]) -> None:
             assert end["results"] + end["errors"] == len(METRICS)
 
 
-def check_recorded(watched: list[Frame], recorded: list[Frame]) -> None:
-    """What was seen is in the document, once and in the same order; a completed run as a whole."""
+def check_recorded(watched: list[Frame], recorded: list[Frame], *, in_order: bool = True) -> None:
+    """What was seen is in the document, once; a completed run as a whole.
+
+    Runs are seen in their order. So are the results of each, unless batches get lost: what one should have
+    brought is read in the document, when later results may have been seen.
+    """
     # The receipt of a run stands with its first result only.
     receipts = {f["run_id"]: {"receipt": f["receipt"]} for f in recorded if "receipt" in f}
     recorded = [{**f, **receipts.get(f["run_id"], {})} for f in recorded]
@@ -438,6 +442,11 @@ def check_recorded(watched: list[Frame], recorded: list[Frame]) -> None:
         for frame in watched
         if frame["type"] == "analysis_result"
     ]
+    seen_runs = [frame["run_id"] for frame in streamed]
+    assert seen_runs == sorted(seen_runs), "a result of a run behind those of a newer one"
+    if not in_order:
+        for results in (streamed, recorded):
+            results.sort(key=lambda result: (result["run_id"], result["metric"]))
     rest = iter(recorded)
     assert all(frame in rest for frame in streamed), "a streamed result is not recorded, or out of order"
     completed = {f["run_id"] for f in watched if f["type"] == "analysis_completed"}
