@@ -94,6 +94,17 @@ async def test_subscribers_of_both_servers_see_the_same(autojump_clock: MockCloc
         assert (changed[0]["type"], changed[0]["version"]) == ("portfolio", 2)
 
 
+async def test_a_run_of_one_trip_is_seen_on_the_other_server(autojump_clock: MockClock) -> None:
+    async with two_apps() as (one, two):
+        plain, watcher = await one.connect(), await subscriber_of(two)
+        await plain.ask("get_portfolio")
+        await plain.send("analyze", ticker="AAPL")
+        with trio.fail_after(60):
+            frames = await watcher.until("analysis_completed")
+        assert frames[0]["type"] == "analysis_started"
+        assert len(results(frames)) == len(METRICS)
+
+
 async def test_an_edit_elsewhere_starts_the_run_again(autojump_clock: MockClock) -> None:
     async with two_apps(metric_delay_seconds=SLOW) as (one, two):
         subscriber = await subscriber_of(one)

@@ -58,3 +58,15 @@ def test_all_that_a_run_says_leaves_in_one_send() -> None:
         with patch.object(_at_once, "write_now", counting):
             trio.run(main, clock=MockClock(autojump_threshold=0))
     assert sends == [["analysis_started", *["analysis_result"] * len(METRICS), "analysis_completed"]]
+
+
+@pytest.mark.trio
+async def test_whoever_gets_events_sees_a_run_of_one_trip(autojump_clock: MockClock) -> None:
+    async with open_app() as app:
+        plain, watcher = await app.connect(), await app.connect(events=True)
+        await watcher.receive()
+        await plain.send("analyze", ticker="AAPL")
+        with trio.fail_after(60):
+            frames = await watcher.until("analysis_completed")
+        assert frames[0]["type"] == "analysis_started"
+        assert results(frames) == [("AAPL", metric) for metric in METRICS]
