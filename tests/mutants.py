@@ -2272,8 +2272,8 @@ MUTANTS = (
     Mutant(
         "in the log, the first leader",
         "portfolio_trio/peers/membership.py",
-        'log.info("this worker updates the market now"',
-        'log.debug("this worker updates the market now"',
+        'log.info("this worker now updates the market"',
+        'log.debug("this worker now updates the market"',
         TROUBLE,
     ),
     Mutant(

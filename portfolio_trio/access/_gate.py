@@ -97,7 +97,7 @@ class Gate:
         except OriginRefused:
             flag = self.origins.flag_for(origin or "", host)
             self._refused_log.warning(
-                "a page of another site was refused; the flag lets it in",
+                "a page from another site was refused; the flag would permit it",
                 extra={"event": "page_refused", "origin": origin or "", "flag": flag},
             )
             raise

@@ -178,7 +178,7 @@ class Socket:
         except ConnectionRejected as rejected:
             self._refusal = _refusal(rejected)
         except (ConnectionClosed, WebSocketProtocolError) as error:
-            log.debug("the server broke the WebSocket protocol: %s", error)
+            log.debug("the server violated the WebSocket protocol: %s", error)
         except Exception:
             log.exception("reading a WebSocket failed")
         finally:

@@ -100,7 +100,7 @@ class LocalRuns:
                 await member.runner.clear()
             except StoreError as failure:
                 log.info(
-                    "a run that is over still stands in its document; it is cleared later",
+                    "a run that is over is still in its document; it will be cleared later",
                     extra={"event": "run_not_cleared", "session": self._session_id, "error": str(failure)},
                 )
 

@@ -63,7 +63,7 @@ async def keep(
         if isinstance(decision, GiveUp):
             raise LocalRedisError(f"Redis in {home.directory} {why}")
         log.error(
-            "Redis is away and is started again",
+            "Redis is not running and will be restarted",
             extra={
                 "event": "redis_restarts",
                 "why": why,

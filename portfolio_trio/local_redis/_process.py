@@ -67,7 +67,7 @@ class RedisProcess:
                 deadline = trio.current_time() + START_SECONDS
                 if not said:
                     log.info(
-                        "Redis reads its data; it answers when it has read all",
+                        "Redis is loading its data; it answers when that is done",
                         extra={"event": "redis_loads", "directory": str(self._home.directory)},
                     )
                 said = True
@@ -88,7 +88,7 @@ class RedisProcess:
                 await self._process.wait()
                 return
             log.error(
-                "Redis did not end in time and is killed",
+                "Redis did not exit in time and was killed",
                 extra={"event": "redis_killed", "pid": self.pid, "seconds": STOP_SECONDS},
             )
             self._process.kill()
@@ -146,7 +146,7 @@ async def _end_orphan(home: Home) -> int:
         LocalRedisError: It does not exit.
     """
     log.warning(
-        "a Redis still runs here, whose server was killed; it is ended first",
+        "a Redis left by a killed server is still running; it is shut down first",
         extra={"event": "redis_orphan", "directory": str(home.directory)},
     )
     with trio.move_on_after(ORPHAN_SECONDS):

@@ -246,7 +246,7 @@ class PriceBook:
         self._parted.update((ticker, kept.pop(ticker)) for ticker in gone if ticker in kept)
         self._tick = replace(tick, prices=MappingProxyType(kept))
         log.info(
-            "names that nobody holds have left the market",
+            "names that nobody holds were removed from the market",
             extra={"event": "names_left", "names": len(gone)},
         )
 

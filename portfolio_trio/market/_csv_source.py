@@ -119,7 +119,7 @@ class CsvSource:
             names, closed = len(table.bars.tickers), table.bars.dates
             newest = closed[-1] if closed else "none"
             log.info(
-                "the file of prices was read again",
+                "the price file was read again",
                 extra={"event": "prices_read", "file": str(file.path), "names": names, "last_bar": newest},
             )
         return table.bars
@@ -130,7 +130,7 @@ class CsvSource:
             if ticker not in self._suspected and len(self._suspected) < MAX_WARNINGS:
                 self._suspected.add(ticker)
                 log.warning(
-                    "the prices of a name look wrong; they are used as they are",
+                    "the prices of a name look wrong; they are used unchanged",
                     extra={
                         "event": "price_suspicious",
                         "ticker": ticker,

@@ -73,7 +73,7 @@ class Reports:
         if news:
             named = "; ".join(f"{ticker} (of {stale_prices[ticker]})" for ticker in news[:_NAMED])
             self._names_log.warning(
-                "the live prices leave names out, which count at their last close",
+                "names are missing from the live prices; they count at their last close",
                 extra={"event": "live_prices_left_out", "names": len(news), "last_closes": named},
                 alike=("left out", *news),
             )

@@ -91,7 +91,7 @@ class SourceCalls:
         except Exception as error:  # noqa: BLE001 - logged, with its traceback
             # May come from a plug-in, and from each client that requests a name.
             self._log.error(
-                "the price source failed at a new name, which counts as unknown",
+                "the price source failed for a new name, which counts as unknown",
                 exc_info=error,
                 extra={"event": "admission_failed", "source": self.name, "ticker": shown(ticker)},
                 alike=type(error).__name__,
@@ -99,7 +99,7 @@ class SourceCalls:
             return None
         if price is None or column.shape != (closes,):
             self._log.error(
-                "the price source gave a new name no usable price or column; it counts as unknown",
+                "the price source gave no usable price or column for a new name; it counts as unknown",
                 extra={"event": "admission_unusable", "source": self.name, "ticker": shown(ticker)},
                 alike="unusable",
             )

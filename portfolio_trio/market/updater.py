@@ -154,7 +154,7 @@ class MarketUpdater:
                     },
                 )
             else:
-                self._late_log.ends("sweeps keep up with the interval again", extra={"event": "ticks_kept"})
+                self._late_log.ends("sweeps fit into the interval again", extra={"event": "ticks_kept"})
             due = max(late, due) + 1
 
     async def tick(self) -> bool:
@@ -167,7 +167,7 @@ class MarketUpdater:
                 done = True
             except self._failures as error:
                 self._failure_log.begins(
-                    "the market cannot be updated; values stay as they are",
+                    "the market cannot be updated; values stay unchanged",
                     extra={"event": "market_update_failed", "error": str(error)},
                 )
             else:

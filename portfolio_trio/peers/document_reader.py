@@ -127,7 +127,7 @@ class DocumentReader:
             await self.read(group, again=again, waited=waited)
         except StoreError as error:
             self._log.info(
-                "a session cannot be read anew; that is tried again",
+                "a session cannot be read; it will be tried again",
                 extra={"event": "session_unreadable", "session": group.session_id, "error": str(error)},
                 alike="session",
             )

@@ -177,7 +177,7 @@ class Membership:
             except StoreError as error:
                 # The others notice by themselves.
                 log.info(
-                    "the other workers could not be told that this one ends; they notice by themselves",
+                    "the other workers could not be told that this one ends; they will notice by themselves",
                     extra={"event": "retire_untold", "error": str(error)},
                 )
 
@@ -202,13 +202,13 @@ class Membership:
         except StoreError as error:
             self._complain(error)
             return
-        self._store_log.ends("the store is there again", extra={"event": "store_back"})
+        self._store_log.ends("the store is back", extra={"event": "store_back"})
         self._source_log.ends("the other workers have the same prices again", extra={"event": "same_prices"})
         self._take(heartbeat, asked)
         self._listener.on_workers_lost(heartbeat.lost)
         if not heartbeat.known:
             log.warning(
-                "this worker was given up by the others; it reads every document anew",
+                "the other workers considered this one lost; it reads every document again",
                 extra={"event": "worker_given_up"},
             )
             self._listener.miss()
@@ -230,15 +230,15 @@ class Membership:
     def _complain(self, error: StoreError) -> None:
         if isinstance(error, OtherSource):
             # Only a store that is there says so.
-            self._store_log.ends("the store is there again", extra={"event": "store_back"})
+            self._store_log.ends("the store is back", extra={"event": "store_back"})
             self._source_log.begins(
-                "the other workers have other prices: serve all of them with the same ones",
+                "the other workers use other prices: start all of them with the same ones",
                 extra={"event": "other_prices", "error": str(error)},
                 level=logging.ERROR,
             )
         else:
             self._store_log.begins(
-                "the store is away; what needs it is answered with an error until it is back",
+                "the store cannot be reached; requests that need it get an error until it is back",
                 extra={"event": "store_lost", "error": str(error)},
             )
 
@@ -259,7 +259,7 @@ class Membership:
             if self._lease_until <= trio.current_time():
                 # The answer that elected it came so late that the lease is over; the next one elects anew.
                 continue
-            log.info("this worker updates the market now", extra={"event": "leader_began"})
+            log.info("this worker now updates the market", extra={"event": "leader_began"})
             # The boundary between one term and the next: while the lease is held a heartbeat elects anew.
             with (
                 self._faults.contained("the lead"),
@@ -268,7 +268,7 @@ class Membership:
                 await self._updater.run(self._exchange.ticked_at + self._interval)
             self._lease = None
             log.warning(
-                "the lease of the market is over; another worker may update it",
+                "the lease of the market is over; another worker may update the market",
                 extra={"event": "leader_ended"},
             )
 
@@ -301,7 +301,7 @@ class Membership:
             return
         except StoreError as error:
             self._tick_log.warning(
-                "the newest tick cannot be taken; the next one is tried",
+                "the newest tick cannot be used; waiting for the next one",
                 extra={"event": "tick_unreadable", "error": str(error)},
             )
 

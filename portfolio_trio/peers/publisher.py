@@ -170,7 +170,7 @@ class PeerPublisher:
             heard = await self._workers.send_batch(worker, batch.model_dump_json())
         except StoreError as error:
             self._repeated_log.info(
-                "a batch to another worker is sent once more",
+                "a batch to another worker is sent again",
                 extra={"event": "batch_repeated", "peer": worker, "error": str(error)},
                 alike=worker,
             )

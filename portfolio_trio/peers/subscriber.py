@@ -103,7 +103,7 @@ class PeerSubscriber:
             batch = Batch.model_validate_json(text)
         except ValidationError as error:
             self._log.warning(
-                "a batch of another worker cannot be read: are all of one version?",
+                "a batch of another worker cannot be read: do all workers have the same version?",
                 extra={"event": "batch_unreadable", "error": str(error)},
                 alike="unreadable",
             )
@@ -112,7 +112,7 @@ class PeerSubscriber:
             return None
         if not self._tracker.follows(batch):
             self._log.info(
-                "a batch of another worker is missing: the documents are read anew",
+                "a batch of another worker is missing: the documents are read again",
                 extra={"event": "batch_missing", "peer": batch.sender},
                 alike="missing",
             )
@@ -381,7 +381,7 @@ class PeerSubscriber:
                 await self.leave(session_id)
             except StoreError as error:
                 self._log.info(
-                    "the document of a session still names this worker",
+                    "the document of a session still lists this worker",
                     extra={"event": "session_not_left", "session": session_id, "error": str(error)},
                     alike="left",
                 )

@@ -18,7 +18,7 @@ _MEGABYTE: Final = 1_000_000
 def announce(facts: ServerFacts) -> None:
     """Log the engine of a server, and warn of settings that could lose sessions."""
     log.info(
-        "this store is used",
+        "store in use",
         extra={
             "event": "store",
             "engine": facts.name,

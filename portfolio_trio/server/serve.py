@@ -81,13 +81,13 @@ async def serve(
                 announce(server.engine)
                 held = shown_holdings(server.services.settings.default_holdings)
                 log.info(
-                    "these prices are used",
+                    "prices in use",
                     extra={"event": "prices", "source": settings.prices, "new_session_holds": held},
                 )
             await serves()
             task_status.started(address)
             await _first_of(partial(anext, signals), dismissed)
-            log.info("draining: a second signal ends at once", extra={"event": "draining"})
+            log.info("draining; a second signal ends the server immediately", extra={"event": "draining"})
             nursery.start_soon(_drain_then_end, server, accepting, nursery.cancel_scope)
             await anext(signals)
             nursery.cancel_scope.cancel()

@@ -126,7 +126,7 @@ class Server:
         seconds = self.services.settings.drain_notice_seconds
         if seconds:
             log.info(
-                "not ready any more; the port stays open for so many seconds",
+                "no longer ready; the port stays open for some seconds",
                 extra={"event": "drain_notice", "seconds": seconds},
             )
             await trio.sleep(seconds)
@@ -146,7 +146,7 @@ class Server:
             await self._each(sessions, Session.idle)
         if limit.cancelled_caught:
             log.warning(
-                "analyses still ran when the drain was over; they are cancelled",
+                "analyses still running at the end of the drain were cancelled",
                 extra={"event": "drain_over", "seconds": self.services.settings.drain_seconds},
             )
             await self._halt(sessions)
@@ -213,7 +213,7 @@ class Server:
         if upgrade.subprotocols and SUBPROTOCOL not in upgrade.subprotocols:
             offered = echo(", ".join(upgrade.subprotocols))
             log.debug(
-                "no subprotocol that is known; a client without it gets answers and no events",
+                "unknown subprotocol; the client gets answers but no events",
                 extra={"event": "subprotocol_unknown", "offered": offered},
             )
         waiting = trio.CancelScope()

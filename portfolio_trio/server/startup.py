@@ -146,7 +146,7 @@ def settle_holdings(settings: Settings, book: PriceBook) -> Settings:
             raise StartError(f"there are no prices: no name of {settings.prices} has one")
     book.keep(held)
     for reason in not_fresh(book, held):
-        log.warning("not ready: /ready says 503", extra={"event": "not_ready", "reason": reason})
+        log.warning("not ready: /ready answers 503", extra={"event": "not_ready", "reason": reason})
     return settings.model_copy(update={"default_holdings": held})
 
 

@@ -229,7 +229,7 @@ class Session:
                 await self._services.peer_subscriber.leave(self._session_id)
             except StoreError:
                 self._services.left_behind.warning(
-                    "the document of a session still names this worker",
+                    "the document of a session still lists this worker",
                     extra={"event": "session_not_left", "session": self._session_id},
                 )
 

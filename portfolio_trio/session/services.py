@@ -141,7 +141,7 @@ class Services:
         """The ``error`` message for a failed request; what clients may not hear of it goes to the log."""
         if isinstance(failure, StoreError) and failure.for_clients is not None:
             self._failure_log.warning(
-                "a request failed; the client knows only that it did",
+                "a request failed; the client was not told why",
                 extra={"event": "request_failed", "kind": type(failure).__name__, "error": str(failure)},
                 alike=type(failure).__name__,
             )
@@ -151,7 +151,7 @@ class Services:
         """Log a fault in a metric, which may be a plug-in's; each run of each session may come by here."""
         if error.__cause__ is not None:
             self._metric_log.error(
-                "a metric failed: the fault is in its code",
+                "a metric failed because of a bug in its code",
                 exc_info=error.__cause__,
                 extra={"event": "metric_failed", "metric": metric, "session": session_id, "run_id": run_id},
                 alike=metric,

@@ -145,7 +145,7 @@ class Supervisor:
                 self._gave_up = decision
                 break
             log.warning(
-                "a worker ended and is started again",
+                "a worker ended and will be restarted",
                 extra={
                     "event": "worker_restarts",
                     "worker": number,
@@ -198,7 +198,7 @@ class Supervisor:
         await self._stopping.wait()
         await trio.sleep(self._patience)
         log.error(
-            "a worker did not end in time and is killed",
+            "a worker did not end in time and was killed",
             extra={"event": "worker_killed", "worker": number, "seconds": self._patience},
         )
         child.send(signal.SIGKILL)
@@ -292,7 +292,7 @@ async def _stop_on_signals(
 ) -> None:
     async with trio.open_nursery() as nursery:
         async for _ in signals:
-            log.info("draining: a second signal ends at once", extra={"event": "draining"})
+            log.info("draining; a second signal ends the server immediately", extra={"event": "draining"})
             supervisor.stop()
             nursery.start_soon(_close, listeners, notice)
 

@@ -122,7 +122,7 @@ async def test_the_redis_of_a_server_that_was_killed_is_ended_first(
         async with orphan_in(local) as orphan, open_local(local):
             assert await process_of(local) != orphan
             assert "7" in await ask(local, "JSON.GET doc")
-    assert "whose server was killed" in caplog.text
+    assert "left by a killed server" in caplog.text
 
 
 @pytest.mark.trio

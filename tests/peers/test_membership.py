@@ -199,7 +199,7 @@ async def test_who_was_given_up_reads_every_document_anew(
         member.workers.known = False
         await trio.sleep(HEARTBEAT)
         assert member.crowd.missed == 1
-        assert "given up" in caplog.text
+        assert "considered this one lost" in caplog.text
 
 
 # --- lost workers -------------------------------------------------------------------------------------------

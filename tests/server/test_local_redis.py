@@ -91,7 +91,7 @@ def test_an_edit_and_its_session_are_there_after_the_next_start(
         assert not runs_in(directory)
         assert "bye bye" in (directory / "redis.log").read_text().splitlines()[-1]
     with serving_alone(url) as tree:
-        assert bool(tree.logged("whose server was killed")) is (end is kill_the_server)
+        assert bool(tree.logged("left by a killed server")) is (end is kill_the_server)
         expect(tree, 7.5, version)
 
 
@@ -100,7 +100,7 @@ def test_a_redis_that_is_killed_comes_back_under_its_server(directory: Path) -> 
         version = edit(tree, 7.5)
         with tree.websocket(SESSION) as client:
             os.kill(redis_of(tree), signal.SIGKILL)
-            tree.wait_for(r"Redis is away and is started again why=\"was ended by SIGKILL\"")
+            tree.wait_for(r"Redis is not running and will be restarted why=\"was ended by SIGKILL\"")
             # The socket stays open; what is asked meanwhile is answered, if only with an error.
             answer = ask(client, action="get_portfolio")
             assert answer["type"] == "portfolio" or answer["code"] == "unavailable"

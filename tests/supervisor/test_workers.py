@@ -105,7 +105,7 @@ def test_the_supervisor_tells_what_all_workers_have_counted(shared_tree: Tree) -
     assert found["process_resident_memory_bytes", "worker=supervisor"] > 0
     # Each of them has been started again as often as it was killed above.
     assert found["portfolio_worker_restarts_total", "worker=supervisor"] == len(
-        shared_tree.logged("is started again")
+        shared_tree.logged("will be restarted")
     )
 
 
