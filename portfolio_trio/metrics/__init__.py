@@ -1,6 +1,6 @@
 """Five numbers about a stock within its portfolio: pure arithmetic on one snapshot; no I/O, no clock.
 
-Imports only the rule for numbers and what targets are.
+Imports only `canonical` and `targets`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which way, and how far, a position is from its risk budget."""
+"""In which direction, and how far, a position is from its risk budget."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ Side: TypeAlias = Literal["buy", "sell", "hold"]
 
 
 class AllocationScoreDetail(Detail):
-    """Beside `allocation_score`: the one trade that puts the position on its budget.
+    """Detail of `allocation_score`: the one trade that brings the position to its budget.
 
     Attributes:
-        budget: b_i, the share of risk the position should carry: 1/N over the holdings that move unless
-            set.
+        budget: b_i, the target share of risk of the position: 1/N over the holdings that move unless set.
         target_value: s t in currency units, signed: the value at which it carries exactly its budget,
-            all other share counts unchanged. None where no size does.
+            all other share counts unchanged. None if no size does.
         shares_to_trade: Shares to buy (above 0) or sell (below 0) at the live price to get there.
         side: ``buy``, ``sell`` or ``hold``.
     """
@@ -35,7 +34,7 @@ class AllocationScoreDetail(Detail):
 
 
 def allocation_score_fields(inputs: AnalysisInputs, value: float) -> dict[str, Field]:
-    """Compute the detail beside a value."""
+    """Compute the detail of a value."""
     budget, sign = inputs.budget, copysign(1.0, inputs.weight)
     size = target_size(inputs)
     if size is None:
@@ -45,7 +44,7 @@ def allocation_score_fields(inputs: AnalysisInputs, value: float) -> dict[str, F
             "shares_to_trade": None,
             "side": _side(sign * value),
         }
-    # The difference of values: a position on its target trades exactly nothing.
+    # From the difference of values, so that a position at its target trades exactly 0.
     trade = (sign * size - inputs.value) / inputs.price
     return {
         "budget": budget,
@@ -59,14 +58,13 @@ def allocation_score_fields(inputs: AnalysisInputs, value: float) -> dict[str, F
 def allocation_score(inputs: AnalysisInputs) -> float:
     """Risk budget less risk share: b_i - w_i (Sw)_i / w'Sw.
 
-    Above 0 the position should grow, below 0 shrink; it is its size that is meant, so for a short one
-    growing is selling more. The scores sum to 0 over the holdings and what else has a budget. It is minus
-    the gradient of the risk-budgeting objective (Spinu 2013), up to the positive factor of w'Sw and the
-    weight.
+    Above 0 the position should grow, below 0 shrink. This refers to its size, so a short position grows by
+    selling more. The scores sum to 0 over the holdings and all other names with a budget. The score is minus
+    the gradient of the risk-budgeting objective (Spinu 2013), up to a positive factor of w'Sw and the weight.
 
     Raises:
         MetricError: ``insufficient_history`` below 60 common returns; ``zero_portfolio_variance``
-            where w'Sw is at most 1e-24; ``zero_variance`` where a is at most 1e-24.
+            if w'Sw is at most 1e-24; ``zero_variance`` if a is at most 1e-24.
     """
     return budget_gap(inputs.ticker, inputs.moments, inputs.budget)
 
@@ -75,7 +73,7 @@ def budget_gap(ticker: str, moments: Moments, budget: float) -> float:
     """Risk budget less risk share, the value of `allocation_score`.
 
     Raises:
-        MetricError: ``zero_portfolio_variance`` or ``zero_variance``, as `allocation_score` has them.
+        MetricError: ``zero_portfolio_variance`` or ``zero_variance``, as for `allocation_score`.
     """
     share = risk_share(moments)
     require_moving(ticker, moments)
@@ -85,16 +83,15 @@ def budget_gap(ticker: str, moments: Moments, budget: float) -> float:
 def target_size(inputs: AnalysisInputs) -> float | None:
     """The gross value t at which the position carries exactly its budget, in currency units.
 
-    The positive root of (1-b) a t^2 + (1-2b) s c t - b v = 0 with s the sign of the position, in the
-    form that does not cancel. A budget of 0 is reached by closing the position, unless it hedges: then
-    by the size at which its share returns to 0. The only holding that moves is on its budget at any
-    size, so it stays. None where no size reaches the budget: the rest does not move, or the budget is
-    all of it.
+    The positive root of (1-b) a t^2 + (1-2b) s c t - b v = 0 with s the sign of the position, in the form
+    without cancellation. A budget of 0 is reached by closing the position, or, if it is a hedge, by the size
+    at which its share returns to 0. If only one holding moves, it is at its budget at any size, so it stays
+    unchanged. None if no size reaches the budget: the rest does not move, or the budget is the whole risk.
     """
     budget = inputs.budget
     if inputs.rest_variance <= ZERO_VARIANCE:
         return abs(inputs.value) if budget == 1.0 else None
-    # In units of the rest's gross value, where c and v have no tiny factors.
+    # In units of the rest's gross value, in which c and v have no tiny factors.
     square = (1.0 - budget) * inputs.variance
     linear = copysign(1.0, inputs.weight) * (1.0 - 2.0 * budget) * inputs.rest_covariance
     constant = budget * inputs.rest_variance

@@ -1,4 +1,4 @@
-"""Closed daily bars: the price history that every metric of every session reads."""
+"""Closed daily bars: the price history that all metrics of all sessions read."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class Bars:
         dates: ISO dates (``2026-11-20``), strictly increasing, shape ``(T,)``.
         tickers: One name per column, unique, shape ``(M,)``.
         closes: Closing prices in currency units, shape ``(T, M)``, read-only;
-            NaN where a name has no close on that day. Every finite entry is positive.
+            NaN if a name has no close on that day. Every finite entry is positive.
         days: The dates in days since 1970-01-01, shape ``(T,)``, read-only.
 
     Raises:
-        ValueError: The shapes do not fit, a date is none, dates do not increase or a ticker stands twice.
+        ValueError: The shapes do not match, a date is invalid, dates do not increase or a ticker occurs
+            twice.
     """
 
     dates: tuple[str, ...]
@@ -47,16 +48,16 @@ class Bars:
         if self.closes.shape != (len(self.dates), len(self.tickers)):
             raise ValueError(
                 f"closes has shape {self.closes.shape}; {len(self.dates)} dates and "
-                f"{len(self.tickers)} tickers want {(len(self.dates), len(self.tickers))}"
+                f"{len(self.tickers)} tickers need {(len(self.dates), len(self.tickers))}"
             )
         if any(a >= b for a, b in zip(self.dates, self.dates[1:], strict=False)):
             raise ValueError("dates must increase strictly, oldest first")
         if len(self.column) != len(self.tickers):
-            raise ValueError("a ticker stands twice")
+            raise ValueError("a ticker occurs twice")
         object.__setattr__(self, "days", _days(self.dates))
-        # A metric reads one name's history, so a column lies in one piece.
+        # A metric reads one name's history, so columns are contiguous.
         closes = np.array(self.closes, dtype=np.float64, order="F")
-        # What is not a positive finite price is a missing price.
+        # A value that is not a positive finite price is a missing price.
         closes[~(np.isfinite(closes) & (closes > 0.0))] = np.nan
         closes.setflags(write=False)
         object.__setattr__(self, "closes", closes)
@@ -68,9 +69,9 @@ class Bars:
 
     @cached_property
     def newest_rows(self) -> npt.NDArray[np.intp]:
-        """The row of each name's newest close, -1 where it has none, shape ``(M,)``."""
+        """The row of each name's newest close, -1 if it has none, shape ``(M,)``."""
         newest = np.full(len(self.tickers), -1, dtype=np.intp)
-        # From the end, some rows at once: most are near it.
+        # From the end, some rows at a time: most newest closes are near it.
         left, end = np.arange(len(self.tickers)), len(self.dates)
         while end > 0 and len(left):
             start = max(end - _ROWS_AT_ONCE, 0)
@@ -94,7 +95,7 @@ class Bars:
         return {}
 
     def trend(self, ticker: str) -> Trend:
-        """What a name's own closes say; worked out once."""
+        """The trend of a name's own closes; computed once."""
         trend = self._trends.get(ticker)
         if trend is None:
             trend = trend_of(*self.own_closes(ticker))
@@ -107,12 +108,12 @@ class Bars:
         return {}
 
     def column_digest(self, ticker: str) -> bytes:
-        """SHA-256 that stands for one name's closes and for their dates; 32 bytes.
+        """SHA-256 digest of one name's closes and their dates; 32 bytes.
 
-        It is taken over the SHA-256 of the days of its own closes (each as a big-endian 32-bit integer,
-        days since 1970-01-01), then those closes as big-endian IEEE-754 doubles, both oldest first.
-        A day on which it has no close is no part of it, so neither is the calendar of any other name.
-        A name without a column is a name without a close: both give the same metrics and the same digest.
+        The input is the SHA-256 of the days of its own closes (each as a big-endian 32-bit integer, days
+        since 1970-01-01), then those closes as big-endian IEEE-754 doubles, both oldest first. Days on which
+        it has no close are not included, so other names' calendars have no effect. A name without a column
+        has the same digest as a name without closes: both give the same metrics.
         """
         digest = self._column_digests.get(ticker)
         if digest is None:
@@ -128,7 +129,7 @@ class Bars:
         return _digest_of(self.days)
 
     def until(self, date: str) -> Bars:
-        """The bars up to and including an ISO date: what was closed history at that time."""
+        """The bars up to and including an ISO date: the closed history at that time."""
         end = bisect_right(self.dates, date)
         return self if end == len(self.dates) else Bars(self.dates[:end], self.tickers, self.closes[:end])
 

@@ -1,4 +1,4 @@
-"""The five metrics of this package, in the order in which a run starts them, and those installed beside."""
+"""The five metrics of this package, in the order in which a run starts them, and installed plug-ins."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class PluginError(Exception):
 
 
 def installed_metrics() -> MetricRegistry:
-    """The five built in, then every metric of the entry-point group ``portfolio_trio.metrics``.
+    """The five built-in metrics, then every metric of the entry-point group ``portfolio_trio.metrics``.
 
-    An entry point names a `Metric`. Those of several packages follow by entry-point name, so every
-    process has the same order.
+    An entry point refers to a `Metric`. Plug-ins are ordered by entry-point name, so that every process has
+    the same order.
 
     Raises:
-        PluginError: One cannot be imported, is no `Metric`, or has a name that is taken.
+        PluginError: One cannot be imported, is not a `Metric`, or has an existing name.
     """
     registry = BUILT_IN
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda each: (each.name, each.value)):
@@ -45,12 +45,12 @@ def installed_metrics() -> MetricRegistry:
 def _load(point: EntryPoint) -> Metric:
     try:
         loaded: object = point.load()
-    except Exception as error:  # a plug-in's import may raise anything at all
+    except Exception as error:  # a plug-in's import may raise anything
         raise PluginError(
             f"{_origin(point)} cannot be loaded ({error!r}): repair or uninstall its package"
         ) from error
     if not isinstance(loaded, Metric):
-        raise PluginError(f"{_origin(point)} is {loaded!r}, no Metric: make it one with @metric(name)")
+        raise PluginError(f"{_origin(point)} is {loaded!r}, not a Metric: make it one with @metric(name)")
     return loaded
 
 

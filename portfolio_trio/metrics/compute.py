@@ -1,4 +1,4 @@
-"""The one place that runs a metric and holds it to its promise."""
+"""The one place that runs a metric and checks its result."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class ResultText(NamedTuple):
-    """What a metric says, as it goes on the wire.
+    """The result of a metric, in its wire form.
 
     Attributes:
         value: One finite number, canonical.
-        detail: Its detail as JSON text; None where it has none.
+        detail: Its detail as JSON text; None if it has none.
     """
 
     value: float
@@ -30,15 +30,15 @@ class ResultText(NamedTuple):
 
 
 def compute(metric: Metric, inputs: AnalysisInputs, *, detail: bool = True) -> Result:
-    """Run one metric and hold it to its promise; whatever comes back is fit for the wire.
+    """Run one metric and check its result, which is then fit for the wire.
 
     Its value, and every number in its detail, is canonical: see `portfolio_trio.canonical`.
 
-    Without `detail` only the value is asked for, which costs a third.
+    Without `detail` only the value is computed, at a third of the cost.
 
     Raises:
-        MetricError: With `metric` filled in. Code ``metric_failed`` where the function raised
-            something else (which is the cause), returned no finite float, or not its own detail.
+        MetricError: With `metric` filled in. Code ``metric_failed`` if the function raised something else
+            (which is the cause), did not return a finite float, or returned a detail of another type.
     """
     value, found = _run(metric, inputs, detail=detail)
     if isinstance(found, dict):
@@ -47,10 +47,10 @@ def compute(metric: Metric, inputs: AnalysisInputs, *, detail: bool = True) -> R
 
 
 def compute_text(metric: Metric, inputs: AnalysisInputs) -> ResultText:
-    """Do as `compute` does, for the wire: no model is made where the metric has `Metric.fields`.
+    """As `compute`, for the wire: no model is made if the metric has `Metric.fields`.
 
     Raises:
-        MetricError: As `compute` does.
+        MetricError: As for `compute`.
     """
     value, found = _run(metric, inputs, detail=True)
     if isinstance(found, dict):
@@ -63,7 +63,7 @@ def compute_text(metric: Metric, inputs: AnalysisInputs) -> ResultText:
 def _run(
     metric: Metric, inputs: AnalysisInputs, *, detail: bool
 ) -> tuple[float, Detail | dict[str, Field] | None]:
-    """The value and what stands beside it, every number canonical."""
+    """The value and its detail, with every number canonical."""
     try:
         returned = metric.function(inputs)
         value = _finite(metric, returned.value if isinstance(returned, Result) else returned)
@@ -79,7 +79,7 @@ def _run(
     except MetricError as error:
         error.metric = metric.name
         raise
-    except Exception as error:  # a plug-in may raise anything at all
+    except Exception as error:  # a plug-in may raise anything
         raise _failed(metric, f"it raised {type(error).__name__}") from error
     if detail and type(found) is not (metric.detail or type(None)):
         raise _failed(metric, f"it returned {type(found).__name__} for its detail")
@@ -89,7 +89,7 @@ def _run(
 
 
 def _make_exact(model: BaseModel) -> None:
-    """Make every number in a detail canonical, in place, past the model's frozenness."""
+    """Make every number in a detail canonical, in place, although the model is frozen."""
     fields = model.__dict__
     for name, held in fields.items():
         if isinstance(held, float):
@@ -99,7 +99,7 @@ def _make_exact(model: BaseModel) -> None:
 
 
 def _exact(value: object) -> object:
-    """The same value, with every number in it canonical."""
+    """The same value, with every number in it made canonical."""
     if isinstance(value, float):
         return canonical(value)
     if isinstance(value, BaseModel):

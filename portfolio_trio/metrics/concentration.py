@@ -1,4 +1,4 @@
-"""How much of the portfolio's gross value one position is."""
+"""The share of one position in the portfolio's gross value."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class ConcentrationDetail(Detail):
-    """Beside `concentration`.
+    """Detail of `concentration`.
 
     Attributes:
         weight: w_i = m_i / G, signed: negative for a short position.
-        active_weight: The value less the target weight, 1/N over all holdings unless set; sums to 0
-            over the holdings and what else is wanted.
+        active_weight: The value less the target weight, 1/N over all holdings unless set; sums to 0 over the
+            holdings and all other names with a target.
         overweight: Whether the active weight is above 0.
         hhi: Herfindahl-Hirschman index, sum of w^2: 1/N to 1.
-        effective_holdings: 1 / HHI, the number of equal positions as concentrated as these: 1 to N.
-        rank: 1 for the largest gross value; equal values share the better rank.
+        effective_holdings: 1 / HHI, the number of equal positions with the same concentration: 1 to N.
+        rank: 1 for the largest gross value; ties share the better rank.
     """
 
     weight: float
@@ -34,7 +34,7 @@ class ConcentrationDetail(Detail):
 
 
 def concentration_fields(inputs: AnalysisInputs, value: float) -> dict[str, Field]:
-    """Compute the detail beside a value."""
+    """Compute the detail of a value."""
     portfolio = inputs.portfolio
     active = value - inputs.target
     hhi = portfolio.hhi
@@ -52,7 +52,7 @@ def concentration_fields(inputs: AnalysisInputs, value: float) -> dict[str, Fiel
 def concentration(inputs: AnalysisInputs) -> float:
     """Share of gross value: abs(m_i) / G, 0 to 1, sums to 1 over the holdings.
 
-    Signed values m are shares times live prices, G is the sum of abs(m). It needs no history, so it
-    raises nothing.
+    Signed values m are shares times live prices, G is the sum of abs(m). It needs no history and never
+    raises.
     """
     return abs(inputs.weight)

@@ -19,15 +19,15 @@ MONTH, QUARTER = 21, 63
 
 
 class CorrelationDetail(Detail):
-    """Beside `correlation`; None where a window is not filled or does not move.
+    """Detail of `correlation`; None if a window is not filled or nothing moves in it.
 
     Attributes:
         pearson: Ordinary Pearson correlation (equal weights, demeaned) over all rows used, at most 252.
         rolling_21: The same over the newest 21 common returns.
         rolling_63: The same over the newest 63.
         beta: c / v in units of return: of the stock to the rest.
-        closest: The holding with the highest EWMA correlation to the stock, a short one counted with
-            the opposite sign; the first by name among equals. Names that do not move are left out.
+        closest: The holding with the highest EWMA correlation to the stock, a short one counted with the
+            opposite sign; of equals the first by name. Names that do not move are left out.
         most_diversifying: The holding with the lowest.
         n_obs: Common returns used, 60 to 252.
     """
@@ -42,7 +42,7 @@ class CorrelationDetail(Detail):
 
 
 def correlation_fields(inputs: AnalysisInputs, _value: float) -> dict[str, Field]:
-    """Compute the detail beside a value."""
+    """Compute the detail of a value."""
     closest, most_diversifying = _extremes(inputs)
     return {
         "pearson": _pearson(inputs, inputs.n_obs),
@@ -60,13 +60,13 @@ def correlation(inputs: AnalysisInputs) -> float:
     """EWMA correlation of the stock with the rest of the portfolio: c / sqrt(a v), -1 to 1.
 
     The rest is every other holding at its signed value, the stock itself left out. Pearson's formula
-    on exponentially weighted returns around 0 (the mean is noise at this length). The sign of
-    the stock's own position does not enter: it is the stock, not the position, that is compared.
+    on exponentially weighted returns around 0 (the mean is noise at this length). The sign of the stock's own
+    position has no effect: the stock is compared, not the position.
 
     Raises:
         MetricError: ``insufficient_history`` below 60 common returns; ``no_other_holdings`` for a
-            single holding; ``zero_variance`` where a is at most 1e-24, or v at most 1e-24 times the
-            squared gross value of the rest.
+            single holding; ``zero_variance`` if a is at most 1e-24, or v is at most 1e-24 times the squared
+            gross value of the rest.
     """
     return rest_correlation(inputs.ticker, inputs.moments)
 
@@ -75,23 +75,23 @@ def rest_correlation(ticker: str, moments: Moments) -> float:
     """Correlation of a holding with the rest, the value of `correlation`: c / sqrt(a v).
 
     Raises:
-        MetricError: ``no_other_holdings`` or ``zero_variance``, as `correlation` has them.
+        MetricError: ``no_other_holdings`` or ``zero_variance``, as for `correlation`.
     """
     if moments.rest_gross == 0.0:
         raise MetricError("no_other_holdings", f"{ticker} is the only holding", (ticker,))
     require_moving(ticker, moments)
     if moments.rest_variance <= ZERO_VARIANCE:
-        raise MetricError("zero_variance", f"the value of the holdings beside {ticker} does not move")
+        raise MetricError("zero_variance", f"the value of the holdings other than {ticker} does not move")
     return _clip(moments.rest_covariance / (sqrt(moments.variance) * sqrt(moments.rest_variance)))
 
 
 def _clip(value: float) -> float:
-    """Rounding may step over the ends of the range by a last digit."""
+    """Rounding may exceed the range by a last digit."""
     return min(1.0, max(-1.0, value))
 
 
 def _pearson(inputs: AnalysisInputs, rows: int) -> float | None:
-    """Pearson correlation with the rest over the newest returns; None where one of them does not move."""
+    """Pearson correlation with the rest over the newest returns; None if one of the two does not move."""
     window = inputs.history.window(rows)
     if window is None:
         return None

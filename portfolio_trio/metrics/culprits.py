@@ -1,4 +1,4 @@
-"""Who is to blame where holdings have too few returns in common."""
+"""Finding the holdings that cause too few common returns."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def culprits(bars: Bars, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names that fewer than 60 common returns are due to; never none of them.
+    """The names that cause fewer than 60 common returns; never empty.
 
     Those with too few returns of their own; else those that have ended, more than 14 days before the
-    newest close of any of them; else those that miss one of the newest 61 days on which any has a
-    close; else all.
+    newest close of any of them; else those that lack a close on one of the newest 61 days on which any has
+    one; else all.
     """
     days = {name: bars.own_closes(name)[0] for name in names}
     short = tuple(name for name in names if np.count_nonzero(np.diff(days[name]) <= LONGEST_GAP) < MIN_ROWS)
@@ -28,7 +28,7 @@ def culprits(bars: Bars, names: tuple[str, ...]) -> tuple[str, ...]:
     ended = tuple(name for name in names if newest - int(days[name][-1]) > LONGEST_GAP)
     if ended:
         return ended
-    # The newest days of each are enough to find the newest of them all.
+    # The newest days of each are enough to find the newest days overall.
     union = np.unique(np.concatenate([own[-MIN_ROWS - 1 :] for own in days.values()]))[-MIN_ROWS - 1 :]
     missing = tuple(name for name in names if not np.isin(union, days[name]).all())
     return missing or names

@@ -1,4 +1,4 @@
-"""What can be wrong with an analysis: the whole request, or one metric of it."""
+"""The errors of an analysis: of the whole request, or of one metric."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AnalysisError(Exception):
     Attributes:
         code: ``empty_portfolio`` (no line with shares), ``not_held`` (the ticker has no shares) or
             ``bad_price`` (a held name has no usable live price). They are checked in this order.
-        reason: One sentence for the person who asked.
+        reason: One sentence for the user.
         tickers: The names concerned, sorted; all of them, not only the first.
     """
 
@@ -36,11 +36,11 @@ class MetricError(Exception):
 
     Attributes:
         code: ``insufficient_history``, ``no_other_holdings``, ``zero_variance`` or
-            ``zero_portfolio_variance`` from the metrics built in; ``metric_failed`` for one that raises or
-            gives no finite number; any other word a plug-in chooses.
-        reason: One sentence for the person who asked.
-        tickers: The names that are the cause, sorted; empty where no single name is.
-        metric: Which metric, filled in by `compute`.
+            ``zero_portfolio_variance`` from the built-in metrics; ``metric_failed`` for one that raises or
+            does not return a finite number; any other code a plug-in chooses.
+        reason: One sentence for the user.
+        tickers: The names that cause it, sorted; empty if no single name does.
+        metric: The metric, filled in by `compute`.
     """
 
     code: str

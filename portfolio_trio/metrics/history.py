@@ -1,4 +1,4 @@
-"""Weighted returns of one set of held names: what all sessions that hold these names share."""
+"""Weighted returns of one set of held names, shared by all sessions that hold these names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 WINDOW = 252
 """Newest common returns used: one year of weekdays."""
 MIN_ROWS = 60
-"""Common returns below which nothing is estimated from history."""
+"""The minimum number of common returns for estimates from history."""
 HALF_LIFE = 63.0
-"""Rows after which an observation counts half: one quarter of a year of weekdays."""
+"""The half-life of the weights in rows: one quarter of a year of weekdays."""
 
 
 def decay_weights(rows: int) -> npt.NDArray[np.float64]:
@@ -38,13 +38,13 @@ def weigh(returns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 class Neighbours(NamedTuple):
-    """How the other names that move do so with one.
+    """How the other names that move are correlated with one.
 
     Attributes:
-        places: Where they stand among the names.
-        scaled: EWMA covariance with the one over the other's volatility, in the order of `places`.
-        closest: The place of the largest of these, of the first among equals.
-        farthest: The place of the smallest.
+        places: Their positions among the names.
+        scaled: EWMA covariance with that name over the other's volatility, in the order of `places`.
+        closest: The position of the largest of these; of equals the first.
+        farthest: The position of the smallest.
     """
 
     places: npt.NDArray[np.intp]
@@ -59,16 +59,16 @@ class History:
 
     Attributes:
         tickers: The names, sorted, shape ``(N,)``.
-        n_obs: How many common returns there are, L, at most 252.
+        n_obs: The number of common returns, L, at most 252.
         weighted: ``sqrt(k) * R``, one row per name, shape ``(N, L)``, read-only, not demeaned. R are
             simple returns from one common row to the next as fractions, oldest first; k the weights of
             `decay_weights`. Cash has a row of zeros.
         periods: How many such returns make a year, A: 365, 252, 52 or 12.
-        last_bar: ISO date of the newest close of any of them; None where there is none.
+        last_bar: ISO date of the newest close of any of them; None if there is none.
         last_day: The same in days since 1970-01-01.
-        cash: Those of the names that cost 1 for ever.
-        culprits: The names that fewer than 60 common returns are due to; empty where there are enough.
-        digest: 32 bytes that stand for the names and for every close of theirs; see `snapshot`.
+        cash: The names that are cash, which always costs 1.
+        culprits: The names that cause fewer than 60 common returns; empty if there are enough.
+        digest: 32-byte digest of the names and all their closes; see `snapshot`.
     """
 
     tickers: tuple[str, ...]
@@ -83,7 +83,7 @@ class History:
 
     @cached_property
     def place(self) -> Mapping[str, int]:
-        """The place of each name in `tickers`."""
+        """The position of each name in `tickers`."""
         return {ticker: index for index, ticker in enumerate(self.tickers)}
 
     @property
@@ -93,7 +93,7 @@ class History:
 
     @cached_property
     def undo_weights(self) -> npt.NDArray[np.float64]:
-        """``1 / sqrt(k)``: multiplies a row of `weighted` back into plain returns, shape ``(L,)``."""
+        """``1 / sqrt(k)``: converts a row of `weighted` back into plain returns, shape ``(L,)``."""
         return 1.0 / np.sqrt(decay_weights(self.n_obs))
 
     @cached_property
@@ -110,12 +110,12 @@ class History:
 
     @cached_property
     def equal_targets(self) -> array[float]:
-        """Target weights: 1/N for each name, shape ``(N,)``; not to be changed."""
+        """Target weights: 1/N for each name, shape ``(N,)``; must not be modified."""
         return array("d", [1.0 / len(self.tickers)]) * len(self.tickers)
 
     @cached_property
     def equal_budgets(self) -> array[float]:
-        """Risk budgets: 1/N over the names that move, else 0, shape ``(N,)``; not to be changed."""
+        """Risk budgets: 1/N over the names that move, else 0, shape ``(N,)``; must not be modified."""
         if not len(self.flat):
             return self.equal_targets
         budgets = array("d", [1.0 / max(len(self.tickers) - len(self.flat), 1)]) * len(self.tickers)
@@ -133,9 +133,9 @@ class History:
         return {}
 
     def window(self, rows: int) -> Table | None:
-        """The newest returns, equally weighted and less their mean; None where there are fewer.
+        """The newest returns, equally weighted and demeaned; None if there are too few.
 
-        Built once for each number of rows.
+        Computed once for each number of rows.
         """
         if rows > self.n_obs:
             return None
@@ -149,7 +149,7 @@ class History:
         return {}
 
     def neighbours(self, index: int) -> Neighbours | None:
-        """How the other names move with one, worked out once; None where none of them moves."""
+        """How the other names are correlated with one, computed once; None if none of them moves."""
         found = self._neighbours.get(index)
         if found is None:
             others = self.variances > ZERO_VARIANCE
@@ -157,7 +157,7 @@ class History:
             places = np.flatnonzero(others)
             if not len(places):
                 return None
-            # Only the order matters, so the one's own volatility may stay in.
+            # Only the order matters, so the name's own volatility need not be divided out.
             scaled = self.kernel.covariances(index)[places] / np.sqrt(self.variances[places])
             closest, farthest = int(places[scaled.argmax()]), int(places[scaled.argmin()])
             found = self._neighbours[index] = Neighbours(places, scaled, closest, farthest)
@@ -165,8 +165,8 @@ class History:
 
     @property
     def nbytes(self) -> int:
-        """Memory held, in bytes, nearly, with all that may be worked out later."""
+        """Approximate memory in bytes, including everything that may be computed later."""
         count = len(self.tickers)
-        # The tables of windows are as long as the windows where they are not folded.
+        # The tables of windows are as long as the windows if they are not folded.
         tables = self.weighted.nbytes * 4 // 3 if count > FOLDED else 0
         return self.weighted.nbytes + tables + 1024

@@ -1,4 +1,4 @@
-"""Everything a metric may read: one ticker within one portfolio at one moment."""
+"""The inputs of a metric: one ticker within one portfolio at one moment."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ if TYPE_CHECKING:
 class AnalysisInputs:
     """One ticker within one portfolio, its live prices and its closed bars; immutable.
 
-    Made by `ReturnsCache.inputs`, which has checked what is checked here nowhere: the ticker is held
-    and every price is positive. Parts cost nothing until read and are computed once. Reading one that
-    needs history raises `MetricError` ``insufficient_history`` below 60 common returns, so a metric
-    need not check.
+    Made by `ReturnsCache.inputs`, which has checked that the ticker is held and every price is positive; it
+    is not checked again here. Values are computed when first read, and only once. Reading one that needs
+    history raises `MetricError` ``insufficient_history`` below 60 common returns, so a metric need not check.
 
     The letters are those of the formulas in the documentation. The *rest* is the portfolio without
     the ticker, weighted by its own gross value H = sum of abs(m_j), j != i.
 
     Attributes:
         ticker: The name analysed.
-        index: Its place in `tickers`, i.
-        portfolio: What is held besides, and everything that does not depend on the ticker.
+        index: Its position in `tickers`, i.
+        portfolio: The whole portfolio, and everything that does not depend on the ticker.
     """
 
     ticker: str
@@ -106,7 +105,7 @@ class AnalysisInputs:
 
     @property
     def last_bar(self) -> str | None:
-        """ISO date of the newest close of anything that is held; None where there is none."""
+        """ISO date of the newest close of any holding; None if there is none."""
         return self.history.last_bar
 
     @property
@@ -141,7 +140,7 @@ class AnalysisInputs:
 
     @property
     def is_cash(self) -> bool:
-        """Whether the ticker costs 1 for ever."""
+        """Whether the ticker is cash, which always costs 1."""
         return self.ticker in self.history.cash
 
     @property
@@ -155,7 +154,7 @@ class AnalysisInputs:
         return self.history.periods
 
     def require_rows(self, rows: int = MIN_ROWS) -> None:
-        """Raise `MetricError` ``insufficient_history`` below so many common returns, by default 60."""
+        """Raise `MetricError` ``insufficient_history`` below a number of common returns, by default 60."""
         self.portfolio.require_rows(rows)
 
     @property
@@ -228,44 +227,44 @@ class AnalysisInputs:
         return sqrt(self.periods * self.variance)
 
     def require_moving(self) -> None:
-        """Raise `MetricError` ``zero_variance`` where the ticker's own prices do not move."""
+        """Raise `MetricError` ``zero_variance`` if the ticker's own prices do not move."""
         require_moving(self.ticker, self.moments)
 
     @cached_property
     def closes(self) -> npt.NDArray[np.float64]:
-        """P, the ticker's own closes, oldest first, none missing; of cash 253 ones."""
+        """P, the ticker's own closes, oldest first, none missing; for cash 253 ones."""
         closes = np.ones(WINDOW + 1) if self.is_cash else self.bars.own_closes(self.ticker)[1]
         closes.setflags(write=False)
         return closes
 
     def close_at(self, place: int) -> float | None:
-        """The ticker's own close at a negative place (-1 the newest); None where it has not so many."""
+        """The ticker's own close at a negative position (-1 the newest); None if it has too few."""
         closes = self.closes
         return float(closes[place]) if -len(closes) <= place < 0 else None
 
     @property
     def trend(self) -> Trend:
-        """What the ticker's own closes say, in its own calendar."""
+        """The trend of the ticker's own closes, in its own calendar."""
         return CASH_TREND if self.is_cash else self.bars.trend(self.ticker)
 
     def require_year(self) -> float:
         """Return the ticker's 12-1 return; raise `MetricError` ``insufficient_history`` without one.
 
-        There is none with fewer than Y + 1 closes of its own, or where the newest is more than 14 days
-        older than the newest of what is held.
+        There is none with fewer than Y + 1 closes of its own, or if its newest close is more than 14 days
+        older than the newest close of any holding.
         """
         trend, last_day = self.trend, self.history.last_day
         if trend.newest is not None and last_day is not None and last_day - trend.newest > LONGEST_GAP:
             raise MetricError(
                 "insufficient_history",
                 f"the newest close of {self.ticker} is {last_day - trend.newest} days older than the newest"
-                " of what is held; at most 14 are allowed",
+                " of any holding; at most 14 are allowed",
                 (self.ticker,),
             )
         if trend.raw is None:
             raise MetricError(
                 "insufficient_history",
-                f"{self.ticker} has {trend.closes} closes, and its year takes {trend.year + 1}",
+                f"{self.ticker} has {trend.closes} closes, but a year needs {trend.year + 1}",
                 (self.ticker,),
             )
         return trend.raw

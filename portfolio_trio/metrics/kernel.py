@@ -1,4 +1,4 @@
-"""Six sums that every metric is made of: for one holding, or for all of them with the very same digits."""
+"""Six sums from which every metric is computed: for one holding, or for all with identical digits."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 ZERO_VARIANCE: Final = 1e-24
-"""A variance of returns up to this is none: it is the rounding of constant prices."""
+"""A variance of returns up to this counts as zero: it is the rounding error of constant prices."""
 
 _HALF: Final = 0.5
 
 
 class Moments(NamedTuple):
-    """What history says about one holding, about the others, and about the portfolio.
+    """Statistics from history of one holding, of the others, and of the portfolio.
 
     The letters are those of the formulas in the documentation: y_i the weighted returns of the holding,
     w its signed weight on gross value, S = Y'Y. The *rest* is the portfolio without the holding, weighted
@@ -67,7 +67,7 @@ class AllMoments(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """What all holdings of a portfolio have in common; made by `Kernel.whole`.
+    """The part that all holdings of a portfolio have in common; made by `Kernel.whole`.
 
     Attributes:
         values: Signed value of each, in currency units.
@@ -87,21 +87,21 @@ class Whole(NamedTuple):
 
 
 def require_moving(ticker: str, moments: Moments) -> None:
-    """Raise `MetricError` ``zero_variance`` where the prices of a holding do not move."""
+    """Raise `MetricError` ``zero_variance`` if the prices of a holding do not move."""
     if moments.variance <= ZERO_VARIANCE:
         raise MetricError("zero_variance", f"the price of {ticker} does not move", (ticker,))
 
 
 class Kernel:
-    """The sums over one set of names, for any portfolio of these.
+    """The sums over one set of names, for any portfolio of them.
 
-    `one` and `every` go through the same operations in the same order, so that a holding has the same
-    moments to the last bit, whoever asks.
+    `one` and `every` perform the same operations in the same order, so that a holding has bit-identical
+    moments in both.
 
-    The returns of the rest are those of the portfolio less the holding's own. That is as exact as adding
-    up the others, as long as the holding is at most half of the portfolio's value and of the sum of its
-    holdings' volatilities. Of a holding beyond either the others are added up: there are two at most.
-    Variances are always squares of summed returns: ``Q - m^2 a - 2 m c`` would cancel.
+    The returns of the rest are those of the portfolio less the holding's own. That is as exact as adding up
+    the others, as long as the holding is at most half of the portfolio's value and of the sum of its
+    holdings' volatilities. For a holding beyond either limit the others are added up; there are at most two
+    such holdings. Variances are always squares of summed returns: ``Q - m^2 a - 2 m c`` would cancel.
 
     Attributes:
         variances: EWMA variance of each name's returns, shape ``(N,)``.
@@ -114,7 +114,7 @@ class Kernel:
         self._volatilities = np.sqrt(self.variances)
 
     def whole(self, values: array[float], gross: float) -> Whole:
-        """What the holdings of a portfolio have in common.
+        """The part that the holdings of a portfolio have in common.
 
         Args:
             values: Signed value of each holding in currency units, in the order of the names.
@@ -126,7 +126,7 @@ class Kernel:
         return Whole(values, gross, weights, returns, float(returns.dot(returns)), half)
 
     def one(self, whole: Whole, index: int) -> Moments:
-        """The moments of the holding at a place."""
+        """The moments of the holding at a position."""
         weight = whole.values[index] / whole.gross
         if self._dominates(whole, weight, index):
             return self._beside_next_to_nothing(whole, weight, index)
@@ -139,7 +139,7 @@ class Kernel:
         np.subtract(whole.returns, rests, out=rests)
         rest_gross: Floats = whole.gross - np.abs(np.frombuffer(whole.values))
         share = rest_gross / whole.gross
-        # A single holding has no rest. It is more than half, and computed below.
+        # A single holding has no rest. It is more than half, so it is computed below.
         with np.errstate(divide="ignore", invalid="ignore"):
             found = AllMoments(
                 whole.weights.copy(),
@@ -164,7 +164,7 @@ class Kernel:
         return combined
 
     def with_each(self, combined: Floats) -> Floats:
-        """EWMA covariance of what is combined with each of the names, shape ``(N,)``."""
+        """EWMA covariance of a combination with each of the names, shape ``(N,)``."""
         covariances: Floats = self._columns.dot(combined)
         return covariances
 
@@ -183,7 +183,7 @@ class Kernel:
         return size > _HALF or size * sqrt(self._squares[index]) > whole.half_volatility
 
     def _usual(self, whole: Whole, weight: float, index: int, rest: Floats) -> Moments:
-        """With the returns of the others on the gross value of the whole."""
+        """From the returns of the others on the gross value of the whole."""
         own = self._columns[index]
         rest_gross = whole.gross - abs(whole.values[index])
         share = rest_gross / whole.gross
@@ -198,7 +198,7 @@ class Kernel:
         )
 
     def _beside_next_to_nothing(self, whole: Whole, weight: float, index: int) -> Moments:
-        """With the others added up, on their own gross value."""
+        """From the sum of the others, on their own gross value."""
         others = np.array(whole.values)
         others[index] = 0.0
         rest_gross = fsum(np.abs(others).tolist())

@@ -1,4 +1,4 @@
-"""What a position gains from the stock's trend."""
+"""The contribution of the stock's trend to a position."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class MomentumDetail(Detail):
-    """Beside `momentum`; returns and volatility as fractions, from the stock's own closes.
+    """Detail of `momentum`; returns and volatility as fractions, from the stock's own closes.
 
     A month, three and six months and a year are 21, 63, 126 and Y = 252 closes of a stock that trades
     on weekdays; 30, 91, 182 and 365 of one that trades every day; 4, 13, 26 and 52 of a weekly and 1, 3, 6
@@ -35,7 +35,7 @@ class MomentumDetail(Detail):
 
 
 def momentum_fields(inputs: AnalysisInputs, _value: float) -> dict[str, Field]:
-    """Compute the detail beside a value."""
+    """Compute the detail of a value."""
     trend = inputs.trend
     return {
         "raw_12_1": inputs.require_year(),
@@ -51,16 +51,15 @@ def momentum_fields(inputs: AnalysisInputs, _value: float) -> dict[str, Field]:
 def momentum(inputs: AnalysisInputs) -> float:
     """Weight times risk-adjusted 12-1 return: w_i (P[-22] / P[-253] - 1) / sqrt(A a).
 
-    P are the stock's own closes, whatever calendar the other holdings have, -1 the newest; 22 and 253
-    stand for a month + 1 and Y + 1 of its own calendar, see `MomentumDetail`. The newest month is left
-    out because it tends to reverse (Jegadeesh and Titman 1993), and the return is scaled by volatility
-    as in Moskowitz, Ooi and Pedersen 2012. Signed, without unit; sums to the portfolio's over the
-    holdings.
+    P are the stock's own closes, independent of the other holdings' calendars, -1 the newest; 22 and 253
+    stand for a month + 1 and Y + 1 of its own calendar, see `MomentumDetail`. The newest month is left out
+    because it tends to reverse (Jegadeesh and Titman 1993), and the return is scaled by volatility as in
+    Moskowitz, Ooi and Pedersen 2012. Signed, without unit; sums to the portfolio's over the holdings.
 
     Raises:
-        MetricError: ``insufficient_history`` below 60 common returns, below Y + 1 closes of its own, or
-            where its newest close is more than 14 days older than the newest of what is held;
-            ``zero_variance`` where a is at most 1e-24.
+        MetricError: ``insufficient_history`` below 60 common returns, below Y + 1 closes of its own, or if
+            its newest close is more than 14 days older than the newest close of any holding;
+            ``zero_variance`` if a is at most 1e-24.
     """
     inputs.require_rows()
     raw = inputs.require_year()

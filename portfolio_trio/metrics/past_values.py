@@ -1,4 +1,4 @@
-"""How today's holdings would have fared."""
+"""The past values of today's holdings."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Drawdown(NamedTuple):
     """The deepest fall from a peak.
 
     Attributes:
-        depth: Peak less trough, a fraction of gross value at the peak; 0 where the value never fell.
-        peak: Place of the peak.
-        trough: Place of the trough.
+        depth: Peak less trough, as a fraction of gross value at the peak; 0 if the value never fell.
+        peak: Position of the peak.
+        trough: Position of the trough.
     """
 
     depth: float
@@ -34,7 +34,7 @@ class PastValues(NamedTuple):
 
     Attributes:
         dates: Days on which all held names have a close, oldest first.
-        values: Sum of shares times close on each, in currency units; then today's live value.
+        values: Sum of shares times close on each day, in currency units; then today's live value.
         drawdown: Of `values`; None without any past day.
     """
 
@@ -46,7 +46,7 @@ class PastValues(NamedTuple):
 def past_values(positions: Positions, bars: Bars, rows: int) -> PastValues:
     """Value today's holdings on the newest rows in which every held name has a close; cash costs 1.
 
-    No dividends and no past trades: the shares are today's throughout.
+    Without dividends and past trades: today's shares on every day.
     """
     moving = [place for place, name in enumerate(positions.tickers) if name not in positions.history.cash]
     fixed = np.delete(positions.values, moving)
@@ -84,7 +84,7 @@ def _common(bars: Bars, columns: list[int], rows: int) -> npt.NDArray[np.intp]:
 def _deepest(values: npt.NDArray[np.float64], gross: npt.NDArray[np.float64]) -> Drawdown:
     places = np.arange(len(values))
     highest = np.maximum.accumulate(values)
-    # The newest place at which the value stood at its highest so far.
+    # For each day, the newest earlier position of the highest value so far.
     peaks = np.maximum.accumulate(np.where(values == highest, places, 0))
     depths = (highest - values) / gross[peaks]
     trough = int(depths.argmax())

@@ -28,12 +28,12 @@ _ROUNDING: Final = 1e-12
 
 
 class Wish(NamedTuple):
-    """What a plan is to reach.
+    """The goal of a plan.
 
     Attributes:
         to: ``weights`` or ``budgets``.
-        cash: Put in, or taken out where negative, in currency units.
-        only_buy: Sell nothing; only to weights.
+        cash: Cash to put in, or to take out if negative, in currency units.
+        only_buy: Sell nothing; only for plans to weights.
         whole_shares: Trade whole shares only.
     """
 
@@ -44,16 +44,16 @@ class Wish(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Trades, and the portfolio on both sides of them.
+    """Trades, and the portfolio before and after them.
 
     Attributes:
         before: The positions as they are, and every name with a target.
         after: The same names after the trades.
         trades: Signed shares to trade of each, shape ``(N,)``.
-        risks_before: Share of variance of each name; the code of the error where there is none.
-        risks_after: The same after.
-        totals_before: The whole before.
-        totals_after: The whole after.
+        risks_before: Share of variance of each name; the error code if there is none.
+        risks_after: The same after the trades.
+        totals_before: Totals before.
+        totals_after: Totals after.
         turnover: Sum of abs(value traded) over gross value before.
         cash_left: `Wish.cash` less the sum of values traded.
     """
@@ -76,14 +76,14 @@ def positions_to_plan(
     targets: Targets,
     to: Goal,
 ) -> Positions:
-    """What is held and what is wanted, in one snapshot; a plan of it may be made in any thread.
+    """Take one snapshot of the holdings and the names with targets; a plan from it may be made in any thread.
 
     Raises:
-        AnalysisError: ``empty_portfolio`` where nothing is held, or ``bad_price``.
+        AnalysisError: ``empty_portfolio`` if nothing is held, or ``bad_price``.
     """
     wanted = targets.weights if to == "weights" else targets.budgets
     positions = cache.positions(holdings, prices, targets=targets, also=wanted or ())
-    # Worked out here, and not by several threads at once.
+    # Computed here, because several threads must not compute it at once.
     _ = positions.history.kernel, positions.values, positions.snapshot
     return positions
 
@@ -92,7 +92,7 @@ def plan(positions: Positions, wish: Wish) -> Plan:
     """Make the plan; executing every line of it reaches the target.
 
     Raises:
-        MetricError: There is none: ``value_too_low``, ``not_long_only``, ``zero_variance``,
+        MetricError: There is no plan: ``value_too_low``, ``not_long_only``, ``zero_variance``,
             ``insufficient_history`` or ``no_plan``.
     """
     total = positions.gross + wish.cash
@@ -109,7 +109,7 @@ def plan(positions: Positions, wish: Wish) -> Plan:
     trades = bought / positions.prices
     if wish.whole_shares:
         trades = _whole(positions, trades, wish.cash)
-    # Where all of a position goes, all of its shares do.
+    # If a position is closed, all of its shares are traded.
     gone = np.abs(positions.shares + trades) <= _ROUNDING * np.abs(positions.shares)
     trades = np.where(gone, -positions.shares, trades)
     after = positions.with_shares(positions.shares + trades)
@@ -124,13 +124,13 @@ def plan(positions: Positions, wish: Wish) -> Plan:
         positions.totals,
         after.totals,
         turnover=moved / (positions.gross or total),
-        # What adding up leaves behind is no cash.
+        # Rounding errors of the sum are not cash.
         cash_left=left if abs(left) > _ROUNDING * (positions.gross + abs(wish.cash) + moved) else 0.0,
     )
 
 
 def _wanted(positions: Positions, to: Goal, total: float) -> npt.NDArray[np.float64]:
-    """T, the signed value each name should have: of the sign it has, above 0 where it is not held."""
+    """T, the signed target value of each name: with its present sign, positive if it is not held."""
     signs = np.where(positions.shares < 0.0, -1.0, 1.0)
     if to == "weights":
         weights = positions.targets.weights_of(positions.tickers)
@@ -148,7 +148,7 @@ def _equal(positions: Positions) -> npt.NDArray[np.float64]:
 
 
 def _budgeted(positions: Positions, signs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Gross weight of each name, sum 1, at which it carries its budget of risk."""
+    """Gross weight of each name, sum 1, at which its share of risk is its budget."""
     shares = positions.targets.budgets_of(positions.tickers)
     budgets = _equal(positions) if shares is None else np.array(shares)
     wanted = np.flatnonzero(budgets)
@@ -160,7 +160,7 @@ def _budgeted(positions: Positions, signs: npt.NDArray[np.float64]) -> npt.NDArr
         raise MetricError(
             "zero_variance",
             f"the price of {', '.join(flat)} does not move, so it carries no risk: set budgets without it, "
-            "and the plan sells it",
+            "and the plan will sell it",
             flat,
         )
     sizes = np.zeros(len(budgets))
@@ -170,7 +170,7 @@ def _budgeted(positions: Positions, signs: npt.NDArray[np.float64]) -> npt.NDArr
 
 
 def _only_buy(positions: Positions, wish: Wish, total: float) -> npt.NDArray[np.float64]:
-    """Values to buy, at least 0, sum the cash: those that leave the least sum of squared gaps.
+    """Values to buy, at least 0, summing to the cash, that minimise the sum of squared gaps.
 
     b_i = max(0, gap_i - lambda), the projection of the gaps on a simplex; lambda by sorting.
     """
@@ -183,7 +183,7 @@ def _only_buy(positions: Positions, wish: Wish, total: float) -> npt.NDArray[np.
         )
     gaps = _wanted(positions, "weights", total) - positions.values
     falling = np.sort(gaps)[::-1]
-    # Lambda if the first k names are bought, and the last k for which the k-th still is.
+    # Lambda if the first k names are bought, and the last k for which the k-th is still bought.
     lambdas = (np.cumsum(falling) - wish.cash) / np.arange(1, len(gaps) + 1)
     bought = np.flatnonzero(falling > lambdas)
     if not wish.cash or not len(bought):
@@ -193,10 +193,10 @@ def _only_buy(positions: Positions, wish: Wish, total: float) -> npt.NDArray[np.
 
 
 def _whole(positions: Positions, trades: npt.NDArray[np.float64], cash: float) -> npt.NDArray[np.float64]:
-    """Round each trade towards zero; then sell what shares the cash lacks, and buy what shares it pays.
+    """Round each trade towards zero; then sell shares if cash is lacking, and buy shares with what is left.
 
-    One share of each line, that with the largest gap first, and none beyond the end of a position. Where that
-    does not bring what is lacking, as the rest of a line is less than a share, the largest buys shrink.
+    One share of each line, largest gap first, and never beyond the end of a position. If that does not raise
+    enough cash, because what is left of a line is less than a share, the largest buys are reduced.
     """
     rounded = _Rounded(positions, trades, cash)
     rounded.step(-1.0)
@@ -212,16 +212,16 @@ class _Rounded:
         self._prices = positions.prices.tolist()
         self._held = positions.shares.tolist()
         wanted = trades.tolist()
-        # A whole number that rounding has left just below itself is meant.
+        # A value just below a whole number, due to rounding, means that number.
         self.whole = [float(trunc(each + copysign(_NEARLY_WHOLE, each))) for each in wanted]
         lines = list(zip(wanted, self.whole, self._prices, strict=True))
         self._gaps = [(trade - done) * price for trade, done, price in lines]
-        # A plan over shorts may need more cash than there is. Rounding is to need no more than that.
+        # A plan with short positions may need more cash than there is. Rounding must not need more than that.
         lacking = max(0.0, sum(trade * price for trade, _, price in lines) - cash)
         self._left = cash + lacking - sum(done * price for _, done, price in lines)
 
     def step(self, step: float) -> None:
-        """Buy a share (1.0) of each line that should have more, or sell one (-1.0), while the cash allows."""
+        """Buy (1.0) or sell (-1.0) a share of each line that should change, as far as the cash allows."""
         for place in sorted(range(len(self._gaps)), key=lambda place: -step * self._gaps[place]):
             price, held = self._prices[place], self._held[place]
             wants = step * self._gaps[place] > _NEARLY_WHOLE * price
@@ -230,7 +230,7 @@ class _Rounded:
                 self._trade(place, step)
 
     def buy_less(self) -> None:
-        """Take back from the largest buys what shares it takes to lack no cash."""
+        """Reduce the largest buys until no cash is lacking."""
         for place in sorted(
             range(len(self.whole)), key=lambda place: -self.whole[place] * self._prices[place]
         ):

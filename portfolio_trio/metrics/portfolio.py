@@ -1,4 +1,4 @@
-"""One portfolio at one moment, whichever of its tickers is looked at."""
+"""One portfolio at one moment, for analyses of any of its tickers."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _NAN: Final = float("nan")
 class PortfolioInputs:
     """Holdings, live prices and closed bars of one moment; immutable.
 
-    Made by `ReturnsCache.portfolio`. Parts cost nothing until read and are computed once.
+    Made by `ReturnsCache.portfolio`. Values are computed when first read, and only once.
 
     Attributes:
         tickers: Names with non-zero shares, sorted, shape ``(N,)``.
-        lines: What is held of them.
+        lines: The shares and prices of these names.
         wanted: Target weights and risk budgets as they were set.
         history: Weighted common returns of `tickers`.
         bars: The closed bars themselves.
@@ -59,7 +59,7 @@ class PortfolioInputs:
         return self.lines.gross
 
     def of(self, ticker: str) -> AnalysisInputs:
-        """What the metrics of one ticker read.
+        """The inputs of the metrics of one ticker.
 
         Raises:
             AnalysisError: ``not_held``.
@@ -71,7 +71,7 @@ class PortfolioInputs:
 
     @property
     def place(self) -> Mapping[str, int]:
-        """The place of each name in `tickers`."""
+        """The position of each name in `tickers`."""
         return self.history.place
 
     @cached_property
@@ -84,7 +84,7 @@ class PortfolioInputs:
     def targets(self) -> array[float]:
         """Target weights, shape ``(N,)``: 1/N each unless set.
 
-        They sum to 1 with those of names that are wanted and not held.
+        They sum to 1 together with those of names with a target that are not held.
         """
         return self.wanted.weights_of(self.tickers) or self.history.equal_targets
 
@@ -92,10 +92,10 @@ class PortfolioInputs:
     def budgets(self) -> array[float]:
         """Risk budgets, shape ``(N,)``: 1/N over the names that move, 0 for others, unless set.
 
-        They sum to 1 with those of names that are wanted and not held.
+        They sum to 1 together with those of names with a target that are not held.
 
         Raises:
-            MetricError: ``insufficient_history``: without returns nobody knows which names move.
+            MetricError: ``insufficient_history``: without returns it is unknown which names move.
         """
         budgets = self.wanted.budgets_of(self.tickers)
         if budgets is not None:
@@ -128,7 +128,7 @@ class PortfolioInputs:
         return min(self.lines.values) > 0.0
 
     def require_rows(self, rows: int = MIN_ROWS) -> None:
-        """Raise `MetricError` ``insufficient_history`` below so many common returns, by default 60."""
+        """Raise `MetricError` ``insufficient_history`` below a number of common returns, by default 60."""
         if self.history.n_obs < rows:
             culprits = self.history.culprits
             raise MetricError(
@@ -140,7 +140,7 @@ class PortfolioInputs:
 
     @cached_property
     def positions(self) -> Positions:
-        """The same for what is computed of all at once."""
+        """The same, for computations on all holdings at once."""
         lines = self.lines
         shares, prices = np.frombuffer(lines.shares), np.frombuffer(lines.prices)
         return Positions(self.tickers, shares, prices, self.history, self.wanted)
@@ -151,7 +151,7 @@ class PortfolioInputs:
         return self.history.kernel.whole(self.lines.values, self.gross)
 
     def moments(self, index: int) -> Moments:
-        """What history says about the holding at a place; computed at each call.
+        """The statistics of the holding at a position; computed at each call.
 
         Raises:
             MetricError: ``insufficient_history`` below 60 common returns.
@@ -159,7 +159,7 @@ class PortfolioInputs:
         return self.history.kernel.one(self._whole, index)
 
     def all_moments(self) -> AllMoments:
-        """The same of every holding, in the order of `tickers`, to the last digit; O(L N).
+        """The same for every holding, in the order of `tickers`, with identical digits; O(L N).
 
         Raises:
             MetricError: ``insufficient_history`` below 60 common returns.
@@ -169,7 +169,7 @@ class PortfolioInputs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
-    """What is held of N names, in their order; made by `Lines.of`, which checks it.
+    """The shares and prices of N held names, in order; made by `Lines.of`, which checks them.
 
     Attributes:
         shares: Signed share counts, shape ``(N,)``, none of them 0.
@@ -185,10 +185,10 @@ class Lines:
 
     @classmethod
     def of(cls, names: tuple[str, ...], shares: array[float], live: tuple[float | None, ...]) -> Lines:
-        """Value the names at live prices; None is a price that is not known.
+        """Value the names at live prices; None means an unknown price.
 
         Raises:
-            AnalysisError: ``bad_price``, naming those without a usable price or value.
+            AnalysisError: ``bad_price``, with the names that have no usable price or value.
             ValueError: Shares are not finite.
         """
         prices = array("d", [_NAN if price is None else price for price in live])
@@ -196,7 +196,7 @@ class Lines:
             product = np.frombuffer(shares) * np.frombuffer(prices)
         values, sizes = array("d", product.tobytes()), np.abs(product)
         gross = exact_sum(sizes.tolist())
-        # A NaN among them is one in the sum; so is an infinity.
+        # A NaN or infinity among them shows in the sum.
         if not (gross < inf and np.frombuffer(prices).min() > 0.0 and sizes.min() > 0.0):
             raise _bad_value(names, shares, prices, values)
         return cls(shares, prices, values, gross)
@@ -205,7 +205,7 @@ class Lines:
 def _bad_value(
     names: tuple[str, ...], shares: array[float], live: array[float], values: array[float]
 ) -> AnalysisError | ValueError:
-    """Say what is wrong with the value of a position."""
+    """The error of a position's value."""
     if not all(map(isfinite, shares)):
         return ValueError("shares must be finite numbers")
     wrong = tuple(n for n, price in zip(names, live, strict=True) if not (isfinite(price) and price > 0.0))

@@ -1,4 +1,4 @@
-"""Share of the portfolio's variance that one position carries."""
+"""The share of one position in the portfolio's variance."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class PortfolioRiskDetail(Detail):
-    """Beside `portfolio_risk`; all volatilities annual, as fractions of gross value.
+    """Detail of `portfolio_risk`; all volatilities annual, as fractions of gross value.
 
     A is the number of common returns in a year: 365, 252, 52 or 12.
 
     Attributes:
-        marginal: sqrt(A) (Sw)_i / sqrt(w'Sw), growth of portfolio volatility per unit of weight.
+        marginal: sqrt(A) (Sw)_i / sqrt(w'Sw), change of portfolio volatility per unit of weight.
         component: The share times portfolio volatility; sums to it over the holdings.
         portfolio_volatility: sqrt(A w'Sw).
         volatility: sqrt(A a), the stock by itself.
         beta: (Sw)_i / w'Sw, of the stock to the portfolio.
-        share_per_weight: The share over the signed weight; above 1 it carries more risk than
-            capital. It equals `beta`: that is the Euler identity.
+        share_per_weight: The share over the signed weight; above 1 its share of risk exceeds its share of
+            capital. It equals `beta`, by Euler's identity.
         n_obs: Common returns used, 60 to 252.
     """
 
@@ -43,14 +43,14 @@ def risk_share(moments: Moments) -> float:
     """Share of portfolio variance: w_i (Sw)_i / w'Sw, the value of `portfolio_risk`.
 
     Raises:
-        MetricError: ``zero_portfolio_variance`` where w'Sw is at most 1e-24.
+        MetricError: ``zero_portfolio_variance`` if w'Sw is at most 1e-24.
     """
     if moments.portfolio_variance <= ZERO_VARIANCE:
         raise MetricError(
             "zero_portfolio_variance", "the portfolio's value does not move: there is no risk to share"
         )
     if moments.rest_variance == 0.0:
-        # Nothing else moves: all of it, and not all but a last digit.
+        # Nothing else moves: exactly 1, without a rounding error.
         return 1.0
     if moments.variance <= ZERO_VARIANCE:
         return 0.0
@@ -65,7 +65,7 @@ def portfolio_beta(moments: Moments) -> float:
 
 
 def portfolio_risk_fields(inputs: AnalysisInputs, value: float) -> dict[str, Field]:
-    """Compute the detail beside a value."""
+    """Compute the detail of a value."""
     volatility = sqrt(inputs.periods * inputs.portfolio_variance)
     beta = portfolio_beta(inputs.moments)
     return {
@@ -89,6 +89,6 @@ def portfolio_risk(inputs: AnalysisInputs) -> float:
 
     Raises:
         MetricError: ``insufficient_history`` below 60 common returns; ``zero_portfolio_variance``
-            where w'Sw is at most 1e-24.
+            if w'Sw is at most 1e-24.
     """
     return risk_share(inputs.moments)

@@ -1,4 +1,4 @@
-"""Names, shares and live prices at one moment, and the common returns of all: what decisions see."""
+"""Names, shares and live prices at one moment, and their common returns: the inputs of decisions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Totals(NamedTuple):
-    """A whole portfolio in six numbers; None where `errors` has the code.
+    """A whole portfolio in six numbers; None if `errors` has the code.
 
     Attributes:
         value: Net value, sum m, in currency units.
         gross: G, sum of abs(m), in currency units.
         volatility: sqrt(A w'Sw), annual, a fraction of gross value.
-        risk: sqrt(A m'Sm), the same in currency units.
+        risk: sqrt(A m'Sm), the volatility in currency units.
         effective_holdings: 1 / sum w^2, 1 to N.
         n_obs: Common returns used, L.
         errors: Code of each number that cannot be computed.
@@ -48,16 +48,16 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True, slots=False, eq=False)
 class Positions:
-    """Signed shares of N names, some of which may be none, and the returns that all N have in common.
+    """Signed shares of N names, possibly 0, and the returns that all N have in common.
 
-    Made by `ReturnsCache.positions`. Parts cost nothing until read and are computed once.
+    Made by `ReturnsCache.positions`. Values are computed when first read, and only once.
 
     Attributes:
         tickers: The names, sorted, shape ``(N,)``.
         shares: Signed share counts, shape ``(N,)``; 0 for a name that is only considered.
         prices: Live prices in currency units, shape ``(N,)``.
         history: Weighted common returns of all N.
-        targets: Where the owner wants to be.
+        targets: The owner's targets.
     """
 
     tickers: tuple[str, ...]
@@ -67,7 +67,7 @@ class Positions:
     targets: Targets
 
     def with_shares(self, shares: npt.NDArray[np.float64]) -> Positions:
-        """The same names in other numbers."""
+        """The same names with other share counts."""
         return Positions(self.tickers, shares, self.prices, self.history, self.targets)
 
     @cached_property
@@ -81,17 +81,17 @@ class Positions:
 
     @cached_property
     def gross(self) -> float:
-        """G, sum of abs(m), in currency units; 0 where nothing is held."""
+        """G, sum of abs(m), in currency units; 0 if nothing is held."""
         return exact_sum(np.abs(self.values).tolist())
 
     @cached_property
     def weights(self) -> npt.NDArray[np.float64]:
-        """W = m / G, shape ``(N,)``; zeros where nothing is held."""
+        """W = m / G, shape ``(N,)``; zeros if nothing is held."""
         return self.values / (self.gross or 1.0)
 
     @cached_property
     def snapshot(self) -> str:
-        """The hash of shares, prices, targets, bars and method; where all are held, that of an analysis."""
+        """The hash of shares, prices, targets, bars and method; if all are held, that of an analysis."""
         shares, prices = array("d", self.shares.tolist()), array("d", self.prices.tolist())
         weights, budgets = self.targets.weights_of(self.tickers), self.targets.budgets_of(self.tickers)
         weights = weights or self.history.equal_targets
@@ -123,7 +123,7 @@ class Positions:
         """Share of portfolio variance of each name, w_i (Sw)_i / w'Sw, shape ``(N,)``.
 
         Raises:
-            MetricError: ``insufficient_history``, or ``zero_portfolio_variance`` where w'Sw is at most 1e-24.
+            MetricError: ``insufficient_history``, or ``zero_portfolio_variance`` if w'Sw is at most 1e-24.
         """
         self.require_rows()
         if self.variance <= ZERO_VARIANCE:
@@ -146,7 +146,7 @@ class Positions:
             errors.update(volatility="insufficient_history", risk="insufficient_history")
             risk = None
         else:
-            # What a full hedge leaves is rounding, and no risk.
+            # The remainder of a full hedge is rounding error, not risk.
             variance = self.variance if self.variance > ZERO_VARIANCE else 0.0
             risk = sqrt(history.periods * variance) * gross
             volatility = sqrt(history.periods * variance) if gross else None
@@ -154,7 +154,7 @@ class Positions:
 
 
 def exact_sum(sizes: list[float]) -> float:
-    """The sum, exact but for its last digit: the same in whatever order, on every machine."""
+    """The sum, exact except for its last digit: independent of the order and the machine."""
     try:
         return fsum(sizes)
     except OverflowError:

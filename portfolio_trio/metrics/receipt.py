@@ -1,4 +1,4 @@
-"""Receipts: what a run saw and said, and the same arithmetic once more."""
+"""Receipts: inputs and results of a run, and recomputing them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics.registry import MetricRegistry
 
 RELATIVE_TOLERANCE = 1e-9
-"""Machines sum in different order: up to here two values are the same number."""
+"""Machines sum in different orders: values within this tolerance count as equal."""
 
 
 class Receipt(BaseModel):
-    """What a run saw and said; with the closed bars it is all that recomputing takes.
+    """The inputs and results of a run; with the closed bars, everything needed to recompute it.
 
     Attributes:
         ticker: The name analysed.
@@ -34,11 +34,11 @@ class Receipt(BaseModel):
         snapshot: The hash of holdings, prices, targets, bars and method: 64 hexadecimal digits.
         method: `METHOD_VERSION` of the run.
         tick_id: The market tick of the prices.
-        as_of: When that tick was, RFC 3339 in UTC.
-        last_bar: ISO date of the newest close of what was held; None if there was none, then the bars
-            given are taken as they are.
-        cash: Those of the holdings that cost 1 for ever.
-        results: For each metric its value, or the code of its error.
+        as_of: The time of that tick, RFC 3339 in UTC.
+        last_bar: ISO date of the newest close of any holding; None if there was none, then all given bars are
+            used.
+        cash: The holdings that are cash, which always costs 1.
+        results: The value of each metric, or its error code.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -62,8 +62,8 @@ class Comparison:
 
     Attributes:
         metric: Its name.
-        recorded: What the receipt says.
-        recomputed: What the arithmetic says now; None where no metric of this name is installed.
+        recorded: The value in the receipt.
+        recomputed: The recomputed value; None if no metric of this name is installed.
         equal: Whether both are the same code, or the same number to 1e-9 relative.
     """
 
@@ -75,11 +75,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What recomputing a receipt found.
+    """The result of recomputing a receipt.
 
     Attributes:
-        snapshot: The hash of the inputs rebuilt. Where it differs from the receipt's, other holdings,
-            prices, bars or another method were given, and differing values are no surprise.
+        snapshot: The hash of the rebuilt inputs. If it differs from the receipt's, the holdings, prices, bars
+            or the method differ, so differing values are to be expected.
         snapshot_equal: Whether it is the receipt's.
         method: The method version used now.
         method_equal: Whether it is the receipt's.
@@ -94,15 +94,14 @@ class Replay:
 
     @property
     def equal(self) -> bool:
-        """Whether everything is: snapshot, method and every metric."""
+        """Whether everything is equal: snapshot, method and every metric."""
         return self.snapshot_equal and self.method_equal and all(each.equal for each in self.comparisons)
 
 
 def recompute(receipt: Receipt, bars: Bars, registry: MetricRegistry) -> Replay:
-    """Compute a recorded run again from its receipt and the closed bars.
+    """Recompute a recorded run from its receipt and the closed bars.
 
-    Bars newer than the receipt's `last_bar` are left out, so a price file that has grown since still
-    fits.
+    Bars newer than the receipt's `last_bar` are left out, so a price file that has grown since still works.
 
     Raises:
         AnalysisError: The receipt's holdings and prices allow no analysis at all.

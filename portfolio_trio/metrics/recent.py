@@ -1,4 +1,4 @@
-"""What was asked for most recently, within a bound."""
+"""A bounded cache of the most recently used values."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """Values by key, those that were asked for last; the newest is kept whatever its size.
+    """Values by key, the most recently used ones; the newest is kept whatever its size.
 
     Args:
-        most: The sum of their sizes is no more.
+        most: The maximum sum of their sizes.
     """
 
     def __init__(self, most: int) -> None:
@@ -33,7 +33,7 @@ class Recent(Generic[K, V]):
         return found[0]
 
     def keep(self, key: K, value: V, size: int) -> None:
-        """Keep a value, in the place of the one before, and give up the oldest for it."""
+        """Keep a value, replacing the previous one, and drop the oldest to make room."""
         before = self._kept.pop(key, None)
         self._sum += size - (0 if before is None else before[1])
         self._kept[key] = value, size

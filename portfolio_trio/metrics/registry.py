@@ -1,4 +1,4 @@
-"""What a metric is, and how one is made."""
+"""The definition of a metric, and the decorator that makes one."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Detail(BaseModel):
-    """Base of every metric's detail: typed, immutable, and no NaN or infinity gets in."""
+    """Base class of every metric's detail: typed, immutable, without NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def of(cls, inputs: AnalysisInputs, value: float) -> Self:
-        """Compute the detail that stands beside a value; what cannot be computed is None.
+        """Compute the detail of a value; fields that cannot be computed are None.
 
         Raises:
-            NotImplementedError: The metric returns its `Result` with the detail in it instead.
+            NotImplementedError: The metric returns a `Result` that includes the detail instead.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a metric says: one finite number, and what stands beside it."""
+    """The result of a metric: one finite number, and its detail."""
 
     value: float
     detail: Detail | None = None
@@ -48,14 +48,13 @@ class Metric:
     """One number about a ticker within its portfolio.
 
     Attributes:
-        name: What the wire calls it: lower-case letters, digits and underscores.
-        function: From the inputs to the value, or to a `Result` where value and detail are best
-            computed in one go. It raises `MetricError` where the value is not defined, and never
-            returns NaN.
-        detail: The model of its detail, which is its schema; None where it has none. Where the
-            function returns the value alone, `Detail.of` computes the detail.
-        fields: What gives its detail beside a value as plain fields, as those built in do: a model costs
-            more than their arithmetic. They must be what the model of the detail would take.
+        name: Its name on the wire: lower-case letters, digits and underscores.
+        function: Computes the value from the inputs, or a `Result` if value and detail are best computed
+            together. It raises `MetricError` if the value is not defined, and never returns NaN.
+        detail: The model of its detail, which is also its schema; None if it has none. If the function
+            returns only the value, `Detail.of` computes the detail.
+        fields: Computes its detail of a value as plain fields, as the built-in metrics do, because a model
+            costs more than their arithmetic. They must be valid for the model of the detail.
         heavy: Whether it takes longer than about a millisecond, so that it runs in a worker thread.
 
     Raises:
@@ -71,7 +70,7 @@ class Metric:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} is no metric name: lower-case letters, digits, underscores")
+            raise ValueError(f"{self.name!r} is not a metric name: lower-case letters, digits, underscores")
         if not callable(self.function):
             raise TypeError(f"metric {self.name}: its function cannot be called")
         if self.detail is not None and not issubclass(self.detail, Detail):
@@ -87,7 +86,7 @@ def metric(
     heavy: bool = False,
     fields: FieldsFunction | None = None,
 ) -> Callable[[MetricFunction], Metric]:
-    """Make a `Metric` from the function below; it joins a registry only where it is put in one."""
+    """Make a `Metric` from the decorated function; this does not add it to a registry."""
 
     def make(function: MetricFunction) -> Metric:
         return Metric(name, function, detail, heavy, fields)
@@ -108,12 +107,12 @@ class MetricRegistry(Mapping[str, Metric]):
         by_name: dict[str, Metric] = {}
         for each in metrics:
             if each.name in by_name:
-                raise ValueError(f"there is a metric {each.name} already: give one of them another name")
+                raise ValueError(f"there already is a metric {each.name}: give one of them another name")
             by_name[each.name] = each
         self._metrics = by_name
 
     def extended(self, *metrics: Metric) -> MetricRegistry:
-        """A registry with these after the ones it has; ValueError where a name exists already."""
+        """A registry with these appended; ValueError if a name already exists."""
         return MetricRegistry(*self._metrics.values(), *metrics)
 
     @override

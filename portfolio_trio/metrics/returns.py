@@ -1,4 +1,4 @@
-"""From bars to inputs: weighted returns built once per bar, snapshots built from them."""
+"""From bars to inputs: weighted returns computed once per bar, and snapshots made from them."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ _ONLY_CASH: Final = Window(np.empty((0, WINDOW)), periods=252, newest=-1)
 _NO_CASH: Final[frozenset[str]] = frozenset()
 
 MAX_LINES: Final = 8_192
-"""Holdings of the snapshots that are kept: 5 KB each at most, with the returns that these hold on to."""
+"""The maximum number of holdings in cached snapshots: at most 5 KB each, with the returns they refer to."""
 
 # The names and the shares of a portfolio, in the order of its mapping.
 _Key: TypeAlias = tuple[tuple[str, ...], tuple[float, ...]]
 
 
 class _Taken(NamedTuple):
-    """A snapshot, and the prices that it was taken at."""
+    """A snapshot, and the prices it was taken at."""
 
     portfolio: PortfolioInputs
     prices: tuple[float | None, ...]
 
 
 class _Considered(NamedTuple):
-    """Positions among which are some of no shares, and the prices that they were taken at."""
+    """Positions, some possibly with 0 shares, and the prices they were taken at."""
 
     positions: Positions
     prices: tuple[float | None, ...]
 
 
 class ReturnsCache:
-    """The weighted returns of one set of bars, for all sessions; make a new one when a bar closes.
+    """The weighted returns of one set of bars, for all sessions; make a new cache when a bar closes.
 
-    Where the names of a portfolio have one calendar, their returns come from an array that all names
-    of this calendar share; where calendars differ, its rows are found for that set of names. Either
-    way the result is kept for the next snapshot of the same set, the most recently used first, within
-    `max_bytes`. So are whole snapshots: between two ticks somebody looks at several tickers of one
-    portfolio. Not for use by several threads at once; the inputs it hands out are.
+    If the names of a portfolio have the same calendar, their returns come from an array shared by all names
+    of that calendar; if calendars differ, the common rows are found for that set of names. Either way the
+    result is cached for the next snapshot of the same set, most recently used first, within `max_bytes`.
+    Whole snapshots are cached as well, because several tickers of one portfolio may be analysed between two
+    ticks. Not thread-safe; the inputs it returns are.
 
     Args:
         bars: Closed daily bars.
-        cash: Names that cost 1 for ever, whatever column they may have.
-        max_bytes: Memory for the returns of held sets; the newest is kept whatever its size.
+        cash: Names that always cost 1, even if they have a column.
+        max_bytes: Memory limit for the returns of held sets; the newest is kept whatever its size.
     """
 
     def __init__(self, bars: Bars, *, cash: Iterable[str] = (), max_bytes: int = 64 * 2**20) -> None:
@@ -85,19 +85,20 @@ class ReturnsCache:
         *,
         targets: Targets = NO_TARGETS,
     ) -> AnalysisInputs:
-        """Take one snapshot: what every metric of a run reads.
+        """Take one snapshot: the inputs of every metric of a run.
 
         Args:
             ticker: The name to analyse.
-            holdings: Signed shares of each name; zero is a line that is not held.
-            prices: Live prices in currency units, at least of every name held.
-            targets: Target weights and risk budgets. Unset they are 1/N, the budgets over what moves.
+            holdings: Signed shares of each name; zero means not held.
+            prices: Live prices in currency units, at least of every held name.
+            targets: Target weights and risk budgets. If not set they are 1/N, the budgets over the names that
+                move.
 
         Raises:
             AnalysisError: ``empty_portfolio``, ``not_held`` or ``bad_price``, checked in this order.
             ValueError: Shares are not finite.
         """
-        # Whether it is held at all is said before what is wrong with a price.
+        # That it is not held is reported before any problem with a price.
         if any(holdings.values()) and not holdings.get(ticker):
             raise AnalysisError("not_held", f"{ticker} is not in the portfolio", (ticker,))
         return self.portfolio(holdings, prices, targets=targets).of(ticker)
@@ -111,8 +112,8 @@ class ReturnsCache:
     ) -> PortfolioInputs:
         """Take one snapshot of all holdings; arguments and errors are those of `inputs`, without a ticker.
 
-        Who asks again with the same holdings, prices and targets gets the same snapshot, as long as it is
-        among those kept.
+        Called again with the same holdings, prices and targets, it returns the same snapshot as long as that
+        is cached.
         """
         key = (tuple(holdings), tuple(holdings.values()))
         known = self._portfolios.get(key)
@@ -138,9 +139,9 @@ class ReturnsCache:
         targets: Targets = NO_TARGETS,
         also: Iterable[str] = (),
     ) -> Positions:
-        """Take one snapshot of what is held, and of the names ``also``, at prices of all of them.
+        """Take one snapshot of the holdings and of the names ``also``, at the prices of all of them.
 
-        Who asks again gets the same, as of `portfolio`.
+        Cached like `portfolio`.
 
         Raises:
             AnalysisError: ``empty_portfolio`` without any name, or ``bad_price``.
@@ -168,7 +169,7 @@ class ReturnsCache:
         return taken
 
     def history(self, tickers: tuple[str, ...]) -> History:
-        """The weighted returns of a set of names, sorted; built once and kept within `max_bytes`."""
+        """The weighted returns of a sorted set of names; computed once and cached within `max_bytes`."""
         found = self._histories.get(tickers)
         if found is not None:
             self._histories.move_to_end(tickers)
@@ -185,7 +186,7 @@ class ReturnsCache:
         cash = _NO_CASH if self._cash.isdisjoint(tickers) else self._cash.intersection(tickers)
         names = tuple(name for name in tickers if name not in cash) if cash else tickers
         columns = np.array([bars.column.get(name, -1) for name in names], dtype=np.intp)
-        # What costs 1 for ever has no calendar: alone, it has as many returns as anybody wants.
+        # Cash has no calendar: on its own, it has as many returns as needed.
         window = self._calendars.window(columns) if names else _ONLY_CASH
         weighted = window.weighted if not cash else _with_cash(tickers, cash, window.weighted)
         weighted.setflags(write=False)
@@ -207,7 +208,7 @@ class ReturnsCache:
 def _with_cash(
     tickers: tuple[str, ...], cash: frozenset[str], moving: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """The rows of names in the order of all of them, and zeros for those that are cash."""
+    """The rows of names, in the order of all of them, with zeros for cash."""
     weighted = np.zeros((len(tickers), moving.shape[1]))
     weighted[[place for place, name in enumerate(tickers) if name not in cash]] = moving
     return weighted

@@ -1,4 +1,4 @@
-"""What carries the risk: every holding, and the whole, from one snapshot."""
+"""The risk of every holding and of the whole portfolio, from one snapshot."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 _NO_ERRORS: Final[Mapping[int, Mapping[str, str]]] = {}
 
 MAX_MATRIX: Final = 60
-"""Holdings up to which the matrix of correlations is given."""
+"""The maximum number of holdings for the matrix of correlations."""
 
 
 class HoldingRisks(NamedTuple):
-    """All holdings; each number as it is written is what an analysis of it says from the same snapshot.
+    """All holdings; each number, as written, equals that of an analysis from the same snapshot.
 
     Attributes:
         tickers: Their names, sorted, shape ``(N,)``.
-        numbers: The numbers of each in the order of `COLUMNS`, shape ``(N, 11)``; NaN where `errors` has the
+        numbers: The numbers of each, in the order of `COLUMNS`, shape ``(N, 11)``; NaN if `errors` has the
             code.
-        errors: By row the code of each number that cannot be computed.
+        errors: The error codes of numbers that cannot be computed, by row.
     """
 
     tickers: tuple[str, ...]
@@ -88,26 +88,26 @@ def holding_risks(portfolio: PortfolioInputs) -> HoldingRisks:
 
 
 def _held(portfolio: PortfolioInputs, weights: Floats) -> tuple[Floats, ...]:
-    """What of holdings needs no history."""
+    """The numbers of holdings that need no history."""
     lines = portfolio.lines
     return np.frombuffer(lines.shares), np.frombuffer(lines.prices), np.frombuffer(lines.values), weights
 
 
 def _shares_and_betas(moments: AllMoments, flat: Flags) -> tuple[Floats | float, Floats | float]:
-    """What `risk_share` and `portfolio_beta` say of each; NaN for all where the whole does not move."""
+    """The `risk_share` and `portfolio_beta` of each; NaN for all if the whole does not move."""
     whole = moments.portfolio_variance
     if whole <= ZERO_VARIANCE:
         return np.nan, np.nan
     risk = moments.weight * moments.portfolio_covariance / whole
     beta = moments.portfolio_covariance / whole
     risk[flat] = beta[flat] = 0.0
-    # Nothing else moves: all of it, and not all but a last digit.
+    # Nothing else moves: exactly 1, without a rounding error.
     risk[moments.rest_variance == 0.0] = 1.0
     return risk, beta
 
 
 def _correlations(moments: AllMoments, flat: Flags) -> tuple[Floats, Flags]:
-    """What `rest_correlation` says of each, and where it says nothing."""
+    """The `rest_correlation` of each, and where it is undefined."""
     none = flat | (moments.rest_variance <= ZERO_VARIANCE)
     with np.errstate(divide="ignore", invalid="ignore"):
         raw = moments.rest_covariance / (np.sqrt(moments.variance) * np.sqrt(moments.rest_variance))
@@ -117,7 +117,7 @@ def _correlations(moments: AllMoments, flat: Flags) -> tuple[Floats, Flags]:
 
 
 def _errors(moments: AllMoments, flat: Flags, uncorrelated: Flags) -> Mapping[int, Mapping[str, str]]:
-    """By row the codes that `risk_share`, `budget_gap` and `rest_correlation` would raise."""
+    """The codes that `risk_share`, `budget_gap` and `rest_correlation` would raise, by row."""
     still = moments.portfolio_variance <= ZERO_VARIANCE
     if not still and not uncorrelated.any():
         return _NO_ERRORS
@@ -135,7 +135,7 @@ def _errors(moments: AllMoments, flat: Flags, uncorrelated: Flags) -> Mapping[in
 
 
 def _unknown(portfolio: PortfolioInputs, code: str) -> HoldingRisks:
-    """Holdings of which history says nothing."""
+    """Holdings without usable history."""
     set_budgets = portfolio.wanted.budgets_of(portfolio.tickers)
     numbers = np.full((portfolio.count, len(COLUMNS)), np.nan)
     for place, column in enumerate(_held(portfolio, portfolio.weights)):
@@ -152,7 +152,7 @@ def _unknown(portfolio: PortfolioInputs, code: str) -> HoldingRisks:
 
 
 def correlation_matrix(history: History) -> list[list[float | None]]:
-    """EWMA correlations of all pairs, shape ``(N, N)``; None where a name does not move.
+    """EWMA correlations of all pairs, shape ``(N, N)``; None if a name does not move.
 
     Raises:
         MetricError: ``insufficient_history``; ``too_many_holdings`` above 60 of them.
@@ -160,7 +160,7 @@ def correlation_matrix(history: History) -> list[list[float | None]]:
     if len(history.tickers) > MAX_MATRIX:
         raise MetricError(
             "too_many_holdings",
-            f"{len(history.tickers)} holdings; correlations are given for {MAX_MATRIX} at most",
+            f"{len(history.tickers)} holdings; correlations are limited to {MAX_MATRIX} holdings",
         )
     if history.n_obs < MIN_ROWS:
         raise MetricError("insufficient_history", f"{MIN_ROWS} common returns are needed", history.culprits)

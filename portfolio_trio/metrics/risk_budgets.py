@@ -1,4 +1,4 @@
-"""The sizes at which each position carries its budget of risk."""
+"""The sizes at which each position's share of risk is its budget."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 TOLERANCE: Final = 1e-10
-"""How far from its budget a share of risk may end."""
+"""The tolerance between a share of risk and its budget."""
 _MAX_STEPS: Final = 100
-# Relative steps up to here are taken whole: Newton converges quadratically from there on.
+# Relative steps up to this are not damped: Newton converges quadratically from there on.
 _WHOLE_STEP: Final = 0.3
-# Start from no more than a thousand times too much where positions hedge each other out.
+# Start from at most a thousand times the right size if positions hedge each other.
 _LEAST_VARIANCE: Final = 1e-6
 
 
@@ -34,12 +34,12 @@ def budgeted_sizes(
         budgets: b, above 0, sum 1, shape ``(N,)``.
 
     Raises:
-        MetricError: ``no_plan`` where there is no minimum: positions of these signs hedge each other out.
+        MetricError: ``no_plan`` if there is no minimum: positions of these signs hedge each other.
     """
     volatilities = np.sqrt(np.einsum("ij,ij->i", returns, returns))
     scaled = returns / volatilities[:, None]
     correlations = scaled.dot(scaled.T)
-    # Where nothing is correlated that is the solution; y'Sy is 1 at every minimum.
+    # Without correlations this is the solution; y'Sy is 1 at every minimum.
     sizes = np.sqrt(budgets)
     sizes /= np.sqrt(max(float(sizes.dot(correlations).dot(sizes)), _LEAST_VARIANCE))
     for _ in range(_MAX_STEPS):
@@ -63,5 +63,5 @@ def budgeted_sizes(
         sizes = sizes * (1.0 + step / (1.0 + largest if largest > _WHOLE_STEP else 1.0))
     raise MetricError(
         "no_plan",
-        "no sizes of these positions carry these budgets: long and short positions hedge each other out",
+        "no sizes of these positions meet these budgets: long and short positions hedge each other",
     )

@@ -1,4 +1,4 @@
-"""Which rows a set of names has in common, and how many of them make a year."""
+"""The rows that a set of names has in common, and the number of them in a year."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
 
 LONGEST_GAP: Final = 14
-"""Days between two closes up to which they give a return."""
+"""The maximum number of days between two closes that give a return."""
 DAYS_IN_YEAR: Final = 365.25
 NEAR: Final = 384
-"""Newest rows of the file that are looked at first: a year of weekdays among those of seven-day names."""
+"""The newest rows of the file, examined first: a year of weekdays among the rows of seven-day names."""
 
-# Returns a year from which names trade every day, and up to which closes are weekly or monthly.
+# Returns per year from which names count as traded every day, and up to which closes are weekly or monthly.
 _EVERY_DAY, _WEEKLY, _MONTHLY = 300.0, 60.0, 20.0
 
 
 def periods_in_year(returns: int, days: int) -> int:
-    """What is conventional, 365, 252, 52 or 12, for so many returns in so many days."""
+    """The conventional number, 365, 252, 52 or 12, for a number of returns in a number of days."""
     frequency = returns * DAYS_IN_YEAR / days if days > 0 else 0.0
     if frequency >= _EVERY_DAY:
         return 365
@@ -44,29 +44,29 @@ class Steps(NamedTuple):
 
     @classmethod
     def between(cls, rows: npt.NDArray[np.intp], days: npt.NDArray[np.int64]) -> Steps:
-        """Between consecutive rows of a calendar, those over `LONGEST_GAP` days left out."""
+        """The steps between consecutive rows of a calendar, without those over `LONGEST_GAP` days."""
         start, end = rows[:-1], rows[1:]
         near = days[end] - days[start] <= LONGEST_GAP
         return cls(start, end) if near.all() else cls(start[near], end[near])
 
     def newest(self) -> Steps:
-        """The last 252 of them."""
+        """The last 252 steps."""
         return Steps(self.start[-WINDOW:], self.end[-WINDOW:])
 
     def returns(
         self, closes: npt.NDArray[np.float64], columns: npt.NDArray[np.intp]
     ) -> npt.NDArray[np.float64]:
-        """``P_end / P_start - 1`` of some columns, shape ``(N, L)``; infinite where it has no double."""
+        """``P_end / P_start - 1`` of some columns, shape ``(N, L)``; infinite if too large for a double."""
         if not len(self.end):
             return np.empty((len(columns), 0))
         first, last = int(self.start[0]), int(self.end[-1])
-        # A column lies in one piece, so that of each the same rows are taken.
+        # Columns are contiguous, so take the same rows of each.
         prices = closes[first : last + 1].T[columns]
         if last - first == len(self.end):
             before, after = prices[:, :-1], prices[:, 1:]
         else:
             before, after = prices[:, self.start - first], prices[:, self.end - first]
-        # A ratio too large for a double is a broken series: it counts as missing, like NaN.
+        # A ratio too large for a double means a broken series: it counts as missing, like NaN.
         with np.errstate(over="ignore"):
             returns: npt.NDArray[np.float64] = after / before - 1.0
         return returns
@@ -83,7 +83,7 @@ class Window(NamedTuple):
     Attributes:
         weighted: ``sqrt(k) * R``, one row per name, shape ``(N, L)``.
         periods: How many such returns make a year, A: 365, 252, 52 or 12.
-        newest: The row of the newest close of any of them; -1 where there is none.
+        newest: The row of the newest close of any of them; -1 if there is none.
     """
 
     weighted: npt.NDArray[np.float64]
@@ -92,19 +92,19 @@ class Window(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Names with closes in the same newest rows, where these make a full window."""
+    """Names with closes in the same newest rows, if these make a full window."""
 
     window: Window
-    # Names with a return that is no double, at which the rows of all would have to be others.
+    # Names with a return that does not fit in a double, which would change the rows of all.
     broken: npt.NDArray[np.intp]
 
 
 class _Signatures(NamedTuple):
-    """Which columns have closes in the same of the newest rows.
+    """Groups of columns that have closes in the same newest rows.
 
     Attributes:
         group: The group of each column, shape ``(M,)``.
-        place: The place of each column among those of its group, shape ``(M,)``.
+        place: The position of each column within its group, shape ``(M,)``.
         rows: Whether a group has a close, one row per group, one column per row of the bars.
     """
 
@@ -116,10 +116,10 @@ class _Signatures(NamedTuple):
 class Calendars:
     """The common returns of any names of one set of bars.
 
-    Names that have closes in the very same of the newest rows share one array of weighted returns: for
-    a portfolio of one exchange only its names are picked from it. Where the calendars of a portfolio
-    differ, or the newest rows hold no full window, its rows are looked for in as much of the past as it
-    takes. What any other name has or lacks does not enter.
+    Names that have closes in exactly the same newest rows share one array of weighted returns: for a
+    portfolio of one exchange its names are just selected from it. If the calendars of a portfolio differ, or
+    the newest rows contain no full window, its rows are searched as far back as necessary. Other names have
+    no influence.
     """
 
     def __init__(self, bars: Bars) -> None:
@@ -128,7 +128,7 @@ class Calendars:
         self._groups: dict[int, _Group | None] = {}
 
     def window(self, columns: npt.NDArray[np.intp]) -> Window:
-        """The newest common returns of some columns; of a name without a column, -1, there are none."""
+        """The newest common returns of some columns; a name without a column, -1, has none."""
         if not self._bars.dates or columns.min() < 0:
             known = columns[columns >= 0]
             return Window(np.empty((len(columns), 0)), periods_in_year(0, 0), self._newest(known))
@@ -138,7 +138,7 @@ class Calendars:
         return int(self._bars.newest_rows[columns].max(initial=-1))
 
     def _shared(self, columns: npt.NDArray[np.intp]) -> Window | None:
-        """Of names in one group; None where they are in several, or their group has no full window."""
+        """For names in one group; None if they are in several, or their group has no full window."""
         signatures, number = self._signatures, 0
         if len(signatures.rows) > 1:
             own = signatures.group[columns]
@@ -186,7 +186,7 @@ class Calendars:
         return _Group(Window(weigh(returns), steps.periods(bars.days), int(rows[-1])), broken)
 
     def _searched(self, columns: npt.NDArray[np.intp]) -> Window:
-        """Of any names, from the newest rows, or from all where these do not hold a full window."""
+        """For any names, from the newest rows, or from all rows if these contain no full window."""
         bars = self._bars
         newest, steps = self._newest(columns), Steps.between(np.empty(0, dtype=np.intp), bars.days)
         returns = np.empty((len(columns), 0))
@@ -197,7 +197,7 @@ class Calendars:
         return Window(weigh(returns), steps.periods(bars.days), newest)
 
     def _common_rows(self, columns: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
-        """The rows that all columns have: of the newest first, then of ever more of the past."""
+        """The rows that all columns have: among the newest first, then further and further back."""
         signatures, oldest = self._signatures, self._oldest_near
         common = signatures.rows[np.unique(signatures.group[columns])].all(axis=0)
         yield np.flatnonzero(common) + oldest
@@ -216,11 +216,11 @@ class Calendars:
 def _finite(
     steps: Steps, closes: npt.NDArray[np.float64], columns: npt.NDArray[np.intp]
 ) -> tuple[Steps, npt.NDArray[np.float64]]:
-    """The newest 252 steps at which every return is a double, and the returns."""
+    """The newest 252 steps at which every return fits in a double, and the returns."""
     newest = steps.newest()
     returns = newest.returns(closes, columns)
     if not np.isfinite(returns).all():
-        # Rare enough to look at all of them once more.
+        # Rare enough to examine all of them once more.
         finite = np.isfinite(steps.returns(closes, columns)).all(axis=0)
         newest = Steps(steps.start[finite], steps.end[finite]).newest()
         returns = newest.returns(closes, columns)

@@ -1,4 +1,4 @@
-"""The hash that names what a run saw: holdings, prices, bars and method."""
+"""The hash of a run's inputs: holdings, prices, bars and method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
 
 METHOD_VERSION = "2"
-"""Rises whenever any metric's value may change for the same inputs."""
+"""Increased whenever any metric's value may change for the same inputs."""
 
 
 _CASH_DIGEST: Final = hashlib.sha256(b"cash").digest()
@@ -23,9 +23,8 @@ def history_digest(bars: Bars, tickers: tuple[str, ...], cash: frozenset[str]) -
 
     SHA-256 over: ``"portfolio_trio/" + METHOD_VERSION``, a zero byte, the names (sorted by code
     point, joined by line feeds, UTF-8), a zero byte, then of each name in that order
-    `Bars.column_digest`, or for cash the SHA-256 of ``cash``. Names not held are left out, and so is
-    every date on which none of the held has a close: who recomputes needs only the closes of what was
-    held.
+    `Bars.column_digest`, or for cash the SHA-256 of ``cash``. Names that are not held are left out, and so is
+    every date on which no held name has a close: recomputing needs only the closes of the holdings.
     """
     digest = hashlib.sha256(f"portfolio_trio/{METHOD_VERSION}\0".encode())
     digest.update("\n".join(tickers).encode() + b"\0")
@@ -44,12 +43,12 @@ def snapshot_hash(
     targets: array[float],
     budgets: array[float] | None = None,
 ) -> str:
-    """Name one snapshot: 64 hexadecimal digits, the same on every machine.
+    """The hash of one snapshot: 64 hexadecimal digits, the same on every machine.
 
     SHA-256 over the 32 bytes of `history_digest`, then the shares, the live prices, the target weights
-    and, where they are set, the risk budgets (each shape ``(N,)``, in the order of the sorted names) as
-    big-endian IEEE-754 doubles. Lines with
-    zero shares are no part of it, nor is the ticker asked for: one snapshot serves any of them.
+    and, if they are set, the risk budgets (each shape ``(N,)``, in the order of the sorted names) as
+    big-endian IEEE-754 doubles. Lines with zero shares are not included, nor is the analysed ticker: one
+    snapshot serves all tickers.
     """
     columns = shares + prices + targets
     if budgets is not None:

@@ -1,4 +1,4 @@
-"""Returns folded up: as many numbers for each name as there are names, and the same sums."""
+"""Folded returns: as many numbers per name as there are names, with the same sums."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     Floats: TypeAlias = npt.NDArray[np.float64]
 
 FOLDED: Final = 32
-"""Up to so many names folding costs less than a millisecond, once for a set of names.
+"""Up to this many names, folding costs less than a millisecond, once per set of names.
 
-Above, LAPACK works in blocks and BLAS starts its threads for them, which spin: 20 ms of CPU on busy cores."""
+Above it, LAPACK works in blocks and BLAS starts threads for them, which spin: 20 ms of CPU on busy cores."""
 
 
 class Table:
     """The returns A of N names, shape ``(L, N)``, for sums of products of any of their combinations.
 
     Such a sum, ``(A x)'(A y)``, is ``(R x)'(R y)`` with the triangle R of ``A = Q R``, since ``A'A = R'R``. R
-    has N rows and A has up to 252, so a combination of three names is three numbers long. It is no
-    product ``A'A``, which would lose half of the digits where combinations cancel: each column of R is as
-    exact as that of A (Householder's QR; Higham, Accuracy and Stability, theorem 19.4).
+    has N rows and A has up to 252, so a combination of three names is three numbers long. The product ``A'A``
+    is not used: it would lose half of the digits when combinations cancel. Each column of R is as exact as
+    that of A (Householder's QR; Higham, Accuracy and Stability, theorem 19.4).
 
-    Of more than `FOLDED` names the returns are taken as they are.
+    For more than `FOLDED` names the returns are used unfolded.
 
     Attributes:
         columns: R, one contiguous row per name, shape ``(N, K)``, K at most L, read-only.
@@ -33,7 +33,7 @@ class Table:
     """
 
     def __init__(self, returns: Floats) -> None:
-        """From one row per name, shape ``(N, L)``."""
+        """Make a table from one row per name, shape ``(N, L)``."""
         if len(returns) <= FOLDED:
             triangle: Floats = np.asarray(np.linalg.qr(returns.T, mode="r"))
             returns = np.ascontiguousarray(triangle.T)
@@ -42,16 +42,16 @@ class Table:
         self.squares: list[float] = [float(column.dot(column)) for column in returns]
 
     def beside(self, index: int, others: Floats) -> tuple[float, float]:
-        """Two sums for one name and a combination of the names: of their products, of its squares.
+        """Two sums for one name and a combination of the names: of their products, and of its squares.
 
         Args:
-            index: The place of the name.
-            others: How much of each name is in the combination, shape ``(N,)``.
+            index: The position of the name.
+            others: The amount of each name in the combination, shape ``(N,)``.
         """
         combined = others.dot(self.columns)
         return float(self.columns[index].dot(combined)), float(combined.dot(combined))
 
 
 def centred(returns: Floats) -> Table:
-    """The table of returns less their means, from one row per name, shape ``(N, rows)``."""
+    """The table of demeaned returns, from one row per name, shape ``(N, rows)``."""
     return Table(returns - returns.mean(axis=1, keepdims=True))

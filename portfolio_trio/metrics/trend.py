@@ -16,17 +16,17 @@ _SPANS: Final = {365: (30, 91, 182), 252: (21, 63, 126), 52: (4, 13, 26), 12: (1
 
 
 class Trend(NamedTuple):
-    """What a stock's own closes say; returns as fractions, None where it has too few closes.
+    """The trend of a stock's own closes; returns as fractions, None if it has too few closes.
 
     Attributes:
         year: Closes in a year, Y: 365, 252, 52 or 12.
         month: Closes in a month: 30, 21, 4 or 1.
-        closes: How many closes it has in all.
-        newest: Day of the newest, in days since 1970-01-01; None where there is none.
+        closes: The total number of its closes.
+        newest: Day of the newest close, in days since 1970-01-01; None if there is none.
         raw: P[-month - 1] / P[-Y - 1] - 1, the return of the year up to a month ago.
         return_1m: P[-1] over the close a month before it, less 1.
-        return_3m: The same of three months: 91, 63, 13 or 3 closes.
-        return_6m: The same of six months: 182, 126, 26 or 6 closes.
+        return_3m: The same for three months: 91, 63, 13 or 3 closes.
+        return_6m: The same for six months: 182, 126, 26 or 6 closes.
         from_high: P[-1] over the highest of the newest Y closes, less 1: at most 0.
     """
 
@@ -42,7 +42,7 @@ class Trend(NamedTuple):
 
 
 CASH_TREND: Final = Trend(252, 21, 253, None, 0.0, 0.0, 0.0, 0.0, 0.0)
-"""What costs 1 for ever goes nowhere."""
+"""The trend of cash."""
 
 
 def trend_of(days: npt.NDArray[np.int64], closes: npt.NDArray[np.float64]) -> Trend:
@@ -53,7 +53,7 @@ def trend_of(days: npt.NDArray[np.int64], closes: npt.NDArray[np.float64]) -> Tr
     newest = int(days[-1])
     year = _year(days[days >= newest - _DAYS_LOOKED_AT])
     month, quarter, half = _SPANS[year]
-    # Nothing older is read: a few hundred numbers, however long the file.
+    # Older closes are not read: a few hundred numbers, however long the file.
     recent: list[float] = closes[-year - 1 :].tolist()
 
     def gain(ago: int, until: int = 0) -> float | None:

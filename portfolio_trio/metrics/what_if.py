@@ -35,7 +35,7 @@ class Hedge(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Totals after less totals before; None where either is."""
+    """Totals after less totals before; None if either is."""
 
     value: float
     gross: float
@@ -45,18 +45,18 @@ class Change(NamedTuple):
 
 
 class WhatIf(NamedTuple):
-    """What trades would do.
+    """The effect of trades.
 
     Attributes:
         before: The positions as they are, and every traded name.
         after: The same names after the trades.
-        totals_before: The whole before.
-        totals_after: The whole after.
+        totals_before: Totals before.
+        totals_after: Totals after.
         change: The difference.
-        risks_before: Share of variance of each name; the code of the error where there is none.
-        risks_after: The same after.
-        cash: What the trades bring: minus the sum of shares times price traded.
-        best_hedge: Of the traded name, where it is one and it moves.
+        risks_before: Share of variance of each name; the error code if there is none.
+        risks_after: The same after the trades.
+        cash: Proceeds of the trades: minus the sum of shares times price.
+        best_hedge: Of the traded name, if there is only one and its price moves.
     """
 
     before: Positions
@@ -79,25 +79,24 @@ def what_if(
 ) -> WhatIf:
     """Compute both sides from the rows in which every name of either has a close at both ends.
 
-    So the change is that of the trades and of nothing else, and it is the full difference, not a first-order
-    guess.
+    So the change is due only to the trades, and it is the full difference, not a first-order estimate.
 
     Args:
         cache: The returns.
         holdings: Signed shares of each name.
-        prices: Live prices in currency units, of every name held or traded.
+        prices: Live prices in currency units, of every held or traded name.
         trades: Signed shares to add, by name.
-        targets: Enter the snapshot only.
+        targets: Only included in the snapshot.
 
     Raises:
-        AnalysisError: ``empty_portfolio`` where nothing is held or traded; ``bad_price``.
+        AnalysisError: ``empty_portfolio`` if nothing is held or traded; ``bad_price``.
     """
     before = cache.positions(holdings, prices, targets=targets, also=trades)
     place_of = before.history.place
     shares = before.shares.copy()
     for name, traded in trades.items():
         place = place_of[name]
-        # As a trade adds up, so that what rounding leaves behind is no position.
+        # Rounded as a trade is, so that rounding errors leave no position.
         held = float(shares[place])
         shares[place] = canonical_shares(held + traded, held, traded)
     after = before.with_shares(shares)
@@ -116,7 +115,7 @@ def what_if(
 
 
 def risks(positions: Positions) -> npt.NDArray[np.float64] | str:
-    """Risk shares, or the code of why there are none."""
+    """Risk shares, or the error code if there are none."""
     try:
         return positions.risk_shares if positions.gross else "empty_portfolio"
     except MetricError as error:

@@ -221,7 +221,7 @@ class TestMomentumOfItsOwnCloses:
         else:
             error = failed("momentum", young, "A")
             assert (error.code, error.tickers) == ("insufficient_history", ("A",))
-            assert "252 closes, and its year takes 253" in error.reason
+            assert "252 closes, but a year needs 253" in error.reason
         assert isinstance(outcome("momentum", young.inputs("B")), float)
 
     @pytest.mark.parametrize(("weekdays", "stale"), [(10, False), (11, True)])

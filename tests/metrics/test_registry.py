@@ -248,7 +248,7 @@ def test_parts_of_the_wrong_kind_are_refused() -> None:
 
 def test_two_metrics_of_one_name_are_refused() -> None:
     one = Metric("a", lambda _: 1.0)
-    with pytest.raises(ValueError, match="a metric a already"):
+    with pytest.raises(ValueError, match="already is a metric a"):
         MetricRegistry(one, one)
     with pytest.raises(ValueError, match="concentration"):
         BUILT_IN.extended(Metric("concentration", lambda _: 1.0))
@@ -295,10 +295,10 @@ def test_an_installed_metric_follows_the_five(install: Callable[[str], None], in
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("bad = hedging_plugin:not_a_metric", "no Metric"),
+        ("bad = hedging_plugin:not_a_metric", "not a Metric"),
         ("bad = hedging_plugin:missing", "AttributeError"),
         ("bad = no_such_module_here:hedge_cost", "ModuleNotFoundError"),
-        ("bad = hedging_plugin:impostor", "a metric momentum already"),
+        ("bad = hedging_plugin:impostor", "there already is a metric momentum"),
     ],
 )
 def test_a_bad_installed_metric_is_named_with_its_package(
