@@ -1,6 +1,6 @@
-"""The page: `static/` as it ships in the wheel, read once and packed for the way.
+"""The page: `static/` as in the wheel, read once and compressed.
 
-Its modules need no build step and nothing from elsewhere. Imports no room: it knows files, not portfolios.
+Its modules need no build step and no third-party code. Imports no room: it knows files, not portfolios.
 """
 
 from portfolio_trio.web._page import Asset, Page, open_page

@@ -1,4 +1,4 @@
-"""The files of the page, under addresses that change whenever one of them does."""
+"""The files of the page, with URLs that change whenever one of the files does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 INDEX: Final = "index.html"
-# Where the index says that its files are; behind it comes the digest of all of them.
+# The path of the files in the index; in URLs the digest of all of them follows.
 PLACE: Final = "/page/"
 
 _ANNOTATION: Final = re.compile(rb"/\*\* @(?:type|param) [^*]*\*/ ?")
@@ -28,10 +28,10 @@ TYPES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file, in both forms that go over the wire.
+    """One file, in both forms that are sent.
 
     Attributes:
-        path: Where it lives on the server.
+        path: Its path on the server.
         content_type: The header.
         plain: Its bytes.
         packed: The same, as gzip.
@@ -50,8 +50,8 @@ class Page:
     """The page of one release.
 
     Attributes:
-        index: The document; its address stays, so it has to be asked for each time.
-        assets: What the document wants; each has an address of this release, and may be kept for ever.
+        index: The document; its URL never changes, so it has to be revalidated each time.
+        assets: The files the document needs; each has a URL of this release, and may be cached forever.
     """
 
     index: Asset
@@ -59,11 +59,11 @@ class Page:
 
 
 def open_page() -> Page:
-    """Read the files and pack them; takes milliseconds."""
+    """Read and compress the files; takes milliseconds."""
     texts = dict(_read())
     document = texts.pop(INDEX)
     release = _digest(name.encode() + b"\0" + body for name, body in sorted(texts.items()))
-    # Modules import each other by relative addresses, so that the directory is all that needs a name.
+    # Modules import each other by relative URLs, so that only the directory needs a name.
     place = f"{PLACE}{release}/"
     document = _with_modules(document, sorted(name for name in texts if name.endswith(".js")))
     return Page(
@@ -73,7 +73,7 @@ def open_page() -> Page:
 
 
 def _with_modules(document: bytes, names: Iterable[str]) -> bytes:
-    """Name all modules in the document: a browser asks for them at once, not for each when it reads of it."""
+    """List all modules in the document, so that a browser requests them at once instead of one by one."""
     links = "".join(f'<link rel="modulepreload" href="{PLACE}{name}">' for name in names)
     return document.replace(b"</head>", f"{links}\n</head>".encode())
 
@@ -86,10 +86,10 @@ def _read() -> Iterable[tuple[str, bytes]]:
 
 
 def _lean(source: bytes) -> bytes:
-    """Without indentation, and with empty lines for comment: types and reasons are for who works on it.
+    """Remove indentation and blank out comments, which are only for developers.
 
-    They stay lines, so that an error in a browser names the line of the source. No text of a module may span
-    lines: it would lose its spaces.
+    Lines are kept, so that an error in a browser has the line number of the source. No string of a module may
+    span lines: it would lose its spaces.
     """
     inside = False
     lines = []
@@ -105,7 +105,7 @@ def _lean(source: bytes) -> bytes:
 
 def _asset(path: str, name: str, body: bytes) -> Asset:
     kind = TYPES["." + name.rpartition(".")[2]]
-    # Without a time in it, so that each process of a release has the same bytes.
+    # Without a timestamp, so that every process of a release has the same bytes.
     return Asset(path, kind, body, gzip.compress(body, mtime=0), _digest([body]))
 
 

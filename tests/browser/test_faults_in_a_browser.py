@@ -126,7 +126,7 @@ def test_a_token_opens_the_session_and_is_in_no_address(browser: Browser) -> Non
         # Another tab that was given the address alone.
         other = Person(context.new_page(), person.url)
         other.page.goto(person.url + person.fragment)
-        other.sees("#banner", "wants its token")
+        other.sees("#banner", "needs its token")
         other.page.fill("#banner input", "x.y.z")
         other.page.click("#banner form button")
         other.sees("#banner", "not a token of this server")

@@ -1,13 +1,13 @@
-// What the page should ask next, given what it knows: one question of a kind at a time, each once. Pure.
+// The requests the page should send next, from its state: one of each kind at a time, each once. Pure.
 
 /** @typedef {{what: string, key: string, request: Record<string, unknown>}} Ask */
 
-/** The newest tick that the page has been told of. @param {import("./state.js").State} state @returns {number} */
+/** The newest tick that the page knows. @param {import("./state.js").State} state @returns {number} */
 export function newestTick(state) {
   return Math.max(state.update?.tick_id ?? 0, state.portfolio?.valued.tick_id ?? 0);
 }
 
-/** Questions that are due now. @param {import("./state.js").State} state @returns {Ask[]} */
+/** Requests that are due now. @param {import("./state.js").State} state @returns {Ask[]} */
 export function due(state) {
   if (state.socket.phase !== "open") return [];
   return wanted(state).filter(({ what, key }) => {
@@ -23,10 +23,10 @@ function wanted(state) {
   const tick = portfolio ? `${portfolio.session_id}:${portfolio.version}:${newestTick(state)}` : "";
   /** @type {Ask[]} */
   const asks = [{ what: "results", key: "missed", request: { action: "get_results", limit: 10 } }];
-  // An answer may be of a newer tick than the question; what is known is not asked again.
+  // An answer may be of a newer tick than its request; known answers are not requested again.
   if (!knowsRisk(state)) asks.unshift({ what: "risk", key: tick, request: { action: "get_risk" } });
   if (!portfolio) return asks;
-  // Without a trade at hand only the best hedge is wanted of it, and that of the last minute will do.
+  // Without a drafted trade only its best hedge is needed, and one up to a minute old is good enough.
   const minute = `${portfolio.session_id}:${portfolio.version}:${Math.floor(newestTick(state) / 60_000)}`;
   if (state.selected && (state.draft !== 0 || open.work === "what_if")) {
     asks.push(whatIf(state.selected, state.draft, state.draft === 0 ? minute : tick));
@@ -39,7 +39,7 @@ function wanted(state) {
   return asks;
 }
 
-/** Whether the risk in hand is that of the holdings and of the newest tick. @param {import("./state.js").State} state */
+/** Whether the known risk is that of the holdings and of the newest tick. @param {import("./state.js").State} state */
 function knowsRisk(state) {
   const { risk, portfolio } = state;
   return risk !== null && portfolio?.version === risk.version && risk.tick_id >= newestTick(state);
@@ -61,17 +61,17 @@ function plan(state, tick) {
   return { what: "plan", key: `${tick}:${JSON.stringify(request)}`, request };
 }
 
-/** The key under which something is asked now; null where it is not. @param {import("./state.js").State} state @param {string} what @returns {string | null} */
+/** The key of a request at present; null if it is not sent. @param {import("./state.js").State} state @param {string} what @returns {string | null} */
 export function keyNow(state, what) {
   return wanted(state).find((ask) => ask.what === what)?.key ?? null;
 }
 
-/** What a key of a trade or plan asks, whatever the tick. @param {string | null} key */
+/** The part of a trade's or plan's key that does not depend on the tick. @param {string | null} key */
 export function question(key) {
   return key?.split(":").slice(3).join(":");
 }
 
-/** Whether the socket should be tried: too long a silence, or a clock that jumped. @param {number} silence @param {number} jump @returns {boolean} */
+/** Whether to probe the socket: after too long a silence, or a jump of the clock. @param {number} silence @param {number} jump @returns {boolean} */
 export function suspicious(silence, jump) {
   return silence > 45_000 || jump > 10_000;
 }

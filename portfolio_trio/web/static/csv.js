@@ -1,6 +1,6 @@
 // Tables as text for spreadsheets (RFC 4180). Pure.
 
-/** Rows of cells as CSV. What a spreadsheet would take for a formula is kept a text. @param {(string | number | null)[][]} rows @returns {string} */
+/** Rows of cells as CSV. Cells that a spreadsheet would take for formulas are kept as text. @param {(string | number | null)[][]} rows @returns {string} */
 export function csv(rows) {
   return rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
 }

@@ -1,18 +1,18 @@
-// The answers about trades, plans and the past, as the panels want them; null unless they are of the holdings
-// and of the question on screen. Pure.
+// The answers about trades, plans and the past, as the panels need them; null unless they are for the holdings
+// and the request on screen. Pure.
 
 import { keyNow, question } from "./asks.js";
 import { riskIsOld, riskOf } from "./view.js";
 
 /** @typedef {import("./state.js").State} State */
 
-/** The answer to the trade at hand, of the newest tick. @param {State} state */
+/** The answer to the drafted trade, of the newest tick. @param {State} state */
 export function whatIfOf(state) {
   const answer = lastWhatIf(state);
   return answer?.key === keyNow(state, "what_if") ? answer : null;
 }
 
-/** The same, or that of the tick before until it is there: for what says its time. @param {State} state */
+/** The same, or that of the previous tick until it arrives: for parts that show its time. @param {State} state */
 export function lastWhatIf(state) {
   return lastOf(state, "what_if");
 }
@@ -30,7 +30,7 @@ function lastOf(state, what) {
  * @typedef {{before: import("wire").Totals | null, after: import("wire").Totals | null, own: {before?: Own | undefined, after?: Own | undefined}, old: boolean}} Sides
  */
 
-/** The portfolio and the selected name, before and after the trade at hand; as they are where there is none. @param {State} state @returns {Sides} */
+/** The portfolio and the selected name, before and after the drafted trade; unchanged if there is none. @param {State} state @returns {Sides} */
 export function sidesOf(state) {
   const { selected, draft } = state;
   const mine = (/** @type {{ticker: string}} */ { ticker }) => ticker === selected;
@@ -42,13 +42,13 @@ export function sidesOf(state) {
   return { before: answer?.before ?? null, after: answer?.after ?? null, own: answer?.holdings.find(mine) ?? {}, old: answer !== whatIfOf(state) };
 }
 
-/** What weight and risk of each name would be; empty while no trade is at hand. @param {State} state @returns {Map<string, {weight: number | null, risk: number | null}>} */
+/** Weight and risk of each name after the drafted trade; empty without one. @param {State} state @returns {Map<string, {weight: number | null, risk: number | null}>} */
 export function whatIfRows(state) {
   const answer = state.draft === 0 ? null : whatIfOf(state);
   return new Map((answer?.holdings ?? []).map((row) => [row.ticker, row.after]));
 }
 
-/** How many shares to trade to make the selected name the best hedge it can be. @param {State} state */
+/** How many shares to trade to make the selected name the best possible hedge. @param {State} state */
 export function hedgeTrade(state) {
   const hedge = whatIfOf(state)?.best_hedge;
   const { selected, portfolio } = state;
@@ -56,7 +56,7 @@ export function hedgeTrade(state) {
   return hedge.shares - (portfolio.holdings[selected] ?? 0);
 }
 
-/** How many shares to trade to put the selected name on its budget; known once its score has been computed. @param {State} state */
+/** How many shares to trade to bring the selected name to its budget; known once its score has been computed. @param {State} state */
 export function budgetTrade(state) {
   const { run } = state.runs;
   if (!run || run.ticker !== state.selected || run.version !== state.portfolio?.version) return null;
@@ -64,24 +64,24 @@ export function budgetTrade(state) {
   return score && "value" in score && score.metric === "allocation_score" ? score.detail.shares_to_trade ?? null : null;
 }
 
-/** The plan for what is chosen; it says its time. @param {State} state */
+/** The plan for the chosen options; it shows its time. @param {State} state */
 export function planOf(state) {
   return lastOf(state, "plan");
 }
 
-/** How today's holdings would have fared. @param {State} state */
+/** How today's holdings would have performed. @param {State} state */
 export function historyOf(state) {
   const answer = state.answers.history;
   return answer && answer.version === state.portfolio?.version ? answer : null;
 }
 
-/** Correlations of what is held. @param {State} state */
+/** Correlations of the holdings. @param {State} state */
 export function correlationsOf(state) {
   const answer = state.answers.correlations;
   return answer?.matrix && answer.version === state.portfolio?.version ? answer : null;
 }
 
-/** Why a question has no answer, or an empty text. @param {State} state @param {string} what */
+/** Why a request has no answer, or an empty text. @param {State} state @param {string} what */
 export function whyNot(state, what) {
   if (state.unknown[what]) return "This server is older and does not answer that.";
   const answer = what === "correlations" ? state.answers.correlations : undefined;

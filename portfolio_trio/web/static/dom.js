@@ -1,4 +1,4 @@
-// Small helpers round the document. Text goes in as text; nothing here makes markup of it.
+// Small DOM helpers. Text is inserted as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -40,7 +40,7 @@ export function heads(...names) {
   return el("thead", {}, el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name))));
 }
 
-/** Set a text, where it is another one: an unchanged screen costs nothing. @param {Node} node @param {string} text */
+/** Set a text if it differs: an unchanged screen costs nothing. @param {Node} node @param {string} text */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -57,7 +57,7 @@ export function byId(id, kind) {
   return found;
 }
 
-/** Put children in this order, moving as few as need be; what has the focus keeps it. @param {Element} parent @param {Element[]} children */
+/** Put children in this order, moving as few as possible; the focused one keeps the focus. @param {Element} parent @param {Element[]} children */
 export function arrange(parent, children) {
   const focused = document.activeElement;
   children.forEach((child, index) => {
@@ -67,13 +67,13 @@ export function arrange(parent, children) {
   if (focused instanceof HTMLElement && focused !== document.activeElement && parent.contains(focused)) focused.focus();
 }
 
-/** Copy a text; false where the browser lets nothing be copied. @param {string} text @returns {Promise<boolean>} */
+/** Copy a text; false if the browser does not permit copying. @param {string} text @returns {Promise<boolean>} */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Off localhost and without TLS browsers have no clipboard but this one.
+    // On other hosts than localhost and without TLS, browsers have only this clipboard.
     const area = el("textarea", { class: "hidden", "aria-hidden": "true", readonly: true });
     area.value = text;
     document.body.append(area);

@@ -1,4 +1,4 @@
-// The holdings, to be changed as a whole: rows to edit, and a place to paste two columns.
+// Editing all holdings together: rows to edit, and a field to paste two columns.
 
 import { el, heads, say } from "./dom.js";
 import { count, plain, shares } from "./format.js";
@@ -104,7 +104,7 @@ export function mountEditor(actions) {
     if (panel.hidden || !state.portfolio) return;
     const { portfolio } = state;
     const other = portfolio.version !== version || portfolio.session_id !== session;
-    // What was typed stays until it is what is held: a change that was refused is still there to be mended.
+    // Input stays until it equals the holdings, so that a refused change can be corrected.
     if (other && (!touched || sameNumbers(typed.holdings, portfolio.holdings))) {
       load();
       return;

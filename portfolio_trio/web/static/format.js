@@ -1,4 +1,4 @@
-// Numbers and times as text. A number that is none is a dash, never 0.
+// Numbers and times as text. A missing number is a dash, never 0.
 
 export const NONE = "–";
 const MINUS = "−";
@@ -30,7 +30,7 @@ export function money(value) {
   return decimal(value, digits, digits);
 }
 
-/** Currency units where cents say nothing. @param {unknown} value */
+/** Currency units without cents. @param {unknown} value */
 export function whole(value) {
   return isNumber(value) && Math.abs(value) >= 1_000 ? decimal(value, 0, 0) : money(value);
 }
@@ -45,7 +45,7 @@ export function fixed(value, digits = 2) {
   return isNumber(value) ? decimal(value, digits, digits) : NONE;
 }
 
-/** A number of shares: as many decimals as it has, nine at most. @param {unknown} value */
+/** A number of shares: as many decimals as it has, at most nine. @param {unknown} value */
 export function shares(value) {
   return isNumber(value) ? decimal(value, 0, 9) : NONE;
 }
@@ -57,12 +57,12 @@ export function signed(value, format) {
   return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
 }
 
-/** What an input takes: no thousands, a plain minus. @param {number} value @param {number} digits */
+/** A number for an input field: no thousands separators, a plain minus. @param {number} value @param {number} digits */
 export function plain(value, digits = 9) {
   return String(Number(value.toFixed(digits)));
 }
 
-/** The time of day of a moment of the wire, in the reader's zone. @param {string | number | null | undefined} moment */
+/** The time of day of a time on the wire, in the user's time zone. @param {string | number | null | undefined} moment */
 export function clock(moment) {
   if (moment === null || moment === undefined) return NONE;
   const date = new Date(moment);
@@ -70,7 +70,7 @@ export function clock(moment) {
   return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
 }
 
-/** A stretch of time in words. @param {number} seconds */
+/** A duration in words. @param {number} seconds */
 export function age(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   if (whole < 120) return `${whole} s`;

@@ -1,6 +1,6 @@
-// Where things go in a drawing. Pure: numbers in, numbers and path texts out.
+// Geometry of drawings. Pure: numbers in, numbers and path texts out.
 
-/** The stretch that all bars of a table share; it has zero in it, and some room. @param {(number | null | undefined)[]} values @returns {[number, number]} */
+/** The range that all bars of a table share; it includes zero and some margin. @param {(number | null | undefined)[]} values @returns {[number, number]} */
 export function extent(values) {
   let low = 0;
   let high = 0;
@@ -14,7 +14,7 @@ export function extent(values) {
   return [low < 0 ? Math.floor(low / step) * step : 0, high > 0 ? Math.ceil(high / step) * step : 0];
 }
 
-/** A round fifth of a stretch, so that axes end on numbers people say. @param {number} span */
+/** About a fifth of a range, rounded, so that axes end on round numbers. @param {number} span */
 export function roundStep(span) {
   const rough = span / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -22,7 +22,7 @@ export function roundStep(span) {
   return (lead <= 1 ? 1 : lead <= 2 ? 2 : lead <= 5 ? 5 : 10) * power;
 }
 
-/** A scale from values to places. @param {[number, number]} from @param {[number, number]} to */
+/** A scale from values to positions. @param {[number, number]} from @param {[number, number]} to */
 export function scale([low, high], [start, end]) {
   const span = high - low || 1;
   return (/** @type {number} */ value) => start + ((value - low) / span) * (end - start);
@@ -46,7 +46,7 @@ export function area(values, x, y, level, first = 0) {
   return `${line(values, x, y, first)}L${round(x(last))} ${round(level)}L${round(x(first))} ${round(level)}Z`;
 }
 
-/** Lowest and highest of a series, with a little room. @param {number[]} values @returns {[number, number]} */
+/** Lowest and highest of a series, with a small margin. @param {number[]} values @returns {[number, number]} */
 export function range(values) {
   const low = Math.min(...values);
   const high = Math.max(...values);

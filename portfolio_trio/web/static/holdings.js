@@ -1,4 +1,4 @@
-// The heart: one row a holding, its weight beside its share of the portfolio's risk.
+// The main table: one row per holding, with its weight beside its share of the portfolio's risk.
 
 import { arrange, byId, draw, el, mark, say, set } from "./dom.js";
 import { clock, count, fixed, isNumber, money, percent, shares, signed } from "./format.js";
@@ -54,7 +54,7 @@ export function mountHoldings(actions) {
     rest.hidden = left === 0;
     say(restText, all ? "" : `${count(left, "smaller position")}${risk === null ? "" : `: ${percent(risk)} of risk together`}`);
     say(showAll, all ? "Show the largest" : `Show all ${whole.length}`);
-    // What somebody is about to click on stays where it is.
+    // Rows that the user is about to click do not move.
     if (pointed) keepOrder(rows, [...known.keys()]);
     const after = whatIfRows(state);
     const reach = extent([
@@ -79,7 +79,7 @@ export function mountHoldings(actions) {
   return show;
 }
 
-/** Sort rows as they stand; new ones come last. @param {Row[]} rows @param {string[]} order */
+/** Sort rows in their present order; new ones come last. @param {Row[]} rows @param {string[]} order */
 function keepOrder(rows, order) {
   const place = new Map(order.map((ticker, at) => [ticker, at]));
   rows.sort((a, b) => (place.get(a.ticker) ?? order.length) - (place.get(b.ticker) ?? order.length));
@@ -150,7 +150,7 @@ function titleOf({ drift, unpriced }) {
   return parts.join("; ");
 }
 
-/** What a bar would become, where one can see it. @param {number | null} before @param {number | null | undefined} after @param {(value: number) => number} x */
+/** The bar after the change, if the difference is visible. @param {number | null} before @param {number | null | undefined} after @param {(value: number) => number} x */
 function differs(before, after, x) {
   return isNumber(after) && Math.abs(x(after) - x(before ?? 0)) > WIDTH / 250 ? after : null;
 }
@@ -165,9 +165,9 @@ function pin(node, value, x) {
   set(node, !value ? { visibility: "hidden" } : { x1: x(value), x2: x(value), visibility: null });
 }
 
-/** The ends of the stretch, and zero where it is inside. @param {HTMLElement} axis @param {[number, number]} reach @param {(value: number) => number} x */
+/** The ends of the range, and zero if it is inside. @param {HTMLElement} axis @param {[number, number]} reach @param {(value: number) => number} x */
 function showAxis(axis, reach, x) {
-  // Zero is said where it does not stand on an end.
+  // Label zero if it is not at an end.
   const span = reach[1] - reach[0];
   const marks = [reach[0], 0, reach[1]].filter((value, at) => at !== 1 || Math.min(-reach[0], reach[1]) > span / 3);
   while (axis.children.length < marks.length) axis.append(el("span"));
@@ -180,7 +180,7 @@ function showAxis(axis, reach, x) {
   });
 }
 
-/** Arrow keys go from row to row. @param {KeyboardEvent} event @param {HTMLElement} body */
+/** Arrow keys move from row to row. @param {KeyboardEvent} event @param {HTMLElement} body */
 function step(event, body) {
   const way = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
   if (!way) return;

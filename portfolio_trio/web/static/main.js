@@ -1,5 +1,5 @@
 // The page: one state, one socket, eight views. Messages and clicks become events; events become the next state;
-// the screen is drawn from it once a frame, and questions that are due are asked.
+// the screen is drawn from it once per frame, and due requests are sent.
 
 import { due, suspicious } from "./asks.js";
 import { budgetTrade, hedgeTrade } from "./decisions.js";
@@ -43,7 +43,7 @@ function dispatch(event) {
   else if (!drawing) patience ??= setTimeout(drawSoon, state.risk ? 40 : 100);
 }
 
-/** Whether more of the same tick is a few milliseconds away, a little more at first: all of it is drawn at once. @param {Event} event */
+/** Whether more messages of the same tick are milliseconds away, a little more at first: draw them together. @param {Event} event */
 function followed(event) {
   if (event.kind !== "message") return false;
   const { message } = event;
@@ -58,7 +58,7 @@ function drawSoon() {
   drawing = true;
 }
 
-/** Send what is due. A page that nobody looks at asks for nothing. */
+/** Send due requests. A hidden page requests nothing. */
 function ask() {
   if (document.hidden) return;
   for (const { what, key, request } of due(state)) {
@@ -160,7 +160,7 @@ function mount(actions) {
   ];
 }
 
-/** Draw again only where something that is shown has changed. @param {(state: State) => unknown[]} pick @param {(state: State) => void} show @returns {(state: State) => void} */
+/** Draw again only if something that is shown has changed. @param {(state: State) => unknown[]} pick @param {(state: State) => void} show @returns {(state: State) => void} */
 function when(pick, show) {
   /** @type {unknown[]} */
   let last = [];
@@ -178,14 +178,14 @@ function mountNotice(actions) {
   const root = byId("notice", HTMLElement);
   root.append(text, el("button", { type: "button", class: "quiet", click: () => actions.dismiss() }, "Dismiss"));
   return (/** @type {State} */ { notice, now }) => {
-    // What went well goes by itself; what did not stays until it has been read.
+    // Successes disappear by themselves; failures stay until they are dismissed.
     root.hidden = !notice || (notice.level === "info" && now - notice.at > NOTICE);
     root.dataset.level = notice?.level ?? "";
     say(text, notice?.text ?? "");
   };
 }
 
-/** What those hear who do not see the page: how runs end, and what becomes of the connection. */
+/** Announcements for screen readers: how runs end, and changes of the connection. */
 function announce() {
   const live = byId("live", HTMLElement);
   /** @type {import("./story.js").Entry | undefined} */
@@ -208,7 +208,7 @@ function draw() {
   for (const show of views) show(state);
 }
 
-/** Open a session and stay with it. @param {string | null} wanted */
+/** Open a session and keep it. @param {string | null} wanted */
 async function start(wanted) {
   const mine = ++starts;
   link?.stop();
@@ -226,7 +226,7 @@ async function start(wanted) {
     } catch (failure) {
       if (mine !== starts) return;
       if (!(failure instanceof Refusal)) throw failure;
-      // With a session in hand its socket says better what is wrong.
+      // With a known session, its socket reports errors better.
       if (session !== null) break;
       const pause = failure.wait && Math.max(failure.wait, backoff(attempt, Math.random));
       const phase = pause ? "waiting" : "ended";
@@ -244,7 +244,7 @@ async function start(wanted) {
   await link.run();
 }
 
-/** Once a second: ages, pauses, and whether the connection is still one. */
+/** Once a second: ages, pauses, and whether the connection is still alive. */
 let last = Date.now();
 setInterval(() => {
   const now = Date.now();
@@ -268,5 +268,5 @@ window.addEventListener("hashchange", () => {
 });
 
 void start(sessionIn(location.hash) ?? lastSession());
-// While the server answers: what the first numbers need of fonts, styles and code is there when they come.
+// While the server answers, load the fonts, styles and code that the first numbers need.
 draw();

@@ -1,4 +1,4 @@
-// How closely each pair of holdings moves together, as a heat map.
+// The correlation of each pair of holdings, as a heat map.
 
 import { draw, el, say, set } from "./dom.js";
 import { correlationsOf, whyNot } from "./decisions.js";

@@ -1,4 +1,4 @@
-// Two columns, ticker and shares, out of what people copy: spreadsheets and brokers' exports. Pure.
+// Two columns, ticker and shares, from pasted text: spreadsheets and brokers' exports. Pure.
 
 export const TICKER = /^[A-Z0-9^][A-Z0-9.\-=^&/_:]{0,31}$/;
 const MAX_SHARES = 1e15;
@@ -11,7 +11,7 @@ const SHARE_HEADS = ["shares", "quantity", "qty", "units", "amount", "position",
  * @typedef {{holdings: Record<string, number>, refused: Refused[], notes: string[]}} Pasted
  */
 
-/** Read a text that was pasted. @param {string} text @returns {Pasted} */
+/** Parse a pasted text. @param {string} text @returns {Pasted} */
 export function parsePaste(text) {
   const lines = text.replace(/^\uFEFF/, "").split(/\r\n|\n|\r/);
   const separator = separatorOf(lines);
@@ -73,7 +73,7 @@ function readLine(cells, columns, separator) {
   return [ticker, shares];
 }
 
-/** The columns that a first line names, if it does. @param {string[]} cells */
+/** The columns named in the first line, if any. @param {string[]} cells */
 function headsOf(cells) {
   const words = cells.map((cell) => cell.toLowerCase().replace(/[^a-z]+/g, " ").trim());
   const find = (/** @type {string[]} */ heads) => {
@@ -89,7 +89,7 @@ function headsOf(cells) {
   return { ticker: ticker < 0 ? 0 : ticker, shares };
 }
 
-/** What stands between the cells: whatever each line has of. @param {string[]} lines */
+/** The separator of the cells: one that every line contains. @param {string[]} lines */
 function separatorOf(lines) {
   const full = lines.filter((line) => line.trim());
   for (const each of ["\t", ";", ","]) {
@@ -98,7 +98,7 @@ function separatorOf(lines) {
   return " ";
 }
 
-/** The cells of a line; quoted ones may hold the separator. @param {string} line @param {string} separator @returns {string[]} */
+/** The cells of a line; quoted ones may contain the separator. @param {string} line @param {string} separator @returns {string[]} */
 function split(line, separator) {
   if (separator === " ") return line.trim().split(/\s+/);
   /** @type {string[]} */
@@ -118,7 +118,7 @@ function split(line, separator) {
   return [...cells, cell.trim()];
 }
 
-/** A number as people write it: 1,234.5 or 1.234,5 or (12); null if it is none. @param {string} text @param {string} separator @returns {number | null} */
+/** A number in a common notation: 1,234.5 or 1.234,5 or (12); null if it is not a number. @param {string} text @param {string} separator @returns {number | null} */
 export function readNumber(text, separator = "\t") {
   let cleaned = text.replace(/[\s\u00A0\u202F'’]/g, "").replace(/^[−–]/, "-");
   const bracketed = /^\((.+)\)$/.exec(cleaned);

@@ -1,4 +1,4 @@
-// The one joint list of trades that reaches the targets, and the targets themselves.
+// The list of trades that together reach the targets, and the targets themselves.
 
 import { copy, el, heads, say, set } from "./dom.js";
 import { csv } from "./csv.js";
@@ -9,7 +9,7 @@ import { leftOver } from "./words.js";
 
 /** @typedef {import("./state.js").State} State */
 
-// A table of more is for a spreadsheet, and would be drawn again with each tick.
+// A longer table belongs in a spreadsheet, and would be redrawn with each tick.
 const MOST_LINES = 100;
 
 /** @param {import("./main.js").Actions} actions @returns {{panel: HTMLElement, show: (state: State) => void}} */

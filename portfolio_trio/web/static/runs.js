@@ -1,4 +1,4 @@
-// What is known of the newest run and of the one before it. Pure: an event in, a state out.
+// The state of the newest run and of the previous one. Pure: an event in, a state out.
 
 /**
  * @typedef {import("wire").ServerMessage} Message
@@ -35,7 +35,7 @@ function begin(message, metrics) {
   };
 }
 
-/** What one message of the server does. @param {Runs} runs @param {Message} message @param {string[]} metrics @returns {Runs} */
+/** The effect of one message of the server. @param {Runs} runs @param {Message} message @param {string[]} metrics @returns {Runs} */
 export function onRunMessage(runs, message, metrics) {
   switch (message.type) {
     case "portfolio":
@@ -61,7 +61,7 @@ export function onRunMessage(runs, message, metrics) {
   }
 }
 
-/** A run that was under way when this socket came: its start was told by the state, not by an event. @param {Runs} runs @param {import("wire").Running | null | undefined} current @param {string[]} metrics @returns {Runs} */
+/** A run in progress when this socket opened: the state shows its start, not an event. @param {Runs} runs @param {import("wire").Running | null | undefined} current @param {string[]} metrics @returns {Runs} */
 function adopt(runs, current, metrics) {
   if (!current) return runs;
   if (runs.run && runs.run.run_id === current.run_id) {
@@ -70,12 +70,12 @@ function adopt(runs, current, metrics) {
   return { run: begin(current, metrics), ghost: null };
 }
 
-/** The run before stays in sight where it did not get to its end. @param {Runs} runs @param {Beginning} message */
+/** The previous run stays visible if it did not complete. @param {Runs} runs @param {Beginning} message */
 function fade({ run }, message) {
   return run && run.phase === "cancelled" && run.run_id !== message.run_id ? run : null;
 }
 
-/** A number gets on screen only while the run it belongs to is the one that runs. @param {Runs} runs @param {Tile["message"]} message @param {Tile} tile @returns {Runs} */
+/** A number is shown only while its run is in progress. @param {Runs} runs @param {Tile["message"]} message @param {Tile} tile @returns {Runs} */
 function land({ run, ghost }, message, tile) {
   if (run && run.run_id === message.run_id) {
     if (run.phase !== "running") return { run: { ...run, late: run.late + 1 }, ghost };
@@ -89,14 +89,14 @@ function land({ run, ghost }, message, tile) {
 function end({ run, ghost }, message, how) {
   if (message.run_id === undefined || !run || run.run_id !== message.run_id) {
     // A run that failed before it had a snapshot never started.
-    // Between two runs of a followed analysis there is none to name.
+    // Between two runs of a followed analysis there is no run.
     if (message.type !== "analysis_failed") return { run: run && { ...run, following: run.following && Boolean(how.following) }, ghost };
     return { run: { ...begin({ run_id: 0, tick_id: 0, ...message }, []), ...how }, ghost: null };
   }
   return { run: { ...run, ...how }, ghost };
 }
 
-/** The tiles of what was recorded before this page came; of the newest run alone. @param {Runs} runs @param {import("wire").RecordedResult[]} results @param {string[]} metrics @returns {Runs} */
+/** The tiles of results recorded before this page opened; only of the newest run. @param {Runs} runs @param {import("wire").RecordedResult[]} results @param {string[]} metrics @returns {Runs} */
 export function recall(runs, results, metrics) {
   const newest = results.at(-1);
   if (!newest) return runs;
@@ -116,13 +116,13 @@ export function recall(runs, results, metrics) {
   return { run: { ...begin(newest, names), phase: "recorded", tiles }, ghost: null };
 }
 
-/** The socket is lost, and with it the end of what ran. @param {Runs} runs @returns {Runs} */
+/** The socket is lost, and with it the end of the run. @param {Runs} runs @returns {Runs} */
 export function lose({ run, ghost }) {
   if (run?.phase !== "running") return { run: run ? { ...run, following: false } : null, ghost };
   return { run: { ...run, phase: "lost", following: false }, ghost };
 }
 
-/** How many of a run have arrived. @param {Run} run */
+/** How many results of a run have arrived. @param {Run} run */
 export function arrived(run) {
   return Object.keys(run.tiles).length;
 }

@@ -4,7 +4,7 @@ const LAST = "portfolio-trio:session";
 const TOKEN = "portfolio-trio:token:";
 const ID = /^[A-Za-z0-9._~-]{1,128}$/;
 
-/** The session that the address names, or null. @param {string} hash */
+/** The session in the address, or null. @param {string} hash */
 export function sessionIn(hash) {
   const found = /^#session=(.+)$/.exec(hash);
   if (!found?.[1]) return null;
@@ -36,7 +36,7 @@ export function lastSession() {
   return sessionStorage.getItem(LAST);
 }
 
-/** Name the session in the address, so that a reload and another tab find it. @param {string} session */
+/** Put the session into the address, so that a reload and another tab find it. @param {string} session */
 export function remember(session) {
   sessionStorage.setItem(LAST, session);
   const hash = `#session=${session}`;
@@ -44,14 +44,14 @@ export function remember(session) {
 }
 
 export class Refusal extends Error {
-  /** @param {string} message @param {number} wait milliseconds after which it may work; 0: it will not */
+  /** @param {string} message @param {number} wait milliseconds after which it may work; 0 means never */
   constructor(message, wait) {
     super(message);
     this.wait = wait;
   }
 }
 
-/** Make a session, or take a fresh token for one with the token that there is. @param {string | null} session @returns {Promise<{session_id: string, token?: string, metrics: string[]}>} */
+/** Create a session, or get a fresh token for one with the present token. @param {string | null} session @returns {Promise<{session_id: string, token?: string, metrics: string[]}>} */
 export async function openSession(session) {
   const token = session ? tokenOf(session) : null;
   let answer;

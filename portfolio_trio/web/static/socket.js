@@ -1,4 +1,4 @@
-// One session's socket: opened, watched, and opened again after a pause that grows and varies.
+// One session's socket: opened, monitored, and opened again after a growing, random pause.
 
 import { closed, worthReconnecting } from "./words.js";
 
@@ -7,12 +7,12 @@ const LONGEST = 30_000;
 const LASTED = 30_000;
 const ANSWER = 5_000;
 
-/** Milliseconds before an attempt, the first being 0: half of it fixed, half of it drawn. @param {number} attempt @param {() => number} random */
+/** Milliseconds before an attempt, counted from 0: half of it fixed, half of it random. @param {number} attempt @param {() => number} random */
 export function backoff(attempt, random) {
   return Math.min(LONGEST, FIRST * 2 ** Math.min(attempt, 16)) * (0.5 + random() / 2);
 }
 
-/** When the server says that it would like to be asked again, in milliseconds. @param {string} reason */
+/** The retry delay that the server suggests, in milliseconds. @param {string} reason */
 export function retryAfter(reason) {
   const found = /retry_after=([0-9.]+)/.exec(reason);
   return found ? Math.min(Number(found[1]) * 1000, LONGEST) : 0;
@@ -39,12 +39,12 @@ export class Link {
     this.dispatch = dispatch;
   }
 
-  /** Milliseconds since the server said something. */
+  /** Milliseconds since the last message of the server. */
   get silence() {
     return Date.now() - this.#heard;
   }
 
-  /** Stay connected until `stop`, or until only a person can help. */
+  /** Stay connected until `stop`, or until only the user can help. */
   async run() {
     let attempt = 0;
     while (!this.#stopped) {
@@ -92,7 +92,7 @@ export class Link {
         this.dispatch({ kind: "message", message: JSON.parse(data), at: Date.now() });
       };
       socket.onclose = ({ code, reason }) => end(code, reason);
-      // A peer that is gone answers no goodbye, and the browser would wait for it.
+      // A peer that is gone does not answer a close, and the browser would wait for it.
       this.drop = (/** @type {string} */ reason) => {
         socket.close();
         end(1006, reason);
@@ -103,14 +103,14 @@ export class Link {
   /** @type {(reason: string) => void} */
   drop = () => {};
 
-  /** Send a request; false where there is no connection. @param {Record<string, unknown>} request */
+  /** Send a request; false if there is no connection. @param {Record<string, unknown>} request */
   send(request) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify(request));
     return true;
   }
 
-  /** Ask for a sign of life; without one the connection counts as lost. */
+  /** Probe the connection; without an answer it counts as lost. */
   probe() {
     if (this.#doubt !== undefined || !this.send({ action: "get_portfolio", id: "probe" })) return;
     this.#doubt = setTimeout(() => this.drop("silent"), ANSWER);
@@ -121,7 +121,7 @@ export class Link {
     this.#hurry?.();
   }
 
-  /** End it for good. */
+  /** Close it permanently. */
   stop() {
     this.#stopped = true;
     this.#hurry?.();
@@ -140,7 +140,7 @@ export class Link {
   }
 }
 
-/** Why a socket did not open: browsers do not say, but the server may be asked. */
+/** Why a socket did not open: browsers do not say, so ask the server. */
 async function reasonOf() {
   try {
     const answer = await fetch("/ready", { cache: "no-store" });

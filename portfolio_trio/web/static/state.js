@@ -1,4 +1,4 @@
-// All that the page knows. Pure: `reduce` takes a state and an event, and gives the next state.
+// The state of the page. Pure: `reduce` takes a state and an event, and returns the next state.
 
 import { entriesOf } from "./story.js";
 import { fault } from "./words.js";
@@ -38,7 +38,7 @@ import { NO_RUNS, lose, onRunMessage, recall } from "./runs.js";
 
 const KEPT_ENTRIES = 400;
 const KEPT_TICKS = 240;
-// What an error that may pass is given before the page asks again, in milliseconds.
+// Milliseconds before the page repeats a request after a retryable error.
 const PAUSE = 2_000;
 const FIRST_GAP = 30_000;
 
@@ -120,7 +120,7 @@ function onSocket(state, event) {
     since: event.phase === state.socket.phase ? state.socket.since : event.at,
   };
   if (event.phase === "open") {
-    // Another process may answer now, of another release, with other things to say.
+    // Another process, possibly of another release, may answer now.
     return { ...state, socket, asked: {}, later: {}, unknown: {}, failures: {}, pending: null };
   }
   const lost = Object.values(state.changes);
@@ -154,10 +154,10 @@ function onMessage(state, message, at) {
   }
 }
 
-/** What concerns the session as a whole. @param {State} state @param {import("wire").ErrorMessage} message @param {number} at @returns {State} */
+/** Messages about the whole session. @param {State} state @param {import("wire").ErrorMessage} message @param {number} at @returns {State} */
 function onError(state, message, at) {
   if (message.code === "session_expired") {
-    // Versions and run ids begin again: nothing that is known says anything about the new one.
+    // Versions and run ids begin again: nothing known applies to the new session.
     return {
       ...state, portfolio: null, update: null, base: null, ticks: [], risk: null, answers: {}, asked: {},
       runs: NO_RUNS, pending: null, selected: null, draft: 0,
@@ -168,7 +168,7 @@ function onError(state, message, at) {
   return { ...state, notice: { level: "bad", text: fault(message), at } };
 }
 
-/** What an answer ends: the question with its id is open no more. @param {State} state @param {Message} message @param {number} at @returns {State} */
+/** An answer ends the request with its id. @param {State} state @param {Message} message @param {number} at @returns {State} */
 function settle(state, message, at) {
   const id = message.id;
   if (typeof id !== "string") return state;
@@ -200,7 +200,7 @@ function settleChange(state, message, id, at) {
   const notice = failed
     ? { level: "bad", text: conflict(message, state), at }
     : { level: "info", text: `${what}: done.`, at };
-  // A draft that was carried out is none any more.
+  // A draft that was carried out is no longer a draft.
   const draft = !failed && id.startsWith("trade") ? 0 : state.draft;
   return { ...state, changes, draft, notice };
 }
@@ -211,13 +211,13 @@ function conflict(message, state) {
   return `The holdings changed while you looked at version ${state.portfolio?.version}; nothing was done. Look at them and decide again.`;
 }
 
-/** The server's order is the order: the newest state is the state, even where versions began again. @param {State} state @param {Portfolio} message @returns {State} */
+/** The server's order counts: the newest state is valid, even if versions began again. @param {State} state @param {Portfolio} message @returns {State} */
 function onPortfolio(state, message) {
   const before = state.portfolio;
   const session = before !== null && before.session_id === message.session_id;
   const same = session && before.version === message.version && sameNumbers(before.holdings, message.holdings);
   const kept = same ? state : { ...state, update: null, base: null, ticks: [] };
-  // A store that lost the session counts its versions anew: an old answer may have the number of a new one.
+  // A store that lost the session restarts its versions: an old answer may have the number of a new one.
   if (session && !same && message.version <= before.version) Object.assign(kept, { risk: null, answers: {} });
   const base = kept.base ?? baseOf(message.total_value, message.valued, message.version);
   const risk = kept.risk?.version === message.version ? kept.risk : null;
@@ -226,12 +226,12 @@ function onPortfolio(state, message) {
   return { ...kept, portfolio: message, base, risk, selected: gone ? null : selected, draft: gone ? 0 : kept.draft };
 }
 
-/** Whether a change is on its way; a second one waits for its answer. @param {State} state */
+/** Whether a change is in flight; a second one waits for its answer. @param {State} state */
 export function isBusy(state) {
   return Object.keys(state.changes).length > 0;
 }
 
-/** Whether two sets of numbers by name are one, up to what the server rounds away. @param {Record<string, number> | null | undefined} one @param {Record<string, number> | null | undefined} other */
+/** Whether two sets of numbers by name are equal, up to the server's rounding. @param {Record<string, number> | null | undefined} one @param {Record<string, number> | null | undefined} other */
 export function sameNumbers(one, other) {
   const [left, right] = [one ?? {}, other ?? {}];
   const names = Object.keys(left);

@@ -1,4 +1,4 @@
-// The log: what happened, as lines. Pure.
+// The log: events as lines. Pure.
 
 import { count, money, percent, signed, took } from "./format.js";
 import { arrived } from "./runs.js";
@@ -6,7 +6,7 @@ import { ended, fault, shown, title, worth } from "./words.js";
 
 /** @typedef {{at: number, kind: "run" | "tick" | "edit" | "fault" | "socket", text: string}} Entry */
 
-/** The lines that an event adds; it is told of the state before it. @param {import("./state.js").State} state @param {import("./state.js").Event} event @returns {Entry[]} */
+/** The lines that an event adds, given the state before it. @param {import("./state.js").State} state @param {import("./state.js").Event} event @returns {Entry[]} */
 export function entriesOf(state, event) {
   const at = event.at;
   if (event.kind === "socket") return socketEntries(event, at);

@@ -1,4 +1,4 @@
-// The strip on top: four numbers of the whole portfolio, three chips, and what is wrong with the connection.
+// The strip on top: four numbers of the whole portfolio, three chips, and problems with the connection.
 
 import { byId, el, mark, say, set } from "./dom.js";
 import { age, clock, fixed, isNumber, money, percent, signed, whole } from "./format.js";
@@ -57,7 +57,7 @@ export function mountStrip(actions) {
   };
 }
 
-/** What a person needs to know of a connection that is not there, and can do about it. @param {import("./main.js").Actions} actions */
+/** What the user needs to know about a missing connection, and can do about it. @param {import("./main.js").Actions} actions */
 function mountBanner(actions) {
   const banner = byId("banner", HTMLElement);
   const text = el("span");
@@ -74,7 +74,7 @@ function mountBanner(actions) {
   return (/** @type {State} */ state) => {
     const { socket, portfolio } = state;
     const troubled = socket.phase === "waiting" || socket.phase === "ended";
-    // A blink of a connection is no reason to move the page.
+    // A short interruption must not move the page.
     const show = socket.phase === "ended" || (troubled && state.now - socket.since > 400) || (socket.phase === "connecting" && !banner.hidden);
     if (banner.hidden === show) banner.hidden = !show;
     if (!troubled) return;

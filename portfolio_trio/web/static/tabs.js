@@ -1,4 +1,4 @@
-// Panels behind tabs: one in sight, arrow keys between them (the ARIA pattern of tabs).
+// Panels behind tabs: one visible, arrow keys between them (the ARIA tabs pattern).
 
 import { el, set } from "./dom.js";
 

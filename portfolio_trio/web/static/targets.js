@@ -1,4 +1,4 @@
-// Where each name should be: its weight, its share of risk, and how far it may drift.
+// The targets of each name: its weight, its share of risk, and how far it may drift.
 
 import { el, heads, say } from "./dom.js";
 import { plain } from "./format.js";
@@ -99,7 +99,7 @@ export function mountTargets(actions) {
   return { panel, show(state) {
     now = state;
     if (panel.hidden || !state.portfolio) return;
-    // What has been typed is not overwritten, and not saved over what it has not seen.
+    // Input is not overwritten, and is not saved over a change that the user has not seen.
     if (keyOf(state) !== key && touched && isSaved(state.portfolio.targets)) touched = false;
     const other = keyOf(state) !== key;
     if (other && !touched) load(state);

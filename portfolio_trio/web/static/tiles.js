@@ -1,4 +1,4 @@
-// Five tiles that fill one by one, and what became of the run before.
+// Five tiles that fill one by one, and the end of the previous run.
 
 import { byId, copy, el, mark, say, set } from "./dom.js";
 import { clock, count, fixed, isNumber, took } from "./format.js";
@@ -43,7 +43,7 @@ export function mountTiles(actions) {
     const metrics = run && !pending ? run.metrics : [];
     const key = run && !pending ? `${run.ticker}/${metrics.join()}` : "";
     if (key !== shownRun) {
-      // Another ticker gets other tiles: nothing of the one before can be left on them.
+      // Another ticker gets new tiles, so that nothing of the previous one is left on them.
       shownRun = key;
       tiles = new Map(metrics.map((metric) => [metric, makeTile(metric)]));
       list.replaceChildren(...[...tiles.values()].map((tile) => tile.root));
@@ -68,7 +68,7 @@ function noteOf(state) {
   return run.following ? `${of}; following` : of;
 }
 
-/** A run that was cancelled: what it had, what it had not, and that it is over. */
+/** A cancelled run: the results it had, those it lacked, and its end. */
 function makeGhost() {
   const cells = el("span", { class: "cells" });
   const text = el("p");

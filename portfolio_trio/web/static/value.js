@@ -1,4 +1,4 @@
-// How today's holdings would have fared over a year, and the live ticks at its end.
+// How today's holdings would have performed over a year, with the live ticks at the end.
 
 import { draw, el, say, set } from "./dom.js";
 import { historyOf, whyNot } from "./decisions.js";
@@ -57,7 +57,7 @@ export function mountValue() {
   } };
 }
 
-/** The ticks since the page has been open; the value of the history's own tick where there is none. @param {State} state @param {import("wire").History | null} history @returns {number[]} */
+/** The ticks since the page was opened; without any, the value at the history's tick. @param {State} state @param {import("wire").History | null} history @returns {number[]} */
 function liveOf(state, history) {
   const ticks = state.ticks.map((tick) => tick.total);
   const first = state.ticks.length ? state.base : null;
@@ -65,7 +65,7 @@ function liveOf(state, history) {
   return [first?.total ?? history?.value ?? state.portfolio.total_value, ...ticks];
 }
 
-/** The deepest fall, from its peak to its bottom, under the line. @param {import("wire").History | null} history @param {number[]} past @param {(index: number) => number} x @param {(value: number) => number} y */
+/** The deepest fall, from its peak to its trough, under the line. @param {import("wire").History | null} history @param {number[]} past @param {(index: number) => number} x @param {(value: number) => number} y */
 function fallOf(history, past, x, y) {
   const [from, to] = fallBetween(history);
   if (from < 0 || to <= from) return "";

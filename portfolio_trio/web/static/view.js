@@ -1,5 +1,5 @@
-// What the screen shows of the state: rows, totals, chips. Pure. No number gets out of here but with the
-// version and the tick that the page says it has.
+// The parts of the state that are shown: rows, totals, chips. Pure. Every number here is for the
+// version and the tick that the page shows.
 
 import { newestTick } from "./asks.js";
 import { age, clock, count } from "./format.js";
@@ -40,7 +40,7 @@ export function table(state) {
   const names = new Set([...Object.keys(portfolio.holdings), ...Object.keys(weights), ...Object.keys(budgets)]);
   const rows = [...names].map((ticker) => {
     const held = portfolio.holdings[ticker];
-    // What is wanted and not held has its row, too: a target nobody sees is met by nobody.
+    // A name with a target that is not held gets a row as well, so that its target is visible.
     if (held === undefined) {
       return {
         ticker, shares: 0, value: 0, weight: 0, risk: null, budget: budgets[ticker] ?? null,
@@ -64,10 +64,10 @@ export function table(state) {
   return { rows: rows.sort(byRisk), riskIsOld: old, hasRisk: risk !== null };
 }
 
-// As many rows as a person reads, and a browser draws with each tick in a few milliseconds.
+// As many rows as a user can read, and a browser can draw in a few milliseconds per tick.
 const MOST_ROWS = 100;
 
-/** The rows with most to say, in their order, and how many are left out; `kept` is shown in any case. @param {Row[]} rows @param {string | null} kept */
+/** The most important rows, in their order, and how many are left out; `kept` is always shown. @param {Row[]} rows @param {string | null} kept */
 export function foremost(rows, kept) {
   if (rows.length <= MOST_ROWS) return { shown: rows, left: 0, risk: null };
   const size = (/** @type {Row} */ row) => (row.ticker === kept ? Infinity : row.drift === null ? Math.abs(row.risk ?? row.weight ?? 0) : 1e9);
@@ -77,14 +77,14 @@ export function foremost(rows, kept) {
   return { shown: rows.filter((row) => first.has(row)), left: rest.length, risk };
 }
 
-/** What was set, as shares of its sum; without what is to be nothing. @param {Record<string, number> | null | undefined} set @returns {Record<string, number>} */
+/** The set values as shares of their sum, without zeros. @param {Record<string, number> | null | undefined} set @returns {Record<string, number>} */
 function shares(set) {
   const wanted = Object.entries(set ?? {}).filter(([, share]) => share > 0);
   const total = wanted.reduce((sum, [, share]) => sum + share, 0);
   return Object.fromEntries(wanted.map(([ticker, share]) => [ticker, share / total]));
 }
 
-/** Most risk first; where there is none, by size; what has neither comes last. @param {Row} a @param {Row} b */
+/** Most risk first; without risk, by size; rows with neither come last. @param {Row} a @param {Row} b */
 function byRisk(a, b) {
   const rank = (/** @type {Row} */ row) => row.risk ?? (row.weight === null ? -Infinity : Math.abs(row.weight));
   return rank(b) - rank(a) || a.ticker.localeCompare(b.ticker);
@@ -118,7 +118,7 @@ export function socketChip({ socket, now }) {
   return { text: "Connecting", level: "warn", hint: socket.why };
 }
 
-/** Seconds since the newest tick, by the server's clock as far as it is known. @param {State} state */
+/** Seconds since the newest tick, by the server's clock as far as known. @param {State} state */
 export function tickAge(state) {
   const shown = value(state);
   if (!shown) return null;
@@ -160,7 +160,7 @@ export function runChip({ runs: { run }, pending, socket }) {
   return { text: "Idle", level: "idle", hint: `Last: ${hint}, ${run.phase}` };
 }
 
-/** Whether what a run says still holds; a sentence where not. @param {State} state */
+/** Whether a run's results are still valid; a sentence if not. @param {State} state */
 export function runAge({ runs: { run }, portfolio, update }) {
   if (!run || run.phase === "running" || run.phase === "failed") return "";
   if (run.phase === "recorded" && run.version === null) return `recorded, of ${clock(run.as_of)}`;

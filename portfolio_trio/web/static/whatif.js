@@ -1,4 +1,4 @@
-// What a trade would do, before it is made: a slider, a number, and both sides of it.
+// The effect of a trade before it is made: a slider, a number, and both sides.
 
 import { el, heads, mark, say, set } from "./dom.js";
 import { budgetTrade, hedgeTrade, lastWhatIf, sidesOf, whyNot } from "./decisions.js";
@@ -75,7 +75,7 @@ function offer(list, names) {
   list.replaceChildren(...names.map((name) => el("option", { value: name })));
 }
 
-/** A step that people would choose: a hundredth of the way, rounded. @param {number} reach */
+/** A convenient step: a hundredth of the range, rounded. @param {number} reach */
 function stepOf(reach) {
   const rough = reach / 100;
   return rough >= 1 ? Math.round(rough) : 10 ** Math.floor(Math.log10(rough || 1));

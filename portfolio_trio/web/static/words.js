@@ -1,4 +1,4 @@
-// What a number or a fault means, as a sentence.
+// The meaning of numbers and errors, as sentences.
 
 import { count, fixed, isNumber, money, percent, shares, signed } from "./format.js";
 
@@ -23,7 +23,7 @@ export function title(metric) {
   return TITLES[metric] ?? words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-/** The value as it is read. @param {string} metric @param {number} value */
+/** The value in readable form. @param {string} metric @param {number} value */
 export function shown(metric, value) {
   if (metric === "portfolio_risk" || metric === "concentration") return percent(value);
   if (metric === "allocation_score") return signed(value, (score) => `${fixed(Number(score) * 100, 1)} pp`);
@@ -31,7 +31,7 @@ export function shown(metric, value) {
   return fixed(value, 4);
 }
 
-/** A fraction as it is said: whole per cent, and a tenth where that would be next to nothing. @param {unknown} part */
+/** A fraction in words: whole per cent, or tenths if it is small. @param {unknown} part */
 const about = (part) => percent(part, isNumber(part) && Math.abs(part) < 0.0995 ? 1 : 0);
 
 /** @type {Record<string, (result: Result) => string>} */
@@ -76,7 +76,7 @@ export function meaning(metric, result) {
   return MEANINGS[metric]?.(result) ?? `${title(metric)} of ${result.ticker}.`;
 }
 
-/** What becomes of the cash of a plan. @param {number} cash */
+/** The remaining cash of a plan. @param {number} cash */
 export function leftOver(cash) {
   if (!/[1-9]/.test(money(cash))) return "";
   return cash < 0 ? `, ${money(-cash)} more than there is` : `, ${money(cash)} left over`;
@@ -85,10 +85,10 @@ export function leftOver(cash) {
 /** @type {Record<string, string>} */
 const ENDS = {
   switched: "another ticker was asked for",
-  superseded: "another tab asked for one",
+  superseded: "another tab started an analysis",
   cancelled: "on request",
   portfolio_changed: "holdings or prices moved; it starts again by itself",
-  disconnected: "who had asked is gone",
+  disconnected: "the tab that asked for it is gone",
   draining: "the server is going away",
 };
 
@@ -104,19 +104,19 @@ const FAULTS = {
   rate_limited: "Too many requests at once; the page slows down.",
   unavailable: "The server cannot reach its store at the moment: try again soon.",
   outcome_unknown: "The reply was lost on the way: the change may have been made. The holdings below are read again.",
-  session_expired: "The session had expired; a new one with the default holdings took its place.",
+  session_expired: "The session had expired; a new one with the default holdings replaced it.",
   draining: "The server is going away; the page connects again by itself.",
   store_full: "The server's store is full; nothing was changed.",
 };
 
-/** What an error of the wire says to a person. @param {{code: string, detail?: string}} error @returns {string} */
+/** The message for the user about an error. @param {{code: string, detail?: string}} error @returns {string} */
 export function fault(error) {
   return FAULTS[error.code] ?? error.detail ?? error.code.replaceAll("_", " ");
 }
 
 /** @type {Record<string, string>} */
 const CLOSES = {
-  token_missing: "This session wants its token.",
+  token_missing: "This session needs its token.",
   token_malformed: "That is not a token of this server.",
   token_bad_signature: "The token was not signed by this server; its secret may have changed.",
   token_expired: "The token of this session has expired.",
@@ -125,7 +125,7 @@ const CLOSES = {
   rate_limited: "The server closed the connection: too many requests.",
 };
 
-/** Why a socket was closed, and whether only a person can help. @param {number} code @param {string} reason */
+/** Why a socket was closed, and whether only the user can help. @param {number} code @param {string} reason */
 export function closed(code, reason) {
   const word = reason.split(":")[0] ?? "";
   const words = CLOSES[word];
@@ -135,11 +135,11 @@ export function closed(code, reason) {
   if (code === 1009) return { why: "The server refused a message that was too large.", token };
   if (code === 1011) return { why: "The server failed; its log has the cause.", token };
   if (code === 1013) return { why: "The server has too much to do.", token };
-  if (code === 1008) return { why: reason || "The server does not let this page in.", token };
+  if (code === 1008) return { why: reason || "The server does not permit this page.", token };
   return { why: "The connection was lost.", token };
 }
 
-/** Whether connecting again can help, as the server's table of close codes says it. @param {number} code */
+/** Whether reconnecting can help, as in the server's table of close codes. @param {number} code */
 export function worthReconnecting(code) {
   return ![1000, 1002, 1003, 1005, 1007, 1008, 1009, 1010].includes(code);
 }
