@@ -1603,7 +1603,7 @@ MUTANTS = (
     Mutant(
         "the second attachment for a socket that came meanwhile",
         "portfolio_trio/peers/subscriber.py",
-        "            # Somebody came meanwhile, and may have been struck off again.\n"
+        "            # A socket was opened meanwhile, and may have been removed again.\n"
         "            await self._documents.read(group)\n",
         "            pass\n",
         PEERS,

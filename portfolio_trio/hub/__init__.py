@@ -1,5 +1,5 @@
-"""The sockets of one session: who sees what and in which order, and which run is open here or elsewhere.
+"""The sockets of one session: what each sees and in which order, and which run is open here or elsewhere.
 
-May import market, metrics, store and protocol. Exports nothing by name: `hub.Hub` is its entry point, and
-`run_state` holds the table of a run's life.
+May import market, metrics, store and protocol. `hub.Hub` is the entry point; `run_state` has the table of a
+run's states.
 """

@@ -1,4 +1,4 @@
-"""A socket that cancels a run: the end of that run is its answer, and has its place among the events."""
+"""A socket that cancels a run: the end of that run is its answer, at its position among the events."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Canceller:
 
     Attributes:
         subscriber: The socket.
-        request_id: What its answer echoes.
-        answered: The end of the run has been queued for it as its answer, or waits for its turn to be.
+        request_id: The id that its answer echoes.
+        answered: The end of the run has been queued for it as its answer, or waits to be queued.
     """
 
     subscriber: SessionSubscriber

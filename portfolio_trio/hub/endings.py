@@ -1,4 +1,4 @@
-"""How a run ended: between the message that says it to subscribers and what the document keeps of it."""
+"""How a run ended: converting between the message for subscribers and the record in the document."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 def cancelled(run_id: int, reason: EndReason) -> Ending:
-    """A run that did not come to its own end."""
+    """The record of a run that was cancelled."""
     return Ending(run_id, "cancelled", reason.value)
 
 
 def ending_of(run_id: int, told: AnalysisCancelled | AnalysisFailed) -> Ending:
-    """What the document keeps of an end that was told."""
+    """The record of an end that was reported."""
     if isinstance(told, AnalysisFailed):
         return Ending(run_id, "failed", told.code)
     return Ending(run_id, "cancelled", told.reason)
 
 
 def message_of(ending: Ending, ticker: str) -> AnalysisCompleted | AnalysisCancelled | AnalysisFailed:
-    """The message for subscribers, as the worker that ran it would tell it; how long it took is not known."""
+    """The message for subscribers, as the worker that ran it would send it; its duration is not known."""
     run_id = ending.run_id
     if ending.outcome == "completed":
         return AnalysisCompleted(ticker=ticker, run_id=run_id, results=ending.results, errors=ending.errors)

@@ -1,4 +1,4 @@
-"""From the typed errors of the layers below to what a client is told."""
+"""From the typed errors of the layers below to error messages for clients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from portfolio_trio.store import (
 
 
 class NoNewSession(StoreError):  # noqa: N818 - named as the store's other errors are
-    """There is no such session, and this client may make no other one just now."""
+    """There is no such session, and this client may not create one now."""
 
     retryable = True
 
@@ -56,7 +56,7 @@ def explain(
 ) -> Error:
     """The ``error`` message for a failed request.
 
-    What of the store has no line in the table is the store being away: it may work later.
+    A store error that is not in the table means that the store cannot be reached: it may work later.
     """
     if isinstance(failure, AnalysisError):
         code, detail, tickers = ErrorCode(failure.code), failure.reason, failure.tickers

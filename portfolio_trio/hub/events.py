@@ -1,4 +1,4 @@
-"""What workers write to each other, and how a lost batch shows."""
+"""The messages between workers, and how a lost batch is detected."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ SessionEvent = (
     | AnalysisCancelled
     | AnalysisFailed
 )
-"""What every subscriber of a session gets, whichever socket caused it."""
+"""The messages that every subscriber of a session gets, whichever socket caused them."""
 
 Kind = Literal[
-    # Messages that the subscribers of a session get, whichever worker they are on.
+    # Messages for the subscribers of a session, whichever worker they are on.
     "portfolio",
     "analysis_started",
     "analysis_result",
@@ -39,8 +39,8 @@ Kind = Literal[
     "analysis_failed",
     # For the workers themselves.
     "claim",  # a run has its number: older ones are over
-    "cancel",  # somebody has cancelled the run, which is not its own
-    "look",  # something happened that this worker could not hear of: read the document
+    "cancel",  # a client of this worker cancelled a run of another one
+    "look",  # something happened that the receiver does not know: read the document
 ]
 
 RUN_ENDS: frozenset[Kind] = frozenset({"analysis_completed", "analysis_cancelled", "analysis_failed"})
@@ -50,18 +50,18 @@ class PeerEvent(BaseModel):
     """One thing that happened in a session.
 
     Attributes:
-        session_id: Where.
-        kind: What; most kinds are the type of a message.
-        run_id: The run it is about, if it has its number.
-        version: The holdings' version; with a portfolio, and with the claim of a run.
-        ticker: What the run analyses.
-        replaced: With a claim: the run that was current until then; 0 for none.
-        running: With a start: the run.
-        metric: With a result or an error of a metric: which; empty where an older release wrote it.
-        outcomes: With the end of a run that completed: how many results and errors it gave.
-        incarnation: The document of the session that it is about.
-        has_fallen: With a portfolio: the document had fallen back, and runs on older holdings with it.
-        frame: The message, as it goes to subscribers; empty where there is none.
+        session_id: The session.
+        kind: The kind of event; most are the type of a message.
+        run_id: The run it concerns, if it has its number.
+        version: The holdings' version; for a portfolio, and for the claim of a run.
+        ticker: The run's ticker.
+        replaced: For a claim: the run that was current before; 0 for none.
+        running: For a start: the run.
+        metric: For a result or an error of a metric: its name; empty from older releases.
+        outcomes: For the end of a completed run: how many results and errors it produced.
+        incarnation: The document of the session that it concerns.
+        has_fallen: For a portfolio: the document had fallen back, and with it runs on older holdings.
+        frame: The message for subscribers; empty if there is none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -81,13 +81,13 @@ class PeerEvent(BaseModel):
 
 
 class Batch(BaseModel):
-    """Events from one worker to another, in the order in which things happened.
+    """Events from one worker to another, in the order in which they happened.
 
     Attributes:
         sender: The worker that wrote it.
-        number: Higher than that of every batch which the sender has written before, to whomever.
-        previous: The number of its last batch to the same worker; 0 where it knows of none.
-        events: May be none: then only the numbers matter.
+        number: Higher than those of all earlier batches of the sender, to any worker.
+        previous: The number of its last batch to the same worker; 0 if it knows of none.
+        events: May be empty: then only the numbers matter.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -99,21 +99,21 @@ class Batch(BaseModel):
 
 
 class SequenceTracker:
-    """Which batch was the last one, of whom."""
+    """The last batch received from each worker."""
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
 
     def has(self, batch: Batch) -> bool:
-        """Whether a batch has arrived before: its sender could not know that."""
+        """Whether a batch has already arrived, which its sender could not know."""
         return batch.number <= self._last.get(batch.sender, 0)
 
     def follows(self, batch: Batch) -> bool:
-        """Take a batch; False where one before it is missing."""
+        """Record a batch; False if an earlier one is missing."""
         last = self._last.get(batch.sender, 0)
         self._last[batch.sender] = batch.number
         return batch.previous == last
 
     def forget(self, sender: str) -> None:
-        """A worker is lost."""
+        """Forget a lost worker."""
         self._last.pop(sender, None)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Place:
     """A socket's place in its session's group.
 
-    It lives as long as its socket, and is therefore no generator.
+    It lives as long as its socket, so to save memory it is not a generator.
     """
 
     __slots__ = ("_hub", "_member", "_session_id")
@@ -37,22 +37,22 @@ class Place:
 
 
 class Hub:
-    """The groups of one process; a group exists while somebody is in it."""
+    """The groups of one process; a group exists while it has members."""
 
     def __init__(self, peers: PeerSender, faults: Faults) -> None:
         self._peers = peers
         self._faults = faults
         self._groups: dict[str, SessionGroup] = {}
-        # One for all groups: only who drains or cancels waits here.
+        # One for all groups: only drains and cancels wait here.
         self._changed = trio.lowlevel.ParkingLot()
         self.on_hold: Callable[[SessionGroup], None] = lambda _: None
-        """Called when something begins to wait for the end of a run."""
+        """Called when an event begins to wait for the end of a run."""
 
     def _hold(self, group: SessionGroup) -> None:
         self.on_hold(group)
 
     def join(self, session_id: str, member: Member) -> Place:
-        """A place for a socket in its session's group, for as long as the context lasts."""
+        """Adds a socket to its session's group for the length of the context."""
         return Place(self, session_id, member)
 
     def enter(self, session_id: str, member: Member) -> SessionGroup:
@@ -73,11 +73,11 @@ class Hub:
             del self._groups[session_id]
 
     def group(self, session_id: str) -> SessionGroup | None:
-        """The group of a session; None where it has no open socket."""
+        """The group of a session; None if it has no open socket."""
         return self._groups.get(session_id)
 
     def forget(self, worker: str) -> None:
-        """Another worker is lost: it is told nothing any more."""
+        """Stop sending to a lost worker."""
         self._peers.forget(worker)
 
     @property

@@ -1,4 +1,4 @@
-"""The runs that the sockets of one session have here: what ends or renews them is asked of each socket."""
+"""The runs of one session's sockets on this worker: ending or restarting them is delegated to each socket."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ log: Final = logging.getLogger(__name__)
 
 
 class LocalRuns:
-    """At most one run a socket, and at most one of them open once a start has been claimed.
+    """At most one run per socket, and at most one of them open once a start has been claimed.
 
     Args:
         session_id: The session.
-        members: Its sockets, as they come and go.
-        faults: A fault of one socket's run ends that socket, and never reaches who asks.
+        members: Its present sockets.
+        faults: A fault of one socket's run ends that socket, and never reaches the caller.
     """
 
     def __init__(self, session_id: str, members: Collection[Member], faults: Faults) -> None:
@@ -36,7 +36,7 @@ class LocalRuns:
 
     @property
     def running(self) -> int | None:
-        """The run that is open, if it has its number."""
+        """The open run, if it has its number."""
         numbers = (member.runner.running for member in self._members)
         return next((run_id for run_id in numbers if run_id is not None), None)
 
@@ -47,7 +47,7 @@ class LocalRuns:
         exclude: SessionSubscriber | None = None,
         canceller: Canceller | None = None,
     ) -> AnalysisCancelled | None:
-        """End the runs of every socket but one; return the last event of the one that was open, if any."""
+        """End the runs of all sockets except one; return the last event of the open run, if any."""
         stopped = None
         for member in self._now():
             if member.subscriber is not exclude:
@@ -66,34 +66,34 @@ class LocalRuns:
     async def supersede(self, run_id: int, standing: int | None = None) -> None:
         """End the runs whose numbers are below this one, and wait until their tasks have ended.
 
-        ``standing`` as for `renew`: the run whose place it took.
+        ``standing`` as for `renew`: the run that it replaced.
         """
         for member in self._now():
             with self._alone(member):
                 await member.runner.supersede(run_id, standing)
 
     def renew(self, version: int, standing: int | None = None) -> None:
-        """Start what runs on older holdings again.
+        """Restart the runs on older holdings.
 
         Args:
             version: The new holdings.
-            standing: The run that was current when they came; 0 for none, None where nobody knows. Another
-                one had ended in the document before, and its last results are on their way.
+            standing: The run that was current when they came; 0 for none, None if unknown. Any other run had
+                ended in the document before, and its last results are on their way.
         """
         for member in self._now():
             with self._alone(member):
                 member.runner.renew(version, standing)
 
     def reprice(self, prices: Mapping[str, float]) -> None:
-        """Start again what runs on prices that are too far from these."""
+        """Restart the runs on prices that are too far from these."""
         for member in self._now():
             with self._alone(member):
                 member.runner.reprice(prices)
 
     async def clear(self) -> None:
-        """Say in the document that what has ended is over.
+        """Record the ends of runs in the document.
 
-        What the store does not take is tried again by its runner, at the latest when the socket goes.
+        If the store fails, the runner tries again, at the latest when the socket closes.
         """
         for member in self._now():
             try:

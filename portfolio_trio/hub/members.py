@@ -1,4 +1,4 @@
-"""One socket, as the hub knows it: what it is sent, and the run it has asked for."""
+"""One socket, as the hub uses it: its outgoing messages, and its run."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class SessionSubscriber(Protocol):
 
     @property
     def receives_events(self) -> bool:
-        """Whether the socket speaks the subprotocol."""
+        """Whether the socket uses the subprotocol."""
 
     def enqueue(self, frame: str, run: Run | None = None) -> None:
         """Queue an event of the session; a socket without the subprotocol ignores it."""
 
     def enqueue_latest(self, frame: str) -> None:
-        """Queue an event in place of the latest one that still waits."""
+        """Queue an event, replacing the latest one that still waits."""
 
     def answer(self, message: Message | ComputedResult, run: Run | None = None) -> None:
-        """Queue what the socket gets whether or not it speaks the subprotocol."""
+        """Queue a message that the socket gets with or without the subprotocol."""
 
     def drop(self, run: Run) -> None:
-        """Forget what of ``run`` still waits to be sent."""
+        """Drop the frames of ``run`` that still wait to be sent."""
 
 
 class SessionRunner(Protocol):
@@ -45,27 +45,27 @@ class SessionRunner(Protocol):
     ) -> AnalysisCancelled | None:
         """End the run and wait until its task has ended; return its last event, if it was open.
 
-        All sockets see that event, whatever becomes of the caller, and a canceller as its answer.
+        All sockets see that event, even if the caller is cancelled; the canceller gets it as its answer.
         """
 
     async def cancel(self, run_id: int) -> AnalysisCancelled | None:
-        """End the run as `stop` does, if this is its number or was before it was started again."""
+        """End the run as `stop` does, if this is its number, or was before a restart."""
 
     async def supersede(self, run_id: int, standing: int | None = None) -> None:
-        """End the run, if its number is below this one, and wait until its task has ended.
+        """End the run if its number is below this one, and wait until its task has ended.
 
-        With ``standing``, the run whose place the newer one took, another has ended in the document before:
-        its last results are on their way.
+        ``standing`` is the run that the newer one replaced; any other run had ended in the document before,
+        and its last results are on their way.
         """
 
     def renew(self, version: int, standing: int | None = None) -> None:
-        """Start the run again if it works on an older version; ``standing`` as for `supersede`."""
+        """Restart the run if it works on an older version; ``standing`` as for `supersede`."""
 
     def reprice(self, prices: Mapping[str, float]) -> None:
-        """Start the run again if prices have moved its portfolio further than the tolerance."""
+        """Restart the run if prices have moved its portfolio by more than the tolerance."""
 
     async def clear(self) -> None:
-        """Say in the document that the last run is over, if it may still stand there as current.
+        """Record in the document that the last run is over, if it may still be current there.
 
         Raises:
             StoreError: The store refused or could not be reached.

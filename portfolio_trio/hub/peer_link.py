@@ -1,4 +1,4 @@
-"""One session's link to the other workers: what is known of its life there, and what they are sent of it."""
+"""One session's link to the other workers: its known state there, and the events sent to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PeerSender(Protocol):
-    """The way to the other workers."""
+    """Sends events to the other workers."""
 
     @property
     def me(self) -> str:
@@ -28,15 +28,15 @@ class PeerSender(Protocol):
         """Queue an event for some workers; never waits."""
 
     def forget(self, worker: str) -> None:
-        """A worker is lost: nothing waits for it any more."""
+        """Drop everything that waits for a lost worker."""
 
 
 class PeerLink:
-    """Sends what happens in one session to the workers that have sockets of it, and knows which those are.
+    """Sends the events of one session to the workers that have sockets of it, and knows those workers.
 
     Attributes:
-        incarnation: Which document of the session is known; empty before the first.
-        remote: What is known of the session's life on other workers.
+        incarnation: The known document of the session; empty before the first.
+        remote: The known state of the session on other workers.
     """
 
     def __init__(self, session_id: str, sender: PeerSender) -> None:
@@ -56,20 +56,20 @@ class PeerLink:
         return self.remote.others
 
     def begin_anew(self, incarnation: str, others: tuple[str, ...]) -> None:
-        """Another document took the place of the known one; it names these other workers."""
-        # Whom it does not name will not hear of it otherwise.
+        """Another document replaced the known one; it lists these other workers."""
+        # Workers that it does not list would not learn of it otherwise.
         unnamed = [worker for worker in self.others if worker not in others]
         self._sender.send(unnamed, PeerEvent(session_id=self._session_id, kind="look"))
         self.incarnation, self.remote = incarnation, RemoteState()
 
     def set_peers(self, others: tuple[str, ...]) -> None:
-        """Take from the store which other workers have sockets of the session."""
+        """Update the list of other workers with sockets of the session, from the store."""
         self.remote.others = others
 
     def set_peers_late(
         self, others: tuple[str, ...], told: AnalysisCancelled | AnalysisFailed | None = None
     ) -> None:
-        """The same, where a worker that is new may have missed the end of a run, ``told`` just before."""
+        """The same; a new worker may have missed the end of a run, ``told`` just before."""
         strangers = [worker for worker in others if worker not in self.others]
         self.set_peers(others)
         peer_event = PeerEvent(session_id=self._session_id, kind="look")
@@ -84,12 +84,12 @@ class PeerLink:
         self._sender.send(strangers, peer_event)
 
     def add_peer(self, worker: str) -> None:
-        """Another worker speaks of the session: it wants to hear of it, too."""
+        """Another worker sent an event of the session, so it needs the session's events as well."""
         if worker not in self.others:
             self.set_peers((*self.others, worker))
 
     def send_claim(self, ticker: str, start: RunStart) -> None:
-        """A run of this worker has its number, and took the place of another."""
+        """A run of this worker has its number, and replaced another."""
         if self.others:
             peer_event = PeerEvent(
                 session_id=self._session_id,
@@ -117,7 +117,7 @@ class PeerLink:
         *,
         has_fallen: bool = False,
     ) -> None:
-        """Send what the sockets here see: a state, or what happened to a run."""
+        """Send an event that the sockets here see: a state, or an event of a run."""
         if self.others:
             peer_event = PeerEvent(
                 session_id=self._session_id,

@@ -1,6 +1,6 @@
-"""Which run is current, and what may become of it: decisions only, no I/O, no clock, no Trio.
+"""The states of a run and the moves between them: decisions only, no I/O, no clock, no Trio.
 
-``MOVES`` is the whole life of a run; whatever is not in it cannot happen.
+``MOVES`` has every possible move; all others are errors.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class RunState(Enum):
-    """Where a run is in its life."""
+    """The state of a run."""
 
     STARTING = auto()  # its task waits for a run_id and the snapshot
-    RUNNING = auto()  # its metrics compute, are recorded and sent
-    CANCELLING = auto()  # its end is decided, something of it is still at work
+    RUNNING = auto()  # its metrics are computed, recorded and sent
+    CANCELLING = auto()  # its end is decided, but its tasks have not all ended
     COMPLETED = auto()
     CANCELLED = auto()
     FAILED = auto()
@@ -30,9 +30,9 @@ class Move(Enum):
     SNAPSHOT = auto()  # the store gave it a run_id and it has its inputs
     COMPLETE = auto()  # its last message has been written
     FAIL = auto()  # it cannot go on
-    CANCEL = auto()  # somebody decided to end it
-    END = auto()  # nothing of it is left, and its end has been told
-    RESTART = auto()  # its portfolio has changed: it begins again, under a new number
+    CANCEL = auto()  # its end was decided from outside
+    END = auto()  # its tasks have ended, and its end has been reported
+    RESTART = auto()  # its portfolio has changed: it starts again, with a new number
 
 
 class EndReason(StrEnum):
@@ -46,8 +46,8 @@ class EndReason(StrEnum):
     DRAINING = "draining"
 
 
-# Once the end is decided it stands: a cancelled run that completes or fails in its last steps is still a
-# cancelled run, since its messages have been dropped. The first reason is the one that is told.
+# Once the end is decided it does not change: a cancelled run that completes or fails in its last steps is
+# still a cancelled run, because its messages have been dropped. The first reason is the one that is reported.
 MOVES: Mapping[tuple[RunState, Move], RunState] = {
     (RunState.STARTING, Move.SNAPSHOT): RunState.RUNNING,
     (RunState.STARTING, Move.FAIL): RunState.FAILED,
@@ -70,7 +70,7 @@ OVER_STATES = frozenset({RunState.COMPLETED, RunState.CANCELLED, RunState.FAILED
 
 
 class IllegalMoveError(Exception):
-    """The caller asked for what ``MOVES`` does not have; always a fault of this program."""
+    """The caller requested a move that is not in ``MOVES``; always a bug in this program."""
 
 
 @dataclass(eq=False, slots=True)
@@ -78,10 +78,10 @@ class Run:
     """One run of one analysis, from the request to its end.
 
     Attributes:
-        ticker: What is analysed.
+        ticker: The analysed name.
         request_id: The id that its answers echo.
-        run_id: The store's number for it; None until it is known, and again once it is started anew.
-        state: Where it is in its life; only its own methods move it.
+        run_id: The store's number for it; None until it is known, and again after a restart.
+        state: Its state; only its own methods change it.
         reason: Why it was cancelled.
     """
 
@@ -93,17 +93,17 @@ class Run:
 
     @property
     def may_send(self) -> bool:
-        """Whether messages of this run may still be queued and leave."""
+        """Whether messages of this run may still be queued and sent."""
         return self.state in OPEN_STATES
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it is left, unless it is started anew."""
+        """Whether it has ended, unless it is restarted."""
         return self.state in OVER_STATES
 
     @property
     def outcome(self) -> str:
-        """In one word how it ended: ``completed``, ``failed``, or why it was cancelled."""
+        """How it ended, in one word: ``completed``, ``failed``, or the reason of the cancel."""
         return self.state.name.lower() if self.reason is None else self.reason
 
     def snapshot(self, run_id: int) -> None:
@@ -120,7 +120,7 @@ class Run:
         self._move(Move.FAIL)
 
     def cancel(self, reason: EndReason) -> bool:
-        """Decide its end; return False where it is over. The first reason is the one that is told."""
+        """Decide its end; return False if it is over. The first reason is the one that is reported."""
         if (self.state, Move.CANCEL) not in MOVES:
             return False
         self._move(Move.CANCEL)
@@ -128,17 +128,17 @@ class Run:
         return True
 
     def end(self) -> None:
-        """Nothing of it is left."""
+        """All its tasks have ended."""
         self._move(Move.END)
 
     def restart(self) -> None:
-        """It begins again, on its new portfolio.
+        """Restart it, on the new portfolio.
 
         Raises:
-            IllegalMoveError: It has not ended, or for another reason.
+            IllegalMoveError: It has not ended, or ended for another reason.
         """
         if self.reason is not EndReason.PORTFOLIO_CHANGED:
-            raise IllegalMoveError(f"{self} is over for good")
+            raise IllegalMoveError(f"{self} is permanently over")
         self._move(Move.RESTART)
         self.run_id = self.reason = None
 

@@ -1,8 +1,8 @@
 """What the sockets of one session are shown, and in which order: decisions only, no I/O, no clock, no Trio.
 
-Replies of Redis and batches of other workers wake their tasks in no fixed order. So nothing is shown because
-its task happens to run, but because it follows from what has been shown: versions never fall, a run begins
-once and ends once, an end comes behind all that the run gave, and whatever comes after a run's end in the
+Replies of Redis and batches of other workers wake their tasks in no fixed order. So the order in which tasks
+run does not decide what is shown, but only what has been shown before: versions never decrease, a run begins
+once and ends once, an end comes after all outcomes of the run, and whatever comes after a run's end in the
 document waits until that end is known.
 """
 
@@ -24,51 +24,52 @@ if TYPE_CHECKING:
 OrderedEventKind = Literal["portfolio", "portfolio_update", "started", "outcome", "end"]
 
 HOLD_SECONDS: Final = 2.0
-"""How long the end of a run is waited for from the worker that ran it, before the document is read."""
+"""Seconds to wait for the end of a run from the worker that ran it, before the document is read."""
 
 WORD_SECONDS: Final = 10.0
-"""How long it is waited for where the document has no word of that worker; by then it is dead, or told."""
+"""Seconds to wait if the document has no report from that worker; by then it is lost, or has reported."""
 
 MAX_HELD_EVENTS: Final = 1_000
-"""How much may wait for the end of a run before that end is given up."""
+"""How many events may wait for the end of a run before it is no longer waited for."""
 
 
 class EventSubscriber(Protocol):
-    """A socket that gets events, as the sequencer knows it."""
+    """A socket that gets events, as the sequencer uses it."""
 
     def enqueue(self, frame: str, run: Run | None = None) -> None:
         """Queue an event; it can be dropped with ``run``, if one is given."""
 
     def enqueue_latest(self, frame: str) -> None:
-        """Queue an event in place of the latest one that still waits."""
+        """Queue an event, replacing the latest one that still waits."""
 
 
 @dataclass(slots=True, eq=False)
 class OrderedEvent:
-    """One thing that happened.
+    """One event.
 
-    Nobody changes it; it is not frozen, since a frozen one takes three times as long to make.
+    It is never modified; it is not frozen, because a frozen one takes three times as long to create.
 
     Attributes:
-        kind: What.
-        text: The frame for whoever did not ask for it; a state is written for each socket.
-        message: What the frame is written from, once somebody is to see it, where there is no text.
-        run_id: The run it is about.
+        kind: The kind of event.
+        text: The frame for sockets other than the requester; a state is written for each socket.
+        message: The message from which the frame is made when it is first needed, if there is no text.
+        run_id: The run it concerns.
         run: The run with which it can be dropped while it waits.
-        running: With a start: the run.
-        metric: With an outcome: of which metric; empty where nobody said.
-        state: With ``portfolio``: the document as it was at some moment.
-        adopts: With ``portfolio``: the run that it names counts as started.
-        again: With ``portfolio``: something may have been missed; who has seen it sees it again.
-        version: With ``portfolio_update``: the holdings it values.
-        tick_id: With ``portfolio_update``: the tick.
-        outcomes: With an end: how many results and errors have come before it, where a batch of them may be
-            lost. The end waits for them, or for what the document has of them.
-        requester: Who had asked, and gets ``own`` in place of ``text``, or a state with ``request_id``.
-        own: The frame for who had asked.
-        request_id: Of who had asked.
-        exclude: Who is told otherwise.
-        answer: What that one is told, in the place of the event.
+        running: For a start: the run.
+        metric: For an outcome: its metric; empty if unknown.
+        state: For ``portfolio``: the document as it was at some moment.
+        adopts: For ``portfolio``: the run in it counts as started.
+        again: For ``portfolio``: events may have been missed, so show it again to sockets that have seen it.
+        version: For ``portfolio_update``: the version of the holdings that it values.
+        tick_id: For ``portfolio_update``: the tick.
+        outcomes: For an end: how many results and errors came before it, if a batch of them may be lost. The
+            end waits for them, or for those that the document has.
+        requester: The socket that asked, and gets ``own`` instead of ``text``, or a state with
+            ``request_id``.
+        own: The frame for the requester.
+        request_id: The requester's id.
+        exclude: A socket that is informed in another way.
+        answer: The frame for that socket, at the position of the event.
     """
 
     kind: OrderedEventKind
@@ -95,7 +96,7 @@ class OrderedEvent:
         return self.own if subscriber is self.requester else self.frame()
 
     def frame(self) -> str:
-        """The frame for whoever did not ask, written once."""
+        """The frame for sockets other than the requester, made only once."""
         if not self.text and self.message is not None:
             self.text = self.message.to_json()
         return self.text
@@ -112,17 +113,17 @@ class _Seen:
 
 
 class EventSequencer:
-    """Shows what happens in one session to its sockets, in an order that holds for all of them.
+    """Shows the events of one session to its sockets, in the same order on all of them.
 
     Args:
-        alone: The boundary round what is done to one socket, so that its faults are its own.
+        alone: The boundary around an operation on one socket, which contains its faults.
 
     Attributes:
-        newest: The newest state that is known, as the document had it, without the values of its lines:
-            it is kept for as long as the session has sockets.
-        open: The run whose start has been shown, and whose end has not.
-        outcomes: Of which metrics the open run has been shown a result or an error.
-        released: How many events have waited and wait no more, since the beginning.
+        newest: The newest known state of the document, without the values of its lines: it is kept as long as
+            the session has sockets.
+        open: The run whose start has been shown, but not its end.
+        outcomes: The metrics of the open run whose result or error has been shown.
+        released: How many waiting events have been released so far.
     """
 
     def __init__(self, alone: Callable[[Any], AbstractContextManager[object]] = nullcontext) -> None:
@@ -132,16 +133,16 @@ class EventSequencer:
         self.outcomes: tuple[str, ...] = ()
         self.released = 0
         self._last = 0
-        # The open run was under way when the first socket came: what it gave before that is not shown.
+        # The open run was in progress when the first socket came: its earlier outcomes are not shown.
         self._joined = False
         self._requester: EventSubscriber | None = None
         self._seen: dict[EventSubscriber, _Seen] = {}
-        # A list and not a deque: it is nearly always empty, and an empty one costs a tenth.
+        # A list, not a deque: it is nearly always empty, and an empty list takes a tenth of the memory.
         self._held: list[OrderedEvent] = []
 
     @property
     def awaited(self) -> int | None:
-        """The run whose end others wait for."""
+        """The run for whose end events wait."""
         return self.open.run_id if self._held and self.open is not None else None
 
     @property
@@ -155,7 +156,7 @@ class EventSequencer:
         return self._last
 
     def is_over(self, run_id: int) -> bool:
-        """Whether the end of a run has been shown, or ruled out by what has."""
+        """Whether the end of a run has been shown, or can no longer be shown."""
         return run_id <= self._last and (self.open is None or self.open.run_id != run_id)
 
     # --- the subscribers ---
@@ -163,7 +164,7 @@ class EventSequencer:
     def subscribe(
         self, subscriber: EventSubscriber, state: Portfolio, request_id: str | int | None = None
     ) -> None:
-        """Show a new subscriber the state; from now on it sees what happens."""
+        """Show a new subscriber the state; from now on it sees events."""
         newest = self._merge(state)
         current = self.open if self.open is not None and self.open.version >= newest.version else None
         self._seen[subscriber] = _Seen(
@@ -172,24 +173,24 @@ class EventSequencer:
         self._enqueue(subscriber, _frame(newest, current, request_id))
 
     def leave(self, subscriber: EventSubscriber) -> None:
-        """A socket has gone."""
+        """Remove a socket."""
         self._seen.pop(subscriber, None)
 
     def mark_told(self, subscriber: EventSubscriber) -> None:
-        """A socket has been told that its session has expired."""
+        """Record that a socket was told that its session has expired."""
         seen = self._seen.get(subscriber)
         if seen is not None:
             seen.told = True
 
     def begin_anew(self, expired: str) -> None:
-        """The session has expired and was made anew: nothing of what was is true any more.
+        """The session has expired and was created again: nothing known of the old one is valid any longer.
 
         Args:
-            expired: The frame that says so, for each socket that has not been told.
+            expired: The frame with that news, for each socket that has not been told.
         """
-        # Who had asked for it is answered by its own task.
+        # The requester is answered by its own task.
         self.close("disconnected", exclude=self._requester)
-        # Whoever waits for an answer gets it.
+        # A socket that waits for an answer gets it.
         held, self._held = self._held, []
         for event in held:
             self._broadcast(event)
@@ -204,7 +205,7 @@ class EventSequencer:
         return subscriber in self._seen
 
     def answer(self, state: Portfolio, request_id: str | int | None) -> Portfolio:
-        """The state for a socket that sees no events: this one, or a newer one if that is known."""
+        """The state for a socket that sees no events: this one, or a newer one if known."""
         newest = self._merge(state)
         current = newest.current_analysis
         if current is not None and (current.version < newest.version or current.run_id <= self._last):
@@ -212,15 +213,15 @@ class EventSequencer:
         return newest.model_copy(update={"current_analysis": self.open or current, "id": request_id})
 
     def adopt(self, running: Running) -> None:
-        """A run counts as started, for whoever subscribes from now on."""
+        """A run counts as started, for sockets that subscribe from now on."""
         if running.run_id > self._last and self.open is None:
             self._open(running)
             self._joined = True
 
-    # --- what happens ---
+    # --- events ---
 
     def publish(self, event: OrderedEvent) -> None:
-        """Show an event, now or later; or never, where what has been shown rules it out."""
+        """Show an event, now or later; or never, if it no longer fits what has been shown."""
         if self._held and (self.open is None or event.run_id != self.open.run_id):
             self._held.append(event)
             if len(self._held) > MAX_HELD_EVENTS:
@@ -235,14 +236,14 @@ class EventSequencer:
         self._release()
 
     def skip(self, run_id: int) -> bool:
-        """Take a run as over of which no socket is shown anything; False where others come first."""
+        """Record a run as over that no socket is shown; False if other events must come first."""
         if self._held or self.open is not None or run_id <= self._last:
             return False
         self._last = run_id
         return True
 
     def _release(self) -> None:
-        """Show what need not wait any more."""
+        """Show the events that no longer need to wait."""
         while self._held:
             place = 0 if not self._must_wait(self._held[0]) else self._next_of_open_run()
             if place is None:
@@ -253,9 +254,9 @@ class EventSequencer:
                 self._broadcast(event)
 
     def _next_of_open_run(self) -> int | None:
-        """Where the next event of the open run waits: what it makes wait may have come before it.
+        """The position of the next waiting event of the open run, which may come after events waiting for it.
 
-        A run that began while another had not ended has all it did waiting here, its end among it.
+        All events of a run that began before another had ended wait here, its end included.
         """
         run = self.open
         places = (
@@ -266,7 +267,7 @@ class EventSequencer:
         return next((place for place in places if not self._must_wait(self._held[place])), None)
 
     def _give_up(self) -> None:
-        """Too much waits for the end of the open run: show the one that is known, if one is."""
+        """Too many events wait for the end of the open run: show its end as far as known."""
         run = self.open
         known = (event for event in self._held if run is not None and event.run_id == run.run_id)
         ended = next((event for event in known if event.kind == "end"), None)
@@ -276,18 +277,18 @@ class EventSequencer:
             self.publish(replace(ended, outcomes=0))
 
     def close(self, reason: EndReason | str, *, exclude: EventSubscriber | None = None) -> None:
-        """The open run is over, and nobody can say better how than ``reason``."""
+        """The open run is over, and no better reason than ``reason`` is known."""
         if self.open is not None:
             ended = AnalysisCancelled(ticker=self.open.ticker, run_id=self.open.run_id, reason=reason)
             self.publish(OrderedEvent("end", ended.to_json(), run_id=self.open.run_id, exclude=exclude))
 
     def drop(self, run: Run) -> None:
-        """Forget what of a run's outcomes still waits."""
+        """Drop the waiting outcomes of a run."""
         self._held = [s for s in self._held if s.run is not run or s.kind != "outcome"]
 
     @property
     def _is_doomed(self) -> bool:
-        """Whether the open run was cut short by new holdings: then no more numbers on the old ones."""
+        """Whether new holdings cut the open run short: then no more numbers on the old ones are shown."""
         run = self.open
         return run is not None and any(
             event.state is not None
@@ -298,11 +299,11 @@ class EventSequencer:
         )
 
     def lacks(self, outcomes: int) -> bool:
-        """Whether the open run has ended with more results and errors than have been shown of it."""
+        """Whether the open run has ended with more results and errors than were shown."""
         return "" not in self.outcomes and len(self.outcomes) < outcomes
 
     def _must_wait(self, event: OrderedEvent) -> bool:
-        """Whether an event comes after the end of the open run, which has not been shown yet."""
+        """Whether an event must come after the end of the open run, which has not been shown yet."""
         run = self.open
         if run is None:
             return False
@@ -311,9 +312,10 @@ class EventSequencer:
         if event.kind == "end":
             return event.run_id == run.run_id and not self._joined and self.lacks(event.outcomes)
         if event.adopts is not None and event.adopts.run_id > run.run_id:
-            # A run that began unseen, read in the document: the end of the one before it was unseen, too.
+            # A run found in the document whose start was not seen: the end of the previous one was not seen
+            # either.
             return True
-        # A state is shown as the newest one that is known, and somebody else may have brought that.
+        # A state is shown as the newest known one, which may have come from elsewhere.
         return event.state is not None and max(event.state.version, self._known_version) > run.version
 
     @property
@@ -362,7 +364,7 @@ class EventSequencer:
         self._requester = event.requester
         for subscriber, seen in self._seen.items():
             if seen.version > running.version:
-                # It was over before the holdings that this socket has been shown: too late to begin.
+                # It was over before the holdings that this socket has already been shown: too late to start.
                 continue
             seen.open = running.run_id
             self._enqueue(subscriber, event.text_for(subscriber))
@@ -374,12 +376,12 @@ class EventSequencer:
             return
         self.outcomes = (*self.outcomes, event.metric)
         for subscriber, seen in self._seen.items():
-            # Once newer holdings have been shown, no number on older ones.
+            # After newer holdings have been shown, no number on older ones may be shown.
             if seen.open == event.run_id and seen.version <= self.open.version:
                 self._enqueue(subscriber, event.text_for(subscriber), event.run)
 
     def _broadcast_end(self, event: OrderedEvent, run_id: int | None) -> None:
-        # One that ends before it has begun for anybody says so, once.
+        # A run that ends before its start was shown is reported once.
         never_began = run_id is None or run_id > self._last
         if run_id is not None:
             self._last = max(self._last, run_id)
@@ -404,7 +406,7 @@ class EventSequencer:
             subscriber.enqueue(frame, run)
 
     def _merge(self, state: Portfolio) -> Portfolio:
-        """Know a state; return that, or a newer one that is known."""
+        """Record a state; return it, or a newer one that is known."""
         if self.newest is None or _place(self.newest) <= _place(state):
             # A set of the fields that were given would be a tenth of an idle session.
             kept = {**state.__dict__, "id": None, "values": None}

@@ -1,4 +1,4 @@
-"""The sockets of one session: what they are shown, and which document of the session that is about."""
+"""The sockets of one session: what they are shown, and to which document of the session it belongs."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class SessionGroup:
     Attributes:
         session_id: The session.
         start_lock: Held while one socket ends the runs of the others and starts its own.
-        runs: What the sockets here have running.
-        peers: What the other workers know and are told.
+        runs: The runs of the sockets here.
+        peers: The link to the other workers.
         sequencer: What the sockets have been shown, and what may follow.
-        attached: The document names this worker among those that have sockets of the session.
+        attached: The document lists this worker among those that have sockets of the session.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SessionGroup:
     ) -> None:
         self.session_id = session_id
         self.start_lock = Turn()
-        # In the order in which they came, so that events leave in the same order each time.
+        # In the order of arrival, so that events are sent in the same order each time.
         self._members: dict[EventSubscriber, Member] = {}
         self.runs = LocalRuns(session_id, self._members.values(), faults)
         self.peers = PeerLink(session_id, sender)
@@ -87,7 +87,7 @@ class SessionGroup:
         self._cancelling: dict[int, Canceller] = {}
         self._head: Head | None = None
         self._told: AnalysisCancelled | AnalysisFailed | None = None
-        # Stands for the newest remote run, so that what of it waits can be dropped.
+        # Represents the newest remote run, so that its waiting frames can be dropped.
         self._remote_run: Run | None = None
 
     def add(self, member: Member) -> None:
@@ -95,7 +95,7 @@ class SessionGroup:
         self._members[member.subscriber] = member
 
     def remove(self, member: Member) -> None:
-        """A socket has gone."""
+        """Remove a socket."""
         del self._members[member.subscriber]
         self.sequencer.leave(member.subscriber)
 
@@ -106,21 +106,21 @@ class SessionGroup:
 
     @property
     def incarnation(self) -> str:
-        """Which document of the session is known; empty before the first."""
+        """The known document of the session; empty before the first."""
         return self.peers.incarnation
 
     @property
     def remote(self) -> RemoteState:
-        """What is known of the session's life on other workers."""
+        """The known state of the session on other workers."""
         return self.peers.remote
 
     def fail(self) -> None:
-        """End every socket of the session here with 1011: what they know is in doubt."""
+        """Close every socket of the session here with 1011: what they were shown may be wrong."""
         for member in self.members:
             member.fail()
 
     def _alone(self, subscriber: EventSubscriber) -> AbstractContextManager[None]:
-        """The boundary between one socket and whoever speaks to all: a fault ends that socket only."""
+        """The boundary between one socket and an operation on all: a fault ends only that socket."""
         return self._faults.contained("a subscriber", instead=self._members[subscriber].fail)
 
     # --- what the sockets are shown ---
@@ -128,7 +128,7 @@ class SessionGroup:
     def answer(
         self, subscriber: SessionSubscriber, state: Portfolio, request_id: str | int | None = None
     ) -> None:
-        """Show a socket the state, or a newer one if that is known; if it gets events, they follow."""
+        """Show a socket the state, or a newer one if known; if it gets events, they follow."""
         if self.sequencer.is_subscribed(subscriber):
             self._publish(OrderedEvent("portfolio", state=state, requester=subscriber, request_id=request_id))
         elif subscriber.receives_events:
@@ -137,12 +137,12 @@ class SessionGroup:
             subscriber.answer(self.sequencer.answer(state, request_id))
 
     def lift(self, state: Portfolio) -> None:
-        """A document that had fallen back has new numbers: let all see it, here and on the other workers."""
+        """A document that had fallen back has new numbers: show it to all, here and on the other workers."""
         self.broadcast_state(state)
         self.peers.send(state, state.to_json(), has_fallen=True)
 
     def change(self, subscriber: SessionSubscriber, state: Portfolio, request_id: str | int | None) -> None:
-        """A socket has changed the holdings: let all see it, here and on the other workers."""
+        """A socket has changed the holdings: show that to all, here and on the other workers."""
         self.answer(subscriber, state, request_id)
         self.broadcast_state(state)
         self.peers.send(state, state.to_json())
@@ -150,9 +150,9 @@ class SessionGroup:
     def broadcast_state(
         self, state: Portfolio, *, adopts: Running | None = None, again: bool = False
     ) -> None:
-        """Let every socket of this worker see a state, unless it has seen it (or ``again``) or a newer one.
+        """Show a state to every socket of this worker, unless it has seen it (or ``again``) or a newer one.
 
-        ``adopts`` is a run of another worker that began unseen.
+        ``adopts`` is a run of another worker whose start was not seen.
         """
         self._publish(OrderedEvent("portfolio", state=state, adopts=adopts, again=again))
 
@@ -167,22 +167,22 @@ class SessionGroup:
         canceller: Canceller | None = None,
         incarnation: str = "",
     ) -> None:
-        """Let every socket see an event of a run of this worker, here and on the other workers.
+        """Show an event of a run of this worker to every socket, here and on the other workers.
 
         Args:
-            event: What happened.
-            requester: The socket that had asked for the run.
-            request_id: What its frame echoes.
+            event: The event.
+            requester: The socket that asked for the run.
+            request_id: The id that its frame echoes.
             run: The run with which the frames can be dropped while they wait.
-            running: With a start: the run.
-            canceller: With an end: who had asked for it, and is answered with it.
+            running: For a start: the run.
+            canceller: For an end: the canceller that asked for it, and is answered with it.
             incarnation: Of the document that the run belongs to.
         """
         if isinstance(event, Portfolio):
             raise TypeError("states are shown by `change` and `broadcast_state`")
         own = "" if requester is None or not requester.receives_events else event.echo(request_id).to_json()
         if incarnation != self.incarnation:
-            # Its number means another run now; but who had asked waits for its end.
+            # Its number now means another run, but the requester waits for its end.
             if requester is not None and own:
                 requester.enqueue(own)
             return
@@ -203,16 +203,16 @@ class SessionGroup:
             self.peers.send(event, ordered.frame(), running)
 
     def pass_unseen(self, run_id: int) -> bool:
-        """Note a run that is over, if nobody has seen anything of it and nobody would; whether that is so."""
+        """Record a run as over, if no socket has seen or would see it; returns whether that is so."""
         if self.peers.others or self.has_subscribers or not self.sequencer.skip(run_id):
             return False
         self._tell_changed()
         return True
 
     def broadcast_peer_event(self, peer_event: PeerEvent) -> None:
-        """Let every socket of this worker see what happened to a run of another one."""
+        """Show an event of another worker's run to every socket of this worker."""
         if peer_event.run_id is not None and peer_event.run_id == self.runs.running:
-            # Its number was handed out twice, by a document that fell back: this is about another run.
+            # Its number was assigned twice, by a document that fell back: this concerns another run.
             return
         if self._remote_run is None or self._remote_run.run_id != peer_event.run_id:
             self._remote_run = Run("", run_id=peer_event.run_id)
@@ -237,7 +237,7 @@ class SessionGroup:
     def _answering(
         self, event: OrderedEvent, message: SessionEvent, canceller: Canceller | None
     ) -> OrderedEvent:
-        """An end with which a canceller is answered, if it is the one that it asked for, and gets events."""
+        """The canceller that this end answers, if it asked for it and gets events."""
         if canceller is None or canceller.answered or not self.sequencer.is_subscribed(canceller.subscriber):
             return event
         if not isinstance(message, AnalysisCancelled) or message.reason != EndReason.CANCELLED:
@@ -247,7 +247,7 @@ class SessionGroup:
         return replace(event, exclude=canceller.subscriber, answer=answer)
 
     def update(self, update: PortfolioUpdate, version: int) -> None:
-        """Let every socket see the value at a tick of the holdings of a version."""
+        """Show every socket the value, at a tick, of the holdings of a version."""
         if self.has_subscribers:
             tick_id = update.tick_id
             self._publish(
@@ -281,7 +281,7 @@ class SessionGroup:
         return any(member.subscriber.receives_events for member in self._members.values())
 
     def drop(self, run: Run) -> None:
-        """Forget what of ``run`` still waits, on every socket."""
+        """Drop the waiting frames of ``run`` on every socket."""
         self.sequencer.drop(run)
         for member in self.members:
             with self._alone(member.subscriber):
@@ -289,27 +289,27 @@ class SessionGroup:
 
     @property
     def running(self) -> int | None:
-        """The run that is known to be open, here or on another worker, if it has its number."""
+        """The open run, here or on another worker, if it is known and has its number."""
         remote = None if self.remote.run is None else self.remote.run.run_id
         return self.runs.running or remote
 
     # --- the document ---
 
     def enter(self, state: State, since: str = "") -> bool:
-        """Take the state of the session as the store has it, on attaching to it.
+        """Record the state of the session in the store, when attaching to it.
 
         Args:
             state: The state.
-            since: The incarnation that was known when the state was asked for.
+            since: The incarnation that was known when the state was requested.
 
         Returns:
             Whether it is the state of the session. If not, another document has become known meanwhile, and
-            nobody can say which of the two is the newer one: it is to be asked for again.
+            it is not known which of the two is newer: request it again.
         """
         if state.incarnation != self.incarnation:
             if since != self.incarnation:
                 return False
-            # Asked for when the other one was known, so it took the place of that.
+            # It was requested when the other one was known, so it replaced that one.
             self._begin_anew(state)
         first, self.attached = not self.attached, True
         self.peers.set_peers(state.others)
@@ -318,17 +318,17 @@ class SessionGroup:
         self.learn(state.head)
         current = state.current_analysis
         if current is None or current.worker == self.peers.me or self.runs.running is not None:
-            # A run of this worker is not over before its task has ended, which its worker's event sees to.
+            # A run of this worker is not over before its task has ended; its own event will show that.
             return True
-        # What is not open here any more, though it stands there, is about to be cleared by its worker.
+        # A run that is no longer open here but still in the document is about to be cleared by its worker.
         self.remote.follow(current.run_id, current.ticker, current.version, current.worker)
         if first and current.version >= state.version:
-            # Nobody here has seen it start: who subscribes from now on knows it from its first state.
+            # No socket here has seen it start: new subscribers will know it from their first state.
             self.sequencer.adopt(Running.model_validate(current, from_attributes=True))
         return True
 
     def _begin_anew(self, state: State) -> None:
-        """The session has expired, and this is the document that took its place."""
+        """The session has expired, and this document replaced it."""
         first = not self.incarnation
         self.peers.begin_anew(state.incarnation, state.others)
         if not first:
@@ -346,42 +346,42 @@ class SessionGroup:
         return Known(self.incarnation, run_id, max(remote.version, version))
 
     def contradicts(self, version: int, holdings: Mapping[str, float]) -> bool:
-        """Whether other holdings of this version have been shown: the document fell back, and went on."""
+        """Whether other holdings with this version have been shown: the document fell back and continued."""
         newest = self.sequencer.newest
         return newest is not None and newest.version == version and newest.holdings != holdings
 
     @property
     def head(self) -> Head | None:
-        """What the document says of the portfolio, if nothing newer is known of than that."""
+        """The portfolio in the document, unless something newer is known."""
         head = self._head
         return head if head is not None and head.version >= self.known.version else None
 
     def learn(self, head: Head) -> None:
-        """Take from a reply what the document says of the portfolio."""
+        """Record the portfolio from a reply."""
         if self._head is None or self._head.version <= head.version:
             self._head = head
 
     def update_version(self, version: int) -> None:
-        """The holdings have this version; a remote run that works on an older one is over."""
+        """Record the version of the holdings; a remote run on an older one is over."""
         self.remote.outdate(version)
 
     def claim(self, ticker: str, start: RunStart, incarnation: str) -> None:
-        """A run of a socket has its number and its holdings; what runs on other workers is over by that.
+        """A run of a socket has its number and its holdings; any run on other workers is over because of it.
 
         Args:
-            ticker: What the run analyses.
-            start: What the store says of it.
+            ticker: The run's ticker.
+            start: The store's reply to its start.
             incarnation: Of the document.
 
         Raises:
-            SessionMissing: It is a run of a document that another one has taken the place of.
+            SessionMissing: It is a run of a document that has been replaced.
             RunSuperseded: A run with a higher number is known.
             PortfolioChanged: Newer holdings are known.
             FellBack: A run of another worker has this number.
         """
         told = self._told
         if told is not None and told.run_id == start.replaced:
-            # It stood there until now: who is new has read of it, and may have missed its end.
+            # It was in the document until now: new workers have read it there, and may have missed its end.
             self.peers.set_peers_late(start.others, told)
         else:
             self.peers.set_peers(start.others)
@@ -392,7 +392,7 @@ class SessionGroup:
             raise RunSuperseded(self.session_id, remote.newest)
         if run_id == remote.newest:
             raise FellBack(self.session_id, self.known)
-        # How it ends is told by the worker that ran it; what comes next waits for that.
+        # The worker that ran it reports its end; later events wait for that.
         remote.claim(run_id)
         self.peers.send_claim(ticker, start)
         self.learn(start.head)
@@ -400,14 +400,14 @@ class SessionGroup:
             raise PortfolioChanged(self.session_id, remote.version)
 
     def lacks_outcomes(self, ending: Ending) -> bool:
-        """Whether a run has completed with more results and errors than the sockets have been shown of it."""
+        """Whether a run has completed with more results and errors than the sockets have been shown."""
         return self.sequencer.lacks(ending.results + ending.errors)
 
     def show_recorded(self, run_id: int, results: Iterable[Mapping[str, Any]]) -> None:
-        """Let the sockets see what the document has of the open run's results, but for what they have seen.
+        """Show the sockets the open run's results from the document, except those they have seen.
 
         Args:
-            run_id: The run; nothing is shown if it is not open any more.
+            run_id: The run; nothing is shown if it is no longer open.
             results: As they were sent, without their envelopes.
         """
         for result in results:
@@ -417,7 +417,7 @@ class SessionGroup:
                 self._publish(OrderedEvent("outcome", frame, run_id, metric=metric))
 
     def close(self, ending: Ending) -> None:
-        """Let the sockets see that a run is over, if it is open and nobody has told so in time."""
+        """Show the sockets that a run is over, if it is open and its end was not reported in time."""
         run = self.sequencer.open
         if run is None or run.run_id != ending.run_id:
             return
@@ -429,13 +429,13 @@ class SessionGroup:
         self._publish(self._answering(event, ended, self._cancelling.get(run.run_id)))
 
     def end_remote_follow(self) -> None:
-        """Nothing runs and somebody cancels: whoever on another worker follows the newest run ends that."""
+        """A cancel when nothing is running: the worker that follows the newest run ends the following."""
         if self.peers.others and self.known.run_id:
             self.peers.send_cancel(self.known.run_id)
 
     @contextmanager
     def cancelling(self, run_id: int, canceller: Canceller) -> Iterator[None]:
-        """A socket cancels a run of another worker: that worker is told, and its word is the answer."""
+        """A socket cancels a run of another worker: tell that worker, whose report is the answer."""
         self._cancelling[run_id] = canceller
         self.peers.send_cancel(run_id)
         try:

@@ -1,4 +1,4 @@
-"""The state of a session as the message that clients get."""
+"""The state of a session as a message for clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def drifts(
     targets: Targets | None, holdings: Mapping[str, float], prices: Mapping[str, float]
 ) -> dict[str, float]:
-    """Drift of each name beyond the band of its target, at these prices."""
+    """Drift of each name outside the band of its target, at these prices."""
     if targets is None:
         return {}
     values = {name: shares * prices[name] for name, shares in holdings.items() if name in prices}
@@ -26,14 +26,14 @@ def drifts(
 
 
 def line_values(holdings: Mapping[str, float], prices: Mapping[str, float]) -> dict[str, float]:
-    """What each line is worth at these prices, in currency units; a line without a price is left out."""
+    """The value of each line at these prices, in currency units; a line without a price is left out."""
     return {name: canonical(shares * prices[name]) for name, shares in holdings.items() if name in prices}
 
 
 def portfolio_message(stored: store.Portfolio, book: PriceBook | None = None) -> Portfolio:
-    """The ``portfolio`` message for what the store holds, with what the book knows of its prices.
+    """The ``portfolio`` message for a portfolio in the store, with the book's information about its prices.
 
-    The book has the prices of one tick; at another one than the store's total it says no values.
+    The book has the prices of one tick; if that is not the tick of the store's total, values are left out.
     """
     current = stored.current_analysis
     fresh = None if book is None else book.freshness(stored.holdings)

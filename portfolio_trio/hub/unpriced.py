@@ -1,4 +1,4 @@
-"""What a client is told about names that have no price: whether waiting helps, and what to do where not."""
+"""Errors for clients about names that have no price: whether waiting helps, and what to do if not."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class UnpricedError(AnalysisError):
 def refusal(
     book: PriceBook, tickers: Sequence[str], request_id: str | int | None = None, *, held: bool = False
 ) -> Error:
-    """The ``error`` for a request that needs prices of names that have none.
+    """The ``error`` for a request that needs prices of names without one.
 
     Args:
         book: The prices.
         tickers: The names.
         request_id: What the error echoes.
-        held: They are held, and were not named by the request.
+        held: The names are held, and were not in the request.
     """
     strangers = [ticker for ticker in tickers if ticker not in book.bars.column]
     if strangers and not held:
@@ -60,7 +60,7 @@ def _history(book: PriceBook, ticker: str) -> str:
 
 
 def explained(book: PriceBook, failure: AnalysisError) -> AnalysisError:
-    """The failure of an analysis; where a held name has no price, as one that says what to do."""
+    """The failure of an analysis; if a held name has no price, an error that says what to do."""
     priced = book.prices_for(failure.tickers)
     unpriced = [ticker for ticker in failure.tickers if ticker not in priced]
     if failure.code != "bad_price" or not unpriced:

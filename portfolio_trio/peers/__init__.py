@@ -1,5 +1,5 @@
-"""The other workers on the same Redis: who they are, which of them leads, and what they tell each other.
+"""The other workers on the same Redis: their names, which one leads, and the messages between them.
 
-May import hub, market, store and protocol, and knows no socket. Exports nothing by name: its entry points are
+May import hub, market, store and protocol; knows nothing of sockets. Its entry points are
 `membership.Membership`, `publisher` and `subscriber`.
 """

@@ -1,4 +1,4 @@
-"""What documents say, shown to the sockets of their sessions: the truth, where events may be missing."""
+"""Showing the documents to the sockets of their sessions, when events may be missing."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
-# Documents on their way at one time when all are read anew.
+# Documents read concurrently when all are read again.
 READS_AT_ONCE: Final = 64
-# How often a document is read that expires and is made anew meanwhile.
+# How many times to read a document that expires and is created again meanwhile.
 READINGS: Final = 5
-# What cannot be read is tried again after this long, then after twice as long, and so on.
+# Failed reads are repeated after this many seconds, then after twice as long, and so on.
 RETRY_SECONDS: Final = 0.5
 MAX_RETRY_SECONDS: Final = 8.0
 RETRY: Final = Backoff(RETRY_SECONDS, longest=MAX_RETRY_SECONDS)
 
 
 class Waited(IntEnum):
-    """For how long the end of a run has been waited for by who reads the document."""
+    """How long the reader has waited for the end of a run."""
 
-    NOT = 0  # from now on: the word of who ran it may be on its way
-    SHORT = 1  # somebody does; only the word of who ran it is shown
-    LONG = 2  # who ran it has had time to tell; what the document has of it is shown, or what follows from it
-    OUT = 3  # anybody's word on it will do
+    NOT = 0  # just begun: the report of the worker that ran it may be on its way
+    SHORT = 1  # for a while; only an end reported by the worker that ran it is shown
+    LONG = 2  # that worker has had time to report; the end in the document, or the one implied, is shown
+    OUT = 3  # any end of it is shown
 
 
 class DocumentReader:
-    """Brings the sockets of sessions to what the documents say.
+    """Brings the sockets of sessions up to date with the documents.
 
     Args:
         hub: The sockets.
         store: The documents.
-        faults: Contains what goes wrong with one session.
-        to_message: Makes the message of a document.
-        metrics: Of which metrics a run gives results.
-        find_out: Finds out how a run ended that nobody has told of yet, without being waited for.
+        faults: Contains errors of one session.
+        to_message: Makes the message for a document.
+        metrics: The metrics of a run.
+        find_out: Starts finding out how a run ended whose end has not been reported yet.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class DocumentReader:
         self._metrics = metrics
         self._find_out = find_out
         self._look = trio.Event()
-        # After a store that was away there may be a line to say of each session.
+        # After an outage of the store there may be a log line for each session.
         self._log = Seldom(log, clock=trio.current_time)
 
     def look(self) -> None:
-        """Read every document anew, soon."""
+        """Read every document again, soon."""
         self._look.set()
 
     async def run(self) -> None:
-        """Read all documents when told to look, and then those that could not be read, ever more rarely."""
+        """Read all documents when requested, and then those that failed, at growing intervals."""
         unread: list[SessionGroup] = []
         attempt = 0
         while True:
@@ -99,12 +99,12 @@ class DocumentReader:
             unread = await self._look_at(unread)
 
     async def _look_at(self, groups: Iterable[SessionGroup]) -> list[SessionGroup]:
-        """Read the documents of groups that have a socket here still; return those that could not be read."""
+        """Read the documents of groups that still have a socket here; return those that could not be read."""
         waiting = iter([group for group in groups if self._hub.group(group.session_id) is group])
         unread: list[SessionGroup] = []
 
         async def read(group: SessionGroup) -> None:
-            # The boundary between one session and the reading of all.
+            # An error of one session must not end the reading of all.
             with self._faults.contained("the peer subscriber", instead=group.fail):
                 if not await self.read_quietly(group):
                     unread.append(group)
@@ -115,14 +115,14 @@ class DocumentReader:
                 for group in chunk:
                     nursery.start_soon(read, group)
             if len(unread) - before == len(chunk):
-                # It is the store that is away: each further read would wait for it in vain.
+                # The store is down: further reads would only wait in vain.
                 break
         return [*unread, *waiting]
 
     async def read_quietly(
         self, group: SessionGroup, *, again: bool = True, waited: Waited = Waited.NOT
     ) -> bool:
-        """As `read`; return False where that has failed, and log it."""
+        """As `read`; if it fails, log that and return False."""
         try:
             await self.read(group, again=again, waited=waited)
         except StoreError as error:
@@ -142,16 +142,16 @@ class DocumentReader:
         waited: Waited = Waited.NOT,
         lost: Known | None = None,
     ) -> None:
-        """Bring the sockets of a session to what the document says.
+        """Bring the sockets of a session up to date with the document.
 
         Args:
             group: The session.
-            again: Show it though they may know it.
-            waited: For how long the end of the open run has been waited for.
-            lost: What was known before the document fell back behind it: it gets new numbers first.
+            again: Show it even if they may have seen it.
+            waited: How long the end of the open run has been waited for.
+            lost: The numbers known before the document fell back: it gets new ones first.
         """
         if not group.attached:
-            # It has not been read yet, and is about to be.
+            # It has not been read yet, but is about to be.
             return
         for _ in range(READINGS):
             since, known = group.incarnation, group.known
@@ -164,7 +164,7 @@ class DocumentReader:
                 lost = failure.known
                 continue
             except (SessionMissing, WrongType):
-                # Whoever asks next is told.
+                # The next request will report it.
                 return
             if state.incarnation == group.incarnation and lost is None:
                 await self._catch_up(group, state, waited)
@@ -190,13 +190,13 @@ class DocumentReader:
         group.broadcast_state(self._to_message(state), adopts=adopts, again=again)
 
     async def _catch_up(self, group: SessionGroup, state: State, waited: Waited) -> None:
-        """End what the document says is over."""
+        """End the run that is over according to the document."""
         current = state.current_analysis
         newest = 0 if current is None else current.run_id
         if current is not None and current.worker != self._store.worker:
             async with group.start_lock:
                 await group.runs.supersede(newest)
-        # What began behind it may be over, too, and stand there no more at the next reading.
+        # Later runs may be over as well, and no longer be in the document at the next reading.
         while await self._end_one(group, state, newest, waited):
             waited = min(waited, Waited.LONG)
 
@@ -204,27 +204,28 @@ class DocumentReader:
         """End the open run, if the document says how it ended; ``newest`` is its current one."""
         run = group.sequencer.open
         if run is None or run.run_id == newest or state.run_counter < run.run_id:
-            # Cut short by new holdings it may be, but whoever runs it has not put it away yet.
+            # New holdings may have cut it short, but its worker has not cleared it yet.
             return False
         ended = state.end_of(run.run_id)
         if waited < Waited.LONG and not (ended is not None and ended.told):
-            # It has ended. Who ran it knows how, and its word may be on its way, or its last results.
+            # It has ended. The worker that ran it knows how; its report, or its last results, may be on their
+            # way.
             if waited is Waited.NOT:
                 self._find_out(group, run.run_id)
             return False
-        # If it was run by a socket here, that tells it now.
+        # If a socket here ran it, that socket reports it now.
         if group.remote.is_open(run.run_id):
             group.remote.end()
         async with group.start_lock:
             await group.runs.supersede(run.run_id + 1)
-        # What stands there no more can be waited for only in vain.
+        # Waiting for a run that is no longer in the document is pointless.
         is_last_word = waited is Waited.OUT or ended is None or ended.is_final
         if group.sequencer.open is run and is_last_word:
             await self._end(group, state, run, ended)
         return group.sequencer.open is not run
 
     async def _end(self, group: SessionGroup, state: State, run: Running, ended: Ending | None) -> None:
-        """Show the end of the open run, and before it the results that no batch has brought."""
+        """Show the end of the open run, preceded by the results that were in no batch."""
         results: list[Result] = []
         if ended is None or (ended.outcome == "completed" and group.lacks_outcomes(ended)):
             metrics = len(self._metrics) if ended is None else ended.results

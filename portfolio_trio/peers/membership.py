@@ -1,10 +1,10 @@
-"""One worker among others: it says that it lives, and leads the market while it holds the lease.
+"""One worker among others: it sends heartbeats, and leads the market while it holds the lease.
 
 | Membership.run
-| ├─ heartbeat  says that this worker lives; holds or takes the lease
+| ├─ heartbeat  keeps this worker alive; renews or takes the lease
 | ├─ lead       the market updater, in a scope whose deadline is the end of the lease
-| ├─ follow     takes each tick that another worker has published
-| └─ listen     hears of ticks, sweeps and batches
+| ├─ follow     adopts each tick that another worker has published
+| └─ listen     receives ticks, sweeps and batches
 """
 
 from __future__ import annotations
@@ -40,50 +40,50 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 WORKER_TTL_SECONDS: Final = 10.0
-"""How long a worker that says nothing any more counts as alive."""
+"""Seconds that a worker without heartbeats counts as alive."""
 
 RETIRE_SECONDS: Final = 2.0
-# A lease or a worker's time to live is this many heartbeats long.
+# A lease, or a worker's time to live, in heartbeats.
 HEARTBEATS_PER_TTL: Final = 4
-# The part of a lease that is left unused, for clocks that run differently.
+# The fraction of a lease that is left unused, for clocks that run at different speeds.
 MARGIN: Final = 0.1
 SHORTEST_LEASE: Final = 1.0
 
 
 def lease_seconds(interval: float) -> float:
-    """How long a lease lasts without a heartbeat, where a tick is due every ``interval`` seconds.
+    """How long a lease lasts without a heartbeat, if a tick is due every ``interval`` seconds.
 
-    Half of the interval, so that another worker takes over before the next tick but one would be missed;
-    within bounds that heartbeats can keep.
+    Half of the interval, so that another worker takes over before the second tick would be missed; within
+    bounds that heartbeats can meet.
     """
     return min(WORKER_TTL_SECONDS, max(interval / 2, SHORTEST_LEASE))
 
 
 class Listener(Protocol):
-    """Who hears of the other workers."""
+    """The listener to messages of the other workers."""
 
     def receive(self, text: bytes) -> None:
-        """A batch has come."""
+        """A batch has arrived."""
 
     def miss(self) -> None:
-        """Batches may have been lost, or this worker may have been given up."""
+        """Batches may have been lost, or this worker may have been considered lost."""
 
     def on_workers_lost(self, lost: Iterable[str]) -> None:
         """Workers are lost."""
 
 
 class Membership:
-    """Keeps this worker known, and leads while it may.
+    """Keeps this worker alive for the others, and leads while it holds the lease.
 
     Args:
         workers: The other workers.
         book: The prices; written by the updater while this worker leads, and from here while it follows.
         updater: Ticks and sweeps while this worker leads.
-        exchange: Learns who is lost.
-        audience: Is told of ticks that others publish.
-        listener: Hears of the other workers.
+        exchange: Receives the lost workers.
+        audience: Notified of ticks that others publish.
+        listener: Receives messages of the other workers.
         interval: Seconds between ticks.
-        faults: Contains what goes wrong with one message, one heartbeat or one tick.
+        faults: Contains errors of one message, one heartbeat or one tick.
     """
 
     def __init__(
@@ -123,20 +123,20 @@ class Membership:
         return self._lease is not None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be a member until cancelled, after `join`; started when it hears the others.
+        """Be a member until cancelled, after `join`; started when it is subscribed to the others.
 
         Raises:
-            StoreError: The others cannot be heard.
+            StoreError: It is not possible to subscribe.
         """
         async with self._workers.listen() as heard, trio.open_nursery() as nursery:
             nursery.start_soon(self._heartbeat_forever)
             nursery.start_soon(self._lead_when_elected)
             nursery.start_soon(self._follow)
-            # What came between joining and listening.
+            # Read what was published between joining and listening.
             self._hinted.set()
             task_status.started()
             async for message in heard:
-                # The boundary between one message and the next; what it said, the documents say, too.
+                # An error of one message must not affect the next; the documents have its content as well.
                 with self._faults.contained("a message", instead=self._listener.miss):
                     self._hear(message)
 
@@ -153,7 +153,7 @@ class Membership:
             self._listener.receive(message.data)
 
     async def join(self) -> None:
-        """Become a member: the newest tick of all is this worker's, too.
+        """Become a member: adopt the newest shared tick.
 
         Raises:
             StoreError: The store could not be used, or the other workers have other prices.
@@ -164,24 +164,24 @@ class Membership:
             self._take(heartbeat, asked)
             if (heartbeat.leads and await self._share()) or await self._adopt():
                 return
-            # Another one leads and has not published yet; if it died, its lease ends.
+            # Another worker leads and has not published yet; if it died, its lease will end.
             await trio.sleep(self._heartbeat_seconds)
 
     async def retire(self) -> None:
-        """Give up the lease, and what this worker may have left behind; bounded by `RETIRE_SECONDS`."""
-        # One more heartbeat would bring it back to life.
+        """Give up the lease, and let others clean up after this worker; bounded by `RETIRE_SECONDS`."""
+        # Another heartbeat would make it alive again.
         self._heartbeat_scope.cancel()
         with trio.move_on_after(RETIRE_SECONDS, shield=True):
             try:
                 await self._workers.retire()
             except StoreError as error:
-                # The others notice by themselves.
+                # The others will notice by themselves.
                 log.info(
                     "the other workers could not be told that this one ends; they will notice by themselves",
                     extra={"event": "retire_untold", "error": str(error)},
                 )
 
-    # --- beating ---
+    # --- heartbeats ---
 
     @property
     def _heartbeat_seconds(self) -> float:
@@ -191,7 +191,7 @@ class Membership:
         with self._heartbeat_scope:
             while True:
                 await trio.sleep(self._heartbeat_seconds)
-                # The boundary between one heartbeat and the next, without which this worker counts as lost.
+                # An error of one heartbeat must not stop the next, without which this worker counts as lost.
                 with self._faults.contained("a heartbeat"):
                     await self._heartbeat()
 
@@ -218,7 +218,7 @@ class Membership:
     def _take(self, heartbeat: Heartbeat, asked: float) -> None:
         self._count(heartbeat.lost)
         if heartbeat.leads:
-            # From before asking: the server's lease began later, and so ends later.
+            # Taken before the call: the server's lease began later, and so ends later.
             self._lease_until = asked + self._workers.lease * (1 - MARGIN)
             if self._lease is not None:
                 self._lease.deadline = self._lease_until
@@ -229,7 +229,7 @@ class Membership:
 
     def _complain(self, error: StoreError) -> None:
         if isinstance(error, OtherSource):
-            # Only a store that is there says so.
+            # This answer shows that the store is reachable.
             self._store_log.ends("the store is back", extra={"event": "store_back"})
             self._source_log.begins(
                 "the other workers use other prices: start all of them with the same ones",
@@ -243,10 +243,11 @@ class Membership:
             )
 
     def _count(self, lost: Sequence[str]) -> None:
-        """Let lost workers be cleaned up after and forgotten once every living worker knows of them."""
+        """Have lost workers cleaned up and forgotten once every live worker knows about them."""
         now = trio.current_time()
         self._lost_at = {name: self._lost_at.get(name, now) for name in lost}
-        # Within that time everybody sends a heartbeat, or is given up and reads every document anew.
+        # Within that time every worker sends a heartbeat, or is considered lost and reads every document
+        # again.
         heard = now - self._workers.ttl
         self._exchange.lost = [name for name, lost_at in self._lost_at.items() if lost_at <= heard]
 
@@ -257,10 +258,12 @@ class Membership:
             await self._elected.wait()
             self._elected = trio.Event()
             if self._lease_until <= trio.current_time():
-                # The answer that elected it came so late that the lease is over; the next one elects anew.
+                # The answer with the lease came so late that the lease is over; the next heartbeat may renew
+                # it.
                 continue
             log.info("this worker now updates the market", extra={"event": "leader_began"})
-            # The boundary between one term and the next: while the lease is held a heartbeat elects anew.
+            # An error in one term must not prevent the next: while the lease is held, a heartbeat starts
+            # another.
             with (
                 self._faults.contained("the lead"),
                 trio.CancelScope(deadline=self._lease_until) as self._lease,
@@ -273,7 +276,7 @@ class Membership:
             )
 
     async def _share(self) -> bool:
-        """Give this worker's first tick to all; False where it may not, or a newer one is there."""
+        """Share this worker's first tick; False if it may not, or there is a newer one."""
         try:
             await self._book.share(self._exchange.publish)
         except (NotUpdater, TickStale):
@@ -286,7 +289,7 @@ class Membership:
         while True:
             await self._hinted.wait()
             self._hinted = trio.Event()
-            # The boundary between one tick and the next.
+            # An error of one tick must not affect the next.
             with self._faults.contained("a followed tick"):
                 await self._take_newest()
 
@@ -297,7 +300,7 @@ class Membership:
                 self._swept = b""
                 await self._audience.swept(self._book.current)
         except StoreUnavailable:
-            # The connection heals itself; then a heartbeat shows which tick is the newest.
+            # The client reconnects by itself; then a heartbeat shows the newest tick.
             return
         except StoreError as error:
             self._tick_log.warning(
@@ -306,7 +309,7 @@ class Membership:
             )
 
     async def _adopt(self) -> bool:
-        """Take the newest tick of all; whether there is one."""
+        """Adopt the newest shared tick; returns whether there is one."""
         shared = await self._workers.read_tick()
         if shared is None:
             return False

@@ -1,7 +1,7 @@
-"""Runs that this worker may have left in documents, and that no socket of it owns any more.
+"""Runs that this worker may have left in documents, and that none of its sockets owns any longer.
 
-The reply to a start may come too late or not at all: then the document may name a run whose number nobody
-knows. It is found by the token of the start, and cleared as soon as Redis can be reached.
+The reply to a start may come too late or not at all: then the document may contain a run whose number is
+unknown. It is found by the token of the start, and cleared as soon as Redis can be reached.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from portfolio_trio.store import SessionMissing, StoreError
 if TYPE_CHECKING:
     from portfolio_trio.store import Ending, PortfolioStore, RunEnd
 
-# A start that was not found may still be on its way: it is looked for again at so many sweeps.
+# A start that was not found may still be in flight: it is searched again at this many sweeps.
 TRIES: Final = 3
 ORPHANS: Final = 10_000
-"""How many are remembered; beyond that the oldest are left to the next run of their session."""
+"""How many are remembered; older ones are left to the next run of their session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """One run: by its number where that is known, else by the token of its start.
+    """One run: identified by its number if known, else by the token of its start.
 
-    ``ending`` is what was told of its end, if it was a run of this worker.
+    ``ending`` is its reported end, if it was a run of this worker.
     """
 
     session_id: str
@@ -35,7 +35,7 @@ class Orphan:
 
 
 class Orphans:
-    """Remembers such runs until they are known not to stand in a document.
+    """Remembers such runs until they are known not to be in a document.
 
     Args:
         store: The documents.
@@ -60,13 +60,13 @@ class Orphans:
 
     @property
     def all(self) -> tuple[Orphan, ...]:
-        """Every run that may still stand in a document."""
+        """Every run that may still be in a document."""
         return tuple(self._tries)
 
     async def clear(self, orphan: Orphan) -> RunEnd | None:
-        """Clear a run from its document; None where it was not found there, or Redis could not be asked.
+        """Clear a run from its document; None if it was not found there, or Redis could not be reached.
 
-        One that was run elsewhere and had ended before is left as it was; the document may say how.
+        A run of another worker that had ended before is left unchanged; the document may say how it ended.
         """
         try:
             end = await self._store.finish_analysis(

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 0.25
-# Tries of a batch that nobody hears: its worker connects anew, or has gone without a word.
+# Attempts to send a batch that nobody receives: its worker is reconnecting, or has died.
 UNHEARD_TRIES: Final = 12
-# What an event counts beside its message, as most claims and looks have none.
+# The size of an event in addition to its message; most claims and looks have none.
 EVENT_CHARACTERS: Final = 200
 
 
 class _Box:
-    """What waits for one worker.
+    """The queue for one worker.
 
     Attributes:
-        owed: There are events or a batch, or the worker has yet to see that one batch is missing.
-        sending: A task sees to it.
+        owed: There are events or a batch, or the worker has yet to notice that a batch is missing.
+        sending: A task is sending it.
     """
 
     __slots__ = ("_batch", "_events", "_numbers", "_previous", "_size", "_unheard", "owed", "sending")
@@ -56,17 +56,17 @@ class _Box:
             self.lose()
 
     def lose(self) -> None:
-        """Drop what waits; the batch that is never written has a number, too."""
+        """Drop the waiting events; the batch that is never written still takes a number."""
         self._previous = next(self._numbers)
         self._clear()
 
     def forget(self) -> None:
-        """Drop all, the batch that may be on its way, too."""
+        """Drop everything, the batch in flight included."""
         self.lose()
         self._batch, self._unheard = None, 0
 
     def take(self, sender: str) -> Batch:
-        """The batch that has not arrived yet, as far as is known, or all that waits as the next one."""
+        """The batch that may not have arrived yet, else all waiting events as the next one."""
         if self._batch is None:
             number = next(self._numbers)
             events = tuple(self._events)
@@ -76,15 +76,15 @@ class _Box:
         return self._batch
 
     def settle(self, batch: Batch, *, heard: bool) -> bool:
-        """A batch was sent; whether that was the last time."""
+        """Record that a batch was sent; returns whether that was the last attempt."""
         if batch is not self._batch:
-            # Forgotten meanwhile: what comes next shows it.
+            # It was dropped meanwhile: the next batch will show that.
             return True
         self._unheard = 0 if heard else self._unheard + 1
         if not heard and self._unheard < UNHEARD_TRIES:
             return False
         self._batch, self._unheard = None, 0
-        # What was lost meanwhile has a number, too.
+        # Events lost meanwhile take a number as well.
         self.owed = bool(self._events) or self._previous != batch.number
         return True
 
@@ -93,17 +93,18 @@ class _Box:
 
 
 class PeerPublisher:
-    """Sends what happens here to the workers that want to hear of it.
+    """Sends events to the workers that need them.
 
-    Telling never waits. What has gathered for a worker leaves as one batch. One that may not have arrived is
-    sent again, under its number, by which the receiver knows a repetition. Where one is lost all the same,
-    or too much had gathered, the next one shows it by its number, and the receiver reads the documents anew.
-    Each worker has a task while something waits for it, so that one that cannot be reached holds up no other.
+    Queueing never waits. All events waiting for a worker are sent as one batch. A batch that may not have
+    arrived is sent again with the same number, by which the receiver recognises a repetition. If a batch is
+    lost all the same, or too many events were waiting, the number of the next one shows it, and the receiver
+    reads the documents again. Each worker has a task while something waits for it, so that an unreachable
+    worker does not delay the others.
 
     Args:
-        workers: The way to the other workers.
+        workers: Sends to the other workers.
         max_bytes: Characters that may wait for one worker.
-        faults: Contains what goes wrong with one batch.
+        faults: Contains errors of one batch.
     """
 
     def __init__(self, workers: Workers, *, max_bytes: int, faults: Faults) -> None:
@@ -112,7 +113,7 @@ class PeerPublisher:
         self._faults = faults
         self._boxes: dict[str, _Box] = {}
         self._repeated_log = Seldom(log, clock=trio.current_time)
-        # Of all boxes: one that was forgotten does not begin with numbers that its worker has seen.
+        # Shared by all queues: a new queue for a forgotten worker must not begin with numbers it has seen.
         self._numbers = count(1)
         self._due: list[tuple[str, _Box]] = []
         self._news = trio.lowlevel.ParkingLot()
@@ -135,16 +136,16 @@ class PeerPublisher:
         self._news.unpark_all()
 
     def forget(self, worker: str) -> None:
-        """A worker is lost: nothing waits for it any more."""
+        """Drop everything that waits for a lost worker."""
         box = self._boxes.get(worker)
         if box is not None and box.sending:
-            # It may live after all, and then sees that something is missing.
+            # It may be alive after all; then it will see that something is missing.
             box.forget()
         elif box is not None:
             del self._boxes[worker]
 
     async def run(self) -> None:
-        """Send for ever."""
+        """Send until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
                 while not self._due:
@@ -157,7 +158,7 @@ class PeerPublisher:
         """Send batches to one worker, one at a time, until nothing waits for it."""
         while box.owed:
             arrived = False
-            # The boundary between one batch and the next, whomever they are for.
+            # An error of one batch must not affect the next.
             with self._faults.contained("a batch", instead=box.forget):
                 arrived = await self._send(worker, box)
             if not arrived:

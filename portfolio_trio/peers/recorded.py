@@ -1,4 +1,4 @@
-"""What the document has of a run whose last batches were lost: its results, and what follows from them."""
+"""The results in the document of a run whose last batches were lost, and the end they imply."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from portfolio_trio.store import Portfolio as State
     from portfolio_trio.store import PortfolioStore
 
-# How many results of newer runs are looked behind at most, and how long all of them may be as JSON.
+# How many results of newer runs may be skipped, and the maximum length of all as JSON.
 MAX_RESULTS: Final = 1_000
 MAX_BYTES: Final = 1_048_576
 
@@ -23,13 +23,13 @@ Result = dict[str, Any]
 
 
 async def results_of(store: PortfolioStore, state: State, run: Running, metrics: int) -> list[Result]:
-    """What the document still has of a run's results, oldest first, as they were sent.
+    """The results of a run that the document still has, oldest first, as they were sent.
 
     Args:
         store: The documents.
         state: The session.
         run: The run.
-        metrics: How many results a run has at most.
+        metrics: The maximum number of results of a run.
 
     Raises:
         StoreError: The store could not be reached.
@@ -41,21 +41,21 @@ async def results_of(store: PortfolioStore, state: State, run: Running, metrics:
             state.session_id, ticker=run.ticker, limit=limit, max_bytes=MAX_BYTES
         )
     except WrongType:
-        # Something else stands where they should: the end is told without them.
+        # The document has something else in their place: show the end without them.
         return []
     return [result for result in page.results if result.get("run_id") == run.run_id]
 
 
 def likely_end(state: State, run: Running, results: Collection[Result], metrics: Collection[str]) -> Ending:
-    """How a run ended of which the document says nothing: an older release wrote it, or many ended since.
+    """The end of a run that the document does not record: an older release wrote it, or many ended since.
 
-    With a result for each metric it has completed. Of one that completed with errors nobody can know.
+    With a result for each metric it has completed. A run that completed with errors cannot be recognised.
 
     Args:
         state: The session.
         run: The run.
-        results: What the document has of it.
-        metrics: Of which metrics a run gives results.
+        results: Its results in the document.
+        metrics: The metrics of a run.
     """
     if metrics and {result["metric"] for result in results} == set(metrics):
         return Ending(run.run_id, "completed", results=len(results))

@@ -1,7 +1,7 @@
-"""What the other workers tell, brought to the sockets of this one.
+"""Showing the events of other workers to the sockets of this one.
 
-Events of one session are carried out one after another, in their order. Where some may be missing, the
-document is read: it has the truth, and an event is a hint that came sooner.
+Events of one session are handled one after another, in order. If some may be missing, the document is read:
+it is authoritative, and an event is a hint that arrives earlier.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 
-# Events that may wait while one of a session is carried out; one too many, and the document is read instead.
+# Events that may wait while one of a session is handled; beyond that, the document is read instead.
 EVENTS_PER_SESSION: Final = 1_000
-# What waits for the end of a run for so long lets the document be read for the first time.
+# Seconds of waiting for the end of a run after which the document is read for the first time.
 LOOK_SECONDS: Final = 0.25
 
 
 class PeerSubscriber:
-    """Carries out what batches say.
+    """Handles the events in batches.
 
     Args:
         hub: The sockets.
         store: The documents.
-        faults: Contains what goes wrong with one session.
-        to_message: Makes the message of a document.
-        metrics: Of which metrics a run gives results.
+        faults: Contains errors of one session.
+        to_message: Makes the message for a document.
+        metrics: The metrics of a run.
     """
 
     def __init__(
@@ -85,18 +85,18 @@ class PeerSubscriber:
         hub.on_hold = self._expect_end
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Carry out for ever; started when batches may come."""
+        """Handle events until cancelled; started when batches may arrive."""
         async with trio.open_nursery() as self._nursery:
             self._running = True
             task_status.started()
             try:
                 await self._documents.run()
             finally:
-                # From here on the nursery may close at any checkpoint; what comes now comes too late.
+                # From here on the nursery may close at any checkpoint; later events are ignored.
                 self._running = False
 
     def receive(self, text: bytes) -> None:
-        """Take a batch; never waits. After the end of `run` it is dropped."""
+        """Accept a batch without waiting. After the end of `run` it is dropped."""
         if not self._running:
             return None
         try:
@@ -122,17 +122,17 @@ class PeerSubscriber:
         return None
 
     def miss(self) -> None:
-        """Batches may have been lost, or this worker may have been given up: read every document anew."""
+        """Batches may be missing, or this worker was considered lost: read every document again."""
         self._documents.look()
 
     def on_workers_lost(self, lost: Iterable[str]) -> None:
-        """Workers are lost: end what they ran."""
+        """Workers are lost: end their runs."""
         names = frozenset(lost if self._running else ())
         for worker in names:
             self._tracker.forget(worker)
             self._hub.forget(worker)
         for group in self._hub.groups if names else ():
-            # The boundary between one session and the heartbeat, without which this worker counts as dead.
+            # An error of one session must not stop the heartbeat, without which this worker counts as lost.
             with self._alone(group):
                 self._on_workers_lost(group, names)
 
@@ -140,16 +140,16 @@ class PeerSubscriber:
         if group.remote.run is not None and group.remote.owner in names:
             run = group.remote.end()
             if run is not None and run.run_id is not None:
-                # It may have ended before its worker did: the document says how.
+                # It may have ended before its worker was lost: the document says how.
                 self.adopt(Orphan(group.session_id, group.incarnation, run.run_id))
                 self.find_out(group, run.run_id)
 
     def _alone(self, group: SessionGroup) -> AbstractContextManager[None]:
-        """The boundary between one session and the batches, heartbeats and readings of all."""
+        """Contains the errors of one session, which must not affect batches, heartbeats and reads."""
         return self._faults.contained("the peer subscriber", instead=group.fail)
 
     def _start(self, group: SessionGroup, work: Callable[..., Awaitable[object]], *args: object) -> None:
-        """Have something done for a session beside the batches, unless the peer subscriber has ended."""
+        """Do something for a session concurrently with the batches, unless the peer subscriber has ended."""
 
         async def carry_out() -> None:
             with self._alone(group):
@@ -159,20 +159,20 @@ class PeerSubscriber:
             self._nursery.start_soon(carry_out)
 
     def adopt(self, orphan: Orphan) -> None:
-        """A run may stand in a document though nobody carries it out: clear it, now or when Redis is back."""
+        """A run may be in a document although no task runs it: clear it, now or when Redis is back."""
         self._orphans.adopt(orphan)
         if self._running:
             self._nursery.start_soon(self._clear_in_time, orphan)
 
     def sweep(self) -> None:
-        """Try again to clear what nobody carries out."""
+        """Try again to clear runs that no task runs."""
         for orphan in self._orphans.all if self._running else ():
             self._nursery.start_soon(self._clear, orphan)
 
     async def find_end(self, group: SessionGroup, run_id: int) -> None:
-        """Wait for the end of a run, and where nobody tells it show what the document says.
+        """Wait for the end of a run; if it is not reported, show the one in the document.
 
-        After `WORD_SECONDS` at the latest that may be the word of somebody else than who ran it.
+        After `WORD_SECONDS` that may be an end recorded by another worker than the one that ran it.
         """
         until = trio.current_time() + WORD_SECONDS
         while not group.sequencer.is_over(run_id):
@@ -185,17 +185,17 @@ class PeerSubscriber:
                 return
 
     def reread(self, group: SessionGroup) -> None:
-        """The document of a session is another one than was known: read it."""
+        """The session has a document other than the known one: read it."""
         self._start(group, self._documents.read_quietly, group)
 
     def find_out(self, group: SessionGroup, run_id: int) -> None:
-        """A run that is open here is over in the document: show how it ended, if nobody tells it."""
+        """A run that is open here is over in the document: show how it ended, if that is not reported."""
         self._start(group, self._resolve, group, run_id)
 
     async def lift(self, group: SessionGroup, known: Known) -> None:
-        """A document has fallen back behind this: give it numbers that nobody has seen, and show it to all.
+        """A document has fallen behind these numbers: give it new ones, and show it to all.
 
-        What runs here on holdings that it may have lost starts again.
+        Runs here on holdings that it may have lost start again.
 
         Raises:
             StoreError: The store refused or could not be reached.
@@ -203,7 +203,7 @@ class PeerSubscriber:
         await self._documents.read(group, again=False, lost=known)
 
     async def leave(self, session_id: str) -> None:
-        """Say in the document that this worker has no socket of the session any more, if so it is.
+        """Record in the document that this worker has no socket of the session any longer, if that is so.
 
         Raises:
             StoreError: The store could not be reached.
@@ -213,13 +213,13 @@ class PeerSubscriber:
         await self._store.leave_session(session_id)
         group = self._hub.group(session_id)
         if group is not None:
-            # Somebody came meanwhile, and may have been struck off again.
+            # A socket was opened meanwhile, and may have been removed again.
             await self._documents.read(group)
 
     def _take(self, sender: str, peer_event: PeerEvent) -> None:
         session_id = peer_event.session_id
         if self._hub.group(session_id) is None:
-            # The document names this worker still, or again.
+            # The document still, or again, lists this worker.
             if session_id not in self._leaving:
                 self._leaving.add(session_id)
                 self._nursery.start_soon(self._quietly_leave, session_id)
@@ -241,7 +241,7 @@ class PeerSubscriber:
                 sender, peer_event = waiting.popleft()
                 group = self._hub.group(session_id)
                 if group is not None:
-                    # The boundary between one event and the next, of this session and of the others.
+                    # An error of one event must not affect the next, of this session or others.
                     with self._alone(group):
                         await self._carry_out(group, sender, peer_event)
         finally:
@@ -252,7 +252,7 @@ class PeerSubscriber:
         if peer_event.kind == "look":
             await self._documents.read_quietly(group)
         elif peer_event.incarnation != group.incarnation:
-            # Of a document that has expired, or took the place of one: what is true stands in Redis.
+            # It concerns an expired document, or a new one: read the state in Redis.
             await self._documents.read_quietly(group, again=False)
         elif peer_event.kind == "portfolio":
             await self._follow_holdings(group, peer_event)
@@ -271,21 +271,21 @@ class PeerSubscriber:
             await self._documents.read_quietly(group, again=False)
             return
         standing = 0 if current is None else current.run_id
-        # In a document that has fallen back nobody knows what ended before.
+        # In a document that has fallen back it is not known what ended before.
         group.runs.renew(state.version, None if peer_event.has_fallen else standing)
         group.update_version(state.version)
         group.broadcast_state(state)
 
     async def _cancel(self, group: SessionGroup, run_id: int) -> None:
-        """A socket of another worker has cancelled a run; if it is one of here, its runner tells its end."""
+        """A socket of another worker has cancelled a run; if it runs here, its runner reports its end."""
         async with group.start_lock:
             stopped = await group.runs.cancel(run_id)
         if stopped is not None:
-            # Started again meanwhile, it stands in the document once more.
+            # It was restarted meanwhile, and is in the document again.
             await group.runs.clear()
 
     async def _follow(self, group: SessionGroup, sender: str, peer_event: PeerEvent, run_id: int) -> None:
-        """News of a run of another worker: it ends older ones, and is seen by the sockets here."""
+        """An event of another worker's run: it ends older ones, and is shown to the sockets here."""
         remote = group.remote
         if run_id > remote.newest:
             async with group.start_lock:
@@ -295,7 +295,7 @@ class PeerSubscriber:
             ticker = peer_event.ticker if run is None else run.ticker
             version = peer_event.version if run is None else run.version
             if ticker is None or version is None:
-                # Its beginning is missing: the document says what it works on.
+                # Its start is missing: the document has its holdings.
                 self._documents.look()
                 return
             remote.follow(run_id, ticker, version, sender)
@@ -306,17 +306,17 @@ class PeerSubscriber:
         group.broadcast_peer_event(peer_event)
 
     def _expect_end(self, group: SessionGroup) -> None:
-        """Something waits for the end of a run."""
+        """An event waits for the end of a run."""
         if group.sequencer.awaited is not None:
             self.find_out(group, group.sequencer.awaited)
 
     async def _resolve(self, group: SessionGroup, run_id: int) -> None:
-        """Find out how a run ended if nobody tells it in time."""
+        """Find out how a run ended, if that is not reported in time."""
         until = trio.current_time() + WORD_SECONDS
         with trio.move_on_after(LOOK_SECONDS):
             await group.wait_ended(run_id)
             return
-        # In a busy session its end does not stand in the document for long.
+        # In a busy session its end does not stay in the document for long.
         while not await self._documents.read_quietly(group, again=False, waited=Waited.SHORT):
             with trio.move_on_after(RETRY_SECONDS):
                 await group.wait_ended(run_id)
@@ -326,14 +326,14 @@ class PeerSubscriber:
         while group.sequencer.open is not None and group.sequencer.open.run_id == run_id:
             due = 0
             for _ in range(2):
-                # What waits at half-time will have waited long enough, for whichever run.
+                # Events that wait at half-time will then have waited long enough, for any run.
                 due = group.sequencer.released + group.sequencer.waiting
                 with trio.move_on_after(HOLD_SECONDS / 2):
                     await group.wait_ended(run_id)
                     return
             awaited: int | None = run_id
             while self._hub.group(group.session_id) is group:
-                # What comes behind it has its own time.
+                # Later events have their own waiting time.
                 is_out = awaited == run_id and trio.current_time() >= until
                 waited = Waited.OUT if is_out else Waited.LONG
                 if not await self._documents.read_quietly(group, again=False, waited=waited):
@@ -347,7 +347,7 @@ class PeerSubscriber:
                 return
 
     async def _clear_in_time(self, orphan: Orphan) -> None:
-        """Clear a run as soon as Redis can be asked: until then the document lacks the word of its worker."""
+        """Clear a run as soon as Redis can be reached; until then the document lacks its reported end."""
         await self._clear(orphan)
         for attempt in count():
             if not self._orphans.is_unasked(orphan):
@@ -356,7 +356,7 @@ class PeerSubscriber:
             await self._clear(orphan)
 
     async def _clear(self, orphan: Orphan) -> None:
-        # The boundary between one session and the peer subscriber, whose nursery this task is in.
+        # An error of one session must not end the peer subscriber, in whose nursery this task runs.
         with self._faults.contained("the peer subscriber"):
             end = await self._orphans.clear(orphan)
             group = self._hub.group(orphan.session_id)
@@ -364,13 +364,13 @@ class PeerSubscriber:
                 return
             ending = orphan.ending or end.ending or cancelled(end.run_id, EndReason.DISCONNECTED)
             if ending.outcome == "completed":
-                # Before its end come its results, which the document has, too.
+                # Its results come before its end; the document has them as well.
                 await self._documents.read_quietly(group, again=False, waited=Waited.LONG)
             else:
                 group.close(ending)
             if not end.cleared:
                 return
-            # Whoever has read of it in the document is told that it is over.
+            # Workers that have read it in the document are told that it is over.
             group.peers.set_peers(end.others)
             group.publish(message_of(ending, end.ticker), incarnation=orphan.incarnation)
 

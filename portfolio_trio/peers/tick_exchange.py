@@ -1,4 +1,4 @@
-"""What passes between the updater of the market and the other workers."""
+"""The exchange between the market updater and the other workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Exchange:
-    """The market updater's way to the other workers.
+    """The market updater's link to the other workers.
 
     Args:
         workers: The other workers.
@@ -27,15 +27,15 @@ class Exchange:
         self._workers = workers
         self._book = book
         self.lost: Sequence[str] = ()
-        """Lost workers that may stand in documents; every living worker knows that they are lost."""
+        """Lost workers that may be in documents; every live worker knows that they are lost."""
         self.ticked_at = 0.0
-        """When the newest tick was given to all, by Trio's clock."""
+        """When the newest tick was shared, by Trio's clock."""
 
     async def publish(self, tick: Tick) -> None:
-        """Give a tick to all workers.
+        """Share a tick with all workers.
 
         Raises:
-            StoreError: It is not theirs, above all because the lease is over.
+            StoreError: They did not get it, usually because the lease is over.
         """
         await self._workers.publish_tick(
             SharedTick(
@@ -52,10 +52,10 @@ class Exchange:
         self.ticked_at = trio.current_time()
 
     async def swept(self, tick: Tick, lost: Sequence[str]) -> None:
-        """Say that every session is valued at the tick, and that no document names lost workers any more.
+        """Announce that every session is valued at the tick, and that no document lists lost workers.
 
         Raises:
-            StoreError: It could not be said.
+            StoreError: It could not be announced.
         """
         await self._workers.announce_sweep(tick.tick_id)
         if lost:

@@ -1,4 +1,4 @@
-"""What a market tick means to the sockets: stale runs start again, subscribers see the new value."""
+"""The effect of a market tick on the sockets: stale runs start again, subscribers see the new value."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from portfolio_trio.market import PriceBook, Tick
     from portfolio_trio.store import PortfolioStore
 
-# Reads on their way at one time: enough to fill a pipeline, few enough to hold nobody up.
+# Concurrent reads: enough to fill a pipeline, few enough to delay nobody.
 READS_AT_ONCE: Final = 64
 
 
 class Caretaker(Protocol):
-    """Who looks after the documents."""
+    """Maintains the documents."""
 
     def sweep(self) -> None:
-        """Try again to clear what nobody carries out."""
+        """Try again to clear runs that no task runs."""
 
     def reread(self, group: SessionGroup) -> None:
-        """The document of a session is another one than was known: read it."""
+        """The session has a document other than the known one: read it."""
 
     def find_out(self, group: SessionGroup, run_id: int) -> None:
-        """A run that is open here is over in the document: show how it ended, if nobody tells it."""
+        """A run that is open here is over in the document: show how it ended, if that is not reported."""
 
 
 class TickFeed:
-    """Tells the sockets of a process of each tick.
+    """Informs the sockets of a process of each tick.
 
     Args:
         hub: The sockets.
-        store: The documents, which have the value that counts.
+        store: The documents, which have the authoritative value.
         book: The prices behind it.
-        faults: Contains what goes wrong with one session.
-        caretaker: Does what is done once in a while.
+        faults: Contains errors of one session.
+        caretaker: Does the periodic maintenance.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class TickFeed:
         self._swept = 0
 
     def ticked(self, tick: Tick) -> None:
-        """Start again every run whose portfolio the tick moves by more than the tolerance."""
+        """Restart every run whose portfolio the tick moves by more than the tolerance."""
         for group in self._hub.groups:
-            # The boundary between one session and the tick, which all the others wait for.
+            # An error of one session must not stop the tick, for which all the others wait.
             with self._faults.contained("a tick", instead=group.fail):
                 group.runs.reprice(tick.prices)
 
@@ -99,17 +99,17 @@ class TickFeed:
         try:
             portfolio = await self._store.peek_portfolio(group.session_id)
         except (SessionMissing, WrongType):
-            # Nothing was revalued; whoever asks next is told why.
+            # Nothing was revalued; the next request will report why.
             return
         has_fallen = known.is_above(portfolio) or group.contradicts(portfolio.version, portfolio.holdings)
         if portfolio.incarnation != group.incarnation or has_fallen:
-            # It was made anew by a worker that did not know of this one, or has lost what was shown.
+            # It was created again by a worker that did not know this one, or has lost what was shown.
             self._caretaker.reread(group)
             return
         run, current = group.sequencer.open, portfolio.current_analysis
         is_over = run is not None and (current is None or current.run_id != run.run_id)
         if run is not None and is_over and run.run_id != group.runs.running:
-            # Its end may be on its way; or it was lost with a batch that nothing has followed.
+            # Its end may be on its way; or it was lost with a batch that no other has followed.
             self._caretaker.find_out(group, run.run_id)
         prices = self._book.values_for(portfolio.holdings)
         frozen = any(shares and ticker not in prices for ticker, shares in portfolio.holdings.items())
@@ -127,6 +127,6 @@ class TickFeed:
             stale_prices=state.stale_prices,
             outside=state.outside,
         )
-        # The value of other holdings than have been shown means nothing: those come first.
+        # The value of holdings that were not shown yet has no meaning: they must be shown first.
         group.broadcast_state(state)
         group.update(update, portfolio.version)

@@ -1,11 +1,12 @@
 """One run: start, metric tasks, record, stream.
 
-The task that calls ``Analysis.run`` owns everything here: the metric tasks live in a nursery inside it, so
-that cancelling the caller's scope ends all of it, wherever it is.
+The task that calls ``Analysis.run`` owns everything here: the metric tasks run in a nursery inside it, so
+that cancelling the caller's scope ends everything, at any point.
 
-Whatever takes no time is computed before the run is started, on what is known of the document. The script
-that starts the run takes it, if the document still is what it was computed on; otherwise the run goes on from
-the holdings that the script returns. Either way Redis has recorded a result before anybody sees it.
+Immediate metrics are computed before the run is started, from what is known of the document. The script that
+starts the run stores the results, if the document still is what they were computed from; otherwise the run
+continues from the holdings that the script returns. Either way Redis has recorded a result before any client
+sees it.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
     from portfolio_trio.session.snapshot import Outcome
     from portfolio_trio.store import Ending, Head, Known, RunStart
 
-# The one wait that a cancelled run still sits out: without it nobody would know the number under which
-# the store holds the run, and nobody could clear it.
+# The only wait that a cancelled run completes: without it the run's number in the store would be unknown, and
+# the run could not be cleared.
 START_SECONDS = 2.0
 
 
 class ResultSink(Protocol):
-    """Where a run's messages go."""
+    """The destination of a run's messages."""
 
     @property
     def known(self) -> Known:
@@ -47,27 +48,27 @@ class ResultSink(Protocol):
 
     @property
     def before(self) -> Ending | None:
-        """How the run before ended, if the document may not know: the start of this one says so."""
+        """How the previous run ended, if the document may not have it: the start of this run records it."""
 
     @property
     def after(self) -> int | None:
         """The run that must be the newest for this one to start; None for any."""
 
     def claimed(self, start: RunStart, token: str) -> None:
-        """The run has its number and its holdings; its start can be told from any other by the token.
+        """The run has its number and its holdings; the token identifies its start.
 
         Raises:
-            SessionMissing: Another document took the place of its own.
+            SessionMissing: Another document replaced its own.
             RunSuperseded: A newer run is known.
             PortfolioChanged: Newer holdings are known.
         """
 
     @property
     def head(self) -> Head | None:
-        """What the document says, as far as anybody can know without asking."""
+        """The document, as far as it is known without a call to Redis."""
 
     def computing(self, inputs: AnalysisInputs) -> None:
-        """This is what the metrics see: from now on new prices may end the run."""
+        """The snapshot that the metrics see: from now on new prices may end the run."""
 
     def started(self, snapshot: Snapshot) -> None:
         """The run has its snapshot."""
@@ -85,27 +86,27 @@ class ResultSink(Protocol):
     ) -> None:
         """The run has its snapshot, and these outcomes are in the document.
 
-        Where these are all, ``results`` says how many of them are results.
+        If these are all, ``results`` is the number of results among them.
         """
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
-        """Queue recorded results and metric errors, in this order, to leave together."""
+        """Queue recorded results and metric errors, in this order, to be sent together."""
 
     async def delivered(self) -> None:
-        """Wait until all that was queued has left."""
+        """Wait until everything queued has been sent."""
 
 
 _Ready = tuple[int, "Outcome"]
-# Place, metric and artificial delay of what is not there at once.
+# Position, metric and artificial delay of metrics that are not immediate.
 _Later = tuple[int, "Metric", float]
 
-# Metrics that are computed in the run's own task hold up every other session; after so long the others run,
-# and this run can be cancelled.
+# Metrics computed in the run's own task block all other sessions; after this many seconds the others get a
+# turn, and this run can be cancelled.
 _SLICE_SECONDS: Final = 0.001
 
 
 class _Ahead(NamedTuple):
-    """What was computed before the start."""
+    """Results computed before the start."""
 
     snapshot: Snapshot
     outcomes: list[Outcome]
@@ -119,8 +120,8 @@ class Analysis:
         services: The layers below.
         session_id: The session.
         request: What to analyse.
-        sink: Where its messages go.
-        incarnation: The document that the client speaks of.
+        sink: The destination of its messages.
+        incarnation: The client's document.
     """
 
     def __init__(
@@ -137,12 +138,12 @@ class Analysis:
         self._request = request
         self._sink = sink
         self._incarnation = incarnation
-        # By which the start can be told from any other, should its reply be lost.
+        # Identifies the start if its reply is lost.
         self._token = secrets.token_hex(8)
         self._recorded = 0
 
     async def run(self) -> tuple[int, int]:
-        """Compute, record and stream every metric; return how many results and how many errors left.
+        """Compute, record and stream every metric; return the numbers of results and errors sent.
 
         Raises:
             AnalysisError: Holdings or prices allow no analysis of this ticker.
@@ -166,14 +167,14 @@ class Analysis:
         return results, len(self._services.metrics) - results
 
     async def _compute_ahead(self, metrics: Sequence[Metric], *, finish: bool) -> _Ahead | None:
-        """Compute on what is known of the document, if that is worth while."""
+        """Compute from what is known of the document, if that is worthwhile."""
         head, run_id = self._sink.head, self._sink.known.run_id + 1
         if head is None or not metrics:
             return None
         try:
             snapshot = self._take_snapshot(head, run_id)
         except AnalysisError:
-            # Whether that is so is for the document to say.
+            # Only the document can decide whether that is so.
             return None
         outcomes = await self._compute_at_once(metrics, snapshot)
         records = self._records(outcomes)
@@ -186,11 +187,11 @@ class Analysis:
         return snapshot
 
     def _sorted_metrics(self) -> tuple[list[Metric], list[_Later]]:
-        """Which metrics take microseconds, and which want a task of their own."""
+        """Split metrics into those that take microseconds and those that need a task."""
         at_once: list[Metric] = []
         later: list[_Later] = []
         for place, metric in enumerate(self._services.metrics.values()):
-            # Drawn here and not in the tasks, whose order Trio shuffles.
+            # Drawn here and not in the tasks, whose order Trio randomises.
             delay = self._services.draw_delay()
             if delay or metric.heavy:
                 later.append((place, metric, delay))
@@ -199,7 +200,7 @@ class Analysis:
         return at_once, later
 
     async def _compute_at_once(self, metrics: Sequence[Metric], snapshot: Snapshot) -> list[Outcome]:
-        """Compute metrics in the run's own task: a task for each would cost more than they do."""
+        """Compute metrics in the run's own task: a task for each would cost more than the metric."""
         outcomes: list[Outcome] = []
         began = trio.current_time()
         for metric in metrics:
@@ -210,7 +211,7 @@ class Analysis:
         return outcomes
 
     async def _stream(self, snapshot: Snapshot, at_once: Sequence[Metric], later: Sequence[_Later]) -> int:
-        """Start what takes its time, hand on the rest, then what comes of it; return how many results."""
+        """Start slow metrics, pass on immediate outcomes, then the others; return the number of results."""
         send, receive = trio.open_memory_channel[_Ready](len(later))
         async with background() as tasks:
             for place, metric, delay in later:
@@ -222,7 +223,7 @@ class Analysis:
             return results + await self._record_all(snapshot, receive, len(later))
 
     async def _start(self, computed: Computed | None) -> RunStart:
-        # Behind the shield it would be too late.
+        # After the shield it would be too late.
         await trio.lowlevel.checkpoint_if_cancelled()
         services = self._services
         start = None
@@ -252,7 +253,7 @@ class Analysis:
         return start
 
     def _leave_to_others(self) -> None:
-        """Nobody knows whether the run has started: whoever finds it by its token ends it."""
+        """It is not known whether the run has started: have it found by its token and ended."""
         orphan = Orphan(self._session_id, self._incarnation, token=self._token)
         self._services.peer_subscriber.adopt(orphan)
 
@@ -264,7 +265,7 @@ class Analysis:
         snapshot: Snapshot,
         send: trio.MemorySendChannel[_Ready],
     ) -> None:
-        """One metric task; the channel has room for all of them."""
+        """One metric task; the channel has room for all outcomes."""
         if delay:
             await trio.sleep(delay)
         if metric.heavy:
@@ -285,11 +286,11 @@ class Analysis:
     async def _record_all(
         self, snapshot: Snapshot, receive: trio.MemoryReceiveChannel[_Ready], waiting: int
     ) -> int:
-        """Hand on what so many metric tasks give, until all have; return the number of results."""
+        """Pass on the outcomes of the metric tasks until all have one; return the number of results."""
         results = 0
         while waiting:
             batch = [await receive.receive()]
-            # What is ready together is recorded by one script and leaves in one send.
+            # Outcomes that are ready at the same time are recorded by one script and sent together.
             while receive.statistics().current_buffer_used:
                 batch.append(receive.receive_nowait())
             waiting -= len(batch)
@@ -304,7 +305,7 @@ class Analysis:
         return results
 
     async def _record(self, snapshot: Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
-        """Write results into the document, and with the last of them that the run is over."""
+        """Write results into the document, and end the run with the last of them."""
         records = self._records(outcomes)
         if records or last:
             others = await self._services.store.record_results(
@@ -314,7 +315,7 @@ class Analysis:
                 results=records,
                 at=rfc3339(self._services.now()),
                 finish=last,
-                # Counting makes the write safe to repeat where its reply was lost with the connection.
+                # Counting makes the write safe to repeat if its reply was lost with the connection.
                 recorded=self._recorded,
                 incarnation=self._incarnation,
                 token=self._token,
@@ -325,7 +326,7 @@ class Analysis:
         return len(records)
 
     def _records(self, outcomes: Sequence[Outcome]) -> list[str]:
-        """The results among them, as the document keeps them."""
+        """The results among them, in the form that the document keeps."""
         found = (outcome for outcome in outcomes if isinstance(outcome, ComputedResult))
         # Holdings and prices are the same in all of them, and may be long.
         return [outcome.to_record(receipt=place == 0) for place, outcome in enumerate(found, self._recorded)]

@@ -1,4 +1,4 @@
-"""Which document of its session a client speaks of: another one may have taken its place."""
+"""Which document of its session a client means: another one may have replaced it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class ClientDocument:
-    """The document that one socket speaks of, as far as its client knows.
+    """The document of one socket, as far as its client knows.
 
     Attributes:
-        incarnation: Which; None before the session has been opened, and once the client has been told that it
+        incarnation: Identifies it; None before the session is opened, and after the client was told that it
             has expired.
     """
 
@@ -25,19 +25,19 @@ class ClientDocument:
         self.incarnation: str | None = None
 
     def expire(self) -> None:
-        """The client has been told that its session has expired: its next request opens it anew."""
+        """The client was told that its session has expired: its next request opens it again."""
         self.incarnation = None
         self._group.sequencer.mark_told(self._subscriber)
 
     def check(self) -> None:
-        """Whether it is still the session's.
+        """Whether it is still the session's document.
 
         Raises:
-            SessionMissing: It has expired, and another took its place.
+            SessionMissing: It has expired, and another replaced it.
         """
         if self.incarnation is None or self.incarnation == self._group.incarnation:
             return
         if not self._group.sequencer.is_subscribed(self._subscriber):
             raise SessionMissing(self._group.session_id)
-        # It has been told so, and shown the new one.
+        # The client was told so, and shown the new one.
         self.incarnation = self._group.incarnation

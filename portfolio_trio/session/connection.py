@@ -1,12 +1,12 @@
-"""One WebSocket connection: its nursery, its reader, its writer, and the runner of its one analysis.
+"""One WebSocket connection: its nursery, its reader, its writer, and the runner of its analysis.
 
     connection nursery
     ├─ reader    takes requests one after another, answers them, decides
-    ├─ writer    there while something waits to be sent that the socket did not take at once
+    ├─ writer    exists while frames wait that the socket did not accept at once
     └─ run       at most one: the scope of the current analysis, its metric tasks inside
 
-The reader never waits for a metric. It waits for a run only after having cancelled it, so that the next
-one starts when nothing of the last is left.
+The reader never waits for a metric. It waits for a run only after having cancelled it, so that the next one
+starts when the last one has ended.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from portfolio_trio.hub.session_group import SessionGroup
     from portfolio_trio.session.services import Services
 
-# What a connection that has ended may take to clear its run from the document, and to say goodbye.
+# Seconds for a connection that has ended to clear its run from the document, and to close.
 CLEAN_UP_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 2.0
 
@@ -47,9 +47,9 @@ class Session:
 
     Args:
         services: The layers below.
-        session_id: Which portfolio.
+        session_id: The session.
         transport: The socket.
-        count_new: Counts the session where it has to be made; raises `Refused` where it is one too many.
+        count_new: Counts the session if it has to be created; raises `Refused` if it is one too many.
         first: The request that it was opened with.
     """
 
@@ -76,7 +76,7 @@ class Session:
             patience=settings.request_burst,
             clock=trio.current_time,
         )
-        # Set once and never taken back: from then on nothing is queued and no task is started.
+        # Set once and never reset: from then on nothing is queued and no task is started.
         self.ended = False
         self._close: tuple[CloseCode, str] = (CloseCode.NORMAL, "")
         self._nursery: trio.Nursery
@@ -107,7 +107,7 @@ class Session:
                     await self._read()
                     self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
                 finally:
-                    # From here on the nursery may close at any checkpoint, and takes no task any more.
+                    # From here on the nursery may close at any checkpoint, and accepts no more tasks.
                     self.ended = True
         finally:
             keep_alive.forget(self)
@@ -115,9 +115,9 @@ class Session:
                 await self._forget_run()
 
     def end(self, code: CloseCode, reason: str, why: EndReason) -> None:
-        """End the connection: its run is over at once, its tasks end, then the socket is closed.
+        """End the connection: its run ends at once, its tasks end, then the socket is closed.
 
-        The first end counts; one that comes later changes nothing.
+        The first end counts; later ones have no effect.
         """
         if not self.ended:
             self.ended = True
@@ -126,32 +126,32 @@ class Session:
             self.runner.decide(why)
 
     def fail(self) -> None:
-        """End the connection with 1011: a fault of ours has left in doubt what the client knows."""
+        """End the connection with 1011: because of a bug, the client may have been shown something wrong."""
         if not self.ended:
             self.ended = True
             self._close = (CloseCode.INTERNAL, "The server failed.")
-            # Its run settles by itself: nothing here may fail once more.
+            # Its run ends by itself: nothing here may fail again.
             self._nursery.cancel_scope.cancel()
 
     def drain(self) -> None:
-        """Take no new analysis any more."""
+        """Accept no more analyses."""
         self._handler.draining = True
         self.runner.unfollow()
 
     async def idle(self) -> None:
-        """Wait until no analysis runs here, nor one elsewhere whose end the client would miss."""
+        """Wait until no analysis runs here, or elsewhere if the client would miss its end."""
         await self.runner.idle()
         if self.subscriber.receives_events:
             await self._group.wait_remote_idle()
 
     async def halt(self) -> None:
-        """Cancel what runs, and tell so."""
+        """Cancel the run, and report that."""
         await self.runner.stop(EndReason.DRAINING)
 
     async def close_going_away(self) -> None:
-        """Let the last words leave, then end the connection with 1001."""
+        """Send the last messages, then end the connection with 1001."""
         if self.ended:
-            # Its writer takes nothing more, so nothing would ever have left.
+            # Its writer sends nothing more, so waiting would never end.
             return
         await self.subscriber.last_words()
         self.end(CloseCode.GOING_AWAY, self._services.goodbye(), EndReason.DRAINING)
@@ -169,7 +169,7 @@ class Session:
     # --- the reader ---
 
     async def _let_pass(self, frame: str | bytes) -> bool:
-        """Whether one more request is served; else it is refused, or ends the connection."""
+        """Whether one more request is served; otherwise it is refused, or ends the connection."""
         decision = self._throttle.decide()
         if decision is Decision.REFUSE:
             wait = self._throttle.wait_seconds
@@ -213,15 +213,15 @@ class Session:
                 self._group.answer(self.subscriber, opened, request_id)
 
     def _refuse_welcome(self, error: Error) -> None:
-        """Say why there is no state yet: at once to a client that has asked, or that gets events."""
+        """Report why there is no state yet: immediately to a client that has asked, or that gets events."""
         if self._first is not None:
             self.subscriber.answer(error.echo(self._first.id))
         else:
-            # A client without the subprotocol has asked nothing yet.
+            # A client without the subprotocol has not asked for anything yet.
             self.subscriber.enqueue(error.to_json())
 
     async def _leave(self) -> None:
-        """The last socket of the session on this worker says so in the document."""
+        """The last socket of the session on this worker records that in the document."""
         if not self._group.attached:
             return
         with trio.move_on_after(CLEAN_UP_SECONDS, shield=True):

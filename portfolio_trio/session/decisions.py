@@ -1,6 +1,6 @@
-"""From what a request saw to its answer: risk, what-if, plan and history, as the wire has them.
+"""From the inputs of a request to its answer: risk, what-if, plan and history, in their wire form.
 
-All of one answer comes from one snapshot, so whoever holds the snapshot gets the same answer again.
+Each answer comes from one snapshot, so the same snapshot gives the same answer again.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     Floats: TypeAlias = npt.NDArray[np.float64]
 
 Question: TypeAlias = GetRisk | AskWhatIf | MakePlan | GetHistory
-"""What is answered from a snapshot and changes nothing."""
+"""The requests that are answered from a snapshot and change nothing."""
 
-# Of so many names the Newton steps of a plan, and so many closes of a history, take more than a millisecond.
+# Sizes from which a plan's Newton steps (names) or a history (closes) take more than a millisecond.
 _MANY_NAMES: Final = 64
 _MANY_CLOSES: Final = 100_000
 
@@ -58,12 +58,12 @@ Fields: TypeAlias = "dict[str, Any]"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What an answer is computed from.
+    """The inputs of an answer.
 
     Attributes:
         holdings: Signed shares by ticker.
-        prices: Live prices of all that is held or named.
-        targets: Where the owner wants to be.
+        prices: Live prices of all names that are held or in the request.
+        targets: The owner's targets.
         cache: The returns.
         version: Of the holdings and targets.
         tick_id: Of the prices.
@@ -83,12 +83,12 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An answer to be computed: the snapshot is taken, so any thread may do it.
+    """An answer to be computed: its snapshot is taken, so any thread may compute it.
 
     Attributes:
-        compute: Gives the fields of the answer; raises `MetricError` where there is none.
+        compute: Computes the fields of the answer; raises `MetricError` if there is none.
         heavy: It takes more than about a millisecond.
-        receipt: What it is computed from.
+        receipt: Its inputs.
     """
 
     compute: Callable[[], Fields]
@@ -97,7 +97,7 @@ class Job:
 
 
 def named(request: Question, targets: Targets) -> Mapping[str, float]:
-    """Names that the request is about whether or not they are held."""
+    """The names in the request, held or not."""
     if isinstance(request, AskWhatIf):
         return request.trades
     if isinstance(request, MakePlan):
@@ -138,7 +138,7 @@ def _risk(request: GetRisk, seen: Seen) -> Job:
 
 
 def _matrix(portfolio: PortfolioInputs) -> Fields:
-    """The correlations, or why there are none: the rest of the answer stands without them.
+    """The correlations, or why there are none: the rest of the answer does not need them.
 
     Raises:
         MetricError: ``too_many_holdings``.
@@ -173,7 +173,7 @@ def _side(positions: Positions, risks: Floats | str) -> tuple[Floats, ...]:
 
 
 def _known(positions: Positions, risks: Floats | str) -> Floats:
-    """Shares of risk; NaN for each where there are none."""
+    """Shares of risk; all NaN if there are none."""
     return np.full(len(positions.tickers), np.nan) if isinstance(risks, str) else risks
 
 
@@ -198,7 +198,7 @@ def _plan(request: MakePlan, seen: Seen) -> Job:
 
 
 def _lines(made: Plan) -> JsonText:
-    """A row for each name that trades, the largest first; of equal ones in the order of the names."""
+    """A row for each traded name, the largest trade first; equal ones in order of their names."""
     before, after, values = made.before, made.after, made.trades * made.before.prices
     sizes = np.where(made.trades, np.abs(values), -1.0)
     order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(made.trades)]

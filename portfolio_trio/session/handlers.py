@@ -1,6 +1,6 @@
-"""What a client may ask of its session, and how each request is carried out and answered.
+"""The requests of a session, and how each is carried out and answered.
 
-Requests of one socket are carried out one after another, in the order in which they came.
+Requests of one socket are carried out one after another, in order of arrival.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from portfolio_trio.session.socket_state import Socket
     from portfolio_trio.store import CurrentAnalysis
 
-# How often a session is opened that others make anew at the same moment.
+# How many times to try opening a session that others create again at the same moment.
 OPENINGS: Final = 5
 
 log: Final = logging.getLogger(__name__)
@@ -60,13 +60,13 @@ class RequestHandler:
     """Carries out the requests of one socket.
 
     Args:
-        socket: Who asks.
+        socket: The socket that asks.
         runner: Its runs.
-        count_new: Counts a session that is made for the socket; raises `Refused` where it is one too many.
+        count_new: Counts a session that is created for the socket; raises `Refused` if it is one too many.
         nursery: The connection's.
 
     Attributes:
-        draining: No new analysis is started any more.
+        draining: No more analyses are started.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class RequestHandler:
                 await self._services.peer_subscriber.lift(self._group, failure.known)
                 continue
             if self._group.enter(opened, since):
-                # What a full store did not take is tried again at the next request.
+                # A write that a full store refused is tried again at the next request.
                 self._document.incarnation = opened.incarnation if opened.attached else None
                 message = portfolio_message(opened, self._services.book)
-                # Where it was made anew, all are shown it.
+                # If it was created again, show it to all.
                 self._group.broadcast_state(message)
                 return message
         raise StoreUnavailable("the session expires as soon as it is made", sent=True)
@@ -124,7 +124,7 @@ class RequestHandler:
         """The state of the session that this socket has opened.
 
         Raises:
-            SessionMissing: It has expired since: what would be opened anew is not the client's portfolio.
+            SessionMissing: It has expired since: a newly opened one would not be the client's portfolio.
             StoreError: The store refused or could not be reached.
         """
         services, incarnation = self._services, self._document.incarnation or ""
@@ -140,7 +140,7 @@ class RequestHandler:
         return found
 
     async def answer(self, request: Request) -> None:
-        """Carry one request out, and answer it; one of a slider's may be passed over for a newer one."""
+        """Carry out one request and answer it; a what-if may be skipped in favour of a newer one."""
         self._read_at = trio.current_time()
         if isinstance(request, AskWhatIf) and request.id is not None:
             await self._what_ifs.ask(request)
@@ -157,7 +157,7 @@ class RequestHandler:
                     request, GetPortfolio
                 )
                 if self._requester.receives_events and not subscribed:
-                    # The first state could not be read when it came.
+                    # The state could not be read when the socket opened.
                     self._group.answer(self._requester, opened)
             try:
                 await self._carry_out(request)
@@ -166,12 +166,12 @@ class RequestHandler:
                 await self._services.peer_subscriber.lift(self._group, failure.known)
                 await self._carry_out(request)
         except SessionMissing as failure:
-            # It expired under an idle socket. The next request opens it anew, with default holdings,
-            # which the client must know before it sees numbers of them.
+            # It expired under an idle socket. The next request opens it again, with default holdings, which
+            # the client must know before it sees numbers for them.
             self._document.expire()
             self._requester.answer(self._services.explain(failure, request_id=request.id))
         except MissingPrices as failure:
-            # What a trade does not name is held already.
+            # Names that a trade does not contain are already held.
             held = isinstance(request, Trade) and request.ticker not in failure.tickers
             self._requester.answer(refusal(self._services.book, failure.tickers, request.id, held=held))
         except (MarketFullError, StoreError) as failure:
@@ -204,12 +204,12 @@ class RequestHandler:
             own = await self._runner.stop(EndReason.SWITCHED)
             if theirs is not None or own is not None:
                 self._services.telemetry.switched(trio.current_time() - self._read_at)
-            # A frame of the run before may still be on its way: its own run waits for that, not the lock.
+            # A frame of the previous run may still be in flight: the new run waits for that, not the lock.
             self._runner.start(request, self._read_at)
 
     async def _cancel(self, request: Cancel) -> None:
         canceller = Canceller(self._requester, request.id)
-        # What an edit has just begun anew asks for its number first, so that its end can name it.
+        # A run that an edit has just restarted gets its number first, so that its end can contain it.
         await trio.lowlevel.checkpoint()
         async with self._group.start_lock:
             stopped = found = None
@@ -222,7 +222,7 @@ class RequestHandler:
             await self._answer_for(found, canceller)
             return
         if stopped is None and request.of is None:
-            # Somebody may follow on another worker, and wait for the next tick.
+            # A socket of another worker may be following, and waiting for the next tick.
             self._group.end_remote_follow()
         is_cancelled = stopped is not None and stopped.reason == EndReason.CANCELLED
         self._answer(canceller, stopped if is_cancelled else None)
@@ -230,16 +230,16 @@ class RequestHandler:
             await self._group.runs.clear()
 
     def _answer(self, canceller: Canceller, end: AnalysisCancelled | None) -> None:
-        """Answer a request to cancel, if it has not been among the events; ``end`` is what came of it."""
+        """Answer a request to cancel, if no event has answered it; ``end`` is the result."""
         if canceller.answered:
             return
         if end is None or self._group.sequencer.is_subscribed(self._requester):
-            # Nothing ran, or its end had been decided, and told, just before.
+            # Nothing was running, or its end had been decided and reported just before.
             end = AnalysisCancelled(reason=EndReason.CANCELLED)
         self._requester.answer(end.echo(canceller.request_id))
 
     async def _cancel_remote(self) -> CurrentAnalysis | None:
-        """Clear what the document says runs, which no socket of this worker does; None where nothing does."""
+        """Clear the document's current run, which is none of this worker's; None if there is none."""
         store, incarnation = self._services.store, self._document.incarnation or ""
         try:
             current = (await store.peek_portfolio(self._group.session_id)).current_analysis
@@ -256,23 +256,23 @@ class RequestHandler:
         if not end.cleared:
             return None
         self._group.peers.set_peers(end.others)
-        # It may stand there though its end has been told, where the store was away at that moment.
+        # It may be there although its end was reported, if the store was down at that moment.
         return None if self._group.sequencer.is_over(current.run_id) else current
 
     async def _answer_for(self, current: CurrentAnalysis, canceller: Canceller) -> None:
-        """Have the worker of a run tell how it ended, and answer; if it does not in time, say so for it."""
+        """Let the worker of a run report how it ended, and answer; if it does not in time, answer for it."""
         run_id = current.run_id
         ended = cancelled(run_id, EndReason.CANCELLED)
         told = AnalysisCancelled(ticker=current.ticker, run_id=run_id, reason=EndReason.CANCELLED)
         with self._group.cancelling(run_id, canceller):
             if current.worker == self._services.store.worker:
-                # Nobody carries it out: there is no other word on it.
+                # No task runs it: there will be no other report.
                 self._group.publish(told, canceller=canceller, incarnation=self._group.incarnation)
             else:
                 await self._services.peer_subscriber.find_end(self._group, run_id)
                 self._group.close(ended)
         if not canceller.answered and not self._group.sequencer.is_over(run_id):
-            # Its sockets here have not seen it at all.
+            # The sockets here have not seen the run at all.
             self._requester.answer(told.echo(canceller.request_id))
         else:
             self._answer(canceller, told)
@@ -286,7 +286,7 @@ class RequestHandler:
         changed = await self._change(request)
         if self._document.incarnation not in {None, self._group.incarnation}:
             raise SessionMissing(self._group.session_id)
-        # What runs is on the old holdings: nothing of it leaves after this.
+        # The run is on the old holdings: no more of its messages are sent after this.
         current = changed.current_analysis
         self._group.runs.renew(changed.version, 0 if current is None else current.run_id)
         self._group.peers.set_peers(changed.others)
@@ -295,16 +295,16 @@ class RequestHandler:
         self._group.change(self._requester, portfolio_message(changed, services.book), request.id)
 
     def _left_unpriced(self, request: SetHoldings | Trade | SetTargets) -> list[str]:
-        """Names that the request certainly leaves without a price: what it names, unless it sells."""
+        """Names that the request would certainly leave without a price: those in it, unless it sells them."""
         if isinstance(request, SetHoldings):
             named = [ticker for ticker, shares in request.holdings.items() if shares]
         elif isinstance(request, SetTargets):
-            # What is held may be without a price for a while; what is to be bought needs one.
+            # Held names may lack a price for a while; names to be bought need one.
             held = {} if self._group.head is None else self._group.head.holdings
             wanted = {**(request.weights or {}), **(request.budgets or {})}
             named = [ticker for ticker, share in wanted.items() if share and ticker not in held]
         else:
-            # Whether it sells out is for the store to say, which knows what is held.
+            # Whether it sells out is decided by the store, which knows the holdings.
             named = []
         prices = self._services.book.prices_for(named, session_id=self._group.session_id)
         return [ticker for ticker in named if ticker not in prices]
@@ -351,7 +351,7 @@ class RequestHandler:
             self._group.session_id,
             ticker=request.ticker,
             limit=request.limit,
-            # Room for what else waits: an answer must not be what makes the socket too slow.
+            # Leave room for other messages: an answer must not make the socket count as too slow.
             max_bytes=services.settings.max_queue_bytes // 4,
         )
         answer = Results(
@@ -361,7 +361,7 @@ class RequestHandler:
 
 
 def _targets(request: SetTargets) -> Targets | None:
-    """What is to be kept; nothing where nothing is said."""
+    """The targets to store; None if the request has none."""
     if request.weights is None and request.budgets is None and request.band == BAND:
         return None
     return Targets(request.weights, request.budgets, request.band)

@@ -1,4 +1,4 @@
-"""What waits to be sent to one socket: bounded, in order, and free of what nobody should see any more."""
+"""The frames that wait to be sent to one socket: bounded, in order, without those of cancelled runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from portfolio_trio.hub.run_state import Run
 
 
-# What is handed to the transport at once, which copies it: the rest waits uncopied, and can still be dropped.
+# Bytes passed to the transport at a time, which copies them: the rest waits uncopied, and can still be
+# dropped.
 BATCH_BYTES: Final = 65_536
-# RFC 6455, section 5.2: of the payload's length depends how long the head of a frame is.
+# RFC 6455, section 5.2: the length of a frame's head depends on that of the payload.
 _SHORT, _MEDIUM = 126, 65_536
 
 
@@ -23,24 +24,24 @@ class _Waiting(NamedTuple):
 
 
 def frame_size(text: str) -> int:
-    """How many bytes the text is as a frame on the wire."""
+    """The number of bytes of the text as a frame on the wire."""
     size = len(text) if text.isascii() else len(text.encode())
     return size + (2 if size < _SHORT else 4 if size < _MEDIUM else 10)
 
 
 class Outbox:
-    """A queue of frames between the tasks of a session and whoever sends them.
+    """A queue of frames between the tasks of a session and its sender.
 
-    Putting never waits, and wakes nobody: who puts sees to it that what waits is taken and sent. A socket
-    that falls behind by more than ``max_bytes``, as frames on the wire and with what is on its way, loses the
-    whole queue, at once, and is to be closed (``overflowed``): nobody waits for a slow client, and what it
-    holds is freed. Frames of a run can be dropped while they wait.
+    Putting never waits, and wakes no task: the caller makes sure that waiting frames are taken and sent. If a
+    socket falls behind by more than ``max_bytes``, counted as frames on the wire including those in flight,
+    its whole queue is dropped at once and it must be closed (``overflowed``): nothing waits for a slow
+    client, and its memory is freed. Frames of a run can be dropped while they wait.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        # A list and not a deque: all of it is taken at once, and an empty one costs a tenth.
+        # A list, not a deque: all of it is taken at once, and an empty list takes a tenth of the memory.
         self._waiting: list[_Waiting] = []
         self._latest: _Waiting | None = None
         self._in_flight: tuple[Run | None, ...] | None = None
@@ -63,34 +64,34 @@ class Outbox:
             self._written.wake()
 
     def put_latest(self, text: str) -> None:
-        """Queue one frame in place of the latest one that still waits."""
+        """Queue one frame, replacing the latest one that still waits."""
         if self.overflowed:
             return
         if self._latest is not None:
             self._waiting = [item for item in self._waiting if item is not self._latest]
             self._bytes -= self._latest.size
-        # In its place among the others: a value is never overtaken by what happened after it.
+        # At its position among the others: later events never overtake a value.
         self._latest = _Waiting(text, None, frame_size(text))
         self._waiting.append(self._latest)
         self._bytes += self._latest.size
 
     @property
     def in_flight(self) -> bool:
-        """Whether something was taken that has not left."""
+        """Whether frames were taken that have not been sent yet."""
         return self._in_flight is not None
 
     @property
     def is_one_batch(self) -> bool:
-        """Whether one `take` would take all that waits, and nothing is on its way."""
+        """Whether one `take` would take everything, and nothing is in flight."""
         return not self.overflowed and self._in_flight is None and self._bytes <= BATCH_BYTES
 
     @property
     def held_bytes(self) -> int:
-        """What waits or is on its way, as frames on the wire."""
+        """The bytes that wait or are in flight, as frames on the wire."""
         return self._bytes + self._in_flight_bytes
 
     def drop(self, run: Run) -> int:
-        """Forget what of ``run`` still waits; return how many frames that were."""
+        """Drop the waiting frames of ``run``; return their number."""
         kept = [item for item in self._waiting if item.run is not run]
         dropped = len(self._waiting) - len(kept)
         if dropped:
@@ -100,7 +101,7 @@ class Outbox:
         return dropped
 
     def take(self) -> list[str]:
-        """The next of what waits, possibly nothing; call ``written`` when it has left, then ask again."""
+        """Take the next waiting frames, if any; call ``written`` when they are sent, then call again."""
         count = size = 0
         for item in self._waiting:
             if count and size + item.size > BATCH_BYTES:
@@ -117,17 +118,17 @@ class Outbox:
         return texts
 
     def written(self) -> None:
-        """What was taken has left."""
+        """The taken frames have been sent."""
         self._in_flight, self._in_flight_bytes = None, 0
         self._written.wake()
 
     async def empty(self) -> None:
-        """Wait until nothing waits or is on its way."""
+        """Wait until nothing waits or is in flight."""
         while self._in_flight is not None or self._waiting:
             await self._written.park()
 
     async def flushed(self, run: Run) -> None:
-        """Wait until no frame of ``run`` waits or is on its way; after an overflow, for ever."""
+        """Wait until no frame of ``run`` waits or is in flight; never returns after an overflow."""
         while (
             self.overflowed
             or run in (self._in_flight or ())

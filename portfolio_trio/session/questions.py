@@ -1,4 +1,4 @@
-"""Answers requests that change nothing, each from one snapshot; of a slider's what-ifs the newest."""
+"""Answering requests that change nothing, each from one snapshot; of repeated what-ifs only the newest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Written(Message):
-    """An answer whose text is there already."""
+    """An answer whose text is already made."""
 
     text: str
 
@@ -39,14 +39,14 @@ class Written(Message):
 
 
 async def answer(services: Services, held: store.Portfolio, request: Question) -> Message:
-    """Answer a request from what is held, just read, and the newest prices; nothing is written.
+    """Answer a request from the holdings, just read, and the newest prices; nothing is written.
 
     Raises:
-        MarketFullError: It names too many tickers that are new to the market.
-        TooManyHoldings: What is held and what is named are too many together.
+        MarketFullError: It contains too many tickers that are new to the market.
+        TooManyHoldings: The held names and those in the request are too many together.
     """
     try:
-        # Holdings, tick and prices are read without a checkpoint in between: they belong together.
+        # Holdings, tick and prices are read without a checkpoint in between, so they are consistent.
         seen = _see(services, held, request)
         if isinstance(seen, Error):
             return seen
@@ -93,11 +93,11 @@ def _see(services: Services, held: store.Portfolio, request: Question) -> Seen |
 
 
 class NewestWhatIf:
-    """Lets the reader read on while a what-if is answered: of those that wait, one id, the newest counts.
+    """Lets the reader continue while a what-if is answered; of waiting ones with one id, the newest counts.
 
     Args:
-        carry_out: Answers a request whatever happens; raises nothing but `trio.Cancelled`.
-        requester: Who is told which were passed over.
+        carry_out: Answers a request in any case; raises only `trio.Cancelled`.
+        requester: Receives the errors of the skipped ones.
         nursery: The connection's.
     """
 
@@ -110,14 +110,14 @@ class NewestWhatIf:
         self._carry_out = carry_out
         self._requester = requester
         self._nursery = nursery
-        # The newest that waits, and how many of its id it has passed over.
+        # The newest waiting one, and how many of its id were skipped for it.
         self._waiting: AskWhatIf | None = None
         self._passed_over = 0
         self._running = False
         self._moved = Waiters()
 
     async def ask(self, request: AskWhatIf) -> None:
-        """Have it answered when those before it are, or a newer one in its place."""
+        """Answer it after the earlier ones, or a newer one instead of it."""
         while self._waiting is not None and self._waiting.id != request.id:
             await self._moved.park()
         self._passed_over += self._waiting is not None
@@ -137,7 +137,7 @@ class NewestWhatIf:
                 passed_over, self._waiting, self._passed_over = self._passed_over, None, 0
                 self._moved.wake()
                 for _ in range(passed_over):
-                    detail = "a newer what-if of this id took its place"
+                    detail = "a newer what-if with this id replaced it"
                     self._requester.answer(Error.of(ErrorCode.SUPERSEDED, detail, id=request.id))
                 await self._carry_out(request)
         finally:

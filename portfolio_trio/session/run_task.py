@@ -1,6 +1,6 @@
-"""One request's run, from the request to its end: what its analysis writes to, and what ends it.
+"""One request's run, from the request to its end: the sink of its analysis, and the code that ends it.
 
-The task lives in the connection's nursery. Whoever ends it waits for ``ended``: when that is set, no task of
+The task runs in the connection's nursery. Code that ends it waits for ``ended``: when that is set, no task of
 the run is left, none of its messages waits, and its last event has been queued.
 """
 
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from portfolio_trio.session.socket_state import Socket
     from portfolio_trio.store import Ending, Head, Known, RunStart
 
-# How many times a portfolio may change under one request before the request is given up.
+# How many times a portfolio may change during one request before the request fails.
 MAX_RESTARTS: Final = 20
 
-# What the store's fence says about a run, as the reason for its end.
+# The reasons for a run's end, by the store's fence errors.
 _FENCES: Final[tuple[tuple[type[StoreError], EndReason], ...]] = (
     (PortfolioChanged, EndReason.PORTFOLIO_CHANGED),
     (FellBack, EndReason.PORTFOLIO_CHANGED),
@@ -58,26 +58,27 @@ _GIVEN_UP: Final = (ErrorCode.UNAVAILABLE, "the run was given up as that of a lo
 
 
 class RunTask:
-    """Carries out one ``analyze``, again and again while the portfolio changes under it.
+    """Carries out one ``analyze``, again after each change of the portfolio during the run.
 
     Args:
-        socket: Who asked.
-        request: For what.
-        read_at: When the request was read, by Trio's clock; None where it started by itself.
-        waiting: What it waited in, if it follows another run: it starts only if nobody asked for one since.
+        socket: The socket that asked.
+        request: Its request.
+        read_at: When the request was read, by Trio's clock; None if it started by itself.
+        waiting: The `Waiting` it comes from, if it follows another run: it starts only if no other was
+            requested since.
 
     Attributes:
-        request: For what.
+        request: The request.
         following: Another run follows when this one is complete.
-        seen: What it saw, once the snapshot is taken.
-        run: Where it is in its life.
+        seen: Its snapshot, once that is taken.
+        run: The state of the run.
         run_ids: The numbers of all its attempts: there are few.
         version: Of the holdings it works on, once it has its number.
-        inputs: What the metrics see, once the snapshot is taken.
-        canceller: Who is answered with its end.
-        last: Its last event, once it has been told.
-        clears: The document is to be told how it ended as soon as it has.
-        ended: Nothing of it is left.
+        inputs: The inputs of the metrics, once the snapshot is taken.
+        canceller: The canceller that is answered with its end.
+        last: Its last event, once it has been reported.
+        clears: Its end has to be recorded in the document as soon as it has ended.
+        ended: All its tasks have ended.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class RunTask:
         self._read_at = read_at
         self._began_at = self._begin()
         self._restarts = 0
-        # Whether the end of the attempt has been told.
+        # Whether the end of the attempt has been reported.
         self._is_told = False
         # When it was started, and on which tick.
         self._started_at, self._started_on = "", 0
@@ -123,7 +124,7 @@ class RunTask:
     # --- what others decide ---
 
     def decide(self, reason: EndReason) -> bool:
-        """Decide the end of the run: from here on nothing of it is queued or taken for sending."""
+        """Decide the end of the run: from here on none of its frames are queued or taken for sending."""
         decided = self.run.cancel(reason)
         if decided:
             self._decided_at = trio.current_time()
@@ -154,11 +155,11 @@ class RunTask:
 
     @property
     def head(self) -> Head | None:
-        """What the document says, as far as anybody can know without asking."""
+        """The document, as far as it is known without a call to Redis."""
         return self._group.head if self._group.incarnation == self._incarnation else None
 
     def computing(self, inputs: AnalysisInputs) -> None:
-        """This is what the metrics see: from now on new prices may end the run."""
+        """The snapshot that the metrics see: from now on new prices may end the run."""
         self.inputs = inputs
 
     @property
@@ -186,7 +187,7 @@ class RunTask:
         """The run has its number and its holdings.
 
         Raises:
-            SessionMissing: Another document took the place of its own.
+            SessionMissing: Another document replaced its own.
             RunSuperseded: A newer run is known.
             PortfolioChanged: Newer holdings are known.
         """
@@ -226,10 +227,10 @@ class RunTask:
     def taken(
         self, snapshot: Snapshot, others: tuple[str, ...], batch: Sequence[Outcome], *, results: int | None
     ) -> None:
-        """The run has its snapshot, and its start has recorded outcomes: what is said of that is one send.
+        """The run has its snapshot, and its start has recorded outcomes: report both in one send.
 
-        With the number of ``results``, if these are all of its outcomes: then its end leaves behind them, if
-        nothing can come in between any more.
+        With the number of ``results``, if these are all of its outcomes: then its end is sent with them, if
+        nothing can come in between.
         """
         with self._writer.together():
             self._begin_on(snapshot)
@@ -245,11 +246,11 @@ class RunTask:
 
     @property
     def _is_settled(self) -> bool:
-        """Whether all that was queued of it leaves, whatever is decided from now on."""
+        """Whether everything queued of it will be sent, whatever is decided from now on."""
         return self.run.may_send and self._writer.leaves_at_once
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
-        """Queue recorded outcomes for all who see them, unless the run's end is decided."""
+        """Queue recorded outcomes for all sockets that see them, unless the run's end is decided."""
         with self._writer.together():
             self._answer(batch)
             self._announce_outcomes(batch)
@@ -260,7 +261,7 @@ class RunTask:
                 self._announce(outcome, run=self.run)
 
     def _answer(self, batch: Sequence[Outcome]) -> None:
-        """Queue outcomes for a client that sees no events; count them for any."""
+        """Queue outcomes for a client that sees no events; count them for any client."""
         run = self.run
         for outcome in batch:
             if not run.may_send:
@@ -275,23 +276,23 @@ class RunTask:
             self._read_at = None
 
     async def delivered(self) -> None:
-        """Wait until all that was queued for who asked has left."""
+        """Wait until everything queued for the requester has been sent."""
         await self._writer.flushed(self.run)
 
     # --- the task ---
 
     async def carry_out(self) -> None:
-        """Compute until an end is not followed by another attempt, and tell each end."""
+        """Run attempts until one is not followed by another, and report each end."""
         try:
             while not (self.run.is_over or self._stopped):
                 await self._attempt()
         finally:
             if not self.run.is_over:
-                # Cancelled while it was to be started again: say that it is not.
+                # Cancelled before it was restarted: report that.
                 self._finish()
 
     async def _attempt(self) -> None:
-        """One attempt, from its first step to its end; first the last frames of those before must be out."""
+        """One attempt, from its first step to its end; first the last frames of earlier ones must be sent."""
         services = self._socket.services
         analysis = Analysis(
             services, self._group.session_id, self.request, self, incarnation=self._incarnation
@@ -306,7 +307,7 @@ class RunTask:
         except (AnalysisError, StoreError) as failure:
             await self._handle_failure(failure)
         finally:
-            # What it computed on is of no use any more, and a connection may idle for long.
+            # Its inputs are no longer needed, and a connection may idle for long.
             self.inputs = self._attempt_scope = None
             if not self._is_told:
                 self._finish(*summary)
@@ -316,21 +317,21 @@ class RunTask:
         return trio.current_time()
 
     async def _let_leave(self) -> None:
-        """Wait here for a socket that takes its time: nobody else does."""
+        """Wait here for a slow socket, so that nothing else does."""
         leaving = self._socket.leaving
         while leaving:
             await self._writer.flushed(leaving[0])
             del leaving[0]
 
     async def _handle_failure(self, failure: AnalysisError | StoreError) -> None:
-        """Turn what stopped the run into its end, unless somebody ends it meanwhile."""
+        """Turn the error that stopped the run into its end, unless it is ended otherwise meanwhile."""
         with trio.CancelScope() as self._failure_scope:
             if self._stopped:
                 self._failure_scope.cancel()
             await self._end_by(failure)
 
     async def _end_by(self, failure: AnalysisError | StoreError) -> None:
-        """A fence cancels the run, anything else fails it."""
+        """A fence error cancels the run, any other error fails it."""
         if isinstance(failure, FellBack):
             try:
                 await self._socket.services.peer_subscriber.lift(self._group, failure.known)
@@ -346,13 +347,13 @@ class RunTask:
         try:
             await self._socket.clear(self.run)
         except StoreError:
-            # It still stands there: the next run takes its place, and a disconnect tries once more.
+            # It is still there: the next run replaces it, and a disconnect tries once more.
             return
 
     def _give_way(self, reason: EndReason, *, again: bool) -> None:
-        """The run is over in the document: so it is here, and for the same reason."""
+        """The run is over in the document, so end it here for the same reason."""
         if self.decide(reason) and not again:
-            # On new holdings it would start again, if nobody else had taken its place meanwhile.
+            # It would restart on new holdings, if no other run had replaced it meanwhile.
             self._stop_reason = EndReason.SUPERSEDED
             self._stopped = True
             self.clears = True
@@ -373,7 +374,8 @@ class RunTask:
         if run.run_id is not None:
             self._socket.standing.told = failed
         if expired and run.run_id is None:
-            # Each socket is told once that the session has expired; the others are when it is made anew.
+            # Each socket is told once that the session has expired; the others are told when it is created
+            # again.
             self._writer.enqueue(failed.echo(run.request_id).to_json())
         else:
             self._announce(failed)
@@ -383,7 +385,7 @@ class RunTask:
             self._socket.document.expire()
 
     def _finish(self, results: int = 0, errors: int = 0, *, unseen: bool = False) -> None:
-        """Tell how the attempt ended, unless nobody sees it; after new holdings the run begins again."""
+        """Report how the attempt ended, if any socket sees it; after new holdings the run starts again."""
         run = self.run
         self._is_told = True
         if run.may_send:
@@ -419,12 +421,12 @@ class RunTask:
         if reason in TOLD and not self._writer.receives_events:
             self._answer_error(*TOLD[reason])
         if run.run_id is not None:
-            # Without its number it has sent nothing.
+            # Without a number it has sent nothing.
             self._socket.leaving.append(run)
-            # Also where all is recorded: the document is to say what is told.
+            # Even if everything is recorded: the document must have the reported end.
             standing.run_id, standing.told = run.run_id, told
-        # Whoever cancels is answered with the end that came of it, and with no other: one that had been
-        # decided before is news to it, too.
+        # A canceller is answered only with the end that it caused: an end decided before is an event for it
+        # as well.
         self._announce(told, canceller=self.canceller)
         return told
 
@@ -437,8 +439,8 @@ class RunTask:
             self._began_at = self._begin()
             return
         detail = (
-            f"the portfolio changed {MAX_RESTARTS} times under the analysis of {self.run.ticker}; "
-            "ask again when it rests"
+            f"the portfolio changed {MAX_RESTARTS} times during the analysis of {self.run.ticker}; "
+            "ask again when it is stable"
         )
         self._writer.answer(
             Error.of(ErrorCode.PORTFOLIO_CHANGED, detail, id=self.run.request_id, ticker=self.run.ticker)
@@ -452,7 +454,7 @@ class RunTask:
         running: Running | None = None,
         canceller: Canceller | None = None,
     ) -> None:
-        """Let every socket of the session see an event of the run, and who cancelled it as its answer."""
+        """Show an event of the run to every socket of the session, and to the canceller as its answer."""
         self._group.publish(
             event,
             requester=self._writer,
@@ -469,7 +471,7 @@ class RunTask:
 
 
 def _written(failure: AnalysisError | StoreError, otherwise: EndReason) -> EndReason:
-    """Why a run was refused, as the document has it, if it does."""
+    """Why a run was refused, from the document's record, if there is one."""
     ended = failure.ended if isinstance(failure, RunSuperseded | RunNotCurrent) else None
     if ended is None or ended.outcome != "cancelled" or ended.reason not in set(EndReason):
         return otherwise

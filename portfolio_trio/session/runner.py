@@ -1,4 +1,4 @@
-"""At most one run for one socket: who may start, stop, restart and clear it."""
+"""At most one run per socket: starting, stopping, restarting and clearing it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Runner:
         self._socket = socket
         self._nursery = nursery
         self._task: RunTask | None = None
-        # What is followed, while nothing of it runs.
+        # A followed analysis between two runs.
         self._waiting: Waiting | None = None
 
     @property
@@ -53,11 +53,11 @@ class Runner:
         """Start an analysis, whose request was read at this moment, in the connection's nursery.
 
         Raises:
-            RuntimeError: The task of the one before has not ended.
+            RuntimeError: The task of the previous run has not ended.
         """
         if self._task is not None:
             raise RuntimeError(f"{self._task.run} has not ended")
-        # Made here and not in its task, which can be cancelled before it has taken a step.
+        # Created here and not in its task, which can be cancelled before its first step.
         self._task = RunTask(self._socket, request, read_at)
         self._nursery.start_soon(self._carry_out, self._task)
 
@@ -66,7 +66,7 @@ class Runner:
     ) -> AnalysisCancelled | None:
         """End the run and wait until its task has ended; return its last event, if it was open.
 
-        All sockets see that event, whatever becomes of the caller, and a canceller as its answer.
+        All sockets see that event, even if the caller is cancelled; the canceller gets it as its answer.
         """
         if self._waiting is not None:
             self._waiting.end(reason, canceller)
@@ -76,23 +76,23 @@ class Runner:
             return None
         task.stop(reason, canceller)
         if reason is EndReason.SUPERSEDED:
-            # The socket that takes over may be gone before its own run replaces this one in the document.
+            # The socket that takes over may close before its own run replaces this one in the document.
             task.clears = True
         await task.ended.wait()
         return task.last
 
     async def cancel(self, run_id: int) -> AnalysisCancelled | None:
-        """End the run as `stop` does, if this is its number or was before it was started again."""
+        """End the run as `stop` does, if this is its number, or was before a restart."""
         follows = self._waiting is not None and self._waiting.last.run_id == run_id
         if not follows and (self._task is None or run_id not in self._task.run_ids):
             return None
         return await self.stop(EndReason.CANCELLED)
 
     async def supersede(self, run_id: int, standing: int | None = None) -> None:
-        """End the run, if its number is below this one, and wait until its task has ended.
+        """End the run if its number is below this one, and wait until its task has ended.
 
-        With ``standing``, the run whose place the newer one took, another has ended in the document before:
-        its last results are on their way.
+        ``standing`` is the run that the newer one replaced; any other run had ended in the document before,
+        and its last results are on their way.
         """
         if self._waiting is not None and run_id > self._waiting.last.run_id:
             await self.stop(EndReason.SUPERSEDED)
@@ -103,19 +103,19 @@ class Runner:
             await self.stop(EndReason.SUPERSEDED)
 
     def renew(self, version: int, standing: int | None = None) -> None:
-        """Start the run again if it works on an older version; ``standing`` as for `supersede`."""
+        """Restart the run if it works on an older version; ``standing`` as for `supersede`."""
         self._wake()
         task = self._task
-        # One without its number finds out when it gets it.
+        # A run without a number finds out when it gets one.
         if task is None or task.version is None or task.version >= version:
             return
         if standing is None or standing == task.run.run_id:
             task.restart()
 
     def reprice(self, prices: Mapping[str, float]) -> None:
-        """Start the run again if prices have moved its portfolio further than the tolerance.
+        """Restart the run if prices have moved its portfolio by more than the tolerance.
 
-        They are those of a newer tick, for which one that is followed waits.
+        The prices are those of a newer tick, for which a followed analysis waits.
         """
         self._wake()
         task = self._task
@@ -125,17 +125,17 @@ class Runner:
             task.restart()
 
     def decide(self, reason: EndReason) -> None:
-        """Decide the end of the run: from here on nothing of it is queued or taken for sending."""
+        """Decide the end of the run: from here on none of its frames are queued or taken for sending."""
         if self._task is not None:
             self._task.decide(reason)
 
     async def idle(self) -> None:
-        """Wait until the run that there is has ended."""
+        """Wait until the present run has ended."""
         if self._task is not None:
             await self._task.ended.wait()
 
     async def clear(self) -> None:
-        """Say in the document that the last run is over, if it may still stand there as current.
+        """Record in the document that the last run is over, if it may still be current there.
 
         Raises:
             StoreError: The store refused or could not be reached.
@@ -143,7 +143,7 @@ class Runner:
         await self._socket.clear(self.run)
 
     def unfollow(self) -> None:
-        """Start no other run by itself."""
+        """Start no more runs automatically."""
         if self._task is not None:
             self._task.following = False
         if self._waiting is not None:
@@ -151,7 +151,7 @@ class Runner:
             self._waiting = None
 
     def is_for(self, request_id: str | int) -> bool:
-        """Whether what runs, or waits for the next tick, was asked for with this id."""
+        """Whether the present run, or the one waiting for the next tick, was requested with this id."""
         requests = (each.request for each in (self._task, self._waiting) if each is not None)
         return any(request.id == request_id for request in requests)
 
@@ -160,14 +160,14 @@ class Runner:
             self._waiting.wake()
 
     async def _carry_out(self, task: RunTask) -> None:
-        """One run, or what is followed: a run after each tick and each change."""
+        """One run, or if followed one after each tick and each change."""
         following: RunTask | None = task
         while following is not None:
             task = following
             try:
                 await task.carry_out()
             finally:
-                # Whatever failed here, other sockets wait for this, and hold the start lock meanwhile.
+                # Even after a failure: other sockets wait for this, and hold the start lock meanwhile.
                 task.pass_turn()
                 self._task = None
                 task.ended.set()
@@ -176,7 +176,7 @@ class Runner:
             await self._quietly_clear()
 
     async def _next(self, task: RunTask) -> RunTask | None:
-        """The run that follows one which is complete, once there is something newer to see; None for none."""
+        """The run that follows a completed one, once there is a newer tick or version; None for none."""
         if not task.is_followed or task.seen is None:
             return None
         waiting = self._waiting = Waiting(self._socket, task.request, task.seen)
@@ -193,15 +193,15 @@ class Runner:
         try:
             await self.clear()
         except StoreError:
-            # Tried once more when the connection ends.
+            # It is tried once more when the connection ends.
             return
 
 
 def _drift(inputs: AnalysisInputs, prices: Mapping[str, float]) -> float:
-    """How far a portfolio's net value is from its snapshot at other prices, as a part of gross value.
+    """The change of a portfolio's net value from its snapshot to other prices, as a fraction of gross value.
 
-    Of gross value, since the net value of a long-short portfolio may be zero. A price that is gone is
-    infinitely far.
+    Relative to gross value, because the net value of a long-short portfolio may be zero. A price that no
+    longer exists counts as an infinite change.
     """
     held = zip(inputs.tickers, map(float, inputs.shares), map(float, inputs.values), strict=True)
     moved = sum(shares * prices.get(ticker, math.inf) - value for ticker, shares, value in held)

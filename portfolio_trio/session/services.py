@@ -1,4 +1,4 @@
-"""What every session of one server shares; handed down, never global."""
+"""The services that all sessions of one server share; passed down, never global."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 HEAVY_THREADS: Final = 16
-# Enough to keep the core busy, where Redis is not far; each more is felt by who asks meanwhile.
+# Enough to keep the core busy if Redis is near; each more delays other requests.
 FOLLOWERS_AT_ONCE: Final = 1
 FAILURE_LOG_SECONDS: Final = 60.0
 
@@ -46,17 +46,17 @@ class Services:
         settings: Every setting.
         store: The documents.
         book: Live prices and closed bars.
-        metrics: What a run computes, in the order in which results that are ready together leave.
+        metrics: The metrics of a run, in the order in which results that are ready together are sent.
         hub: The other sockets of each session.
         peer_subscriber: The other workers.
-        faults: Faults of this program that were contained, counted by place.
-        telemetry: Is told what happens.
+        faults: Contained faults of this program, counted by place.
+        telemetry: Counts events.
         now: Seconds since the epoch; virtual in tests.
-        heavy: Bounds the worker threads of heavy metrics.
-        followers: Bounds the runs that start by themselves at a tick, until they have their snapshot.
+        heavy: Limits the worker threads of heavy metrics.
+        followers: Limits the runs that start by themselves at a tick, until they have their snapshot.
         keep_alive: Pings the sockets.
-        left_behind: Says what sessions could not clear in the store as they ended, of which a drain without a
-            store has as many as there are sockets.
+        left_behind: Logs what sessions could not clear in the store when they ended; a drain without a store
+            has one case per socket.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class Services:
         self.telemetry = telemetry
         self.now = now
         self._rng = rng
-        # Apart from Trio's own, so that threads of abandoned metrics hold up no file and no name look-up.
+        # Separate from Trio's own limit, so that threads of abandoned metrics do not block file access and
+        # name look-ups.
         self.heavy = trio.CapacityLimiter(HEAVY_THREADS)
         self.followers = Turns(FOLLOWERS_AT_ONCE)
         self.keep_alive = KeepAlive(
@@ -96,7 +97,7 @@ class Services:
 
     @property
     def returns(self) -> ReturnsCache:
-        """The weighted returns of the newest bars, built once for all sessions."""
+        """The weighted returns of the newest bars, computed once for all sessions."""
         if self._returns.bars is not self.book.bars:
             self._returns = ReturnsCache(self.book.bars, cash=self.book.cash)
         return self._returns
@@ -106,13 +107,13 @@ class Services:
     ) -> Portfolio:
         """The session's portfolio; a new one holds ``holdings``, or the default, at the newest tick.
 
-        A line of the default that has no price is valued at its last known one: the client has not asked
-        for it, and can sell or replace it only in a session that exists.
+        A default line without a price is valued at its last known one: the client did not request it, and can
+        sell or replace it only once the session exists.
 
         Args:
             session_id: The session.
-            holdings: What a new session holds.
-            attach: Note in the document that this worker has sockets of the session.
+            holdings: The holdings of a new session.
+            attach: Record in the document that this worker has sockets of the session.
 
         Raises:
             StoreError: The store refused or could not be reached.
@@ -138,7 +139,7 @@ class Services:
         request_id: str | int | None = None,
         ticker: str | None = None,
     ) -> Error:
-        """The ``error`` message for a failed request; what clients may not hear of it goes to the log."""
+        """The ``error`` message for a failed request; internal details go only to the log."""
         if isinstance(failure, StoreError) and failure.for_clients is not None:
             self._failure_log.warning(
                 "a request failed; the client was not told why",
@@ -148,7 +149,7 @@ class Services:
         return explain(failure, request_id=request_id, ticker=ticker)
 
     def report_metric(self, metric: str, error: MetricError, *, session_id: str, run_id: int) -> None:
-        """Log a fault in a metric, which may be a plug-in's; each run of each session may come by here."""
+        """Log a fault in a metric, possibly a plug-in's; every run of every session may reach this."""
         if error.__cause__ is not None:
             self._metric_log.error(
                 "a metric failed because of a bug in its code",
@@ -158,10 +159,10 @@ class Services:
             )
 
     def goodbye(self) -> str:
-        """The reason of a close with 1001; says when to come back: not all at the same moment."""
+        """The reason of a close with 1001, with a random time to return, so that not all return at once."""
         return f"the server is going away; retry_after={self._rng.uniform(0.5, 3.0):.1f}"
 
     def draw_delay(self) -> float:
-        """How many seconds a metric is to be held up artificially; usually none."""
+        """The artificial delay of a metric in seconds; usually 0."""
         bounds = self.settings.metric_delay_seconds
         return 0.0 if bounds is None else self._rng.uniform(bounds.shortest, bounds.longest)

@@ -1,4 +1,4 @@
-"""What all metrics of one run see, and how what they give reads: one set of holdings, one tick."""
+"""The snapshot of one run (one set of holdings, one tick), and the messages of its outcomes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Snapshot(NamedTuple):
     """The inputs of one run.
 
     Attributes:
-        head: The document's part of it.
-        run_id: The run, which all that it gives bears.
-        tick: The market's part of it.
-        inputs: What the metrics are functions of.
-        texts: What all results of the run have in common.
+        head: The part from the document.
+        run_id: The run, whose number is in all its outcomes.
+        tick: The part from the market.
+        inputs: The inputs of the metrics.
+        texts: The part that all results of the run have in common.
     """
 
     head: Head
@@ -42,7 +42,7 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def take(cls, services: Services, request: Analyze, head: Head, run_id: int) -> Snapshot:
-        """Take it, without a checkpoint: holdings, tick and prices belong together.
+        """Take it without a checkpoint, so that holdings, tick and prices are consistent.
 
         Raises:
             AnalysisError: Holdings or prices allow no analysis of this ticker.
@@ -70,7 +70,7 @@ class Snapshot(NamedTuple):
         return cls(head, run_id, tick, inputs, texts)
 
     def announcement(self, metrics: tuple[str, ...]) -> AnalysisStarted:
-        """What says that the run has begun."""
+        """The message that the run has begun."""
         return AnalysisStarted(
             ticker=self.inputs.ticker,
             run_id=self.run_id,
@@ -89,7 +89,7 @@ class Snapshot(NamedTuple):
             return error
 
     def outcome(self, metric: Metric, computed: ResultText | MetricError, at: float) -> Outcome:
-        """What the client is told of one metric, computed at a moment in seconds since the epoch."""
+        """The message about one metric, computed at a time in seconds since the epoch."""
         if not isinstance(computed, MetricError):
             return self.texts.result(metric.name, computed.value, rfc3339(at), computed.detail)
         return MetricFailure(

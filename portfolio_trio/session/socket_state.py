@@ -1,4 +1,4 @@
-"""What outlives one run of a socket: how the document may still have it."""
+"""The state that outlives one run of a socket: what the document may still have of it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class Standing:
     """The newest run of a socket, as the document may still have it.
 
     Attributes:
-        run_id: Its number, if the document may name it as current or is to be told how it ended; else None.
+        run_id: Its number, if it may be current in the document, or its end has to be recorded there; else
+            None.
         token: Of its start.
         incarnation: The document.
-        told: The last end that was told, of whichever run had a number.
+        told: The last reported end of a run with a number.
     """
 
     run_id: int | None = None
@@ -39,7 +40,7 @@ class Standing:
     told: AnalysisCancelled | AnalysisFailed | None = None
 
     def ending(self, run: Run | None = None) -> Ending | None:
-        """How it ended, as was told or, being ``run``, is about to be; None where there is none."""
+        """How it ended, as reported or, if it is ``run``, about to be reported; None if there is none."""
         if self.run_id is None:
             return None
         if self.told is not None and self.told.run_id == self.run_id:
@@ -50,14 +51,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """What all runs of one socket share.
+    """The state that all runs of one socket share.
 
     Attributes:
         services: The layers below.
         group: The session and its sockets.
         writer: The socket.
-        document: Which document its client speaks of.
-        standing: What of its runs may stand in the document.
+        document: The document that its client means.
+        standing: The run that may still be in the document.
         leaving: Cancelled runs of which the writer may be in the middle of a frame.
     """
 
@@ -69,7 +70,7 @@ class Socket:
     leaving: list[Run] = field(default_factory=list)
 
     async def clear(self, run: Run | None) -> None:
-        """Say in the document that the last run is over, if it may still stand there.
+        """Record in the document that the last run is over, if it may still be there.
 
         Args:
             run: The run whose task has not ended yet.
@@ -80,7 +81,7 @@ class Socket:
         standing = self.standing
         run_id, ending = standing.run_id, standing.ending(run)
         if run_id is None or ending is None or (run is not None and run.may_send and run.run_id == run_id):
-            # Nothing stands there, or it was started again meanwhile.
+            # There is nothing there, or it was restarted meanwhile.
             return
         try:
             end = await self.services.store.finish_analysis(
@@ -94,12 +95,12 @@ class Socket:
         except SessionMissing:
             raise
         except (StoreError, trio.Cancelled):
-            # What has been told is to stand there soon, whether this socket asks again or not.
+            # A reported end must be in the document soon, whether or not this socket sends another request.
             orphan = Orphan(self.group.session_id, standing.incarnation, run_id, ending=ending)
             self.services.peer_subscriber.adopt(orphan)
             raise
         if standing.run_id == run_id:
             standing.run_id = None
-        # How the run ended was told before; who came meanwhile has seen it stand there.
+        # The run's end was reported before; sockets that came meanwhile have seen it in the document.
         told = standing.told if standing.told is not None and standing.told.run_id == run_id else None
         self.group.peers.set_peers_late(end.others, told)

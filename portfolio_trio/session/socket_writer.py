@@ -1,4 +1,4 @@
-"""The writing side of one connection: what its client is sent, at once or by a task while something waits."""
+"""The writing side of one connection: sends immediately, or in a task while something waits."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ LAST_WORDS_SECONDS: Final = 2.0
 
 
 class Connection(Protocol):
-    """The connection, as its writer knows it."""
+    """The connection, as its writer uses it."""
 
     @property
     def ended(self) -> bool:
-        """Nothing is queued and no task is started any more."""
+        """Nothing more is queued and no more tasks are started."""
 
     def end(self, code: CloseCode, reason: str, why: EndReason) -> None:
         """End the connection, unless it has ended."""
@@ -42,13 +42,13 @@ class Connection(Protocol):
 
 
 class SocketWriter:
-    """Queues frames and sees that they leave; queueing never waits.
+    """Queues frames and makes sure that they are sent; queueing never waits.
 
     Args:
         transport: The socket.
-        settings: How much may wait, and for how long.
-        connection: Ended where the client takes too little, or is gone.
-        telemetry: Is told what leaves, and what is dropped.
+        settings: The limits: how much may wait, and for how long.
+        connection: Ended if the client is too slow, or is gone.
+        telemetry: Counts sent and dropped frames.
     """
 
     def __init__(
@@ -68,44 +68,44 @@ class SocketWriter:
         self._nursery: trio.Nursery
 
     def open(self, nursery: trio.Nursery) -> None:
-        """Take the connection's nursery, where the writing task is to live."""
+        """Set the connection's nursery, in which the writing task will run."""
         self._nursery = nursery
 
     @property
     def receives_events(self) -> bool:
-        """Whether the client speaks the subprotocol and gets the session's events."""
+        """Whether the client uses the subprotocol and gets the session's events."""
         return self._transport.subprotocol == SUBPROTOCOL
 
     def enqueue(self, frame: str, run: Run | None = None) -> None:
-        """Queue an event of the session, if the client speaks the subprotocol."""
+        """Queue an event of the session, if the client uses the subprotocol."""
         if self.receives_events:
             self._put(frame, run)
 
     def enqueue_latest(self, frame: str) -> None:
-        """Queue an event in place of the latest one that still waits, if the client gets events."""
+        """Queue an event, replacing the latest one that still waits, if the client gets events."""
         if self.receives_events and not self._connection.ended:
             self._outbox.put_latest(frame)
             self._send_soon()
 
     def answer(self, message: Message | ComputedResult, run: Run | None = None) -> None:
-        """Queue an answer; a client without the subprotocol knows no message but results and errors."""
+        """Queue an answer; a client without the subprotocol knows only results and errors."""
         if isinstance(message, MetricFailure) and not self.receives_events:
             message = message.as_error()
         self._put(message.to_json(), run)
 
     def drop(self, run: Run) -> None:
-        """Forget what of ``run`` still waits to be sent."""
+        """Drop the frames of ``run`` that still wait to be sent."""
         dropped = self._outbox.drop(run)
         if dropped:
             self._telemetry.results_dropped(dropped, run.reason or "elsewhere")
 
     async def flushed(self, run: Run) -> None:
-        """Wait until all of the run that was queued here has left."""
+        """Wait until all queued frames of the run have been sent."""
         await self._outbox.flushed(run)
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What the block queues here leaves in one send, at its end."""
+        """Frames queued in the block are sent together, at its end."""
         self._gathering = True
         try:
             yield
@@ -116,11 +116,11 @@ class SocketWriter:
 
     @property
     def leaves_at_once(self) -> bool:
-        """Whether all that waits here leaves next: then none of it can be dropped any more."""
+        """Whether everything that waits here is sent next: then none of it can be dropped any longer."""
         return not (self._writing or self._connection.ended) and self._outbox.is_one_batch
 
     async def last_words(self) -> None:
-        """Wait until all has left, for so long: a frame cut off would take the close frame's place."""
+        """Wait for a time until everything is sent: after a partial frame no close frame can be sent."""
         with trio.move_on_after(LAST_WORDS_SECONDS):
             await self._outbox.empty()
 
@@ -130,16 +130,16 @@ class SocketWriter:
             self._send_soon()
 
     def _send_soon(self) -> None:
-        """Send what waits: at once, or by the writer if the socket does not take all of it.
+        """Send what waits: immediately, or in the writer task if the socket does not accept all of it.
 
-        A writer that is there finds it by itself. The connection has not ended, so its nursery is open.
+        An existing writer finds it by itself. The connection has not ended, so its nursery is open.
         """
         if not (self._writing or self._gathering or self._send_now()):
             self._writing = True
             self._nursery.start_soon(self._write)
 
     def _send_now(self) -> bool:
-        """Send what waits, as far as that needs no waiting; whether nothing is left to the writer."""
+        """Send what waits, as far as that needs no waiting; return whether nothing is left for the writer."""
         while batch := self._take():
             if not self._transport.send_now(batch):
                 return False
@@ -152,9 +152,9 @@ class SocketWriter:
         return batch
 
     async def _write(self) -> None:
-        """Send all that waits, and end: an idle connection has no writer, which would be a tenth of it."""
+        """Send everything that waits, and end: an idle writer would be a tenth of a connection's cost."""
         if self._outbox.in_flight:
-            # The rest of what was to leave at once.
+            # The rest of what could not be sent immediately.
             if not await self._send([]):
                 return
             self._outbox.written()
@@ -167,7 +167,7 @@ class SocketWriter:
             self._connection.end(CloseCode.OVERLOADED, "too much waits to be sent", EndReason.DISCONNECTED)
 
     async def _send(self, batch: list[str]) -> bool:
-        """Whether all of it has left; else the connection is ended."""
+        """Send it all; returns whether that succeeded, else the connection is ended."""
         with trio.move_on_after(self._send_seconds):
             try:
                 await self._transport.send(batch)
@@ -175,7 +175,7 @@ class SocketWriter:
                 self._connection.lose()
                 return False
             return True
-        # Half a frame may have left: nothing may follow it on this socket.
+        # A partial frame may have been sent: nothing may follow it on this socket.
         self._transport.abort()
-        self._connection.end(CloseCode.OVERLOADED, "nothing was taken in time", EndReason.DISCONNECTED)
+        self._connection.end(CloseCode.OVERLOADED, "nothing was read in time", EndReason.DISCONNECTED)
         return False

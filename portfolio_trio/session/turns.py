@@ -1,4 +1,4 @@
-"""Who starts by itself takes turns, in the order in which there was something new."""
+"""Turns for runs that start by themselves, in the order in which they became due."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Final, Protocol
 
 
 class InLine(Protocol):
-    """Somebody who waits for a turn."""
+    """A waiter for a turn."""
 
     def take_turn(self) -> bool:
-        """Take it; False for who does not want it any more."""
+        """Take the turn; False if it is no longer wanted."""
         ...
 
 
 class Turns:
-    """A number of turns; nobody who is in line is woken before there is one.
+    """A number of concurrent turns; a waiter is woken only when there is one for it.
 
-    At a tick all who follow line up at once: to wake a thousand tasks only to have them wait again would hold
-    up everybody else. Each is in line once, so the line is no longer than there are followers.
+    At a tick all followers line up at once: waking a thousand tasks only to make them wait again would delay
+    all others. Each is in line only once, so the line is at most as long as the number of followers.
 
     Args:
-        at_once: How many.
+        at_once: How many at a time.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -29,12 +29,12 @@ class Turns:
         self._line: Final[deque[InLine]] = deque()
 
     def line_up(self, who: InLine) -> None:
-        """Give a turn when there is one: now, or when those before have had theirs."""
+        """Give a turn when there is one: now, or after the earlier waiters."""
         self._line.append(who)
         self._hand_out()
 
     def give_back(self) -> None:
-        """A turn is over."""
+        """Record that a turn is over."""
         self.free += 1
         self._hand_out()
 

@@ -1,4 +1,4 @@
-"""Between two runs of a followed analysis: waits for something newer than the last one saw."""
+"""Between two runs of a followed analysis: waiting for a tick or version newer than the last run's."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.socket_state import Socket
 
-# Ends that a client without the subprotocol did not bring about itself, and would wait for in vain.
+# Ends that a client without the subprotocol did not cause itself, and would not learn of.
 TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
-    EndReason.SUPERSEDED: (ErrorCode.SUPERSEDED, "a newer analysis of this session took its place"),
-    EndReason.DRAINING: (ErrorCode.DRAINING, "the server is going away; connect again and ask anew"),
+    EndReason.SUPERSEDED: (ErrorCode.SUPERSEDED, "a newer analysis of this session replaced it"),
+    EndReason.DRAINING: (ErrorCode.DRAINING, "the server is going away; connect and ask again"),
 }
 
 
 class Seen(NamedTuple):
-    """What a run saw.
+    """The inputs of a run.
 
     Attributes:
         run_id: The run.
@@ -39,16 +39,16 @@ class Seen(NamedTuple):
 
 
 class Waiting:
-    """What is followed, while nothing of it runs.
+    """A followed analysis between two runs.
 
     Args:
-        socket: Who asked.
-        request: For what.
-        last: What the last run saw.
+        socket: The socket that asked.
+        request: Its request.
+        last: The inputs of the last run.
 
     Attributes:
-        request: What is followed.
-        last: The run before.
+        request: The followed request.
+        last: The inputs of the last run.
         scope: Ends it.
     """
 
@@ -61,13 +61,13 @@ class Waiting:
         self._in_line = self._has_turn = self._is_gone = False
 
     def wake(self) -> None:
-        """There may be something newer: line up for a turn."""
+        """There may be a newer tick or version: line up for a turn."""
         if not (self._in_line or self._has_turn or self._is_gone):
             self._in_line = True
             self._socket.services.followers.line_up(self)
 
     def take_turn(self) -> bool:
-        """It is its turn, unless it is followed no more."""
+        """It gets its turn, unless it is no longer followed."""
         self._in_line = False
         if self._is_gone:
             return False
@@ -76,9 +76,9 @@ class Waiting:
         return True
 
     async def newer(self) -> None:
-        """Wait until there is a newer tick or version than the last run saw, and for a turn.
+        """Wait for a tick or version newer than the last run's, and for a turn.
 
-        All that follow hear of one tick: a few that start at a time leave room for those who ask.
+        All followers learn of a tick at once: starting only a few at a time leaves room for other requests.
         """
         if self._is_behind:
             self.wake()
@@ -93,18 +93,18 @@ class Waiting:
 
     @property
     def _is_behind(self) -> bool:
-        """Whether there is something newer than the last run saw."""
+        """Whether there is a tick or version newer than the last run's."""
         tick_id, version = self._socket.services.book.current.tick_id, self._socket.group.known.version
         return tick_id > self.last.tick_id or version > self.last.version
 
     def pass_turn(self) -> None:
-        """The next run has its snapshot, or will have none."""
+        """The next run has its snapshot, or will not get one."""
         if self._has_turn:
             self._has_turn = False
             self._socket.services.followers.give_back()
 
     def end(self, reason: EndReason, canceller: Canceller | None = None) -> None:
-        """No other run comes. There is none whose end would say so: who follows is told by itself."""
+        """No other run will come. No run's end would show that, so report it to the follower."""
         self.scope.cancel()
         writer, request = self._socket.writer, self.request
         if canceller is not None and canceller.subscriber is writer:

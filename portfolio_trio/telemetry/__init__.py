@@ -1,8 +1,7 @@
-"""What happens, counted: callers say what happened, and `exposition` tells Prometheus of it.
+"""Counting events: callers report them, and `exposition` formats the counts for Prometheus.
 
-`Telemetry` does nothing, which is what a server without ``--metrics-address`` has;
-`counting.CountedTelemetry` counts. The library that writes Prometheus' formats is loaded by `exposition`
-alone, when somebody asks.
+`Telemetry` does nothing and is used without ``--metrics-address``; `counting.CountedTelemetry` counts. Only
+`exposition` loads the library that writes Prometheus' formats, at the first request.
 
 Imports no other room.
 """

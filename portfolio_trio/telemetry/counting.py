@@ -1,4 +1,4 @@
-"""What a server with ``--metrics-address`` counts."""
+"""The counts of a server with ``--metrics-address``."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
 
     from portfolio_trio.telemetry._telemetry import Readings
 
-# What a peer may say as it closes is any number from 1000 to 4999.
+# A peer may close with any code from 1000 to 4999.
 CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013})
 
 CANCELLED: Final = ("switched", "cancelled", "superseded", "portfolio_changed", "disconnected", "draining")
 """Why a run may be cancelled."""
 OUTCOMES: Final = ("completed", "failed", *CANCELLED)
 
-# Every frame begins with its id, if it has one, and its type; an error goes on with its code. The quotes of
-# an id are escaped, so that none can look like these.
+# Every frame begins with its id, if any, and its type; in an error the code follows. Quotes in an id are
+# escaped, so that it cannot look like these.
 _TYPE: Final = '"type":"'
 _CODE: Final = '"code":"'
-# What most frames are.
+# The type of most frames.
 _RESULT: Final = '{"type":"analysis_result"'
 
 
 class CountedTelemetry(Telemetry):
-    """Counts what happens in one process.
+    """Counts the events of one process.
 
     Attributes:
         tallies: All counts.
         spreads: All durations.
-        facts: What the server is of.
-        read: Asks what the server is like; None until it is up.
+        facts: Facts about the server.
+        read: Takes the readings; None until the server is up.
         runs_active: Runs that have begun and not ended.
         sweep_sessions: How many sessions the last sweep valued; None before the first.
-        unpriced: How many held names had no price then.
+        unpriced: How many held names had no price in that sweep.
     """
 
     def __init__(self) -> None:
@@ -48,12 +48,12 @@ class CountedTelemetry(Telemetry):
         self.runs_active = 0
         self.sweep_sessions: int | None = None
         self.unpriced = 0
-        self._connections = Tally("portfolio_connections", "Clients that came, by how.", "how")
-        self._closed = Tally("portfolio_connections_closed", "Sockets that are over, by close code.", "code")
+        self._connections = Tally("portfolio_connections", "Clients that connected, by kind.", "how")
+        self._closed = Tally("portfolio_connections_closed", "Closed sockets, by close code.", "code")
         self._received = Tally("portfolio_messages_received", "Requests read, by action.", "action")
-        self._sent = Tally("portfolio_messages_sent", "Messages handed to sockets, by type.", "type")
-        self._errors = Tally("portfolio_errors", "Errors told to clients, by code.", "code")
-        self._runs = Tally("portfolio_runs", "Runs that are over, by outcome: each ends once.", "outcome")
+        self._sent = Tally("portfolio_messages_sent", "Messages passed to sockets, by type.", "type")
+        self._errors = Tally("portfolio_errors", "Errors sent to clients, by code.", "code")
+        self._runs = Tally("portfolio_runs", "Ended runs, by outcome: each ends once.", "outcome")
         self._dropped = Tally(
             "portfolio_results_dropped", "Results of a cancelled run that were not sent.", "reason"
         )
@@ -63,14 +63,16 @@ class CountedTelemetry(Telemetry):
         self._metric_errors = Tally(
             "portfolio_metric_errors", "Metrics of a run that gave no number.", "metric", "code"
         )
-        self._first_result = Spread("portfolio_first_result_seconds", "Request read to first result queued.")
-        self._run = Spread("portfolio_run_seconds", "Start of a run to its end.")
-        self._switch = Spread("portfolio_switch_seconds", "Request read to old run ended.")
+        self._first_result = Spread(
+            "portfolio_first_result_seconds", "From reading a request to queueing its first result."
+        )
+        self._run = Spread("portfolio_run_seconds", "From the start of a run to its end.")
+        self._switch = Spread("portfolio_switch_seconds", "From reading a request to the end of the old run.")
         self._redis = Spread(
-            "portfolio_redis_call_seconds", "Calls of scripts, as the caller waits.", "script"
+            "portfolio_redis_call_seconds", "Calls of scripts, as seen by the caller.", "script"
         )
         self._sweep = Spread("portfolio_sweep_seconds", "Valuing all sessions at one tick.")
-        # What is counted from zero on is seen to rise by its first one.
+        # If the series exists at zero, its first count shows as an increase.
         self._runs.expect(OUTCOMES)
         self._dropped.expect(CANCELLED)
         found = vars(self).values()
@@ -157,7 +159,7 @@ class CountedTelemetry(Telemetry):
 
 
 def _word(text: str, before: str) -> str:
-    """What stands behind the first ``before``, up to its closing quote."""
+    """The text after the first ``before``, up to its closing quote."""
     at = text.find(before)
     if at < 0:
         return OTHER

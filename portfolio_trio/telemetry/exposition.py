@@ -1,8 +1,8 @@
-"""What was counted, as Prometheus reads it: of one process, or of several that hand theirs on as text.
+"""The counts in Prometheus' format: of one process, or of several that send theirs as text.
 
 The names follow https://prometheus.io/docs/practices/naming/. The format is Prometheus' own text:
-OpenMetrics, which names a counter without its ``_total``, has no room for both ``portfolio_connections``, a
-gauge, and ``portfolio_connections_total``.
+OpenMetrics, which names counters without ``_total``, does not allow both ``portfolio_connections``, a gauge,
+and ``portfolio_connections_total``.
 """
 
 from __future__ import annotations
@@ -59,19 +59,19 @@ def expose(families: Iterable[Metric]) -> bytes:
 
 
 def families_of(telemetry: CountedTelemetry) -> Iterator[Metric]:
-    """Everything that a process has to tell, itself included."""
+    """All metrics of a process, including those of the process itself."""
     if telemetry.facts:
-        yield InfoMetricFamily("portfolio_build", "What runs here.", telemetry.facts)
+        yield InfoMetricFamily("portfolio_build", "Version and engine.", telemetry.facts)
     yield from map(_counter, telemetry.tallies)
     yield from map(_histogram, telemetry.spreads)
-    active = "Runs that have begun and not ended."
+    active = "Runs that have begun but not ended."
     yield GaugeMetricFamily("portfolio_runs_active", active, telemetry.runs_active)
     now = None if telemetry.read is None else telemetry.read()
-    # Who leads no more would say for ever what its last sweep found.
+    # A worker that no longer leads would report its last sweep forever.
     if telemetry.sweep_sessions is not None and (now is None or now.leads):
         valued = "Sessions valued by the last sweep of this process."
         yield GaugeMetricFamily("portfolio_sweep_sessions", valued, telemetry.sweep_sessions)
-        unpriced = "Names that are held and had no price at that sweep."
+        unpriced = "Held names without a price in that sweep."
         yield GaugeMetricFamily("portfolio_unpriced_names", unpriced, telemetry.unpriced)
     if now is not None:
         yield from _read(now)
@@ -84,13 +84,13 @@ def process_families() -> Iterable[Metric]:
 
 
 def restarts_family(count: int) -> Metric:
-    """How often a supervisor has started a worker again."""
-    about = "Workers that ended and were started again."
+    """How many times a supervisor has restarted a worker."""
+    about = "Workers that ended and were restarted."
     return CounterMetricFamily("portfolio_worker_restarts", about, count)
 
 
 def dumped(families: Iterable[Metric]) -> str:
-    """Families as one line of JSON, to be handed on; `merged` reads it."""
+    """Families as one line of JSON, to be sent on; `merged` reads it."""
     content = [
         (each.name, each.documentation, each.type, [sample[:3] for sample in each.samples])
         for each in families
@@ -99,12 +99,12 @@ def dumped(families: Iterable[Metric]) -> str:
 
 
 def merged(workers: Mapping[str, str | bytes]) -> list[Metric]:
-    """The families of several processes in one, each sample with the name of its ``worker``.
+    """The merged families of several processes, each sample labelled with its ``worker``.
 
     Args:
-        workers: By name, what `dumped` gave.
+        workers: The output of `dumped`, by worker name.
     """
-    # By kind, too: a gauge and a counter have one name here, before the latter gets its ``_total``.
+    # Also by kind: a gauge and a counter can have the same name here, before the latter gets its ``_total``.
     found: dict[tuple[str, str], Metric] = {}
     for worker, text in workers.items():
         for name, about, kind, samples in json.loads(text):
@@ -131,7 +131,7 @@ def _histogram(spread: Spread) -> Metric:
 def _read(now: Readings) -> Iterator[Metric]:
     for name, about, value in (
         ("connections", "Open sockets.", now.connections),
-        ("redis_up", "1: Redis is reached.", now.redis_up),
+        ("redis_up", "1: Redis can be reached.", now.redis_up),
         ("market_tick_timestamp_seconds", "Time of the newest tick, since 1970.", now.tick_at),
         ("market_last_bar_timestamp_seconds", "Day of the newest closed bar, since 1970.", now.last_bar_at),
         ("prices_stale", "1: prices are older than allowed.", now.stale),
