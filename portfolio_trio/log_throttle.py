@@ -1,7 +1,7 @@
-"""Log lines that would repeat: what comes in floods, and what lasts.
+"""Limiting log lines that would repeat: frequent events, and continuing conditions.
 
-`Seldom` writes one line for each period, with how many were held back. `Lasting` writes one as something
-begins and one as it is over, with how long that was.
+`Seldom` writes one line per period, with the number held back. `Lasting` writes one when a condition begins
+and one when it ends, with its duration.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
 MOST_KINDS: Final = 64
-"""So many kinds of lines are told apart; what comes then counts as one kind."""
+"""The maximum number of distinguished kinds of lines; further ones count as one kind."""
 
 
 @dataclass(slots=True)
@@ -25,12 +25,12 @@ class _Kind:
 
 
 class Seldom:
-    """Writes at most one line for each period, of those that are alike.
+    """Writes at most one line per period, for each kind.
 
-    The line that comes next has ``held_back``: how many there were in between.
+    The next line has ``held_back``: the number of lines left out in between.
 
     Args:
-        log: Where to.
+        log: The logger to write to.
         seconds: The period.
         clock: Seconds.
     """
@@ -49,9 +49,9 @@ class Seldom:
         """Write a warning, or count it for the next line.
 
         Args:
-            text: What happened.
+            text: The message.
             extra: The event and its context.
-            alike: Lines that have this in common are counted together.
+            alike: Lines with the same value are counted together.
         """
         self._write(logging.WARNING, text, extra, alike)
 
@@ -85,7 +85,7 @@ class Seldom:
 
     def _kind(self, alike: Hashable, now: float) -> _Kind:
         if alike not in self._kinds and len(self._kinds) >= MOST_KINDS:
-            # Those whose period is over hold nothing back any more.
+            # Kinds whose period is over no longer hold back lines.
             self._kinds = {each: kind for each, kind in self._kinds.items() if now < kind.due}
             if len(self._kinds) >= MOST_KINDS:
                 alike = None
@@ -93,10 +93,10 @@ class Seldom:
 
 
 class Lasting:
-    """Writes a line as something begins and one as it is over, however often it is said in between.
+    """Writes a line when a condition begins and one when it ends, however often it is reported meanwhile.
 
     Args:
-        log: Where to.
+        log: The logger to write to.
         clock: Seconds.
     """
 
@@ -107,10 +107,10 @@ class Lasting:
         self._times = 0
 
     def begins(self, text: str, *, extra: Mapping[str, object], level: int = logging.WARNING) -> None:
-        """Say that it has begun, or still is: the latter for ``debug`` only.
+        """Report that it has begun, or continues: the latter only at level ``debug``.
 
         Args:
-            text: What has begun.
+            text: The message.
             extra: The event and its context.
             level: How important it is.
         """
@@ -122,12 +122,12 @@ class Lasting:
         self._log.log(level, text, extra=extra)
 
     def ends(self, text: str, *, extra: Mapping[str, object]) -> None:
-        """Say that it is over, if it had begun: with ``seconds`` that it took, and ``times`` it was said."""
+        """Report that it is over, if it had begun, with its ``seconds`` and the ``times`` it was reported."""
         if self._since is not None:
             took = {"seconds": round(self._clock() - self._since, 3), "times": self._times}
             self._log.info(text, extra={**extra, **took})
         self.forget()
 
     def forget(self) -> None:
-        """It is nothing of ours any more: whatever comes begins anew, and no line says that it is over."""
+        """Forget the condition without a line: the next report begins it again."""
         self._since, self._times = None, 0

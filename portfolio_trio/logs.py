@@ -1,7 +1,7 @@
-"""How the log is written: one line an event, as text for people or as JSON for programs.
+"""How the log is written: one line per event, as text or as JSON.
 
-What happened is said by a sentence without any data in it; ``extra`` of the call names the ``event``, which
-stays the same while the sentence may change, and has the context as fields.
+The message is a sentence without data; ``extra`` of the call has the ``event``, whose name is stable while
+messages may change, and the context as fields.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
 
-# What a record has without any field of ours; some of them only once it has been formatted.
+# The standard attributes of a record; some exist only after formatting.
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "event"}
 _FIELD_CHARACTERS: Final = 1_000
 _MESSAGE_CHARACTERS: Final = 4_000
@@ -34,10 +34,10 @@ def write_log(
     """Write the log to stderr from now on.
 
     Args:
-        level: What is less important is left out.
-        form: How lines look.
-        worker: The number of this process, where several write.
-        access: Whether each answer and each closed socket is a line, too.
+        level: The lowest level that is logged.
+        form: The format of lines.
+        worker: The number of this process, if there are several.
+        access: Whether to log each answer and each closed socket.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter(worker) if form == "json" else TextFormatter(worker))
@@ -69,7 +69,7 @@ class TextFormatter(LogFormatter):
 
 
 class JsonFormatter(LogFormatter):
-    """An object a line: ``time``, ``level``, ``event``, ``message``, ``logger``, fields, ``exception``."""
+    """One object per line: ``time``, ``level``, ``event``, ``message``, ``logger``, fields, ``exception``."""
 
     def __init__(self, worker: int | None = None) -> None:
         super().__init__()
@@ -87,22 +87,22 @@ class JsonFormatter(LogFormatter):
             **{key: _plain(value) for key, value in fields_of(record).items()},
         }
         if record.exc_info:
-            # Its end says most.
+            # Its end is the most useful part.
             text = logging.Formatter.formatException(self, _unwrapped(record.exc_info))
             content["exception"] = text[-_TRACEBACK_CHARACTERS:]
-        # Escapes whatever is not ASCII, and so all that could move a cursor.
+        # Escapes everything that is not ASCII, and so everything that could move a cursor.
         return json.dumps(content)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
-    """The context that was given with a record."""
+    """The context fields of a record."""
     return {key: value for key, value in vars(record).items() if key not in _OWN}
 
 
 def _plain(value: object) -> object:
     if value is None or isinstance(value, bool | int):
         return value
-    # NaN is no JSON.
+    # NaN is not valid JSON.
     if isinstance(value, float) and value - value == 0:
         return value
     return str(value)[:_FIELD_CHARACTERS]
@@ -115,7 +115,7 @@ def _quoted(text: str) -> str:
 def _unwrapped(
     ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
 ) -> tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]:
-    """The only exception of groups within groups: nurseries put a page round it that says nothing."""
+    """The only exception in nested groups: nurseries wrap it in a page of text without information."""
     error = ei[1]
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

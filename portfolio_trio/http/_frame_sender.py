@@ -122,7 +122,7 @@ class FrameSender:
 
     async def _send(self, frames: bytes, *, then: Wire) -> None:
         if self._wire is Wire.OPEN:
-            # Who is cancelled before anything has left tears nothing.
+            # A send cancelled before any byte was sent leaves no partial frame.
             await trio.lowlevel.checkpoint_if_cancelled()
             frames, self._rest = self._rest + frames, b""
             self._wire = Wire.TORN

@@ -225,7 +225,7 @@ class Server:
                 max_message_bytes=settings.max_message_bytes,
                 grant_frame=frames.grant,
             ) as transport:
-                # No generators round what lives as long as the socket: each would be a part of what it costs.
+                # No generators around code that lives as long as the socket: each would add to its memory.
                 began = self._opened(transport)
                 try:
                     await self._serve(transport, upgrade, slots, waiting)

@@ -17,7 +17,7 @@ def key_of(session_id: str) -> str:
 
 
 def session_of(key: bytes) -> str | None:
-    """Return the session of a key; None where the key cannot be one that :func:`key_of` made."""
+    """Return the session of a key; None if the key cannot be one that :func:`key_of` made."""
     try:
         return key.decode().removeprefix(_PREFIX).removesuffix(_SUFFIX)
     except UnicodeDecodeError:

@@ -108,7 +108,7 @@ class RunSuperseded(StoreError):
 
     Attributes:
         current: run_id of the newer run.
-        ended: How the older one ended, where the document says so.
+        ended: How the older one ended, if the document says so.
     """
 
     for_clients = None
@@ -124,7 +124,7 @@ class RunNotCurrent(StoreError):
     """No run is current: this one has been finished or cancelled and may no longer write.
 
     Attributes:
-        ended: How it ended, where the document says so.
+        ended: How it ended, if the document says so.
     """
 
     for_clients = None

@@ -56,7 +56,7 @@ class Telemetry:
         """A socket has closed: its close code, 1006 if there was none."""
 
     def message_received(self, action: str) -> None:
-        """A request was read; ``unknown`` if its action does not exist, ``invalid`` if it is no request."""
+        """A request was read; ``unknown`` if its action does not exist, ``invalid`` if it is malformed."""
 
     def messages_sent(self, texts: Sequence[str]) -> None:
         """Frames were passed to a socket."""
