@@ -1,9 +1,9 @@
-"""Remove one safeguard after the other from a copy of the project, and see a test fail each time.
+"""Remove one safeguard after another from a copy of the project, and check that a test fails each time.
 
     python -m tests.mutants
 
-Every fence of the scripts, the await of the old run, the purge of the queue and their like: what keeps stale
-numbers from leaving. The exit status is 0 if a test fails, or never ends, without each of them.
+The safeguards are the fences of the scripts, the wait for the old run, the purge of the queue and others like
+them, which prevent stale numbers. The exit status is 0 if without each of them a test fails or never ends.
 """
 
 from __future__ import annotations
@@ -2526,7 +2526,7 @@ def survives(mutant: Mutant) -> bool:
             try:
                 output, _ = ran.communicate(timeout=LIMIT_SECONDS)
             except subprocess.TimeoutExpired:
-                # Without the safeguard something waits for ever: no result that anybody could take for green.
+                # Without the safeguard something waits forever, which cannot be mistaken for a passing test.
                 os.killpg(ran.pid, signal.SIGKILL)
                 return False
         if ran.returncode not in {0, 1}:
@@ -2535,7 +2535,7 @@ def survives(mutant: Mutant) -> bool:
 
 
 def main() -> int:
-    """Try all of them, or those whose names hold a word of the command line."""
+    """Try all of them, or those whose names contain a word of the command line."""
     survivors = 0
     for mutant in MUTANTS:
         if sys.argv[1:] and not any(word in mutant.missing for word in sys.argv[1:]):

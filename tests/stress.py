@@ -4,8 +4,8 @@
     python -m tests.stress --aborting 60
 
 Stale messages, runs without an end and tasks that are left must all be 0, and memory flat. With
-``--aborting`` clients ask and leave without a word for so many seconds, on one, two and three processes, and
-nobody else may notice. The exit status says whether all is as it must be.
+``--aborting`` clients ask and disconnect silently for a number of seconds, on one, two and three processes,
+and no other client may notice. The exit status says whether everything is correct.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _tasks() -> int:
 
 
 def report_aborts(shapes: Sequence[str], seconds: float) -> int:
-    """Print what came of each shape; 0 if nobody but the leavers noticed anything."""
+    """Print the result of each shape; 0 if only the leaving clients noticed anything."""
     clean = True
     for shape in shapes:
         toll = abort_often(shape, seconds)

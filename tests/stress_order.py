@@ -38,7 +38,7 @@ FLAGS = (
     *("--requests-per-second", "1000", "--request-burst", "1000"),
     *("--log-level", "info"),
 )
-# What all get to end, once nobody asks any more: longer than the word of any worker is waited for.
+# Seconds for everything to end after the last request: longer than any worker's report is waited for.
 REST_SECONDS = WORD_SECONDS + 2 * HOLD_SECONDS + 1
 
 
@@ -118,7 +118,7 @@ async def story(ports: list[int], seconds: float, troubled: Shared | None) -> di
 
 
 def judged(seen: dict[str, list[list[Frame]]]) -> tuple[Counter[str], dict[str, str], int]:
-    """What is wrong with all that was seen: how often, the first of each kind, and among how many frames."""
+    """The faults seen: their counts, the first of each kind, and the number of frames."""
     faults: Counter[str] = Counter()
     examples: dict[str, str] = {}
     for subscribers in seen.values():

@@ -177,10 +177,10 @@ def test_one_kind_does_not_hold_another_back(caplog: pytest.LogCaptureFixture) -
     for number in range(1_000):
         seldom.warning("it happened", extra={"event": "it", "number": number}, alike=number // 2)
     said = [fields["number"] for _, fields in events(caplog)]
-    # Beyond so many kinds all are one: what is remembered is bounded.
+    # Beyond a number of kinds all count as one, so that memory is bounded.
     assert said == [*range(0, 2 * MOST_KINDS, 2), 2 * MOST_KINDS]
     assert len(seldom._kinds) == MOST_KINDS + 1
-    # And none is for ever.
+    # And none is kept forever.
     caplog.clear()
     moment = 10.0
     for number in range(10):

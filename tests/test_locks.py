@@ -35,7 +35,7 @@ async def test_a_lock_that_is_held_is_waited_for() -> None:
                 nursery.start_soon(hold, name)
                 await wait_all_tasks_blocked()
             assert not order
-        # It belongs to the one who waits longest already: nobody gets in between.
+        # It already belongs to the longest waiter: no task gets in between.
         assert lock.taken
     assert order == ["first", "second", "third"]
 

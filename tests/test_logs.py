@@ -25,7 +25,7 @@ TIME: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 METHODS: Final = {"debug", "info", "warning", "error", "exception", "log", "critical", "begins", "ends"}
 LOGS: Final = re.compile(r"(^|\.)(log|logger|_log|shortage|left_behind|\w+_log)$")
 
-# What is said as it begins is said as it ends.
+# The beginning and the end of a condition have matching events.
 PAIRS: Final = {
     "store_lost": "store_back",
     "other_prices": "same_prices",
@@ -134,8 +134,8 @@ def test_the_settings() -> None:
 
 def calls() -> Iterator[tuple[str, ast.Call]]:
     for path in sorted(HOUSE.rglob("*.py")):
-        # The client is a library: how its log looks is for whoever uses it.
-        # What bounds lines hands on what it is given.
+        # The client is a library: its user decides on the format of its log. What bounds lines hands on what
+        # it is given.
         if "client" in path.parts or path.name == "log_throttle.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):

@@ -56,7 +56,7 @@ def told(history: list[Lived], seed: int = 0) -> list[float | GiveUp]:
 
 
 def doublings(history: list[Lived], index: int) -> int:
-    """How often the worker of an index ended before that, from its last steady life on."""
+    """How many times the worker of an index ended before that, since its last steady life."""
     own = [life for life in history[: index + 1] if life.worker == history[index].worker]
     steady = [place for place, life in enumerate(own) if life.steady]
     return len(own) - 1 - (steady[-1] if steady else 0)

@@ -1,8 +1,8 @@
-"""The floors of the package: a room imports what lies below it, and no circle ties any of them.
+"""The floors of the package: a room imports only from lower floors, so there are no import cycles.
 
     python -m tests.test_rooms
 
-draws them as they stand in docs/architecture.md, and counts rooms, floors and arrows.
+prints them as in docs/architecture.md, and counts rooms, floors and imports.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from portfolio_trio.targets import Targets
 def test_what_is_beyond_the_band_is_named_with_its_drift() -> None:
     targets = Targets(weights={"A": 2.0, "B": 1.0, "C": 1.0})
     assert targets.outside({"A": 50.0, "B": 25.0, "C": 25.0}) == {}
-    # Within the band, with nothing of C, and with something that nobody wants.
+    # Within the band, without C, and with a name that has no target.
     assert targets.outside({"A": 55.0, "B": -20.0, "C": 25.0}) == {}
     assert targets.outside({"A": 50.0, "B": 50.0}) == {"B": 0.25, "C": -0.25}
     assert targets.outside({"A": 50.0, "B": 25.0, "D": 25.0}) == {"C": -0.25, "D": 0.25}

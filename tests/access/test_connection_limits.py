@@ -1,4 +1,4 @@
-"""Slots are taken and given back, and nobody who left is remembered."""
+"""Slots are taken and given back, and nothing is remembered of closed sockets."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ async def test_a_client_that_leaves_first_is_no_failure(guarded: Guarded) -> Non
     assert guarded.memory_server.open == 0
 
 
-# --- what is said ---
+# --- texts ---
 
 
 @pytest.mark.parametrize("fault", TokenFault)

@@ -210,7 +210,7 @@ delays = st.lists(st.none() | st.floats(0, 2 * TIMEOUT), max_size=10)
 def test_each_is_lost_with_its_first_pong_that_is_late(
     comings: list[tuple[float, list[float | None]]], interval: float, timeout: float
 ) -> None:
-    """Whoever else is there, each is pinged as if it were alone."""
+    """Each socket is pinged as if it were alone, whatever others there are."""
     peers = [Peer(delays) for _, delays in comings]
     came_at: list[float] = []
 

@@ -97,7 +97,7 @@ def test_the_address_that_has_not_asked_for_longest_is_forgotten() -> None:
     names=st.lists(st.sampled_from("abc"), min_size=60, max_size=60),
 )
 def test_what_is_refused_takes_nothing(gaps: list[float], rate: float, names: list[str]) -> None:
-    """Who asks only when it is granted gets as much as who asks all the time."""
+    """A client that asks only when requests are granted gets as much as one that asks all the time."""
     clock = Clock()
     eager, patient = (NewSessionLimit(per_address=rate, total=2 * rate, clock=clock) for _ in range(2))
     for gap, name in zip(gaps, names, strict=False):

@@ -14,7 +14,7 @@ rates = st.floats(0.01, 1_000)
 bursts = st.integers(1, 50)
 gaps = st.lists(st.floats(0, 2) | st.just(0.0) | st.floats(0, 1_000), max_size=60)
 EDGE = 1e-6
-"""What rounding may add: a token that is there a millionth of one too early."""
+"""The effect of rounding: a token may be available a millionth of a token too early."""
 
 
 class Clock:
@@ -44,7 +44,7 @@ def test_no_window_has_more_than_the_burst_and_the_rate(
 
 @given(rate=rates, burst=bursts, gaps=gaps)
 def test_a_refusal_means_that_the_window_is_full(rate: float, burst: int, gaps: list[float]) -> None:
-    """The other side of the law: nobody is refused who has not used what was there."""
+    """The converse: no client is refused before it has used its tokens."""
     clock = Clock()
     limit = RateLimit(rate, burst, clock)
     tokens, filled_at = float(burst), 0.0

@@ -1,4 +1,4 @@
-"""The server's own TLS: what it speaks, and what is said about files that cannot be used."""
+"""The server's own TLS: supported versions, and errors about unusable files."""
 
 from __future__ import annotations
 

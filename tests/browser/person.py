@@ -68,7 +68,7 @@ class Person:
         return found
 
     def tiles(self, state: str, count: int) -> None:
-        """Wait until so many tiles are in a state."""
+        """Wait until a number of tiles are in a state."""
         self.page.wait_for_function(
             "([state, count]) => document.querySelectorAll(`.tile[data-state=${state}]`).length === count",
             arg=[state, count],

@@ -64,7 +64,7 @@ def test_a_restart_is_told_and_overcome(browser: Browser) -> None:
 
 
 def test_a_connection_that_went_silent_is_given_up(browser: Browser, server: Tree) -> None:
-    """As after a laptop's sleep: nothing is closed, and nothing comes any more."""
+    """As after a laptop's sleep: nothing is closed, but nothing arrives any longer."""
     with browser.new_context() as context:
         context.set_default_timeout(PATIENCE_MS)
         person = Person(context.new_page(), f"http://127.0.0.1:{server.port}/")
@@ -104,7 +104,7 @@ def test_a_store_that_is_away_is_told_and_what_was_asked_works_later(browser: Br
         person.sees("#panel-what_if .words", "store cannot be reached")
         assert person.page.get_by_role("button", name="Apply").is_disabled()
         store.start()
-        # It kept nothing: the session begins anew, and says so.
+        # It kept nothing: the session begins again, and the page says so.
         person.sees("#notice", "session had expired; a new one with the default holdings")
         person.analyse("AAPL")
         person.tiles("done", 5)

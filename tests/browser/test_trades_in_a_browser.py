@@ -50,7 +50,7 @@ def test_the_best_hedge_is_where_nothing_is_left_to_trade(person: Person) -> Non
 
 
 def test_a_trade_on_holdings_that_changed_meanwhile_is_not_made(browser: Browser, server: Tree) -> None:
-    """What the other tab did is held back on its way here, so that this one acts on what it sees."""
+    """The other tab's change is held back on its way here, so that this tab acts on what it shows."""
     with browser.new_context() as context:
         context.set_default_timeout(PATIENCE_MS)
         url = f"http://127.0.0.1:{server.port}/"
@@ -165,7 +165,7 @@ def test_five_hundred_names_are_shown_by_what_they_carry(browser: Browser) -> No
         rows = person.page.locator("#holdings tbody tr")
         person.sees("#holdings .rest", r"400 smaller positions: \S+ % of risk together")
         assert rows.count() == MANY - 400
-        # One that is not among the first is there once it is chosen.
+        # A name that is not among the first is shown once it is selected.
         person.page.fill("#panel-what_if .tickerfield", "N000")
         person.page.keyboard.press("Enter")
         person.page.wait_for_selector("#holdings tr.selected button:text-is('N000')")

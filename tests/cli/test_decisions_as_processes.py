@@ -44,7 +44,7 @@ def ask(tree: Tree, session: str, **request: object) -> dict[str, Any]:
 
 
 def runs_of(lines: list[str], ticker: str) -> list[list[str]]:
-    """What is said of each run, from its start to its end."""
+    """The lines about each run, from its start to its end."""
     runs: list[list[str]] = []
     for line in lines:
         if re.fullmatch(rf"{ticker}: run \d+ started", line):

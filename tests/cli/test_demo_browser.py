@@ -1,4 +1,4 @@
-"""``portfolio-trio demo --browser``: the page is there when the browser is told to open it."""
+"""``portfolio-trio demo --browser``: the page is ready when the browser is told to open it."""
 
 from __future__ import annotations
 

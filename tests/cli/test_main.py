@@ -13,7 +13,7 @@ from portfolio_trio import __version__
 from portfolio_trio.cli.commands import _COMMANDS
 from portfolio_trio.cli.main import COMMANDS, main
 
-# Prints what a statement has loaded beside the standard library: packages of others, modules of ours.
+# Prints the modules that a statement has loaded besides the standard library: third-party ones and ours.
 LOADED: Final = """
 import contextlib, io, json, sys
 before = set(sys.modules)

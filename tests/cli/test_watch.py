@@ -138,7 +138,7 @@ async def test_a_passing_trouble_is_asked_about_again(autojump_clock: MockClock)
         nursery.start_soon(lambda: watch(URL, "AAPL", console=screen.console, open_stream=server.dial))
         await trio.sleep(30)
         nursery.cancel_scope.cancel()
-    # It was refused twice for the same reason, which is said once.
+    # It was refused twice for the same reason, which is printed once.
     assert screen.lines[1:] == ["AAPL: no Redis", "AAPL: gone"]
 
 

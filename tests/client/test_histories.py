@@ -46,7 +46,7 @@ class Actor:
             try:
                 await getattr(self, action)(ticker, amount)
             except RequestTimedOut:
-                # The roads lead somewhere: nobody may wait in vain.
+                # Both servers can be reached again, so that no request waits in vain.
                 raise
             except ClientError:
                 continue
@@ -93,7 +93,7 @@ class Actor:
 
 
 async def check_rest(app: App, actors: list[Actor]) -> None:
-    """When nobody does anything, nothing runs, everybody is connected, and all see what is stored."""
+    """When no client does anything, nothing runs, all are connected, and all see the stored state."""
     await trio.sleep(10)
     document = await app.document()
     assert document["current_analysis"] is None

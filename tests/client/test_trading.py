@@ -1,4 +1,4 @@
-"""A trade is made once, whatever becomes of its answer."""
+"""A trade is made once, even if its answer is lost."""
 
 from __future__ import annotations
 

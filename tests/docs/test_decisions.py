@@ -1,4 +1,4 @@
-"""The figures of the worked example in docs/decisions.md are what the code says of the examples' closes."""
+"""The figures of the worked example in docs/decisions.md are those computed from the examples' closes."""
 
 from __future__ import annotations
 

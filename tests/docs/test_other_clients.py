@@ -1,4 +1,4 @@
-"""The programs of docs/other-clients.md, as they stand there, against a server."""
+"""The programs of docs/other-clients.md, unchanged, against a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page shows can be typed, and where it points there is something."""
+"""What a page shows can be typed, and its links lead somewhere."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class Case:
 
     @property
     def whole(self) -> bool:
-        """Whether nobody breaks the connection off, so that the client must see whole frames only.
+        """Whether neither side aborts the connection, so that the client must see only whole frames.
 
         A ping without its pong breaks it off, too.
         """

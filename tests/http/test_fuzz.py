@@ -1,4 +1,4 @@
-"""A few hundred cases of the fuzzer in each run of the tests; a session of its own runs many more."""
+"""A few hundred cases of the fuzzer in each run of the tests; a separate session runs many more."""
 
 import pytest
 

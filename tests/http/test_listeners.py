@@ -53,7 +53,7 @@ class FakeListener(trio.abc.Listener[trio.abc.Stream]):
 
 
 class FaultyStream(WrappedStream):
-    """Sends nothing, by a fault of ours."""
+    """Sends nothing, because of a bug."""
 
     @override
     async def send_all(self, data: Data) -> None:

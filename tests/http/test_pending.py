@@ -1,4 +1,4 @@
-"""Who connects and does not ask gives way: to its own address, and to others when the server is full."""
+"""Silent connections are closed for others: of their own address, or of any if the server is full."""
 
 from __future__ import annotations
 

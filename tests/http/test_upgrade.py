@@ -1,4 +1,4 @@
-"""The opening handshake: who may not come in is told so before any WebSocket library sees the head."""
+"""The opening handshake: clients without access are refused before any WebSocket library sees the head."""
 
 import json
 import logging

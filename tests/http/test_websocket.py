@@ -30,7 +30,7 @@ async def connected(memory_server: MemoryServer) -> Client:
 
 
 async def settled(memory_server: MemoryServer) -> int:
-    """Return how many connections are open once nothing moves any more."""
+    """Return how many connections are open once nothing moves any longer."""
     await trio.testing.wait_all_tasks_blocked()
     return memory_server.open
 
@@ -158,7 +158,7 @@ async def test_a_ping_after_an_oversized_message_while_nobody_receives(
 
 
 async def test_empty_fragments_do_not_gather(memory_server: MemoryServer) -> None:
-    """They count nothing against the size limit, so the library would keep them for ever."""
+    """They do not count against the size limit, so the library would keep them forever."""
     client = await connected(memory_server)
     flood = frame(CONTINUATION, b"", final=False) * 70_000
     await client.send(frame(TEXT, b"", final=False) + flood)

@@ -21,7 +21,7 @@ EVENTS = st.builds(
 
 
 def batch(number: int, sender: str = "one", *, previous: int | None = None) -> Batch:
-    """A batch; unless it says otherwise, its sender writes to nobody else."""
+    """A batch; unless stated otherwise, its sender writes to no other worker."""
     return Batch(sender=sender, number=number, previous=number - 1 if previous is None else previous)
 
 
@@ -99,7 +99,7 @@ def test_a_sender_that_died_may_come_back_under_its_name() -> None:
     tracker.follows(batch(1))
     tracker.forget("one")
     assert tracker.follows(batch(9, previous=0))
-    # One that only seemed dead goes on counting: what it wrote meanwhile may be lost.
+    # A worker that only seemed dead continues its numbers: batches it wrote meanwhile may be lost.
     tracker.forget("one")
     assert not tracker.follows(batch(10))
     tracker.forget("nobody")

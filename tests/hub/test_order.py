@@ -30,7 +30,7 @@ def redis() -> Iterator[Server]:
 
 
 class Replies:
-    """A store whose calls are carried out at once, and whose replies come when the test says so."""
+    """A store whose calls are carried out at once, and whose replies come when the test releases them."""
 
     def __init__(self, app: App, *calls: str) -> None:
         self._store = app.store

@@ -127,7 +127,7 @@ def test_news_never_go_back(news: list[tuple[str, int, int]]) -> None:
             assert now.open == now.newest
             assert now.open not in over
             assert remote.run_version >= now.version
-        # Whoever was open is told to be over at the moment at which it is, and only then.
+        # The open run is reported as over at the moment at which it is, and only then.
         assert (None if ended is None else ended.run_id) == (None if before.open == now.open else before.open)
         if ended is not None and ended.run_id is not None:
             over.add(ended.run_id)

@@ -103,7 +103,7 @@ def test_an_older_portfolio_is_never_shown_after_a_newer_one() -> None:
     requester, subscriber = subscribed(sequencer), subscribed(sequencer)
     sequencer.publish(edit(3))
     sequencer.publish(edit(2, requester=requester, request_id=7))
-    # Who had asked is answered all the same, with the newest there is.
+    # The requester is still answered, with the newest state.
     assert subscriber.seen == ["v3"]
     assert requester.seen == ["v3", "v3 for 7"]
     assert sequencer.answer(state(2), 8).version == 3
@@ -151,7 +151,7 @@ def test_the_end_of_a_run_is_not_stuck_behind_what_waits_for_it() -> None:
 def test_a_state_on_the_same_holdings_costs_a_run_none_of_its_results() -> None:
     sequencer = EventSequencer()
     subscriber = subscribed(sequencer)
-    # Another worker died without a word on the first; the document is read while the second is under way.
+    # Another worker died without reporting the first run's end; the document is read during the second.
     for event in (start(1), start(2), result(2), edit(1, 2), result(2), end(2)):
         sequencer.publish(event)
     sequencer.publish(end(1))
@@ -163,7 +163,7 @@ def test_new_holdings_wait_for_the_end_of_the_run_on_the_old_ones() -> None:
     subscriber = subscribed(sequencer)
     for event in (start(1), edit(2), result(1), start(2, 2), result(2)):
         sequencer.publish(event)
-    # It had ended before they came: the document did not name it any more.
+    # It had ended before they came: the document no longer contained it.
     assert (subscriber.seen, sequencer.awaited) == (["start 1", "result 1"], 1)
     sequencer.publish(end(1))
     assert subscriber.seen[2:] == ["end 1", "v2", "start 2", "result 2"]
@@ -312,7 +312,7 @@ def test_an_older_state_brings_no_newer_one_into_the_run_on_its_holdings() -> No
     sequencer = EventSequencer()
     subscriber = subscribed(sequencer)
     sequencer.publish(start(1))
-    # Somebody who sees no events has asked, and was answered with what nobody has been shown yet.
+    # A client that sees no events has asked, and was answered with a state that no other has been shown yet.
     sequencer.answer(state(2), None)
     sequencer.publish(edit(1, again=True))
     for event in (result(1), end(1)):
@@ -364,8 +364,8 @@ def test_in_whatever_order_things_become_known(events: list[Any]) -> None:
     assert sequencer.awaited is None
     for watcher in watchers:
         check(watcher.seen)
-    # Who was there from the start has seen all of the runs that who came later saw. A tick's value is another
-    # matter: it is the latest one, and who has seen a newer tick is not shown an older one.
+    # A socket that was there from the start has seen all runs that a later one saw. For a tick's value only
+    # the latest counts: a socket that has seen a newer tick is not shown an older one.
     for watcher in watchers[1:]:
         rest = iter(watchers[0].seen)
         events = [seen for seen in watcher.seen[1:] if not seen.startswith(("v", "tick"))]

@@ -105,7 +105,7 @@ async def test_one_that_is_killed_comes_back_with_its_data(local: Path) -> None:
 
 @asynccontextmanager
 async def orphan_in(directory: Path) -> AsyncIterator[int]:
-    """What a server that is killed leaves: a Redis, and nobody who holds the directory."""
+    """The state after a server is killed: a Redis, and no server that holds the directory."""
     with claim(directory) as home:
         engine = await process.launch_redis(home, await _choose(home, recipes()))
         assert await engine.serves()

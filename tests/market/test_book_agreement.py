@@ -1,4 +1,4 @@
-"""Price books that are fed by one another: under one tick_id a name has one price, whoever is asked."""
+"""Price books that feed one another: under one tick_id a name has one price, in every book."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STEPS = st.lists(
 
 
 class LostError(Exception):
-    """The tick was not given to all, or nobody knows."""
+    """The tick was not shared, or that is unknown."""
 
 
 class Moody(SimulatedSource):

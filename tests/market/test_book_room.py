@@ -1,4 +1,4 @@
-"""Room in the book: nobody takes all of it, and what nobody holds gives its place back."""
+"""Room in the book: no session takes all of it, and names that nobody holds are removed."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ class TestNames:
         source.quote_error = OSError("the feed is down")
         tick = await book.advance(Commit())
         assert (tick.prices, tick.stale, list(book.unpriced)) == ({"AAPL": 5.0}, True, ["MSFT"])
-        # Who follows is told so, or it would take the first price again.
+        # Followers are told, or they would take the first price again.
         other, _ = await opened(source_like(source))
         other.prices_for(["MSFT"])
         await other.adopt(tick, unpriced=tuple(book.unpriced))
@@ -238,7 +238,7 @@ class TestFailure:
         book, _ = await opened(source)
         bars, source.load_error = book.bars, OSError("no such file")
         assert await book.adopt(tick_of(7, AAPL=5.0))
-        # The prices are new, so nothing is stale; what is old is said.
+        # The prices are new, so nothing is stale; the old bars are reported.
         assert book.current == tick_of(7, AAPL=5.0)
         assert book.bars is bars
         assert "no such file" in str(book.last_error)

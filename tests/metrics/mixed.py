@@ -65,7 +65,7 @@ class Mixed(NamedTuple):
 
 
 def series(calendar: str, seed: int, days: int) -> dict[date, float]:
-    """A random walk over so many days up to the end, seen on the days of a calendar."""
+    """A random walk over a number of days up to the end, observed on the days of a calendar."""
     random = np.random.default_rng([seed, 1])
     market = np.random.default_rng(days).normal(0.0003, 0.01, size=days)
     walk = 100.0 * np.exp(np.cumsum(market + random.normal(0.0, 0.012, size=days)))

@@ -1,7 +1,7 @@
-"""The five numbers once more, straight from their definition: plain Python, one date at a time, slow.
+"""The five numbers again, directly from their definitions: plain Python, one date at a time, slow.
 
-It shares no line with the package. Closes are a dictionary of dates for each name; a name that costs 1
-for ever is in ``cash``. Sums are exact to the last digit (`math.fsum`).
+It shares no line with the package. Closes are a dictionary of dates for each name; a name that always costs 1
+is in ``cash``. Sums are exact to the last digit (`math.fsum`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Mixed calendars: what nobody holds never counts, and every number is the one a slow reader gets."""
+"""Mixed calendars: names that are not held never count, and every number equals that of a slow reference."""
 
 from __future__ import annotations
 

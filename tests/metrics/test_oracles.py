@@ -1,4 +1,4 @@
-"""The same numbers from other people's arithmetic, on real daily prices of twenty stocks, 1990 to 2022."""
+"""The same numbers from independent libraries, on real daily prices of twenty stocks, 1990 to 2022."""
 
 from __future__ import annotations
 

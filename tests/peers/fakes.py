@@ -57,7 +57,7 @@ def start(run_id: int, version: int = 1, *, replaced: int = 0, others: tuple[str
 
 
 class FakeStore:
-    """Documents; each call is kept, waits where `gate` says so, and fails while `away`."""
+    """Documents; each call is recorded, waits if `gate` is set, and fails while `away`."""
 
     worker = ME
 
@@ -134,7 +134,7 @@ class FakeSubscriber(SessionSubscriber, SessionRunner, Member):
         """Ending a run waits for this."""
         self.failed = 0
         self.fault: Exception | None = None
-        """A fault of ours, which whatever is asked of the socket raises."""
+        """A bug that every operation on the socket raises."""
 
     @property
     @override
@@ -278,7 +278,7 @@ class World:
 
 @asynccontextmanager
 async def opened(*session_ids: str, faults: int = 0) -> AsyncIterator[World]:
-    """A world for the length of the block; so many faults are contained in it."""
+    """A world for the length of the block; a given number of faults must be contained in it."""
     world = World(*session_ids)
     async with trio.open_nursery() as nursery:
         await nursery.start(world.peer_subscriber.run)

@@ -29,7 +29,7 @@ START_ID = int(START * 1000)
 
 
 class FakeWorkers:
-    """Redis as this worker sees it: what a heartbeat answers, which tick is there, what was said."""
+    """Redis as seen by this worker: the answers to heartbeats, the shared tick, the calls made."""
 
     me = "me"
     ttl = WORKER_TTL_SECONDS
@@ -44,7 +44,7 @@ class FakeWorkers:
         self.publish_errors: list[StoreError] = []
         self.read_error: StoreError | None = None
         self.seconds = 0.0
-        """How long a heartbeat and a goodbye take; infinity: Redis does not answer."""
+        """How long a heartbeat and a retirement take; infinity: Redis does not answer."""
         self.heartbeats: list[float] = []
         self.published: list[SharedTick] = []
         self.swept: list[int] = []
@@ -162,7 +162,7 @@ class Crowd:
 
 
 class Member:
-    """A membership and everything round it."""
+    """A membership and everything around it."""
 
     def __init__(self) -> None:
         self.workers = FakeWorkers()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.trio
 
 
 class Fails:
-    """Fails as a fault of ours would, so many times, and then does what it stands for."""
+    """Fails like a bug a number of times, and then does what it replaces."""
 
     def __init__(self, method: Any, times: int = 1) -> None:
         self._method = method

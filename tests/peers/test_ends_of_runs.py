@@ -1,4 +1,4 @@
-"""Two servers in virtual time: whoever missed how a run ended tells what the document says, and no guess."""
+"""Two servers in virtual time: one that missed the end of a run shows the document's, not a guess."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUIET: dict[str, Any] = {"metric_delay_seconds": SLOW, "market_update_interval_s
 
 
 def mute(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on the batches of this server reach nobody, and it does not know."""
+    """From now on the batches of this server are lost, and it does not know."""
     client = app.server._redis
     execute = client.execute_command
 
@@ -139,7 +139,7 @@ async def test_who_comes_between_the_end_of_a_run_and_the_next_start_hears_of_bo
 
 
 def results_in(frames: list[Frame], run_id: int) -> list[dict[str, Any]]:
-    """The results of a run, each without the id of the request that only who asked sees."""
+    """The results of a run, each without the request id, which only the requester sees."""
     results = [f for f in frames if f["type"] == "analysis_result" and f["run_id"] == run_id]
     return [{name: value for name, value in f.items() if name != "id"} for f in results]
 

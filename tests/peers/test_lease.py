@@ -116,7 +116,7 @@ async def test_a_goodbye_is_the_last_word(autojump_clock: MockClock) -> None:
         await trio.sleep_until(2.5 * HEARTBEAT)
         heartbeats = len(member.workers.heartbeats)
         member.workers.seconds = 0.6 * HEARTBEAT
-        # A heartbeat falls due while the goodbye is on its way.
+        # A heartbeat becomes due while the retirement is in flight.
         await member.membership.retire()
         await trio.sleep(HEARTBEAT)
         assert (member.workers.retired, len(member.workers.heartbeats)) == (1, heartbeats)

@@ -147,7 +147,7 @@ async def test_a_store_that_is_away_is_reported_once_each_time(
             member.workers.heartbeat_error = None
             await trio.sleep(INTERVAL)
         assert [event for event, _ in events(caplog)] == ["store_lost", "store_back"] * 2
-        # What is worse is said, too.
+        # A worse condition is reported as well.
         caplog.clear()
         member.workers.heartbeat_error = StoreUnavailable("away", sent=False)
         await trio.sleep(INTERVAL)
@@ -278,7 +278,7 @@ async def test_subscribers_are_told_of_a_sweep_once_its_tick_is_here(autojump_cl
         member.workers.say(TICKS, b"%d" % tick.tick_id)
         await wait_all_tasks_blocked()
         assert member.crowd.swept_ids == [tick.tick_id]
-        # Of an older one, or of none at all, nobody is told.
+        # An older tick, or an invalid one, is not announced.
         for nonsense in (b"%d" % (tick.tick_id - 1), b"nonsense", b""):
             member.workers.say(SWEPT, nonsense)
             await wait_all_tasks_blocked()

@@ -1,4 +1,4 @@
-"""What always holds of the publisher, whatever becomes of its batches."""
+"""Invariants of the publisher, whatever happens to its batches."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ async def test_a_newer_run_is_seen_when_the_one_before_it_has_ended() -> None:
             peer_event("claim", 2), peer_event("analysis_started", 2), peer_event("analysis_result", 2)
         )
         await wait_all_tasks_blocked()
-        # How it ended is told by whoever ran it, and that batch may come later than those of others.
+        # The worker that ran it reports its end, and that batch may come later than those of others.
         assert subscriber.seen == ["<analysis_started 1>"]
         world.batch(
             peer_event("analysis_result", 1),
@@ -282,7 +282,7 @@ async def test_a_run_of_a_third_worker_that_was_cancelled_is_over_once() -> None
         world.batch(peer_event("claim", 1), peer_event("analysis_started", 1))
         world.batch(peer_event("cancel", 1))
         await wait_all_tasks_blocked()
-        # The worker that runs it says so.
+        # The worker that runs it reports that.
         assert subscriber.seen == ["<analysis_started 1>"]
         world.batch(
             peer_event("analysis_cancelled", 1),

@@ -1,4 +1,4 @@
-"""Where something is missing: documents read anew, sessions left, and what lost workers leave behind."""
+"""When something is missing: documents read again, sessions left, and the remains of lost workers."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ async def test_many_ends_that_nobody_tells_are_waited_for_once(autojump_clock: M
         await trio.sleep(1.1 * HOLD_SECONDS)
         told = [each for run_id in range(1, 5) for each in (run_id, run_id)]
         assert [int("".join(filter(str.isdigit, each))) for each in subscriber.seen[:-1]] == told
-        # The last one: nothing waits for its end, so it may well be on its way.
+        # The last one: nothing waits for its end, so it may still be in flight.
         assert subscriber.seen[-1] == "<analysis_started 5>"
 
 
@@ -225,7 +225,7 @@ async def test_a_reading_ends_a_run_here_that_was_superseded() -> None:
         assert group.running == 2
 
 
-# --- who wants to hear --------------------------------------------------------------------------------------
+# --- attached workers --------------------------------------------------------------------------------------
 
 
 async def test_events_of_a_session_without_sockets_strike_this_worker_off_once() -> None:
@@ -329,7 +329,7 @@ async def test_a_run_of_lost_workers_that_cannot_be_cleared_is_left_to_the_sweep
         world.store.away = True
         world.peer_subscriber.on_workers_lost(["two"])
         await wait_all_tasks_blocked()
-        # It may have ended otherwise before: the document says so, once it can be asked.
+        # It may have ended otherwise before: the document says how, once it can be read.
         assert subscriber.seen[1:] == []
         assert world.store.finished == []
         world.store.away = False

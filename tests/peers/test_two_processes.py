@@ -1,7 +1,7 @@
 """Two server processes on one Redis: the stories of two servers with nothing shared but what a site has.
 
 Real processes, hence real time: every wait is for something that happens, bounded, and none is a sleep. The
-metrics of one of the two take for ever: what ends its runs is word from the other one, and never a result
+metrics of one of the two take forever: its runs are ended by messages of the other one, and never by a result
 that was refused.
 """
 
@@ -215,7 +215,7 @@ async def test_one_process_updates_the_market_of_both(pair: Pair) -> None:
 
 
 async def one_socket_on_each(dialer: Dialer, shared: Shared, session_id: str) -> tuple[Client, Client]:
-    """Subscribers of one session on two workers, of which nobody says who takes a connection."""
+    """Subscribers of one session on two workers; which worker accepts a connection is not determined."""
     first = await dialer.subscribe(session_id)
     while True:
         other = await dialer.subscribe(session_id)

@@ -61,7 +61,7 @@ def doomed_pair() -> Iterator[Pair]:
 
 
 async def name_of(dialer: Dialer, shared: Shared) -> str:
-    """What a server calls itself: it stands in the document of a session that nobody else has."""
+    """A server's name, from the document of a session that no other server has."""
     session_id = next(session_ids)
     await dialer.subscribe(session_id)
     (name,) = shared.document(session_id)["attached"]
@@ -85,7 +85,7 @@ async def test_kill_9_of_the_process_that_leads_the_market_and_runs_analyses(doo
         assert shared.leader == lost
         doomed_pair.servers[0].supervisor.kill()
 
-        # The session is usable at once, though nobody has noticed yet.
+        # The session is usable at once, although no worker has noticed yet.
         await subscriber.send("analyze", ticker="MSFT")
         frames = await subscriber.until("analysis_completed")
         assert_in_order(frames, current=1)
@@ -100,7 +100,7 @@ async def test_kill_9_of_the_process_that_leads_the_market_and_runs_analyses(doo
         # A tick is numbered by the time, in milliseconds.
         assert max(later - tick for tick, later in pairwise(ticks)) <= 2 * INTERVAL * 1000
 
-        # What nobody looks at is cleared by a sweep, once the lost process counts as such.
+        # Unused documents are cleared by a sweep, once the lost process is considered lost.
         await until(lambda: shared.document("lonely")["current_analysis"] is None)
         await until(lambda: shared.document("lonely")["attached"] == [])
         await until(lambda: shared.document("s")["attached"] == [living])
@@ -207,7 +207,7 @@ class Gate:
 
 
 async def tick_behind(gate: Gate, subscriber: Client) -> int:
-    """Shut the gate of a leader, with a tick behind it; 0 where it does not lead any more."""
+    """Block a leader's connection, with a tick waiting; 0 if it no longer leads."""
     # Right after a sweep: the next thing that it publishes is a tick, and the lease lasts for two of them.
     await next_update(subscriber)
     gate.shut()

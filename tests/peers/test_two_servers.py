@@ -140,7 +140,7 @@ async def test_cancel_reaches_a_run_on_the_other_server(autojump_clock: MockCloc
         assert await runner.silence(10) == []
         assert (await one.document())["current_analysis"] is None
         assert (await one.document())["analysis_results"] == []
-        # Nothing runs any more, anywhere.
+        # Nothing runs any longer, anywhere.
         assert "run_id" not in await canceller.ask("cancel", id="d")
 
 
@@ -170,7 +170,7 @@ def assert_orderly(frames: list[Frame]) -> None:
         elif kind in {"analysis_result", "metric_error"}:
             assert run_id == current, f"a result of run {run_id} inside run {current}"
         elif kind in {"analysis_completed", "analysis_cancelled", "analysis_failed"}:
-            # One that was cancelled before it had started says so, too.
+            # A run that was cancelled before it started is reported as well.
             assert run_id == current or kind != "analysis_completed"
             current = None if run_id == current else current
 
@@ -303,7 +303,7 @@ async def test_a_killed_servers_run_is_over_and_its_session_usable(
         assert trio.current_time() - killed <= WORKER_TTL_SECONDS * 1.5
         await trio.sleep(0.1)
         assert (await two.document())["current_analysis"] is None
-        # Nobody is there to see this one; the sweep clears it.
+        # No socket sees this one; the sweep clears it.
         assert (await two.document("lonely"))["current_analysis"] is not None
         await trio.sleep(60)
         lonely_document = await two.document("lonely")
@@ -435,5 +435,5 @@ async def test_a_server_that_drains_alone_waits_for_a_run_elsewhere_no_longer_th
             nursery.start_soon(two.server.drain)
             assert await subscriber.closed() == 1001
         assert trio.current_time() - began < 1 + 4
-        # What runs goes on.
+        # Running analyses continue.
         assert (await runner.until("analysis_completed"))[-1]["run_id"] == 1

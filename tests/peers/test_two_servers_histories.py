@@ -1,7 +1,7 @@
 """Random histories of one session whose sockets are on two servers, with batches lost on the way.
 
 What a subscriber on either server has seen is held against what always holds, after every step and at the
-end. In some one of the servers drains in the middle of it, and the other goes on.
+end. In some, one of the servers drains in the middle, and the other continues.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Story:
             elif step.app != self.draining:
                 await self.do(step)
             else:
-                # Whoever is still there may ask; who is gone is let in no more.
+                # Connected clients may send requests; those that left are no longer admitted.
                 with suppress(ConnectionClosed):
                     await self.do(replace(step, what="analyze"))
             self.check()
@@ -123,7 +123,7 @@ class Story:
         await self.check_the_end()
 
     async def stop_what_is_followed(self) -> None:
-        """It would go on for ever."""
+        """It would continue forever."""
         for number, app in enumerate(self.apps):
             if number != self.draining:
                 stopper = await app.connect()
@@ -211,7 +211,8 @@ class Story:
         assert document["current_analysis"] is None
         for watcher in self.watchers:
             left = self.draining is not None and watcher is self.watchers[self.draining]
-            # Who was sent away need not have seen the end of a run that went on on the other server.
+            # A client that was disconnected need not have seen the end of a run that continued on the other
+            # server.
             seen = [watcher, *self.watchers] if left else [watcher]
             ended = {None, *(f.get("run_id") for each in seen for f in each.frames if f["type"] in ENDS)}
             assert check_turns(watcher.frames) in ended, "a run never ended"
@@ -254,7 +255,7 @@ def lose_a_batch(app: App, loss: str) -> None:
 def check_turns(frames: list[Frame]) -> int | None:
     """One run at a time; each ends once; nothing of a run outside its turn. Returns the run that is open.
 
-    Where the end of a run was lost with a batch, the state that was read anew stands for it.
+    If the end of a run was lost with a batch, the state that was read again takes its place.
     """
     current: int | None = None
     ended: set[int] = set()
@@ -304,7 +305,7 @@ def play(steps: list[Step], delay: Delay | None, *, lossless: bool, falls: bool 
                 if lossless:
                     assert_no_run_was_lost(story)
                 if not falls:
-                    # Nobody knows how a run ended that is lost with the document, and its number may return.
+                    # The end of a run that is lost with the document is unknown, and its number may return.
                     assert_ends_agree(story)
             except BaseException:
                 note("\n".join(["timeline:", *story.timeline]))
@@ -314,7 +315,7 @@ def play(steps: list[Step], delay: Delay | None, *, lossless: bool, falls: bool 
 
 
 def assert_ends_agree(story: Story) -> None:
-    """Whatever was lost, nobody is told another end of a run than anybody else: the document decides."""
+    """Whatever was lost, all clients see the same end of a run: the document decides."""
     observer = Observer()
     for watcher in story.watchers:
         observer.compare(watcher.frames)

@@ -1,4 +1,4 @@
-"""Text of numbers and of what they stand in."""
+"""Text of numbers and of the structures that contain them."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_numbers_made_canonical_together_are_what_each_is_alone(numbers: list[fl
 
 
 def test_those_next_to_the_middle_of_two_are_too() -> None:
-    """All doubles whose product with a large power of ten is within so many parts of it."""
+    """All doubles whose product with a large power of ten is within a small fraction of a value."""
     numbers = []
     for power, fraction in itertools.product((18, 19, 20, 21, 22), range(46, 58)):
         for parts in range(-15, 16, 2):

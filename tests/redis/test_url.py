@@ -86,7 +86,7 @@ def test_a_password_that_is_not_encoded_is_said_so_and_not_printed(scheme: str, 
 
 @pytest.mark.parametrize("mark", ["/", "#", "?"])
 def test_a_password_of_digits_is_not_taken_for_a_port(mark: str) -> None:
-    """Or another server than the one that was meant would be asked, and without a word."""
+    """Otherwise a server other than the intended one would be used silently."""
     with pytest.raises(ValueError, match="percent-encode the password"):
         parse_endpoints(f"redis://:123{mark}secret@h:6379")
 

@@ -101,7 +101,8 @@ async def test_a_socket_that_ends_before_its_writer_began_takes_no_more_events(
     """Its run is being cleared from the document meanwhile, and it is among the subscribers still."""
     async with open_app(metric_delay_seconds=Delay(600, 600)) as app:
         leavers, others = [], []
-        # Trio shuffles who comes first, the reader that sees the end or the writer: both come up in ten.
+        # Trio randomises which runs first, the reader that sees the end or the writer: both occur in ten
+        # tries.
         for number in range(10):
             client = await app.connect(f"s-{number}", events=True)
             await client.send("analyze", ticker="AAPL")

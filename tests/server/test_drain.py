@@ -28,7 +28,7 @@ SECRET = "k" * 32
 
 @dataclass
 class Late:
-    """A client whose 101 is held up on its way."""
+    """A client whose 101 is delayed."""
 
     transport: StallingStream
     client: Client | None = None
@@ -86,7 +86,7 @@ async def test_notice_is_given_on_an_open_port(autojump_clock: MockClock) -> Non
         assert (await ask(app, plain_head(b"/health"))).status == 200
         refused = await ask(app, head(b"/ws/s"))
         assert (refused.status, json.loads(refused.body)["code"]) == (503, "draining")
-        # Who is there already works as ever.
+        # Existing sockets work as before.
         await client.send("analyze", ticker="AAPL")
         assert {frame["type"] for frame in await client.take(len(METRICS))} == {"analysis_result"}
         assert trio.current_time() < began + 5
@@ -125,7 +125,7 @@ async def test_a_socket_whose_acceptance_is_on_its_way_is_told_and_holds_up_nobo
         assert trio.current_time() - began == 0.5
         assert tells_when_to_come_back(await goodbye(late.client))
         assert not app.server._sessions
-        # Nobody became a session, so nobody opened one.
+        # No session was opened.
         with pytest.raises(SessionMissing):
             await app.document()
 

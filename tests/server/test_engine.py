@@ -1,4 +1,4 @@
-"""What is said of the Redis a server works with."""
+"""The description of the Redis a server uses."""
 
 from __future__ import annotations
 

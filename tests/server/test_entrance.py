@@ -236,7 +236,7 @@ async def test_an_address_makes_only_so_many_sessions_by_opening_sockets(
         told = await late.receive()
         assert (told["code"], told["retryable"]) == ("rate_limited", True)
         assert (await late.ask("analyze", ticker="AAPL", id=1))["code"] == "rate_limited"
-        # What exists can be opened by whoever may.
+        # Existing sessions can be opened by authorised clients.
         assert (await (await app.connect("s1", events=True)).receive())["type"] == "portfolio"
         await trio.sleep(11)
         assert (await late.ask("get_portfolio"))["session_id"] == "s3"

@@ -33,7 +33,7 @@ LOAD = ("--metric-delay-seconds", "0,0.04", "--freshness-tolerance", "1000")
 SESSIONS = tuple(f"s{number}" for number in range(9))
 RUNS_BEFORE, RUNS_AFTER, RUNS_AT_MOST = 4, 4, 150
 TICKERS = ("AAPL", "GOOGL", "MSFT")
-# What a client may be told while its node is away; all of it means: ask again.
+# The errors a client may get while its node is down; all mean: try again.
 PASSING = {"unavailable", "outcome_unknown", "superseded", "portfolio_changed", "session_expired"}
 
 
@@ -96,7 +96,7 @@ def recorded(shared: Shared, session_id: str) -> list[Frame]:
 
 
 def assert_kept(shared: Shared, acknowledged: dict[str, list[Frame]]) -> None:
-    """What clients had been sent stands in the documents, once each."""
+    """Results that clients were sent are in the documents, exactly once."""
     for session_id, frames in acknowledged.items():
         texts = [json.dumps(result, sort_keys=True) for result in recorded(shared, session_id)]
         for frame in frames:

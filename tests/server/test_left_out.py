@@ -1,4 +1,4 @@
-"""Names that the live prices leave out: they count at their last close, and everybody is told so."""
+"""Names missing from the live prices: they count at their last close, and that is reported everywhere."""
 
 from __future__ import annotations
 

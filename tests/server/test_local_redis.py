@@ -1,4 +1,4 @@
-"""``serve --redis-url local:DIRECTORY`` as processes: what was edited is there again, whoever was killed."""
+"""``serve --redis-url local:DIRECTORY`` as processes: edits survive whichever process is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What whoever runs a server reads of a night with trouble: each kind begins and ends, a line each."""
+"""The log of a night with trouble: each condition has one line when it begins and one when it ends."""
 
 from __future__ import annotations
 

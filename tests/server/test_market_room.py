@@ -33,7 +33,7 @@ async def test_twenty_times_500_names_lock_nobody_out() -> None:
         assert answer["retryable"]
         assert (await other.ask("trade", ticker="IBM", shares=1))["holdings"] == {**HOLDINGS, "IBM": 1}
         assert (await greedy.ask("set_holdings", holdings={"AAPL": 1}))["holdings"] == {"AAPL": 1}
-        # What nobody holds goes; what is held stays, and with it what the server starts sessions with.
+        # Names that nobody holds are removed; held names and the default holdings stay.
         await trio.sleep(5.5 * INTERVAL)
         book = app.server.services.book
         assert set(book.bars.tickers) == {*LISTED, "IBM"}

@@ -88,7 +88,7 @@ async def test_a_write_that_the_fence_refuses(autojump_clock: MockClock) -> None
         client = await app.connect(events=True)
         await client.send("analyze", ticker="AAPL")
         await client.until("analysis_started")
-        # Another process takes the run's place, and nobody here hears of it.
+        # Another process replaces the run, and this one does not learn of it.
         store = app.store
         await store.start_analysis(
             "s", ticker="MSFT", started_at="2026-11-27T08:00:00.000Z", tick_id=1, incarnation=""

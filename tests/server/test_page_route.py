@@ -1,4 +1,4 @@
-"""The page as it is answered: who gets it, how it is kept, and what it lets in."""
+"""Serving the page: to which hosts, how it is cached, and its content security policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP reads of a session, who may read, and the OpenAPI document against a real server."""
+"""HTTP reads of a session, their access control, and the OpenAPI document against a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a new session holds where nobody has said it, and what the start says of prices and addresses."""
+"""The default holdings of a new session, and the start-up messages about prices and addresses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLE = Path(__file__).parents[2] / "examples" / "data" / "closes.csv"
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings of the person who runs the tests."""
+    """No settings from the environment of the tests."""
     monkeypatch.chdir(tmp_path)
 
 

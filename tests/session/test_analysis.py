@@ -131,7 +131,7 @@ def prepare(
         ),
     )
     request = Analyze(action="analyze", ticker="AAPL")
-    # Only what a run uses is there.
+    # Only the parts that a run uses exist.
     return Analysis(cast("Any", services), "one", request, sink, incarnation=""), store, sink
 
 
@@ -186,7 +186,7 @@ async def test_a_run_is_cancelled_between_metrics_that_take_long(
 
     def slow() -> float:
         done.append("slow")
-        # Whoever decides the end of the run can do so only when the run lets go.
+        # The end of the run can only be decided when the run yields control.
         mock_clock.jump(milliseconds / 1_000)
         scope.cancel()
         return 1.0

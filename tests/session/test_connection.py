@@ -415,7 +415,7 @@ async def test_what_an_expired_session_left_is_never_shown_as_the_clients_portfo
         await trio.sleep(3_601)
         answer = await client.ask("get_portfolio", id=1)
         assert (answer["id"], answer["code"]) == (1, "session_expired")
-        # Told once; the next request opens it anew.
+        # Reported once; the next request opens it again.
         portfolio = await client.ask("get_portfolio", id=2)
         assert (portfolio["version"], portfolio["holdings"]) == (1, HOLDINGS)
         assert (await client.ask("trade", ticker="MSFT", shares=1))["version"] == 2
@@ -552,7 +552,7 @@ async def test_what_a_slow_client_has_not_got_yet_of_the_old_run_it_never_gets(
 
         await client.send("analyze", ticker="GOOGL")
         await trio.sleep(10)
-        # The frame on its way must be out before the new run takes its snapshot.
+        # The frame in flight must be sent before the new run takes its snapshot.
         assert (await app.document())["run_counter"] == 1
         assert [f["reason"] for f in await subscriber.until("analysis_cancelled")] == ["switched"]
 
@@ -644,7 +644,7 @@ async def test_a_peer_that_vanishes_is_gone_within_the_deadline_and_its_run_canc
         transport.stall_receiving()
         gone = (await subscriber.until("analysis_cancelled"))[-1]
         assert gone["reason"] == "disconnected"
-        # The read that was under way still brings one pong; the second ping finds nobody.
+        # The read in progress still brings one pong; the second ping gets no answer.
         assert trio.current_time() == pytest.approx(20 + 20 + 10)
         assert (await app.document())["current_analysis"] is None
 

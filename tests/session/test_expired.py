@@ -138,7 +138,7 @@ async def test_a_reset_in_the_middle_of_a_run(autojump_clock: MockClock) -> None
         await client.until("analysis_started")
         await subscriber.until("analysis_started")
         await lose(one)
-        # Made anew by the other worker, with a run of the same number on the same version.
+        # Created again by the other worker, with a run of the same number on the same version.
         assert (await other.until("analysis_started"))[-1]["run_id"] == 1
         assert (await other.ask("get_portfolio"))["code"] == "session_expired"
         await other.send("analyze", ticker="MSFT", id="new")

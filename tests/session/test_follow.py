@@ -181,7 +181,7 @@ async def test_one_that_was_asked_for_meanwhile_is_not_replaced_at_the_next_tick
     async with open_app(market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0) as app:
         client = await follow(app)
         await client.until("analysis_completed")
-        # By a worker whose word of it did not arrive.
+        # By a worker whose report did not arrive.
         await app.store.start_analysis("s", ticker="MSFT", started_at="2026-01-01T00:00:00Z", tick_id=1)
         frames = await client.silence(4 * INTERVAL)
         cancelled = [frame for frame in frames if frame["type"] == "analysis_cancelled"]
@@ -228,7 +228,7 @@ async def test_who_leaves_the_line_holds_up_nobody(autojump_clock: MockClock) ->
             with trio.fail_after(INTERVAL / 2):
                 check_laws(await client.until("analysis_completed"))
         assert turns.free == 1
-        # Who has cancelled, and who asked for something else, is in no line at the next tick.
+        # A socket that has cancelled, or asked for another analysis, is in no line at the next tick.
         for client in (cancels, switches):
             kinds = {frame["type"] for frame in await client.silence(2 * INTERVAL)}
             assert kinds == {"portfolio_update"}

@@ -39,7 +39,7 @@ CALLS = ("open_session", "start_analysis", "record_results", "finish_analysis", 
 TURNS = {"analysis_started", "analysis_completed", "analysis_cancelled", "analysis_failed"}
 BUDGET = 30_000
 DRAIN_SECONDS = 3.0
-# What the drain may take on top: the ends of runs, and the goodbyes.
+# Additional time of the drain: for the ends of runs, and closing the sockets.
 DRAIN_BOUND = DRAIN_SECONDS + PEERS_SECONDS + GOODBYE_SECONDS
 
 
@@ -108,7 +108,7 @@ class MoodyStore:
         return moody
 
     async def _carry_out_late(self, method: Any, *args: Any, **more: Any) -> None:
-        """Later than a start is waited for, though whoever asked may have gone, as with a real connection."""
+        """Later than a start is waited for, although its requester may be gone, as with a real connection."""
 
         async def carry_out() -> None:
             await trio.sleep(START_SECONDS + 1)
@@ -209,13 +209,13 @@ class Story:
         return subscriber
 
     async def knock(self, session: str) -> None:
-        """Come, and have the acceptance held up on its way."""
+        """Connect, with a delayed acceptance."""
         ours, theirs = memory_stream_pair()
         transport = StallingStream(theirs)
         transport.stall_sending()
         self.late.append(transport)
         self.app.server.connections.start_soon(self.app.server.http_server.serve, transport)
-        # Refused, or let in too late for its patience: the library says so in its own task.
+        # Refused, or accepted after its time limit: the library raises that in its own task.
         with suppress(BaseExceptionGroup):
             async with trio.open_nursery() as nursery:
                 app = App(self.app.server, nursery)
@@ -242,7 +242,7 @@ class Story:
             case "leave":
                 await trio.aclose_forcefully(subscriber.client.stream)
                 if self.is_draining:
-                    # Nobody is let in any more.
+                    # No client is admitted any longer.
                     subscriber.read_at_drain = False
                     return
                 self.left.append(subscriber)
@@ -280,7 +280,7 @@ class Story:
                 self.store.call, self.store.mood = step.call, mood
 
     async def send(self, subscriber: Subscriber, action: str, **fields: object) -> None:
-        # A socket that was closed as too slow takes nothing any more; so be it.
+        # A socket that was closed as too slow receives nothing more; that is accepted.
         try:
             await subscriber.client.send(action, **fields)
         except Exception:  # noqa: BLE001 - however the library says that it is over
@@ -315,7 +315,7 @@ class Story:
             assert session.subscriber._outbox._bytes <= BUDGET
 
     async def check_the_drain(self, steps: list[Step]) -> None:
-        """It ended in time; who read was told; each run that was seen to start was seen to end."""
+        """It ended in time; reading clients were told; each run that was seen to start was seen to end."""
         assert self.drain_took is not None, "the drain has not ended"
         assert self.drain_took <= DRAIN_BOUND
         assert not self.app.server._sessions
@@ -332,7 +332,7 @@ class Story:
 
     async def check_the_end(self) -> None:
         for session, watcher in self.watchers.items():
-            # What is followed would go on for ever.
+            # Followed analyses would continue forever.
             stopper = await self.app.connect(session)
             await stopper.send("cancel")
             assert (await stopper.until("analysis_cancelled"))[-1]["reason"] == "cancelled"

@@ -1,4 +1,4 @@
-"""What an idle connection consists of, and what comes of events that arrive while it ends."""
+"""The parts of an idle connection, and events that arrive while it ends."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_who_leaves_is_not_watched_any_more(autojump_clock: MockClock) -> 
 async def test_events_for_a_socket_that_ends_are_dropped(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its nursery is gone while its last run is being cleared from the document; the others go on."""
+    """Its nursery is closed while its last run is being cleared from the document; the others continue."""
 
     async def clear_slowly(_: Runner) -> None:
         await trio.sleep(1)

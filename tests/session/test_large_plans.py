@@ -1,4 +1,4 @@
-"""A plan of many names is made in a worker thread: nobody waits for it, and it is of one snapshot."""
+"""A plan of many names is made in a worker thread: nothing waits for it, and it is of one snapshot."""
 
 from __future__ import annotations
 

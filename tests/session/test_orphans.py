@@ -1,4 +1,4 @@
-"""Runs that stand in a document and that nobody carries out: cleared by themselves, and their end is told."""
+"""Orphaned runs in a document: cleared automatically, and their end is reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.trio
 
 
 class Wire:
-    """A store whose calls may be carried out though nobody gets the reply, as with a real connection."""
+    """A store whose calls may be carried out although no caller gets the reply, as with a real connection."""
 
     def __init__(self, app: App) -> None:
         self._store = app.store
@@ -44,7 +44,7 @@ class Wire:
             arrived = trio.Event()
 
             async def carry_out() -> None:
-                # Whoever asked may be gone; what was sent is carried out.
+                # The caller may be gone; a call that was sent is carried out.
                 await trio.sleep(self.lag)
                 replies.append(await method(*args, **more))
                 arrived.set()
@@ -87,7 +87,7 @@ async def test_a_start_whose_reply_is_lost_does_not_stay(autojump_clock: MockClo
         await client.send("analyze", ticker="AAPL")
         assert (await client.receive())["type"] == "analysis_failed"
         await trio.sleep(1)
-        # Who comes now is shown what the document says.
+        # A new socket is shown the state in the document.
         subscriber = await two.connect(events=True)
         assert (await subscriber.receive())["current_analysis"]["run_id"] == 1
         assert await current_of(one) is not None
@@ -118,7 +118,7 @@ async def test_a_start_that_took_all_results_and_whose_reply_is_lost_leaves_noth
         frames = await client.until("analysis_completed")
         assert {frame["run_id"] for frame in frames} == {2}
         await trio.sleep(1)
-        # Recorded first, streamed second: what nobody saw of the first run is in the document, once.
+        # Recorded first, streamed second: unseen results of the first run are in the document, once.
         recorded = [result["run_id"] for result in (await app.document())["analysis_results"]]
         assert recorded == [1] * 5 + [2] * 5
 

@@ -59,7 +59,7 @@ async def test_many_switches_on_a_socket_that_is_not_read_wait_for_its_one_frame
         for ticker in ("GOOGL", "MSFT", "GOOGL", "MSFT"):
             await slow.send("analyze", ticker=ticker)
             await trio.sleep(1)
-        # The frame of the first on its way must be out before any of them takes its snapshot.
+        # The first one's frame in flight must be sent before any of them takes its snapshot.
         assert (await app.document())["run_counter"] == 1
         transport.resume()
         assert [ticker for ticker, _ in results(await slow.take(6))] == ["AAPL"] + ["MSFT"] * 5

@@ -258,7 +258,7 @@ async def same_on_all(engines: list[Engine], history: list[Op]) -> None:
 
 
 async def passed(model: Model, seconds: int, opened: Mapping[str, Opened]) -> None:
-    """Time goes by; a real server cannot be told so, and loses by hand what would have expired."""
+    """Advance time; on a real server, expired keys are deleted explicitly instead."""
     model.now += seconds
     if document_of(model) is None and "server" in opened:
         await opened["server"].client.delete("portfolio:{s}")

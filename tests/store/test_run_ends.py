@@ -1,4 +1,4 @@
-"""How the newest runs ended stands in the document, whoever ended them."""
+"""The document records how the newest runs ended, whatever ended them."""
 
 from __future__ import annotations
 

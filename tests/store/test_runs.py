@@ -82,7 +82,7 @@ async def test_finishing_with_no_result_is_fenced_too(engine: Engine) -> None:
             "s", run_id=run_id, version=1, results=[], at=AT, finish=True, recorded=0
         )
         ended = await it.store.get_document("s")
-        # Known to have completed: the call is a repetition. Who does not count is refused.
+        # Known to have completed: the call is a repetition. A caller that does not count is refused.
         await it.store.record_results(
             "s", run_id=run_id, version=1, results=[], at=AT, finish=True, recorded=0
         )

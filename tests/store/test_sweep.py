@@ -170,7 +170,7 @@ async def test_a_sweep_can_be_cancelled_in_the_middle(
             await it.store.revalue_all(FakeTick(2))
         assert scope.cancelled_caught
         assert windows == 2
-        # The next sweep does what is left; a window that was on its way may have been done, too.
+        # The next sweep does the rest; a window in flight may have been done as well.
         report = await it.store.revalue_all(FakeTick(2))
         assert report.counts["stale"] in {2 * WINDOW, 3 * WINDOW}
         assert report.revalued + report.counts["stale"] == count

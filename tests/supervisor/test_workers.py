@@ -59,7 +59,7 @@ def test_each_worker_answers_on_the_one_port(shared_tree: Tree) -> None:
         os.kill(paused, signal.SIGSTOP)
         try:
             wait_until(partial(stands_still, paused))
-            # Nobody but the other can have answered.
+            # Only the other one can have answered.
             assert {shared_tree.get("/health") for _ in range(20)} == {200}
         finally:
             os.kill(paused, signal.SIGCONT)
@@ -130,7 +130,7 @@ def test_workers_let_analyses_finish_and_end(
     with serving_with_workers(redis_url, "--metric-delay-seconds", "0.5") as tree:
         with tree.websocket(secrets.token_hex(8)) as client:
             client.send(json.dumps({"action": "analyze", "ticker": "AAPL"}))
-            # What it answers to this shows that the analysis is on its way.
+            # The answer to this shows that the analysis is in progress.
             client.send(json.dumps({"action": "get_portfolio"}))
             frames = [json.loads(client.recv(PATIENCE))]
             stop(tree)

@@ -1,7 +1,7 @@
-"""Clients that ask and leave without a word, while others of the same session and of others go on.
+"""Clients that ask and disconnect silently, while others of the same session and of other sessions stay.
 
-What those who stay go through is counted: none of them may be closed, no process may end, no tick may be
-lost, and no log may hold a traceback.
+The effects on those that stay are counted: none of them may be closed, no process may end, no tick may be
+lost, and no log may contain a traceback.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Toll:
 
     Attributes:
         left: Connections that asked and were aborted.
-        answers: What those who stay were answered.
-        closed: Sockets of those who stay that were closed.
-        late: Some of those who stay waited for their answers in vain.
+        answers: Answers to clients that stay.
+        closed: Closed sockets of clients that stay.
+        late: Some clients that stay did not get their answers.
         ended: Processes that ended.
         tracebacks: Lines of the logs that begin one, or report an error.
         ticks_lost: Ticks that failed, and sockets that saw none at the end.
@@ -71,7 +71,7 @@ class Toll:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nobody but the leavers noticed anything."""
+        """Whether only the leaving clients noticed anything."""
         harm = self.closed + self.late + self.ended + self.tracebacks + self.ticks_lost
         return self.left > 0 and self.answers > 0 and harm == 0
 
@@ -153,7 +153,7 @@ async def _ask_and_leave(port: int, session: str, draw: random.Random, done: tri
                 await trio.sleep(draw.uniform(0, LEFT_WITHIN))
                 toll.left += 1
             finally:
-                # The server gets a reset, and no goodbye.
+                # The server gets a reset instead of a close.
                 stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 stream.socket.close()
         await trio.sleep(draw.uniform(0, LEFT_WITHIN))
@@ -168,7 +168,7 @@ def _upgrade(port: int, session: str) -> bytes:
 
 
 async def _until(stream: trio.SocketStream, word: bytes) -> None:
-    """Read until a word comes; it may come never, as where another client's run took the place."""
+    """Read until a message arrives; it may never arrive, for example if another client's run replaced it."""
     seen = b""
     with trio.move_on_after(LEFT_WITHIN * 10):
         while word not in seen and (more := await stream.receive_some()):

@@ -49,7 +49,7 @@ class Client:
         return frame
 
     async def take(self, count: int) -> list[Frame]:
-        """The next messages, so many of them."""
+        """The next messages, a given number of them."""
         return [await self.receive() for _ in range(count)]
 
     async def until(self, kind: str) -> list[Frame]:
@@ -60,7 +60,7 @@ class Client:
         return frames
 
     async def silence(self, seconds: float) -> list[Frame]:
-        """What arrives within so many seconds."""
+        """The messages that arrive within a number of seconds."""
         frames = []
         with trio.move_on_after(seconds):
             while True:

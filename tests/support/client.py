@@ -39,7 +39,7 @@ class Transport:
 
     Attributes:
         app: Where it leads; None refuses every connection.
-        dialled: How often it was taken.
+        dialled: The number of connections made.
     """
 
     def __init__(self, app: App | None, wrap: Wrap = lambda stream: stream) -> None:
@@ -58,7 +58,7 @@ class Transport:
         return self.stream
 
     async def cut(self) -> None:
-        """The connection is gone, for both sides, without a word."""
+        """The connection is lost for both sides, without a close."""
         await trio.aclose_forcefully(self.stream)
 
 
@@ -160,7 +160,7 @@ async def events_until(portfolio: PortfolioClient, kind: type) -> list[Event]:
 
 
 async def silence(portfolio: PortfolioClient, seconds: float) -> list[Event]:
-    """Events within so many seconds."""
+    """Events within a number of seconds."""
     seen: list[Event] = []
     with trio.move_on_after(seconds):
         async for event in portfolio:

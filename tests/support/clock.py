@@ -1,4 +1,4 @@
-"""Clocks that move only when a test says so."""
+"""Clocks that only a test can move."""
 
 from __future__ import annotations
 

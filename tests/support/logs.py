@@ -1,4 +1,4 @@
-"""The log as whoever runs the server reads it, and as programs do."""
+"""The log as operators read it, and as programs do."""
 
 from __future__ import annotations
 

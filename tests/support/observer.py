@@ -16,7 +16,7 @@ class Observer:
     """What the subscribers of one session have seen, wherever they are.
 
     Attributes:
-        faults: How often each kind of fault was seen.
+        faults: The count of each kind of fault.
         examples: The first of each kind, in words.
     """
 

@@ -68,14 +68,14 @@ class Tree:
         return [match[match.lastindex or 0] for line in self.log if (match := re.search(pattern, line))]
 
     def wait_for(self, pattern: str, times: int = 1) -> list[str]:
-        """Wait until so many lines match; the first group of each."""
+        """Wait until a number of lines match; returns the first group of each."""
         with self._more:
             if not self._more.wait_for(lambda: len(self.logged(pattern)) >= times, PATIENCE):
                 raise AssertionError(f"no {times} x {pattern}\n" + "".join(self.log))
             return self.logged(pattern)
 
     def wait_for_workers(self, times: int = 2) -> list[int]:
-        """Wait until so many workers have begun to serve, since the start; their processes."""
+        """Wait until a number of workers have begun to serve since the start; returns their processes."""
         return [int(each) for each in self.wait_for(r"a worker serves worker=\d pid=(\d+)", times)]
 
     @property
@@ -192,7 +192,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two servers of one process each; the first one leads at first, and its metrics take for ever."""
+    """Two servers of one process each; the first one leads at first, and its metrics take forever."""
 
     shared: Shared
     servers: tuple[Tree, Tree]
@@ -251,7 +251,7 @@ class Dialer:
         return subscriber
 
     def close(self) -> None:
-        """Close every socket without a word."""
+        """Close every socket without a close frame."""
         for stream in self._streams:
             stream.socket.close()
 

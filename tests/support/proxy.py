@@ -14,10 +14,10 @@ class Proxy:
     Attributes:
         port: Where it listens.
         target: The Unix socket that new connections are passed on to.
-        slice: At most so many bytes are passed on at a time; None for all there are.
+        slice: The maximum number of bytes passed on at a time; None for all available.
         delay: Seconds before each piece is passed on.
-        silent: Nothing is passed on to the client any more, and nothing is closed either. A wire that has
-            swallowed something stays so: TCP loses a connection, never a piece of it.
+        silent: Nothing more is passed on to the client, and nothing is closed either. Once bytes were dropped
+            this must stay so: TCP loses a whole connection, never a part of it.
     """
 
     def __init__(self, target: str) -> None:
@@ -37,10 +37,10 @@ class Proxy:
                 await trio.aclose_forcefully(end)
 
     def half_close(self) -> None:
-        """Say to every client that nothing more will come, and go on taking what it sends."""
+        """Half-close the connection to every client, and continue to accept what it sends."""
         for client, _ in self._wires:
             self._half_closed.add(client)
-            # At once, whoever is sending: what would still follow is swallowed.
+            # Immediately, even during a send: later bytes are dropped.
             client.socket.shutdown(trio.socket.SHUT_WR)
 
     async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:

@@ -126,7 +126,7 @@ class Server:
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after :meth:`pause`."""
+        """Resume it after :meth:`pause`."""
         self._signal(signal.SIGCONT)
 
     def do(self, *command: str | bytes | float) -> Any:
@@ -182,7 +182,7 @@ def private_server(command: Command, *options: str, port: int = 0) -> Iterator[S
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on, whose cluster bus port (10,000 higher) is free, too."""
+    """A free loopback port whose cluster bus port (10,000 higher) is also free."""
     while True:
         with socket.socket() as one, socket.socket() as other:
             one.bind(("127.0.0.1", 0))

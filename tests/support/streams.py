@@ -43,7 +43,7 @@ class WrappedStream(trio.abc.HalfCloseableStream):
 
 
 class SlicingStream(WrappedStream):
-    """Receives and sends in slices of at most `size()` bytes, drawn anew for each slice."""
+    """Receives and sends in slices of at most `size()` bytes, drawn again for each slice."""
 
     def __init__(self, stream: trio.abc.HalfCloseableStream, size: Callable[[], int]) -> None:
         super().__init__(stream)
@@ -64,7 +64,7 @@ class SlicingStream(WrappedStream):
 
 
 class StallingStream(WrappedStream):
-    """Stops sending, receiving or both while told to, and goes on when told so."""
+    """Stops sending, receiving or both on request, and resumes on request."""
 
     def __init__(self, stream: trio.abc.HalfCloseableStream) -> None:
         super().__init__(stream)
@@ -130,7 +130,7 @@ def taking_at_once() -> AbstractContextManager[object]:
 
 
 class NarrowStream(WrappedStream):
-    """Takes `capacity` bytes to send and then blocks for ever, as towards a peer that never reads.
+    """Accepts `capacity` bytes to send and then blocks forever, as with a peer that never reads.
 
     What fits is passed on, so that a send can be caught with half a frame on the wire. Closing it breaks the
     blocked send.
