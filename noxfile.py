@@ -1,4 +1,4 @@
-"""Sessions of nox: what tests, checks, builds and measures the project, each in its own environment."""
+"""Nox sessions that test, check, build and measure the project, each in its own environment."""
 
 from __future__ import annotations
 

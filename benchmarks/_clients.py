@@ -1,4 +1,4 @@
-"""The clients of the load driver: what each asks for, when, and what it notes of the answers."""
+"""The clients of the load driver: their requests, timing, and records of the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The servers that are measured against each other, each with a Redis of its own."""
+"""The servers to be compared, each with its own Redis."""
 
 from __future__ import annotations
 

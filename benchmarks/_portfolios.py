@@ -1,4 +1,4 @@
-"""What the clients of the load driver hold: one portfolio for all of them, or one for each."""
+"""The portfolios of the load driver's clients: one for all of them, or one for each."""
 
 from __future__ import annotations
 

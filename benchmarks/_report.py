@@ -1,4 +1,4 @@
-"""Ratios of paired runs: tables for people, JSON for programs."""
+"""Ratios of paired runs, as tables and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions for a market to sweep: who they are and what they hold."""
+"""Sessions for market sweeps: their ids and holdings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A WebSocket client that costs next to nothing, so that the server is what is measured.
+"""A very cheap WebSocket client, so that the server is measured.
 
 It speaks what the servers under test use of RFC 6455: whole text frames, pings, closes.
 """

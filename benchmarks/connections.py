@@ -1,4 +1,4 @@
-"""What a connection costs that does nothing: memory, CPU, and the time to accept it.
+"""The cost of an idle connection: memory, CPU, and the time to accept it.
 
     python benchmarks/connections.py [--short] [--json PATH]
 

@@ -1,4 +1,4 @@
-"""CPU of the answers about a whole portfolio, from the snapshot to the text, beside an analysis's arithmetic.
+"""CPU of the answers about a whole portfolio, from snapshot to text, compared with an analysis's arithmetic.
 
     python benchmarks/decisions.py
 

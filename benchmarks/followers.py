@@ -1,4 +1,4 @@
-"""A thousand sessions that follow through a tick: when all have their newest run, and what others feel of it.
+"""A thousand following sessions during a tick: when all have their newest run, and the effect on others.
 
     python benchmarks/followers.py [--short] [--rounds N] [--json PATH]
 

@@ -1,4 +1,4 @@
-"""Does an analysis cost more in a session that has had ten thousand of them?
+"""Whether an analysis costs more in a session that has had ten thousand of them.
 
     python benchmarks/growth.py [--short] [--json PATH]
 

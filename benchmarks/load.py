@@ -1,4 +1,4 @@
-"""Drive any server that speaks the first protocol and print one JSON line of figures.
+"""Drive any server with the plain protocol and print one JSON line of figures.
 
     python benchmarks/load.py ws://127.0.0.1:8000/ws/{session} --mode analyze --clients 16 --seconds 5
 

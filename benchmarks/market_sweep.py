@@ -1,4 +1,4 @@
-"""Sessions per second of one market tick over all sessions, against two simpler ways to do the same.
+"""Sessions per second of one market tick over all sessions, compared with two simpler methods.
 
     python benchmarks/market_sweep.py [--short] [--full] [--json PATH]
 

@@ -1,4 +1,4 @@
-"""Five metrics from cached returns, against the obvious numpy for each and against skfolio.
+"""Five metrics from cached returns, compared with straightforward numpy for each and with skfolio.
 
 Run it with the test dependencies installed::
 

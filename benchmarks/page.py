@@ -1,4 +1,4 @@
-"""What the page costs: ``python benchmarks/page.py``, with Playwright and Chromium on the PATH.
+"""The cost of the page: ``python benchmarks/page.py``, with Playwright and Chromium on the PATH.
 
 First numbers after the socket has opened, each with a server and a browser that have just been started;
 processor time of the tab while fifty holdings move each second; processor time of the server for a watching

@@ -1,4 +1,4 @@
-"""Every benchmark of the server in one go: tables on the terminal, all figures as JSON.
+"""Run every benchmark of the server: tables on the terminal, all figures as JSON.
 
     python benchmarks/run_all.py [--short] [--json PATH]
 

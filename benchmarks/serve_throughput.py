@@ -1,4 +1,4 @@
-"""Analyses per second, and how long the first and the last of five results take, at 1 to 256 clients.
+"""Analyses per second, and the time to the first and the last of five results, at 1 to 256 clients.
 
     python benchmarks/serve_throughput.py [--short] [--json PATH]
 

@@ -1,4 +1,4 @@
-"""What a session costs: bytes in Redis, and the bytes and the CPU of one revaluation.
+"""The cost of a session: bytes in Redis, and the bytes and CPU of one revaluation.
 
     python benchmarks/session_costs.py [--short] [--full] [--json PATH]
 

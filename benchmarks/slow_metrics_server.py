@@ -1,4 +1,4 @@
-"""The server with metrics that take two to five seconds, all but the first, which is there at once.
+"""The server with metrics that take two to five seconds, except the first, which is immediate.
 
 So a client that asks gets one result at once and has four metrics outstanding: what a switch costs can be
 seen without waiting for a metric.

@@ -1,4 +1,4 @@
-"""What a message costs the server's socket path, against the server of websockets.trio.
+"""The cost of a message on the server's socket path, compared with the server of websockets.trio.
 
     python benchmarks/socket_path.py [--short] [--json PATH]
 

@@ -1,4 +1,4 @@
-"""What clients feel of a market tick: their latency while sweeps run, against a market at rest.
+"""The effect of a market tick on clients: their latency while sweeps run, compared with a market at rest.
 
     python benchmarks/sweep_latency.py [--short] [--full] [--json PATH]
 

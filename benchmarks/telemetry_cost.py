@@ -1,4 +1,4 @@
-"""What counting for Prometheus costs an analysis.
+"""The cost of counting for Prometheus, per analysis.
 
     python benchmarks/telemetry_cost.py [--short] [--json PATH]
 

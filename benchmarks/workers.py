@@ -1,4 +1,4 @@
-"""What a second worker gives, and what a session on two workers costs more.
+"""The gain from a second worker, and the extra cost of a session on two workers.
 
     python benchmarks/workers.py [--short] [--json PATH]
 

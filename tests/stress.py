@@ -1,4 +1,4 @@
-"""Switch tickers very often over real sockets, with metrics of two to five seconds outstanding, and count.
+"""Switch tickers many times over real sockets, with metrics of two to five seconds outstanding, and count.
 
     python -m tests.stress --switches 100000 --clients 32
     python -m tests.stress --aborting 60

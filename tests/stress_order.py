@@ -1,4 +1,4 @@
-"""Many sockets of few sessions on two processes, all at once, with an eye on what each of them is shown.
+"""Many sockets of few sessions on two processes, all at once, recording what each of them is shown.
 
     python -m tests.stress_order --seconds 60 --faults
 

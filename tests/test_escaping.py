@@ -1,4 +1,4 @@
-"""What others have written is shown so that it does nothing: in the log, and in answers."""
+"""Untrusted text is escaped in the log and in answers."""
 
 from __future__ import annotations
 

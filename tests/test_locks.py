@@ -1,4 +1,4 @@
-"""Locks that are no checkpoint where they are free."""
+"""Locks that are not a checkpoint when they are free."""
 
 from __future__ import annotations
 

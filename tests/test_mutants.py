@@ -1,4 +1,4 @@
-"""Every safeguard that can be removed stands where `tests.mutants` looks for it."""
+"""Every safeguard that can be removed is where `tests.mutants` looks for it."""
 
 from __future__ import annotations
 

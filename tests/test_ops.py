@@ -1,4 +1,4 @@
-"""The files for operators name only what there is."""
+"""The files for operators refer only to existing things."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a system without the parts of POSIX gets: taken away here, in a process of its own."""
+"""Behaviour on a system without parts of POSIX: they are removed here, in a separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a worker is started again: laws over histories of several workers."""
+"""When a worker is restarted: laws over histories of several workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings from flags, environment and file; a wrong one stops the start with one line."""
+"""Settings from flags, environment and file; an invalid one stops the start with one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A short run of the stress, so that it stays able to run."""
+"""A short run of the stress test, so that it keeps working."""
 
 from __future__ import annotations
 

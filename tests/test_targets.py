@@ -1,4 +1,4 @@
-"""Drifts beyond the band."""
+"""Drifts outside the band."""
 
 from __future__ import annotations
 

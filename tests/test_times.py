@@ -1,4 +1,4 @@
-"""How a time is written."""
+"""The format of times."""
 
 from __future__ import annotations
 

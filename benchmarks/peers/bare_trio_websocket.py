@@ -1,4 +1,4 @@
-"""The limit: a bare trio-websocket server that answers each request with five ready frames.
+"""The limit: a bare trio-websocket server that answers each request with five prepared frames.
 
 It parses nothing, computes nothing and stores nothing. The frames are as long as real results.
 """

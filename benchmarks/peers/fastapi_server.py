@@ -1,4 +1,4 @@
-"""What one would pick instead: FastAPI, uvicorn with uvloop and redis.asyncio.
+"""The obvious alternative: FastAPI, uvicorn with uvloop and redis.asyncio.
 
 A task per analysis, a task per metric inside it, one EVALSHA and one message per result. It uses the
 scripts, the metrics and the prices of this package, and no other part of it. The market does not move here.

@@ -1,4 +1,4 @@
-"""The whole way in, over the HTTP server: slots, origin, token, first message."""
+"""All access checks, over the HTTP server: slots, origin, token, first message."""
 
 from __future__ import annotations
 

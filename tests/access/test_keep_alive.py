@@ -1,4 +1,4 @@
-"""A peer that vanishes is noticed in time; one that is only quiet is left alone."""
+"""A peer that vanishes is detected in time; one that is only quiet is not disturbed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A socket may ask in bursts, and in the long run only so often."""
+"""A socket may send requests in bursts, but in the long run only at a limited rate."""
 
 from __future__ import annotations
 

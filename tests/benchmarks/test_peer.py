@@ -1,4 +1,4 @@
-"""The peer of the benchmarks answers rightly: a ratio to a server that does not is worth nothing."""
+"""The peer of the benchmarks gives correct answers: a ratio to a server that does not would be worthless."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person does with the page and sees of it."""
+"""A user's actions on the page, and what the user sees."""
 
 from __future__ import annotations
 

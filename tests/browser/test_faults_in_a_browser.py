@@ -1,4 +1,4 @@
-"""What ends early, as a person meets it: a switch, a restart, a silent socket, tokens, an older server."""
+"""Early ends, as the user sees them: a switch, a restart, a silent socket, tokens, an older server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page as a person meets it: first load, a switch, edits in two tabs, keyboard, and both themes."""
+"""The page as the user sees it: first load, a switch, edits in two tabs, keyboard, and both themes."""
 
 from __future__ import annotations
 

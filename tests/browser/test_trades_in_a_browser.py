@@ -1,4 +1,4 @@
-"""What a person does about what the page shows: hedge, budget, apply, targets; small windows; many names."""
+"""The user's actions on the page: hedge, budget, apply, targets; small windows; many names."""
 
 from __future__ import annotations
 

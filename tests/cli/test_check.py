@@ -1,4 +1,4 @@
-"""``portfolio-trio check``: what it finds, and what its exit status says."""
+"""``portfolio-trio check``: its findings and its exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user sees of decisions: ``watch --follow`` and ``plan`` against a server, each a process."""
+"""Decisions as users see them: ``watch --follow`` and ``plan`` against a server, each a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo holds what it shows against what the server promises."""
+"""The demo checks its output against the server's guarantees."""
 
 from __future__ import annotations
 

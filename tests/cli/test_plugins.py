@@ -1,4 +1,4 @@
-"""A plug-in package, installed for real."""
+"""A really installed plug-in package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receipts travel with results, and a replay finds them equal, or where they differ."""
+"""Receipts come with results, and a replay finds them equal, or shows where they differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The terminal view, against the real server in memory and by scripts."""
+"""The terminal view, against the real server in memory and against scripts."""
 
 from __future__ import annotations
 

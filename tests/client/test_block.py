@@ -1,4 +1,4 @@
-"""The block of a client: what it leaves behind, and how it ends."""
+"""The block of a client: how it ends, and that it leaves nothing behind."""
 
 from __future__ import annotations
 

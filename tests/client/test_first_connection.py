@@ -1,4 +1,4 @@
-"""The first connection: what can go wrong, TCP and TLS."""
+"""The first connection: errors of TCP and TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random histories of two clients of one session, over roads that break, in virtual time."""
+"""Random histories of two clients of one session, over connections that break, in virtual time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The pages of docs/, the README and its like."""
+"""The pages of docs/, the README and similar files."""

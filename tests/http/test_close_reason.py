@@ -1,4 +1,4 @@
-"""The close code that a broken frame is owed, whatever the session does meanwhile."""
+"""The close code for an invalid frame, whatever the session does meanwhile."""
 
 from __future__ import annotations
 

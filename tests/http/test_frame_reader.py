@@ -1,4 +1,4 @@
-"""Frames are read as wsproto alone would read them, however the bytes arrive, and nothing is held on to."""
+"""Frames are read as wsproto alone would read them, however the bytes arrive, and no memory is kept."""
 
 from __future__ import annotations
 

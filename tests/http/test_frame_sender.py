@@ -1,4 +1,4 @@
-"""Frames and the stream below the library: what is on the wire is what was meant."""
+"""Frames and the stream below the library: exactly the intended bytes are sent."""
 
 from hypothesis import given
 from hypothesis import strategies as st

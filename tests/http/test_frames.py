@@ -1,4 +1,4 @@
-"""Frames are cut where they begin, and a flood of them lets the others have their turn."""
+"""Frames are split correctly, and a flood of them lets other tasks have their turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for any bytes in any slices, and for the small sans-I/O pieces."""
+"""Laws for any bytes in any slices, and for the small sans-I/O parts."""
 
 import pytest
 import trio

@@ -1,4 +1,4 @@
-"""Accepting: no connection, no shortage and no failing handler ends it; cancelling it does."""
+"""Accepting: neither a connection, a shortage nor a failing handler ends it; only cancelling does."""
 
 import errno
 import logging

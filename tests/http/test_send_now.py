@@ -1,4 +1,4 @@
-"""Frames that leave at once, over a real socket: whole, in order, and never behind a close."""
+"""Frames that are sent directly, over a real socket: whole, in order, and never after a close."""
 
 from __future__ import annotations
 

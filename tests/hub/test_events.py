@@ -1,4 +1,4 @@
-"""Batches: their numbers, and what a gap in them says."""
+"""Batches: their numbers, and the meaning of a gap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker has heard of a run on another one: a table of decisions, and that news never go back."""
+"""A worker's knowledge of a run on another one: a table of decisions, and that it never goes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sockets of a session are shown: versions never fall, and every run has one start and one end."""
+"""What a session's sockets are shown: versions never decrease, and every run has one start and one end."""
 
 from __future__ import annotations
 

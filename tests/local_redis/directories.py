@@ -1,4 +1,4 @@
-"""Directories for local Redis servers, gone with the block together with whatever still runs in them."""
+"""Directories for local Redis servers, removed with the block together with any server in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a Redis is looked for, and in which order."""
+"""Where a Redis is searched, and in which order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Redis that is a story: it lives, serves and ends as told, in virtual time."""
+"""A scripted Redis: it lives, serves and ends as scripted, in virtual time."""
 
 from __future__ import annotations
 

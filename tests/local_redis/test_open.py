@@ -1,4 +1,4 @@
-"""A genuine Redis in a directory: started, kept, ended, found again."""
+"""A genuine Redis in a directory: started, kept running, ended, found again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A price source that does as it is told."""
+"""A price source controlled by the test."""
 
 from __future__ import annotations
 

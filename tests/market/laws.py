@@ -1,4 +1,4 @@
-"""How this folder runs its properties."""
+"""The Hypothesis settings of this folder."""
 
 from __future__ import annotations
 

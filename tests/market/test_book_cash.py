@@ -1,4 +1,4 @@
-"""Cash costs 1 at every tick, without a column, whatever the source says."""
+"""Cash costs 1 at every tick, without a column, whatever the source quotes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Price books of several processes: one shares its ticks, the others take them as their own."""
+"""Price books of several processes: one shares its ticks, the others adopt them."""
 
 from __future__ import annotations
 

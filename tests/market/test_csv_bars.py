@@ -1,4 +1,4 @@
-"""CSV truth: what a file of closes means, and what exactly is wrong with a bad one."""
+"""CSV files of closes: their meaning, and the exact errors of bad ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file of live prices: one bad name spoils itself, a bad file spoils nothing."""
+"""The file of live prices: a bad name affects only itself, a bad file affects nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The market updater's schedule, with a book and a ledger that take their time or fail."""
+"""The market updater's schedule, with a book and a ledger that are slow or fail."""
 
 from __future__ import annotations
 

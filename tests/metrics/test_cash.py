@@ -1,4 +1,4 @@
-"""Cash: it weighs, and neither moves, nor carries risk, nor imposes a calendar."""
+"""Cash: it has weight, but does not move, carries no risk, and imposes no calendar."""
 
 from __future__ import annotations
 

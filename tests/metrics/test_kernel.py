@@ -1,4 +1,4 @@
-"""The sums that every metric is made of: the same digits for one holding as for all of them."""
+"""The sums from which every metric is computed: the same digits for one holding as for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every portfolio, long or short, of any size."""
+"""Laws for every portfolio, long or short, of any size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How today's holdings would have fared, one day after another."""
+"""The past values of today's holdings, day by day."""
 
 from __future__ import annotations
 

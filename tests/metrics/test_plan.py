@@ -1,4 +1,4 @@
-"""Plans reach what they promise, and are what independent minimisers find."""
+"""Plans reach their targets, and equal the results of independent minimisers."""
 
 from __future__ import annotations
 

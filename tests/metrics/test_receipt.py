@@ -1,4 +1,4 @@
-"""Snapshots that have one name everywhere, and receipts that can be worked out again."""
+"""Snapshots with the same hash everywhere, and receipts that can be recomputed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of one's own: made by decorator, held to their promise, found by entry point."""
+"""Custom metrics: made by decorator, checked, found by entry point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every holding's risk is what an analysis of it says, to the last digit; the whole is the textbook's."""
+"""Every holding's risk equals that of its analysis, to the last digit; the totals equal the textbook's."""
 
 from __future__ import annotations
 

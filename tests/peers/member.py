@@ -1,4 +1,4 @@
-"""One member in virtual time, with a Redis and an audience that do as they are told."""
+"""One member in virtual time, with a scripted Redis and audience."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fault of this program in one event, heartbeat, message, tick or batch costs that one alone."""
+"""A bug in one event, heartbeat, message, tick or batch affects only that one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two whole servers in memory, and batches of one that come late."""
+"""Two whole servers in memory, with late batches of one."""
 
 from __future__ import annotations
 

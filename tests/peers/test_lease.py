@@ -1,4 +1,4 @@
-"""Who leads the market, until when, and in which rhythm."""
+"""Which worker leads the market, until when, and with which heartbeats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One worker among others: how it joins, follows and takes over, and what it hears."""
+"""One worker among others: how it joins, follows and takes over, and the messages it receives."""
 
 from __future__ import annotations
 

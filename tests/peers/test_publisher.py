@@ -1,4 +1,4 @@
-"""The publisher: sending never waits, and what is lost shows."""
+"""The publisher: sending never waits, and losses are detected."""
 
 from __future__ import annotations
 

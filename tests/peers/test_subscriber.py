@@ -1,4 +1,4 @@
-"""What other workers tell, carried out: in order, bounded, and nothing of a run outside its turn."""
+"""Handling events of other workers: in order, bounded, and nothing of a run outside its turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tick does to the sockets of a session."""
+"""The effect of a tick on the sockets of a session."""
 
 from __future__ import annotations
 

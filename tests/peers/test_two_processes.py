@@ -1,4 +1,4 @@
-"""Two server processes on one Redis: the stories of two servers with nothing shared but what a site has.
+"""Two server processes on one Redis: the scenarios of two servers that share only the Redis.
 
 Real processes, hence real time: every wait is for something that happens, bounded, and none is a sleep. The
 metrics of one of the two take forever: its runs are ended by messages of the other one, and never by a result

@@ -1,4 +1,4 @@
-"""Two server processes on one Redis, of which one dies, stands still or is late, or the Redis is gone."""
+"""Two server processes on one Redis, of which one dies, stalls or is late, or the Redis is lost."""
 
 from __future__ import annotations
 

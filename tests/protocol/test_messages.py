@@ -1,4 +1,4 @@
-"""What a client may send, and what it is told when it sends something else."""
+"""The valid requests of clients, and the errors for all others."""
 
 from __future__ import annotations
 

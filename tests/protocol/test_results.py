@@ -1,4 +1,4 @@
-"""A result as text is what its model writes, to the byte."""
+"""The text of a result equals that of its model, byte for byte."""
 
 from __future__ import annotations
 

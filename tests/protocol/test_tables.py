@@ -1,4 +1,4 @@
-"""Rows of numbers are written together, and read as if each had been written by itself."""
+"""Rows of numbers are written together, with the same result as one by one."""
 
 from __future__ import annotations
 

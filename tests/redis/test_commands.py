@@ -1,4 +1,4 @@
-"""Packing, and what a shared connection refuses."""
+"""Packing, and the commands that a shared connection refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded engine: shared or fresh, on a clock of the test's choosing, shaped like a real server."""
+"""The embedded engine: shared or new, with a clock of the test's choice, behaving like a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What servers say of themselves, as far as they do."""
+"""The facts that servers report about themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wire that misbehaves between the client and a real server."""
+"""A faulty connection between the client and a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replies meet their commands, whatever the order of events."""
+"""Replies are matched to their commands, whatever the order of events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every private part of redis-py and fakeredis that the wrapper leans on, by name."""
+"""Every private part of redis-py and fakeredis that the wrapper relies on, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a URL means."""
+"""Parsing URLs."""
 
 from __future__ import annotations
 

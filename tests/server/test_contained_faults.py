@@ -1,4 +1,4 @@
-"""What a fault of this program may end: one session, one event, one tick; never a loop of all."""
+"""What a bug may end: one session, one event, one tick; never a loop that serves all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a server: every open socket is told, also one that came in at the last moment."""
+"""The end of a server: every open socket is informed, even one that opened at the last moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way in, on a whole server in virtual time: `POST /session`, tokens, rate, keepalive."""
+"""All access checks, on a whole server in virtual time: `POST /session`, tokens, rate, keepalive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same doubles wherever they are read: streamed, asked for, recorded, in the document.
+"""The same doubles wherever they are read: streamed, requested, recorded, in the document.
 
 A whole server on a socket, on every engine.
 """

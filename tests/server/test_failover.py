@@ -1,4 +1,4 @@
-"""Redis with replicas: a primary dies, hands over, or gives a slot away while runs are on their way."""
+"""Redis with replicas: a primary dies, hands over, or gives a slot away during runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One client invents names by the thousand; the others still get theirs."""
+"""One client invents thousands of names; the others still get theirs."""
 
 from __future__ import annotations
 

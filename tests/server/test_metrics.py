@@ -1,4 +1,4 @@
-"""What a server counts while clients do what clients do, and how it is asked for it."""
+"""The counts of a server under typical clients, and how they are requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page whose name was made to point here (DNS rebinding): real sockets, the settings of compose.yaml."""
+"""A page whose host name points at this server (DNS rebinding): real sockets, settings of compose.yaml."""
 
 from __future__ import annotations
 

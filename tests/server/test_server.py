@@ -1,4 +1,4 @@
-"""The server as a process, on real sockets, with clients of others."""
+"""The server as a process, on real sockets, with third-party clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients hear of a store that fails: what to do, and nothing of hosts, logins and scripts."""
+"""What clients are told when the store fails: what to do, without hosts, logins and scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names without a price: the session stays usable, and everybody is told what its numbers are worth."""
+"""Names without a price: the session stays usable, and its numbers are marked for all clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that is computed before it starts: fewer calls, the same messages, the same document."""
+"""A run that is computed ahead: fewer calls, the same messages, the same document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stories of one session, in virtual time over memory streams."""
+"""Scenarios of one session, in virtual time over memory streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Risk, what-if, targets, plan and history over the wire, and what they say to each other."""
+"""Risk, what-if, targets, plan and history over the wire, and their consistency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session that expires under open sockets: told once, and as good as new at the next request."""
+"""A session that expires under open sockets: reported once, and working again at the next request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replica that lagged takes over under open sockets: numbers never fall, and what is shown is held."""
+"""A lagging replica takes over under open sockets: numbers never decrease, and shown holdings are real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leaves at once: the frames of a run in one send, and the rest of them by the writer."""
+"""Direct sends: the frames of a run in one send, and the rest by the writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A socket whose peer does not read holds up itself, in virtual time over memory streams."""
+"""A socket whose peer does not read delays only itself, in virtual time over memory streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns are taken in the order in which they were asked for, and never more at once than there are."""
+"""Turns are taken in the order of requests, and never more at once than allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A start that brings results along: they are taken only on the document that they were computed on."""
+"""A start with results: they are stored only on the document that they were computed from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a script costs, counted in commands and bytes: it may not depend on how many results are held."""
+"""The cost of a script in commands and bytes: it must not depend on the number of stored results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A document that a replica without the newest writes has handed back: refused, lifted, and gone on with."""
+"""A document from a replica without the newest writes: refused, lifted, and used again."""
 
 from __future__ import annotations
 

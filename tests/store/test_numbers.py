@@ -1,4 +1,4 @@
-"""A number is the same double in the answer, in the document and in whatever reads it, on every engine."""
+"""A number is the same double in the answer, in the document and in every reader, on every engine."""
 
 from __future__ import annotations
 

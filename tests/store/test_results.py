@@ -1,4 +1,4 @@
-"""Which results a document keeps, and which of them are given out: bounded in number and in bytes."""
+"""Which results a document keeps, and which of them are returned: bounded in number and in bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the owner wants to be is kept beside the holdings."""
+"""The owner's targets are stored beside the holdings."""
 
 from __future__ import annotations
 

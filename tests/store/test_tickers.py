@@ -1,4 +1,4 @@
-"""Every character that a ticker may have goes through every script, on every engine."""
+"""Every character that a ticker may contain passes through every script, on every engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers have counted, asked for over the line to them."""
+"""The counters of workers, requested over their connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What systemd is told, by datagrams as it reads them."""
+"""The notifications to systemd, as datagrams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor with workers that are stories, in virtual time."""
+"""The supervisor with scripted workers, in virtual time."""
 
 from __future__ import annotations
 

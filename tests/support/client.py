@@ -1,4 +1,4 @@
-"""Ways to a server for the typed client: the real one in memory, or one that follows a script."""
+"""Servers for the typed client: the real one in memory, or a scripted one."""
 
 from __future__ import annotations
 

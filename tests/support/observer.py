@@ -1,4 +1,4 @@
-"""Holds what the subscribers of a session have seen against what always holds, and counts what does not."""
+"""Checks invariants on what the subscribers of a session have seen, and counts violations."""
 
 from __future__ import annotations
 

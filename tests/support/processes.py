@@ -1,4 +1,4 @@
-"""``portfolio-trio serve`` as processes, and ways into them for real sockets."""
+"""``portfolio-trio serve`` as processes, and real sockets to them."""
 
 from __future__ import annotations
 

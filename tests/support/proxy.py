@@ -1,4 +1,4 @@
-"""A Trio task between a client and a Redis on a Unix socket, that can misbehave on command."""
+"""A Trio task between a client and a Redis on a Unix socket, that can misbehave on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Private Redis servers for tests: one process each, nothing kept, gone with the block."""
+"""Private Redis servers for tests: one process each, without persistence, ended with the block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Byte streams to a Redis that misbehave on demand, and one that is no server at all."""
+"""Byte streams to a Redis that misbehave on request, and one without a server."""
 
 from __future__ import annotations
 

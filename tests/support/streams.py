@@ -1,4 +1,4 @@
-"""Streams that behave badly on purpose, to put between two ends of a memory stream (or socket) in tests."""
+"""Streams that misbehave on purpose, for tests between two ends of a memory stream (or socket)."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress

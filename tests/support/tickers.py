@@ -1,4 +1,4 @@
-"""Names as the exchanges of the world write them."""
+"""Ticker formats of the world's exchanges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that are no processes: they live, serve and end as a story says, in virtual time."""
+"""Scripted workers without processes: they live, serve and end in virtual time."""
 
 from __future__ import annotations
 

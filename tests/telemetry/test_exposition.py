@@ -1,4 +1,4 @@
-"""What Prometheus reads: the library's own parser and its own histogram say whether it is right."""
+"""The output for Prometheus, checked by the library's own parser and histogram."""
 
 from __future__ import annotations
 

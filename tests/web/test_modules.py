@@ -1,4 +1,4 @@
-"""What the page decides: the unit tests of its modules, where there is Node."""
+"""The logic of the page: the unit tests of its modules, if Node is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of the page: what they weigh, what they name, and what they never do."""
+"""The files of the page: their size, their references, and what they never do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the generators read: ``python -m tests.support.typescript.write FOLDER``."""
+"""The input of the generators: ``python -m tests.support.typescript.write FOLDER``."""
 
 from __future__ import annotations
 
