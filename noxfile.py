@@ -10,7 +10,7 @@ from nox.command import CommandFailed
 
 PYTHONS = [version for version in ("3.11", "3.12", "3.13", "3.14") if shutil.which(f"python{version}")]
 
-# What each dependency of the package is used by.
+# Tests that use every dependency of the package.
 MINIMUM_TESTS = (
     *("tests/redis", "tests/http", "tests/store", "tests/metrics", "tests/test_settings.py"),
     *("tests/access", "tests/client", "tests/telemetry", "tests/cli/test_watch.py"),
@@ -30,7 +30,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """The test suite once, and which lines and branches it does not reach."""
+    """The test suite once, with the lines and branches it does not reach."""
     session.install("-e", ".[test]")
     session.run("pytest", "--cov", "--cov-report=term:skip-covered", *session.posargs)
 
@@ -52,7 +52,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Each example as a user runs it, and the demo; then what depends on timing fifty times."""
+    """Run each example as a user would, and the demo; then those that depend on timing fifty times."""
     session.install("-e", ".")
     session.run("python", "examples/run_examples.py")
     session.run("python", "examples/repeat_examples.py", "50")
@@ -60,14 +60,14 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Wheel and sdist: built, looked into, installed and used outside the repository."""
+    """Build wheel and sdist, inspect, install and use them outside the repository."""
     session.install("build", "twine", "check-wheel-contents")
     session.run("python", "-m", "tests.package")
 
 
 @nox.session
 def typescript(session: nox.Session) -> None:
-    """Types made of the AsyncAPI document, by two generators and by ourselves, compile and fit."""
+    """Types from the AsyncAPI document, by two generators and by this package, compile and fit."""
     if shutil.which("npm") is None:
         session.skip("there is no npm")
     session.install("-e", ".")
@@ -88,7 +88,7 @@ def typescript(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """The page: its modules' types, lint and unit tests with npm, then the whole of it in Chromium."""
+    """The page: its modules' types, lint and unit tests with npm, then all of it in Chromium."""
     session.install("-e", ".[test]", "playwright")
     npm = shutil.which("npm")
     if npm is None:
@@ -108,7 +108,7 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def screenshot(session: nox.Session) -> None:
-    """The picture of the page that README shows, made anew."""
+    """Make the picture of the page for the README again."""
     session.install("-e", ".", "playwright")
     session.run("python", "docs/screenshot.py")
 
@@ -123,7 +123,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """The programs of docs/other-clients.md: Node where there is npm, a browser where there is Chromium."""
+    """The programs of docs/other-clients.md: Node if npm is installed, a browser if Chromium is."""
     session.install("-e", ".[test]", "playwright")
     environment = {}
     if shutil.which("npm"):
@@ -145,7 +145,7 @@ def minimum(session: nox.Session) -> None:
 
 @nox.session
 def ops(session: nox.Session) -> None:
-    """What can be said of ops/, compose.yaml and .github/ without running them."""
+    """Check ops/, compose.yaml and .github/ without running them."""
     session.install("-r", "ops/requirements.txt")
     session.run("zizmor", "--offline", "--persona", "pedantic", ".github")
     session.run("hadolint", "ops/Dockerfile")
@@ -175,7 +175,7 @@ def stress(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Each safeguard against stale numbers removed in turn: a test must miss it."""
+    """Remove each safeguard against stale numbers in turn: a test must catch it."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.mutants", *session.posargs)
 

@@ -32,7 +32,7 @@ class Clock:
         self.begin = self.end = math.inf
 
     def start(self, warm_up: float, seconds: float) -> None:
-        """Measure for so many seconds, after a warm-up."""
+        """Measure for a number of seconds, after a warm-up."""
         self.begin = time.perf_counter() + warm_up
         self.end = self.begin + seconds
 
@@ -215,8 +215,8 @@ class Solo(Analyst):
 class Visitor(Socket):
     """Asks at random moments, whether or not the server is quick: now the portfolio, now an analysis.
 
-    What falls due while an answer is outstanding is asked right after it, and its time counts from when it
-    was due: a slow moment of the server is seen by all who would have come in it.
+    Requests that become due while an answer is outstanding are sent right after it, and their time counts
+    from when they were due: a slow moment of the server affects all requests that fall into it.
     """
 
     def __init__(self, clock: Clock, number: int, think: float) -> None:
@@ -268,7 +268,7 @@ class Visitor(Socket):
             self._take_result(message["run_id"])
 
     def _take_result(self, run: int) -> None:
-        # A tick that moves the portfolio by much starts the analysis anew, under another number.
+        # A tick that moves the portfolio by much restarts the analysis, with a new number.
         self._got = self._got + 1 if run == self._run else 1
         self._run = run
         if self._got == RESULTS:

@@ -6,7 +6,7 @@ import random
 from typing import Final
 
 COMMON: Final = {"AAPL": 100.0, "GOOGL": 50.0, "MSFT": 75.0}
-"""What every server gives a new session."""
+"""The default holdings of a new session on every server."""
 MARKET: Final = tuple(f"N{number:02d}" for number in range(60))
 FEWEST, MOST = 3, 30
 

@@ -155,10 +155,10 @@ class Server:
 
 @contextmanager
 def server(name: str, command: Sequence[str], port: int) -> Iterator[Server]:
-    """A server that lives for the block, on a core of its own, ready for connections.
+    """A server for the length of the block, on its own core, ready for connections.
 
     Args:
-        name: What reports call it.
+        name: Its name in reports.
         command: Arguments after ``python``; it listens on ``port`` of 127.0.0.1.
         port: As above.
     """
@@ -177,7 +177,7 @@ def server(name: str, command: Sequence[str], port: int) -> Iterator[Server]:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on."""
+    """A free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -231,7 +231,7 @@ def drive(target: Server, *words: str | float) -> dict[str, Any]:
 
 
 def describe_machine(found: Redis) -> dict[str, str]:
-    """What the figures were measured on."""
+    """The machine and versions the figures were measured on."""
     with found.client() as client:
         info: dict[str, Any] = client.info("server")
         modules = client.execute_command("MODULE LIST")

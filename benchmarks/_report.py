@@ -19,7 +19,7 @@ class Bar:
     Attributes:
         name: What is measured.
         values: One per pair of runs.
-        least: What the median should reach; None where it is not bounded from below.
+        least: What the median should reach; None if it has no lower bound.
         most: What it should not exceed; None likewise.
         unit: ``x`` for a ratio.
     """
@@ -46,7 +46,7 @@ class Bar:
 
     @property
     def goal(self) -> str:
-        """What is asked, for a table."""
+        """The expected range, for a table."""
         if self.least is not None:
             return f">= {self.least:g}"
         return "" if self.most is None else f"<= {self.most:g}"

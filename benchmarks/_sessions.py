@@ -22,7 +22,7 @@ _AT_ONCE: Final = 64
 
 
 def ticks() -> Iterator[Tick]:
-    """Ticks one after another, each with prices of its own."""
+    """Ticks one after another, each with its own prices."""
     for number in itertools.count(1_000):
         prices = {name: 100 + 10 * math.sin(number + place) for place, name in enumerate(NAMES)}
         yield Tick(number, AS_OF, prices)
@@ -34,12 +34,12 @@ def session_id(number: int) -> str:
 
 
 def holdings(number: int, held: int = HELD) -> dict[str, float]:
-    """What one holds: so many of the names, from another place on for each."""
+    """The holdings of one session: a number of names, starting at a different one for each."""
     return {NAMES[(number + step) % len(NAMES)]: 10.0 + (number + step) % 90 for step in range(held)}
 
 
 async def fill(url: str, sessions: int, tick: Tick, held: int = HELD) -> None:
-    """Create so many sessions."""
+    """Create a number of sessions."""
     async with open_redis(url, scripts=all_scripts()) as client:
         store = PortfolioStore(client)
         numbers = iter(range(sessions))

@@ -34,7 +34,7 @@ def frame(payload: bytes, opcode: int = _TEXT) -> bytes:
 
 
 class Socket(asyncio.Protocol):
-    """One connection; subclasses say what becomes of a message."""
+    """One connection; subclasses handle messages."""
 
     def __init__(self) -> None:
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -54,7 +54,7 @@ class Socket(asyncio.Protocol):
         self._transport.write(ready)
 
     def close(self) -> None:
-        """Say goodbye and close."""
+        """Close with a close frame."""
         if not self.closed:
             self._transport.write(frame(struct.pack("!H", 1000), _CLOSE))
             self._transport.close()

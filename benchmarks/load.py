@@ -61,7 +61,7 @@ def cpu_seconds(pid: int | None) -> float:
 
 
 async def connect_all(sockets: Sequence[Socket], url: str, at_once: int = CONNECT_AT_ONCE) -> float:
-    """Connect so many at a time; return how long it took."""
+    """Connect a number at a time; return how long it took."""
     turn = asyncio.Semaphore(at_once)
 
     async def connect(number: int, socket: Socket) -> None:

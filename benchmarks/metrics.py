@@ -59,7 +59,7 @@ class Case(NamedTuple):
         return self.cache.bars.closes
 
     def inputs(self) -> AnalysisInputs:
-        """Take a snapshot at the next tick: one that nobody has taken before."""
+        """Take a snapshot at the next tick, which is not cached."""
         return self.cache.inputs(TICKER, self.holdings, next(self.ticks))
 
     def again(self) -> AnalysisInputs:
@@ -307,7 +307,7 @@ def earlier(checkout: Path) -> ModuleType:
 
 
 def snapshots(metrics: ModuleType, bars: Bars, names: Sequence[str]) -> dict[str, Callable[[], object]]:
-    """What a snapshot of these names costs: cached, of a set that is new, and after a closed bar."""
+    """The cost of a snapshot of these names: cached, for a new set, and after a closed bar."""
     known = metrics.Bars(bars.dates, bars.tickers, bars.closes)
     newest = bars.closes[np.isfinite(bars.closes).cumsum(axis=0).argmax(axis=0), np.arange(len(bars.tickers))]
     prices = dict(zip(bars.tickers, newest.tolist(), strict=True))

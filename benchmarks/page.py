@@ -177,7 +177,7 @@ def main() -> None:
 
 
 def compare(browser: Browser, port: int, process: psutil.Process) -> None:
-    """What the server spends on a page and on clients, turn by turn."""
+    """The server's CPU for a page and for clients, alternating."""
     turns: dict[str, list[float]] = {}
 
     def note(name: str, spent_on_it: float) -> None:

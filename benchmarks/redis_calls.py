@@ -64,7 +64,7 @@ class Meter:
         return time.perf_counter() < self._end
 
     def figure(self, calls: int) -> Figure:
-        """What came of it."""
+        """The result."""
         wall = time.perf_counter() - self._start
         return Figure(calls / wall, (time.process_time() - self._cpu) / calls * 1e6)
 

@@ -45,7 +45,7 @@ def measure(options: Options) -> dict[str, Any]:
         for round_number in range(options.rounds):
             for clients in ALL:
                 names = [name for name in plan if clients in plan[name]]
-                # Who comes first changes from round to round.
+                # The order changes from round to round.
                 for name in names[round_number % len(names) :] + names[: round_number % len(names)]:
                     figures.setdefault((name, clients), []).append(_turn(servers[name], clients, options))
                     if clients == 16 and name in {OURS, TUNED}:  # noqa: PLR2004 - the size that CPU is told for

@@ -87,7 +87,7 @@ def _used(found: Redis) -> int:
 
 
 async def _record(url: str, sessions: int, results: int, texts: Sequence[str]) -> None:
-    """Give each session so many results."""
+    """Give each session a number of results."""
     async with open_redis(url, scripts=all_scripts()) as client:
         store = PortfolioStore(client)
         for number in range(sessions):

@@ -23,7 +23,7 @@ async def _echo(upgrade: Upgrade) -> None:
     async with accept_websocket(upgrade) as transport:
         try:
             while True:
-                # As a session sends: what the socket does not take at once is waited for.
+                # As a session sends: wait for what the socket does not accept at once.
                 if not transport.send_now([str(await transport.receive())]):
                     await transport.send([])
         except Disconnected:

@@ -115,7 +115,7 @@ VARIANTS = {
 
 
 class Known(NamedTuple):
-    """What a reply said of a session; the texts to the letter."""
+    """The session in a reply, with the exact texts."""
 
     run_id: int
     version: bytes
@@ -214,12 +214,12 @@ class Backend:
         return known, self.inputs(ticker, holdings)
 
     def inputs(self, ticker: str, holdings: bytes) -> AnalysisInputs:
-        """What the metrics of a run see."""
+        """The inputs of a run's metrics."""
         held = self.loads(holdings)
         return self.returns.inputs(ticker, held, self._book.prices_for(held))
 
     def record(self, message: dict[str, Any]) -> str:
-        """What the document keeps of a result."""
+        """The stored form of a result."""
         return self.dumps({name: value for name, value in message.items() if name != "type"})
 
     async def run(self, session_id: str, ticker: str, known: Known) -> list[dict[str, Any]] | None:
@@ -299,7 +299,7 @@ class Session:
             self._task = None
 
     async def _analyze(self, ticker: str) -> None:
-        # Where it is cancelled on the way, nobody knows what the document says.
+        # If it is cancelled in flight, the state of the document is unknown.
         known, self._known = self._known, None
         if known is not None and self._backend.one_trip:
             messages = await self._backend.run(self._session_id, ticker, known)
