@@ -2123,6 +2123,20 @@ MUTANTS = (
         ("tests/metrics/test_risk.py",),
     ),
     Mutant(
+        "the wait of a canceller for a run that it has not seen start",
+        "portfolio_trio/peers/subscriber.py",
+        "                await group.wait_over(run_id)\n",
+        "                await group.wait_ended(run_id)\n",
+        ENDS,
+    ),
+    Mutant(
+        "the end of a run that was cancelled unseen, for all",
+        "portfolio_trio/session/handlers.py",
+        "        self._group.close_unseen(told, canceller)\n",
+        "",
+        ENDS,
+    ),
+    Mutant(
         "the wait of an older state shown as a newer one",
         "portfolio_trio/hub/sequencer.py",
         "max(event.state.version, self._known_version) > run.version",

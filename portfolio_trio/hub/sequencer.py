@@ -157,7 +157,11 @@ class EventSequencer:
 
     def is_over(self, run_id: int) -> bool:
         """Whether the end of a run has been shown, or can no longer be shown."""
-        return run_id <= self._last and (self.open is None or self.open.run_id != run_id)
+        return run_id <= self._last and not self.is_open(run_id)
+
+    def is_open(self, run_id: int) -> bool:
+        """Whether the start of a run has been shown, and not its end."""
+        return self.open is not None and self.open.run_id == run_id
 
     # --- the subscribers ---
 

@@ -275,6 +275,11 @@ class SessionGroup:
         while self.sequencer.open is not None and self.sequencer.open.run_id == run_id:
             await self._changed.park()
 
+    async def wait_over(self, run_id: int) -> None:
+        """Wait until the sockets have seen the end of a run, whose start they may not have seen yet."""
+        while not self.sequencer.is_over(run_id):
+            await self._changed.park()
+
     @property
     def has_subscribers(self) -> bool:
         """Whether any socket of the session gets events."""
@@ -427,6 +432,11 @@ class SessionGroup:
         ended = message_of(ending, run.ticker)
         event = OrderedEvent("end", ended.to_json(), run.run_id)
         self._publish(self._answering(event, ended, self._cancelling.get(run.run_id)))
+
+    def close_unseen(self, told: AnalysisCancelled, canceller: Canceller) -> None:
+        """A run was cancelled before the sockets here saw it start: they see its end, and no start later."""
+        event = OrderedEvent("end", told.to_json(), told.run_id)
+        self._publish(self._answering(event, told, canceller))
 
     def end_remote_follow(self) -> None:
         """A cancel when nothing is running: the worker that follows the newest run ends the following."""

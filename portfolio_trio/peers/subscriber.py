@@ -173,15 +173,16 @@ class PeerSubscriber:
         """Wait for the end of a run; if it is not reported, show the one in the document.
 
         After `WORD_SECONDS` that may be an end recorded by another worker than the one that ran it.
+        A run whose start has not been seen within `HOLD_SECONDS` is not waited for any longer.
         """
         until = trio.current_time() + WORD_SECONDS
         while not group.sequencer.is_over(run_id):
             with trio.move_on_after(HOLD_SECONDS):
-                await group.wait_ended(run_id)
+                await group.wait_over(run_id)
                 return
             waited = Waited.OUT if trio.current_time() >= until else Waited.LONG
             await self._documents.read_quietly(group, again=False, waited=waited)
-            if waited is Waited.OUT:
+            if waited is Waited.OUT or not group.sequencer.is_open(run_id):
                 return
 
     def reread(self, group: SessionGroup) -> None:

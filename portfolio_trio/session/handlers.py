@@ -271,11 +271,13 @@ class RequestHandler:
             else:
                 await self._services.peer_subscriber.find_end(self._group, run_id)
                 self._group.close(ended)
-        if not canceller.answered and not self._group.sequencer.is_over(run_id):
-            # The sockets here have not seen the run at all.
-            self._requester.answer(told.echo(canceller.request_id))
-        else:
+        if canceller.answered or self._group.sequencer.is_over(run_id):
             self._answer(canceller, told)
+            return
+        # The sockets here have not seen the run at all.
+        self._group.close_unseen(told, canceller)
+        if not canceller.answered:
+            self._requester.answer(told.echo(canceller.request_id))
 
     async def _edit(self, request: SetHoldings | Trade | SetTargets) -> None:
         services = self._services

@@ -174,6 +174,28 @@ async def test_who_missed_the_batches_of_a_completed_run_sees_its_results_before
         assert kinds == ["analysis_started", *["analysis_result"] * len(METRICS), "analysis_completed"]
 
 
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_run_that_is_cancelled_before_it_is_seen_is_told_once(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    heard: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    async with two_apps(**QUIET) as (one, two):
+        here, there, other = await subscriber_of(one), await subscriber_of(two), await subscriber_of(two)
+        with monkeypatch.context() as deaf:
+            if not heard:
+                mute(one, deaf)
+            await here.send("analyze", ticker="AAPL")
+            await there.send("cancel", id=1)
+            told, seen = await there.silence(2 * WORD_SECONDS), await other.silence(1)
+        await here.send("trade", ticker="MSFT", shares=1)
+        told, seen = told + await there.silence(20), seen + await other.silence(1)
+        start = ["analysis_started"] if heard else []
+        for frames in (told, seen):
+            assert [f["type"] for f in frames if f.get("run_id") == 1] == [*start, "analysis_cancelled"]
+        assert [f["id"] for f in told if "id" in f] == [1]
+
+
 @pytest.mark.parametrize("lost", [1, 2, 4])
 async def test_who_missed_results_but_hears_the_end_sees_them_before_it(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, lost: int

@@ -351,6 +351,7 @@ DELAYS = st.sampled_from([None, Delay(2, 5), Delay(2, 2)])
 
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEPS, max_size=14), delay=DELAYS)
+@example(steps=[Step("analyze", app=1), Step("cancel", app=0, socket=1)], delay=Delay(2, 5))
 def test_what_always_holds_holds_on_both_servers(steps: list[Step], delay: Delay | None) -> None:
     play(steps, delay, lossless=True)
 
