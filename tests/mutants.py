@@ -137,7 +137,7 @@ MUTANTS = (
     Mutant(
         "the origin check of HTTP reads of a session",
         "portfolio_trio/server/reads.py",
-        "            self._gate.check_origin(origin, host)\n",
+        "            self._gate.check_origin(origin, host, reads=True)\n",
         "",
         ("tests/server/test_reads.py",),
     ),
@@ -2135,6 +2135,27 @@ MUTANTS = (
         "        self._group.close_unseen(told, canceller)\n",
         "",
         ENDS,
+    ),
+    Mutant(
+        "the age of the holdings of a run that is adopted",
+        "portfolio_trio/hub/sequencer.py",
+        "adopted.run_id <= self._last or adopted.version < newest.version",
+        "adopted.run_id <= self._last",
+        ("tests/hub/test_sequencer.py",),
+    ),
+    Mutant(
+        "the host name of a page that reads without an origin",
+        "portfolio_trio/server/reads.py",
+        "check_origin(origin, host, reads=True)",
+        "check_origin(origin, host)",
+        ("tests/server/test_rebinding.py",),
+    ),
+    Mutant(
+        "the word to other sockets that nothing is followed any more",
+        "portfolio_trio/session/waiting.py",
+        "        if reason is not EndReason.SWITCHED:\n",
+        "        if False:\n",
+        FOLLOW,
     ),
     Mutant(
         "the wait of an older state shown as a newer one",

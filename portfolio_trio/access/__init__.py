@@ -19,7 +19,7 @@ from portfolio_trio.access._first_message import first_message
 from portfolio_trio.access._gate import Gate
 from portfolio_trio.access._keep_alive import KeepAlive
 from portfolio_trio.access._new_sessions import NewSessionLimit, TooManySessions
-from portfolio_trio.access._origins import OriginError, OriginPolicy, OriginRefused, parse_origin
+from portfolio_trio.access._origins import HostRefused, OriginError, OriginPolicy, OriginRefused, parse_origin
 from portfolio_trio.access._rate import Decision, RateLimit, Throttle
 from portfolio_trio.access._refused import Refused
 from portfolio_trio.access._session_ids import new_session_id
@@ -39,6 +39,7 @@ __all__ = [
     "ConnectionLimits",
     "Decision",
     "Gate",
+    "HostRefused",
     "KeepAlive",
     "Limit",
     "LimitReached",

@@ -84,16 +84,25 @@ class Gate:
             raise
         return slots
 
-    def check_origin(self, origin: str | None, host: str) -> None:
+    def check_origin(self, origin: str | None, host: str, *, reads: bool = False) -> None:
         """Return if a page may connect; the log names a refused page and how to permit it.
 
         A browser tells its page only that there is no connection.
 
+        Args:
+            origin: The Origin header.
+            host: The Host header.
+            reads: It is a GET, with which browsers may send no Origin.
+
         Raises:
             OriginRefused: The page is from another site.
+            HostRefused: It reads under a name that is not the server's own.
         """
         try:
-            self.origins.check(origin, host)
+            if reads:
+                self.origins.check_read(origin, host)
+            else:
+                self.origins.check(origin, host)
         except OriginRefused:
             flag = self.origins.flag_for(origin or "", host)
             self._refused_log.warning(

@@ -37,6 +37,17 @@ class OriginRefused(Refused):
         )
 
 
+class HostRefused(Refused):
+    """A request without an Origin asked for data under a name that is not the server's own (HTTP 403)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            403,
+            "host_refused",
+            "This is not a name of the server; its operator can add it to PORTFOLIO_ALLOWED_HOSTS.",
+        )
+
+
 class _Origin(NamedTuple):
     scheme: str
     host: str
@@ -89,6 +100,20 @@ class OriginPolicy:
         """
         if not self.permits(origin, host):
             raise OriginRefused
+
+    def check_read(self, origin: str | None, host: str) -> None:
+        """Return if a GET is permitted.
+
+        Browsers send no Origin with a GET to the page's own host. A client without one may therefore be a
+        browser, and the name in Host has to be the server's own.
+
+        Raises:
+            OriginRefused: The page is from another site.
+            HostRefused: There is no Origin, and the name is not the server's own.
+        """
+        self.check(origin, host)
+        if origin is None and not self._any and not self.is_own(host):
+            raise HostRefused
 
     def cors_headers(self, origin: str | None, host: str) -> tuple[tuple[str, str], ...]:
         """Return the headers that let a permitted page from another host read an HTTP answer."""

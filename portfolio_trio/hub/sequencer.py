@@ -340,7 +340,10 @@ class EventSequencer:
 
     def _broadcast_state(self, event: OrderedEvent, state: Portfolio) -> None:
         newest = self._merge(state)
-        adopted = event.adopts if event.adopts is not None and event.adopts.run_id > self._last else None
+        adopted = event.adopts
+        if adopted is not None and (adopted.run_id <= self._last or adopted.version < newest.version):
+            # It is over, or about to be: while the state waited, newer holdings became known.
+            adopted = None
         if adopted is not None:
             self._open(adopted)
         for subscriber, seen in self._seen.items():

@@ -19,6 +19,7 @@ class ErrorCode(StrEnum):
     EMPTY_PORTFOLIO = "empty_portfolio"
     NOT_HELD = "not_held"
     BAD_PRICE = "bad_price"
+    CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
     PORTFOLIO_CHANGED = "portfolio_changed"
     VERSION_CONFLICT = "version_conflict"
@@ -59,6 +60,9 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
     ErrorCode.BAD_PRICE: ErrorMeaning(
         retryable=True,
         meaning="A holding has no usable live price; not retryable if its history has ended: sell it.",
+    ),
+    ErrorCode.CANCELLED: ErrorMeaning(
+        retryable=False, meaning="Another client of the session cancelled the analysis."
     ),
     ErrorCode.SUPERSEDED: ErrorMeaning(
         retryable=False, meaning="A newer analysis, or a newer what-if of the same id, replaced it."

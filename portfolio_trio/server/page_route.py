@@ -6,7 +6,9 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from portfolio_trio.access import HostRefused
 from portfolio_trio.http import Response
+from portfolio_trio.server.session_route import refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,12 +46,7 @@ async def _index(asset: Asset, origins: OriginPolicy, request: Request) -> Respo
     """The document, if the host name is the server's own: under another name it could open no session."""
     host = request.head.header("host") or ""
     if not origins.is_own(host):
-        return Response.error(
-            403,
-            "host_refused",
-            "This is not a name of the server; its operator can add it to PORTFOLIO_ALLOWED_HOSTS.",
-            headers=SHIELDS,
-        )
+        return refusal_of(HostRefused(), SHIELDS)
     policy = ("Content-Security-Policy", POLICY.format(host=host))
     return _answer(asset, request.head, ASK_AGAIN, policy)
 

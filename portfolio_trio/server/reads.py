@@ -56,7 +56,7 @@ class SessionReads:
         origin, host = head.header("origin"), head.header("host") or ""
         headers = (*self._gate.origins.cors_headers(origin, host), ("Cache-Control", "no-store"))
         try:
-            self._gate.check_origin(origin, host)
+            self._gate.check_origin(origin, host, reads=True)
             if self._gate.tokens is not None:
                 self._gate.tokens.check(request.token, request.session_id)
             message = await read(request)

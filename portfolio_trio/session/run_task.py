@@ -418,7 +418,8 @@ class RunTask:
             reason=reason,
             cancelled_in_us=round((trio.current_time() - self._decided_at) * 1e6),
         )
-        if reason in TOLD and not self._writer.receives_events:
+        by_itself = self.canceller is not None and self.canceller.subscriber is self._writer
+        if reason in TOLD and not by_itself and not self._writer.receives_events:
             self._answer_error(*TOLD[reason])
         if run.run_id is not None:
             # Without a number it has sent nothing.

@@ -126,6 +126,9 @@ class Runner:
 
     def decide(self, reason: EndReason) -> None:
         """Decide the end of the run: from here on none of its frames are queued or taken for sending."""
+        if self._waiting is not None:
+            self._waiting.end(reason)
+            self._waiting = None
         if self._task is not None:
             self._task.decide(reason)
 
@@ -147,7 +150,7 @@ class Runner:
         if self._task is not None:
             self._task.following = False
         if self._waiting is not None:
-            self._waiting.scope.cancel()
+            self._waiting.end(EndReason.DRAINING)
             self._waiting = None
 
     def is_for(self, request_id: str | int) -> bool:

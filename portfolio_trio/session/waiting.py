@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Ends that a client without the subprotocol did not cause itself, and would not learn of.
 TOLD: Final[Mapping[EndReason, tuple[ErrorCode, str]]] = {
+    EndReason.CANCELLED: (ErrorCode.CANCELLED, "another client of this session cancelled the analysis"),
     EndReason.SUPERSEDED: (ErrorCode.SUPERSEDED, "a newer analysis of this session replaced it"),
     EndReason.DRAINING: (ErrorCode.DRAINING, "the server is going away; connect and ask again"),
 }
@@ -104,15 +105,19 @@ class Waiting:
             self._socket.services.followers.give_back()
 
     def end(self, reason: EndReason, canceller: Canceller | None = None) -> None:
-        """No other run will come. No run's end would show that, so report it to the follower."""
+        """No other run will come. No run's end would show that, so report it to the session's sockets."""
         self.scope.cancel()
-        writer, request = self._socket.writer, self.request
-        if canceller is not None and canceller.subscriber is writer:
-            return
-        if not writer.receives_events:
-            if reason in TOLD:
-                code, detail = TOLD[reason]
-                writer.answer(Error.of(code, detail, id=request.id, ticker=request.ticker))
-        elif reason is EndReason.CANCELLED or reason in TOLD:
-            told = AnalysisCancelled(ticker=request.ticker, reason=reason, id=request.id)
-            writer.enqueue(told.to_json())
+        writer, request, group = self._socket.writer, self.request, self._socket.group
+        if reason is not EndReason.SWITCHED:
+            told = AnalysisCancelled(ticker=request.ticker, reason=reason)
+            group.publish(
+                told,
+                requester=writer,
+                request_id=request.id,
+                canceller=canceller,
+                incarnation=group.incarnation,
+            )
+        by_itself = canceller is not None and canceller.subscriber is writer
+        if reason in TOLD and not by_itself and not writer.receives_events:
+            code, detail = TOLD[reason]
+            writer.answer(Error.of(code, detail, id=request.id, ticker=request.ticker))

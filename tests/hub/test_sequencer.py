@@ -236,6 +236,16 @@ def test_a_run_that_began_unseen_is_adopted_from_a_state() -> None:
     assert subscriber.seen == ["v1 running 4", "result 4", "end 4"]
 
 
+def test_a_run_on_holdings_that_became_old_while_its_state_waited_is_not_adopted() -> None:
+    sequencer = EventSequencer()
+    subscriber = subscribed(sequencer, 3)
+    sequencer.publish(start(5, 3))
+    sequencer.publish(OrderedEvent("portfolio", state=state(3, 10, of=3), adopts=running(10, 3), again=True))
+    sequencer.answer(state(11), None)
+    sequencer.publish(end(5))
+    assert (subscriber.seen, sequencer.open) == (["start 5", "end 5", "v11"], None)
+
+
 def test_one_that_began_unseen_waits_for_the_end_of_the_one_before() -> None:
     sequencer, one = EventSequencer(), Watcher()
     sequencer.subscribe(one, state(1))

@@ -35,9 +35,12 @@ async def test_it_ends_when_somebody_elsewhere_asks_or_cancels(
 ) -> None:
     async with two_apps() as (one, two):
         follower, other = await subscriber_of(one), await two.connect()
+        watcher = await subscriber_of(two)
         await follower.send("analyze", ticker="AAPL", follow=True, id="f")
         await follower.until("analysis_completed")
         await other.ask(action, **fields)
+        seen = [frame for frame in await watcher.silence(5) if frame["type"] == "analysis_cancelled"]
+        assert [(frame["reason"], frame.get("run_id")) for frame in seen] == [(reason, None)]
         frames = await follower.silence(5)
         told = [frame for frame in frames if frame["type"] == "analysis_cancelled"]
         assert [(frame["reason"], frame.get("id"), frame.get("run_id")) for frame in told] == [

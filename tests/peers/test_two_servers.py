@@ -137,7 +137,8 @@ async def test_cancel_reaches_a_run_on_the_other_server(autojump_clock: MockCloc
         for subscriber in (here, there):
             (told,) = await subscriber.silence(10)
             assert (told["type"], told["run_id"], told["reason"]) == ("analysis_cancelled", 1, "cancelled")
-        assert await runner.silence(10) == []
+        (told,) = await runner.silence(10)
+        assert (told["type"], told["code"], told["run_id"]) == ("error", "cancelled", 1)
         assert (await one.document())["current_analysis"] is None
         assert (await one.document())["analysis_results"] == []
         # Nothing runs any longer, anywhere.

@@ -77,6 +77,25 @@ async def test_only_pages_of_this_machine_get_in(
     assert [answer.status for answer in await answers(ask, OWN)] == [granted] * 3
 
 
+async def read(client: Client, host: bytes) -> Answer:
+    """As a page of that host reads, for which browsers send no Origin."""
+    return await client.ask(b"\r\n".join([b"GET /session/s HTTP/1.1", b"Host: " + host, b"", b""]))
+
+
+async def read_results(client: Client, host: bytes) -> Answer:
+    return await client.ask(b"\r\n".join([b"GET /session/s/results HTTP/1.1", b"Host: " + host, b"", b""]))
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("ask", [read, read_results])
+async def test_a_page_that_sends_no_origin_reads_under_our_own_names_only(
+    ask: Callable[[Client, bytes], Awaitable[Answer]],
+) -> None:
+    for answer in await answers(ask, REBOUND):
+        assert (answer.status, json.loads(answer.body)["code"]) == (403, "host_refused")
+    assert [answer.status for answer in await answers(ask, OWN)] == [404] * 3
+
+
 @pytest.mark.trio
 async def test_a_listed_name_gets_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTFOLIO_ALLOWED_HOSTS", "portfolio.example.com")

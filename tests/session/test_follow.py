@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -164,6 +164,59 @@ async def test_a_drain_ends_it(autojump_clock: MockClock) -> None:
             nursery.start_soon(app.server.drain)
             assert await client.closed() == 1001
         assert trio.current_time() - began < 2.0
+
+
+@pytest.mark.parametrize("way", ["cancel", "disconnect"])
+async def test_the_other_sockets_hear_that_nothing_is_followed_any_more(
+    way: str, autojump_clock: MockClock
+) -> None:
+    async with open_app(market_update_interval_seconds=600) as app:
+        client = await follow(app)
+        other, watcher = await app.connect(events=True), await app.connect(events=True)
+        await client.until("analysis_completed")
+        await other.silence(1)
+        await watcher.silence(1)
+        if way == "cancel":
+            await other.send("cancel", id="c")
+        else:
+            await client.socket.aclose()
+        told = [frame for frame in await watcher.silence(1) if frame["type"] == "analysis_cancelled"]
+        reason = "cancelled" if way == "cancel" else "disconnected"
+        assert [(f["ticker"], f["reason"], f.get("run_id")) for f in told] == [("AAPL", reason, None)]
+        heard = [frame for frame in await other.silence(1) if frame["type"] == "analysis_cancelled"]
+        assert [frame.get("id") for frame in heard] == ["c" if way == "cancel" else None]
+        if way == "cancel":
+            own = [frame for frame in await client.silence(1) if frame["type"] == "analysis_cancelled"]
+            assert [frame["id"] for frame in own] == ["f"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_client_without_the_subprotocol_is_told_that_another_one_cancelled(
+    waits: bool,  # noqa: FBT001 - a parameter
+    autojump_clock: MockClock,
+) -> None:
+    slow: dict[str, Any] = {} if waits else {"metric_delay_seconds": "2,2"}
+    async with open_app(market_update_interval_seconds=600, **slow) as app:
+        client, other = await follow(app, events=False), await app.connect()
+        if waits:
+            await client.silence(1)
+        assert (await other.ask("cancel", id="c"))["type"] == "analysis_cancelled"
+        told = await client.silence(5)
+        assert [(frame["type"], frame["code"], frame["id"]) for frame in told] == [
+            ("error", "cancelled", "f")
+        ]
+
+
+async def test_a_client_without_the_subprotocol_that_cancels_is_answered_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_app(market_update_interval_seconds=600) as app:
+        client = await follow(app, events=False)
+        await client.silence(1)
+        await client.send("cancel", id="c")
+        assert [(frame["type"], frame.get("id")) for frame in await client.silence(5)] == [
+            ("analysis_cancelled", "c")
+        ]
 
 
 async def test_a_disconnect_ends_it(autojump_clock: MockClock) -> None:
