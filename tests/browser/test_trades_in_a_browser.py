@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 MINUS = "\N{MINUS SIGN}"
 AMOUNT = "#panel-what_if input[type=number]"
 MANY = 500
+# The head of the table and one row; one row; two lines of text.
+LEAST_ROWS_PX = 56
+LEAST_ROW_PX = 20
+LEAST_PREVIEW_PX = 34
 
 
 def test_a_trade_to_budget_is_that_of_the_score(person: Person) -> None:
@@ -154,6 +158,36 @@ def test_both_sides_of_a_trade_are_in_sight(browser: Browser, server: Tree, widt
         }"""
         assert person.measure(inside)
         assert person.measure("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1280, 600), (600, 800), (390, 844), (320, 700)])
+def test_holdings_can_be_edited_in_a_window_of_any_size(
+    browser: Browser, server: Tree, width: int, height: int
+) -> None:
+    with browser.new_context(viewport={"width": width, "height": height}) as context:
+        context.set_default_timeout(PATIENCE_MS)
+        person = Person(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        person.open()
+        person.page.click("#tab-edit")
+        assert person.measure("document.documentElement.scrollWidth") == width
+        person.page.fill(".editor textarea", "AAPL\t1,200\nGOOGL\tmany\nTSLA\t-3.5\n")
+        person.sees(".preview", "2 names read, 1 line refused")
+        # Of the part that the box around it lets be seen.
+        rows, preview = person.measure(
+            "['.editor .scroll', '.preview'].map((place) => document.querySelector(place).clientHeight)"
+        )
+        assert rows >= LEAST_ROWS_PX
+        assert preview >= LEAST_PREVIEW_PX
+        # Playwright clicks only what nothing else covers.
+        person.page.get_by_role("button", name="Use these instead").click()
+        assert person.page.locator(".editor tbody tr").count() == 2
+        row = person.page.locator(".editor tbody tr").last.bounding_box()
+        assert row is not None
+        assert row["height"] >= LEAST_ROW_PX
+        person.page.locator(".editor tbody input").last.fill("-4")
+        person.page.get_by_role("button", name="Save holdings").click()
+        person.sees("#notice", "Save holdings: done")
+        assert person.complaints == []
 
 
 def test_five_hundred_names_are_shown_by_what_they_carry(browser: Browser) -> None:
