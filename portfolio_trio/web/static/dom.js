@@ -35,6 +35,11 @@ export function draw(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** A button that sends no form. @param {Attributes} attributes @param {string} [text] */
+export function button(attributes, text) {
+  return el("button", { type: "button", ...attributes }, text);
+}
+
 /** The head of a table. @param {Child[]} names */
 export function heads(...names) {
   return el("thead", {}, el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name))));

@@ -1,6 +1,6 @@
 // Editing all holdings together: rows to edit, and a field to paste two columns.
 
-import { el, heads, say } from "./dom.js";
+import { button, el, heads, say } from "./dom.js";
 import { count, plain, shares } from "./format.js";
 import { TICKER, parsePaste, readNumber } from "./paste.js";
 import { isBusy, sameNumbers } from "./state.js";
@@ -11,12 +11,12 @@ import { isBusy, sameNumbers } from "./state.js";
 export function mountEditor(actions) {
   const body = el("tbody");
   const words = el("p", { class: "words", role: "status" });
-  const add = el("button", { type: "button", click: () => addRow("", null).querySelector("input")?.focus() }, "Add a name");
-  const reload = el("button", { type: "button", click: () => { load(); } }, "Discard changes");
-  const save = el("button", { type: "button", class: "primary", click: send }, "Save holdings");
+  const add = button({ click: () => addRow("", null).querySelector("input")?.focus() }, "Add a name");
+  const reload = button({ click: () => { load(); } }, "Discard changes");
+  const save = button({ class: "primary", click: send }, "Save holdings");
   const area = el("textarea", { id: "paste", rows: 4, spellcheck: "false", placeholder: "AAPL\t100\nMSFT\t75", input: preview });
   const outcome = el("div", { class: "preview", role: "status" });
-  const use = el("button", { type: "button", disabled: true, click: takePasted }, "Use these instead");
+  const use = button({ disabled: true, click: takePasted }, "Use these instead");
   const panel = el("div", { class: "editor" },
     el("div", { class: "column" }, el("div", { class: "scroll" }, el("table", { class: "lines" },
       heads("Ticker", "Shares", el("span", { class: "unseen" }, "Remove")), body)),
@@ -40,7 +40,7 @@ export function mountEditor(actions) {
   function addRow(ticker, held) {
     const name = el("input", { value: ticker, maxlength: 32, spellcheck: "false", autocomplete: "off", "aria-label": "Ticker" });
     const amount = el("input", { value: held === null ? "" : plain(held), inputmode: "decimal", autocomplete: "off", "aria-label": `Shares of ${ticker || "the new name"}` });
-    const row = el("tr", {}, el("td", {}, name), el("td", {}, amount), el("td", {}, el("button", { type: "button", class: "quiet", "aria-label": `Remove ${ticker || "this line"}`, click: () => {
+    const row = el("tr", {}, el("td", {}, name), el("td", {}, amount), el("td", {}, button({ class: "quiet", "aria-label": `Remove ${ticker || "this line"}`, click: () => {
       row.remove();
       touch();
     } }, "Remove")));

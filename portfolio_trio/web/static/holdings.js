@@ -1,6 +1,6 @@
 // The main table: one row per holding, with its weight beside its share of the portfolio's risk.
 
-import { arrange, byId, draw, el, mark, say, set } from "./dom.js";
+import { arrange, button, byId, draw, el, mark, say, set } from "./dom.js";
 import { clock, count, fixed, isNumber, money, percent, shares, signed } from "./format.js";
 import { bar, extent, scale } from "./geometry.js";
 import { foremost, table } from "./view.js";
@@ -27,7 +27,7 @@ export function mountHoldings(actions) {
   const empty = el("p", { class: "empty", hidden: true });
   let all = false;
   const restText = el("span", { class: "unit" });
-  const showAll = el("button", { type: "button", click: () => {
+  const showAll = button({ click: () => {
     all = !all;
     if (last) show(last);
   } });
@@ -98,7 +98,7 @@ function noteOf(state, hasRisk, riskIsOld) {
 
 /** @param {string} ticker @param {import("./main.js").Actions} actions */
 function makeRow(ticker, actions) {
-  const name = el("button", { type: "button", class: "ticker" }, ticker);
+  const name = button({ class: "ticker" }, ticker);
   const flag = el("span", { class: "flag" });
   const cells = { shares: el("td", { class: "wide" }), value: el("td", { class: "wide" }), weight: el("td"), risk: el("td") };
   const marks = {

@@ -1,6 +1,6 @@
 // The event log: filter, pause, copy.
 
-import { copy, el, say } from "./dom.js";
+import { button, copy, el, say } from "./dom.js";
 import { clock } from "./format.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -13,12 +13,12 @@ export function mountLog() {
   const filter = el("select", { "aria-label": "Which events", change: () => redraw() }, ...KINDS.map(([kind, name]) => el("option", { value: kind }, name)));
   const search = el("input", { type: "search", placeholder: "Search", "aria-label": "Search events", input: () => redraw() });
   let paused = false;
-  const pause = el("button", { type: "button", "aria-pressed": "false", click: () => {
+  const pause = button({ "aria-pressed": "false", click: () => {
     paused = !paused;
     pause.setAttribute("aria-pressed", String(paused));
     redraw();
   } }, "Pause");
-  const copied = el("button", { type: "button", click: async () => {
+  const copied = button({ click: async () => {
     say(copied, await copy(visible().map(text).join("\n")) ? "Copied" : "Not copied");
     setTimeout(() => say(copied, "Copy"), 1_500);
   } }, "Copy");

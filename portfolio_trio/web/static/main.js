@@ -3,7 +3,7 @@
 
 import { due, suspicious } from "./asks.js";
 import { budgetTrade, hedgeTrade } from "./decisions.js";
-import { byId, el, say } from "./dom.js";
+import { button, byId, el, say } from "./dom.js";
 import { mountEditor } from "./editor.js";
 import { shares } from "./format.js";
 import { mountHoldings } from "./holdings.js";
@@ -176,7 +176,7 @@ function when(pick, show) {
 function mountNotice(actions) {
   const text = el("span");
   const root = byId("notice", HTMLElement);
-  root.append(text, el("button", { type: "button", class: "quiet", click: () => actions.dismiss() }, "Dismiss"));
+  root.append(text, button({ class: "quiet", click: () => actions.dismiss() }, "Dismiss"));
   return (/** @type {State} */ { notice, now }) => {
     // Successes disappear by themselves; failures stay until they are dismissed.
     root.hidden = !notice || (notice.level === "info" && now - notice.at > NOTICE);

@@ -1,6 +1,6 @@
 // The list of trades that together reach the targets, and the targets themselves.
 
-import { copy, el, heads, say, set } from "./dom.js";
+import { button, copy, el, heads, say, set } from "./dom.js";
 import { csv } from "./csv.js";
 import { planOf, whyNot } from "./decisions.js";
 import { clock, money, percent, shares, signed } from "./format.js";
@@ -20,13 +20,13 @@ export function mountPlan(actions) {
   const whole = check("Whole shares", (on) => actions.plan({ whole_shares: on }));
   const buy = check("Only buy", (on) => actions.plan({ only_buy: on }));
   const targets = mountTargets(actions);
-  const edit = el("button", { type: "button", "aria-expanded": "false", click: () => {
+  const edit = button({ "aria-expanded": "false", click: () => {
     targets.panel.hidden = !targets.panel.hidden;
     lines.hidden = !targets.panel.hidden;
     set(edit, { "aria-expanded": String(!targets.panel.hidden) });
     actions.wake();
   } }, "Targets");
-  const copied = el("button", { type: "button", click: async () => {
+  const copied = button({ click: async () => {
     say(copied, shown && await copy(asCsv(shown)) ? "Copied" : "Not copied");
     setTimeout(() => say(copied, "Copy CSV"), 1_500);
   } }, "Copy CSV");

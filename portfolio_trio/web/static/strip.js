@@ -1,6 +1,6 @@
 // The strip on top: four numbers of the whole portfolio, three chips, and problems with the connection.
 
-import { byId, el, mark, say, set } from "./dom.js";
+import { button, byId, el, mark, say, set } from "./dom.js";
 import { age, clock, fixed, isNumber, money, percent, signed, whole } from "./format.js";
 import { pricesChip, riskIsOld, riskOf, runChip, socketChip, tickAge, value } from "./view.js";
 
@@ -61,8 +61,8 @@ export function mountStrip(actions) {
 function mountBanner(actions) {
   const banner = byId("banner", HTMLElement);
   const text = el("span");
-  const retry = el("button", { type: "button", click: () => actions.retry() }, "Try now");
-  const fresh = el("button", { type: "button", click: () => actions.startOver() }, "Start a new session");
+  const retry = button({ click: () => actions.retry() }, "Try now");
+  const fresh = button({ click: () => actions.startOver() }, "Start a new session");
   const token = el("input", { type: "password", autocomplete: "off", "aria-label": "Token of this session", placeholder: "Token" });
   const form = el("form", { class: "inline", submit: (/** @type {Event} */ event) => {
     event.preventDefault();

@@ -1,6 +1,6 @@
 // Five tiles that fill one by one, and the end of the previous run.
 
-import { byId, copy, el, mark, say, set } from "./dom.js";
+import { button, byId, copy, el, mark, say, set } from "./dom.js";
 import { clock, count, fixed, isNumber, took } from "./format.js";
 import { arrived } from "./runs.js";
 import { runAge } from "./view.js";
@@ -15,8 +15,8 @@ export function mountTiles(actions) {
   const root = byId("analysis", HTMLElement);
   const name = el("h2", { id: "analysis-title" }, "Analysis");
   const note = el("p", { class: "note" });
-  const cancel = el("button", { type: "button", click: () => actions.cancel() }, "Cancel");
-  const again = el("button", { type: "button", click: () => actions.again() }, "Run again");
+  const cancel = button({ click: () => actions.cancel() }, "Cancel");
+  const again = button({ click: () => actions.again() }, "Run again");
   const follow = el("input", { type: "checkbox", change: () => actions.follow(follow.checked) });
   const followed = el("label", { class: "check", title: "Run again after every tick and edit" }, follow, "Follow");
   const ghost = makeGhost();
@@ -99,7 +99,7 @@ function makeTile(metric) {
   const done = el("span", { class: "unseen", role: "status" });
   /** @type {Tile["message"] | null} */
   let message = null;
-  const receipt = el("button", { type: "button", class: "quiet", click: async () => {
+  const receipt = button({ class: "quiet", click: async () => {
     const fine = message !== null && await copy(JSON.stringify(message));
     say(receipt, fine ? "Copied" : "Not copied");
     say(done, receipt.textContent ?? "");

@@ -1,6 +1,6 @@
 // The effect of a trade before it is made: a slider, a number, and both sides.
 
-import { el, heads, mark, say, set } from "./dom.js";
+import { button, el, heads, mark, say, set } from "./dom.js";
 import { budgetTrade, hedgeTrade, lastWhatIf, sidesOf, whyNot } from "./decisions.js";
 import { clock, fixed, isNumber, money, percent, plain, shares, signed, whole } from "./format.js";
 import { TICKER } from "./paste.js";
@@ -27,10 +27,10 @@ export function mountWhatIf(actions) {
   const number = el("input", { type: "number", step: "any", "aria-label": "Shares to trade", input: () => {
     if (number.value !== "" && Number.isFinite(number.valueAsNumber)) actions.draft(number.valueAsNumber);
   } });
-  const budget = el("button", { type: "button", click: () => actions.draftTo("budget") }, "To budget");
-  const hedge = el("button", { type: "button", click: () => actions.draftTo("hedge") }, "Best hedge");
-  const reset = el("button", { type: "button", click: () => actions.draft(0) }, "Reset");
-  const apply = el("button", { type: "button", class: "primary", click: () => actions.applyDraft() }, "Apply");
+  const budget = button({ click: () => actions.draftTo("budget") }, "To budget");
+  const hedge = button({ click: () => actions.draftTo("hedge") }, "Best hedge");
+  const reset = button({ click: () => actions.draft(0) }, "Reset");
+  const apply = button({ class: "primary", click: () => actions.applyDraft() }, "Apply");
   const words = el("p", { class: "words" });
   const table = makeTable();
   const panel = el("div", { class: "whatif" },
