@@ -132,7 +132,8 @@ function onSocket(state, event) {
 
 /** @param {State} state @param {Message} message @param {number} at @returns {State} */
 function onMessage(state, message, at) {
-  const settled = settle(state, message, at);
+  const begun = message.type === "portfolio" && beginsAnew(state.portfolio, message) ? forget(state, fault({ code: "session_lost" }), at) : state;
+  const settled = settle(begun, message, at);
   const runs = onRunMessage(settled.runs, message, settled.metrics);
   const next = runs === settled.runs ? settled : { ...settled, runs };
   switch (message.type) {
@@ -156,16 +157,17 @@ function onMessage(state, message, at) {
 
 /** Messages about the whole session. @param {State} state @param {import("wire").ErrorMessage} message @param {number} at @returns {State} */
 function onError(state, message, at) {
-  if (message.code === "session_expired") {
-    // Versions and run ids begin again: nothing known applies to the new session.
-    return {
-      ...state, portfolio: null, update: null, base: null, ticks: [], risk: null, answers: {}, asked: {},
-      runs: NO_RUNS, pending: null, selected: null, draft: 0,
-      notice: { level: "bad", text: fault(message), at },
-    };
-  }
+  if (message.code === "session_expired") return forget(state, fault(message), at);
   if (message.id !== undefined) return state;
   return { ...state, notice: { level: "bad", text: fault(message), at } };
+}
+
+/** Versions and run ids begin again: nothing known applies to the new session. @param {State} state @param {string} text @param {number} at @returns {State} */
+function forget(state, text, at) {
+  return {
+    ...state, portfolio: null, update: null, base: null, ticks: [], risk: null, answers: {}, asked: {},
+    runs: NO_RUNS, pending: null, selected: null, draft: 0, notice: { level: "bad", text, at },
+  };
 }
 
 /** An answer ends the request with its id. @param {State} state @param {Message} message @param {number} at @returns {State} */
@@ -214,16 +216,23 @@ function conflict(message, state) {
 /** The server's order counts: the newest state is valid, even if versions began again. @param {State} state @param {Portfolio} message @returns {State} */
 function onPortfolio(state, message) {
   const before = state.portfolio;
-  const session = before !== null && before.session_id === message.session_id;
-  const same = session && before.version === message.version && sameNumbers(before.holdings, message.holdings);
-  const kept = same ? state : { ...state, update: null, base: null, ticks: [] };
-  // A store that lost the session restarts its versions: an old answer may have the number of a new one.
-  if (session && !same && message.version <= before.version) Object.assign(kept, { risk: null, answers: {} });
+  const kept = isSame(before, message) ? state : { ...state, update: null, base: null, ticks: [] };
   const base = kept.base ?? baseOf(message.total_value, message.valued, message.version);
   const risk = kept.risk?.version === message.version ? kept.risk : null;
   const { selected } = state;
   const gone = selected !== null && selected in (before?.holdings ?? {}) && !(selected in message.holdings);
   return { ...kept, portfolio: message, base, risk, selected: gone ? null : selected, draft: gone ? 0 : kept.draft };
+}
+
+/** @param {Portfolio | null} before @param {Portfolio} after */
+function isSame(before, after) {
+  return before?.session_id === after.session_id && before.version === after.version
+    && sameNumbers(before.holdings, after.holdings) && sameTargets(before.targets, after.targets);
+}
+
+/** Whether the server lost the session since: an old number may have the version of a new one. @param {Portfolio | null} before @param {Portfolio} after */
+function beginsAnew(before, after) {
+  return before?.session_id === after.session_id && after.version <= before.version && !isSame(before, after);
 }
 
 /** Whether a change is in flight; a second one waits for its answer. @param {State} state */
@@ -237,6 +246,14 @@ export function sameNumbers(one, other) {
   const names = Object.keys(left);
   return names.length === Object.keys(right).length
     && names.every((name) => Math.abs(Number(left[name]) - Number(right[name])) <= 1e-9 * Math.max(1, Math.abs(Number(left[name]))));
+}
+
+/** @typedef {{weights?: Record<string, number> | null, budgets?: Record<string, number> | null, band?: number} | null | undefined} Targets */
+
+/** @param {Targets} one @param {Targets} other */
+export function sameTargets(one, other) {
+  return sameNumbers(one?.weights, other?.weights) && sameNumbers(one?.budgets, other?.budgets)
+    && Math.abs((one?.band ?? 0.05) - (other?.band ?? 0.05)) < 1e-9;
 }
 
 /** @param {number} total @param {import("wire").Valued} valued @param {number} version @returns {Base} */

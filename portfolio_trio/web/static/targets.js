@@ -1,9 +1,9 @@
 // The targets of each name: its weight, its share of risk, and how far it may drift.
 
-import { el, heads, say } from "./dom.js";
+import { button, el, heads, say } from "./dom.js";
 import { plain } from "./format.js";
 import { TICKER } from "./paste.js";
-import { isBusy, sameNumbers } from "./state.js";
+import { isBusy, sameTargets } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 
@@ -12,12 +12,12 @@ export function mountTargets(actions) {
   const body = el("tbody");
   const band = el("input", { type: "number", min: 0, max: 100, step: "any", "aria-label": "Band in per cent" });
   const sum = el("span", { class: "unit" });
-  const equal = el("button", { type: "button", click: () => fill(() => "") }, "Equal");
-  const drop = el("button", { type: "button", click: () => {
+  const equal = button({ click: () => fill(() => "") }, "Equal");
+  const drop = button({ click: () => {
     touched = false;
     if (now) load(now);
   } }, "Discard changes");
-  const save = el("button", { type: "button", class: "primary", click: () => actions.setTargets(read(), version) }, "Save targets");
+  const save = button({ class: "primary", click: () => actions.setTargets(read(), version) }, "Save targets");
   const more = el("input", { class: "tickerfield", maxlength: 32, placeholder: "Add…", autocomplete: "off", spellcheck: "false", "aria-label": "Add a name that is not held", change: add });
   const panel = el("div", { class: "scroll targets", hidden: true },
     el("table", { class: "lines" }, heads("Name", "Weight, %", "Risk budget, %"), body),
@@ -78,12 +78,6 @@ export function mountTargets(actions) {
     };
   }
 
-  /** @param {import("wire").Targets | null | undefined} targets */
-  function isSaved(targets) {
-    const { weights, budgets, band: width = 0.05 } = read();
-    return sameNumbers(weights, targets?.weights) && sameNumbers(budgets, targets?.budgets) && Math.abs(width - (targets?.band ?? 0.05)) < 1e-9;
-  }
-
   /** @param {State} state */
   function load(state) {
     if (!state.portfolio) return;
@@ -100,7 +94,7 @@ export function mountTargets(actions) {
     now = state;
     if (panel.hidden || !state.portfolio) return;
     // Input is not overwritten, and is not saved over a change that the user has not seen.
-    if (keyOf(state) !== key && touched && isSaved(state.portfolio.targets)) touched = false;
+    if (keyOf(state) !== key && touched && sameTargets(read(), state.portfolio.targets)) touched = false;
     const other = keyOf(state) !== key;
     if (other && !touched) load(state);
     else if (other) total();

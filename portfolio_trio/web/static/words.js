@@ -105,6 +105,7 @@ const FAULTS = {
   unavailable: "The server cannot reach its store at the moment: try again soon.",
   outcome_unknown: "The reply was lost on the way: the change may have been made. The holdings below are read again.",
   session_expired: "The session had expired; a new one with the default holdings replaced it.",
+  session_lost: "The session was lost; a new one with the default holdings replaced it.",
   draining: "The server is going away; the page connects again by itself.",
   store_full: "The server's store is full; nothing was changed.",
 };

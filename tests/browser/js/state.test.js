@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { due } from "../../../portfolio_trio/web/static/asks.js";
-import { correlationsOf, hedgeTrade, historyOf, lastWhatIf, planOf, sidesOf, whatIfOf, whyNot } from "../../../portfolio_trio/web/static/decisions.js";
+import { budgetTrade, correlationsOf, hedgeTrade, historyOf, lastWhatIf, planOf, sidesOf, whatIfOf, whyNot } from "../../../portfolio_trio/web/static/decisions.js";
 import { initial, reduce } from "../../../portfolio_trio/web/static/state.js";
 import { foremost, pricesChip, riskOf, runAge, runChip, socketChip, table, value } from "../../../portfolio_trio/web/static/view.js";
 import { cancelled, completed, error, play, portfolio, result, risk, started, update } from "./messages.js";
@@ -156,6 +156,28 @@ test("versions that begin again take nothing of the ones before", () => {
   const fallen = play(reduce, state, portfolio({ version: 0, holdings: { MSFT: 1 } }), portfolio({ version: 1, holdings: { KO: 2 } }));
   assert.deepEqual([historyOf(fallen), riskOf(fallen)], [null, null]);
   assert.ok(historyOf(play(reduce, state, portfolio())), "the same state, told again");
+});
+
+test("a run of a session that was lost is never current again", () => {
+  const score = { ...result(4, "allocation_score"), detail: { shares_to_trade: -12 } };
+  const state = play(reduce, open(), portfolio({ version: 2 }), { kind: "select", ticker: "AAPL" }, started(4, "AAPL", { version: 2 }), score, completed(4),
+    { kind: "draft", shares: -12 });
+  assert.equal(budgetTrade(state), -12);
+  const again = play(reduce, state, { kind: "socket", phase: "waiting", why: "lost", until: T0 }, { kind: "socket", phase: "open" });
+  assert.equal(budgetTrade(play(reduce, again, portfolio({ version: 2 }))), -12, "the connection was lost, the session was not");
+  const beginnings = [
+    [portfolio({ version: 1 }), portfolio({ version: 2 })],
+    [portfolio({ version: 2, holdings: { AAPL: 1 } })],
+    [portfolio({ version: 2, targets: { weights: null, budgets: { AAPL: 1 }, band: 0.05 } })],
+  ];
+  for (const messages of beginnings) {
+    const lost = play(reduce, again, ...messages, { kind: "select", ticker: "AAPL" });
+    assert.deepEqual([lost.runs, lost.draft, budgetTrade(lost), runAge(lost)], [{ run: null, ghost: null }, 0, null, ""]);
+    assert.match(lost.notice.text, /session was lost.*default holdings/);
+  }
+  const current = { ticker: "SPY", started_at: "x", run_id: 4, version: 1, tick_id: 2_000 };
+  const adopted = play(reduce, again, portfolio({ current_analysis: current }));
+  assert.deepEqual([adopted.runs.run.ticker, adopted.runs.run.tiles], ["SPY", {}], "its runs have the numbers of the old ones");
 });
 
 test("of an empty portfolio everything is asked that is on screen: the answers say what is missing", () => {
