@@ -2487,6 +2487,13 @@ MUTANTS = (
         MODULES,
     ),
     Mutant(
+        "the end of a start that was cancelled, on the page",
+        "portfolio_trio/web/static/state.js",
+        'return message.reason === "cancelled" ? { ...next, pending: null } : next;',
+        "return next;",
+        MODULES,
+    ),
+    Mutant(
         "the note about a change whose connection is lost",
         "portfolio_trio/web/static/state.js",
         "  const lost = Object.values(state.changes);\n",

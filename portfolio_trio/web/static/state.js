@@ -148,6 +148,9 @@ function onMessage(state, message, at) {
     case "analysis_started":
     case "analysis_failed":
       return { ...next, pending: null };
+    case "analysis_cancelled":
+      // After any other reason the requested run starts.
+      return message.reason === "cancelled" ? { ...next, pending: null } : next;
     case "error":
       return onError(next, message, at);
     default:

@@ -34,6 +34,15 @@ test("following ends with a cancellation that names no run", () => {
   assert.equal(runChip(play(reduce, followed, { type: "analysis_cancelled", reason: "cancelled" })).text, "Idle");
 });
 
+test("a run that is cancelled before its start does not start for ever; one that takes another's place does", () => {
+  const starting = play(reduce, open(), portfolio(), { kind: "analyze", ticker: "AAPL" });
+  assert.equal(runChip(starting).text, "AAPL starting");
+  assert.equal(runChip(play(reduce, starting, { type: "analysis_cancelled", id: "cancel", reason: "cancelled" })).text, "Idle");
+  const switched = play(reduce, starting, started(1), { kind: "analyze", ticker: "SPY" }, cancelled(1));
+  assert.equal(runChip(switched).text, "SPY starting");
+  assert.equal(runChip(play(reduce, switched, started(2, "SPY"))).text, "Running 0/5");
+});
+
 test("a metric's error takes the place of its result", () => {
   const failure = { type: "metric_error", ticker: "AAPL", metric: "momentum", code: "insufficient_history", detail: "short", run_id: 1 };
   const { run } = play(reduce, open(), portfolio(), started(1), failure).runs;
