@@ -2412,14 +2412,14 @@ MUTANTS = (
     Mutant(
         "the mark of risk of an older tick",
         "portfolio_trio/web/static/view.js",
-        "risk.tick_id < state.update.tick_id",
+        "risk.tick_id < newestTick(state)",
         "false",
         MODULES,
     ),
     Mutant(
         "the mark of a run of an older tick",
         "portfolio_trio/web/static/view.js",
-        "if (update && run.tick_id < update.tick_id) return",
+        "if (run.tick_id < newestTick(state)) return",
         "if (false) return",
         MODULES,
     ),

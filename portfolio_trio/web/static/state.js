@@ -15,7 +15,7 @@ import { NO_RUNS, lose, onRunMessage, recall } from "./runs.js";
  * }} Answers
  * @typedef {{to: import("wire").PlanTo, cash: number, only_buy: boolean, whole_shares: boolean}} Choice
  * @typedef {{phase: "connecting" | "open" | "waiting" | "ended", why: string, until: number, since: number, token: boolean}} Socket
- * @typedef {{total: number, tick_id: number, as_of: string, version: number}} Base
+ * @typedef {{total: number, tick_id: number, as_of: string}} Base
  * @typedef {{key: string, open: boolean, at: number}} Asked
  * @typedef {{level: "info" | "bad", text: string, at: number}} Notice
  * @typedef {{
@@ -219,12 +219,15 @@ function conflict(message, state) {
 /** The server's order counts: the newest state is valid, even if versions began again. @param {State} state @param {Portfolio} message @returns {State} */
 function onPortfolio(state, message) {
   const before = state.portfolio;
-  const kept = isSame(before, message) ? state : { ...state, update: null, base: null, ticks: [] };
-  const base = kept.base ?? baseOf(message.total_value, message.valued, message.version);
+  const same = isSame(before, message);
+  const kept = same ? state : { ...state, ticks: [] };
+  // After a reconnection the state is of a newer tick than the last update.
+  const update = same && state.update && state.update.tick_id >= message.valued.tick_id ? state.update : null;
+  const base = (update && state.base) ?? baseOf(message.total_value, message.valued);
   const risk = kept.risk?.version === message.version ? kept.risk : null;
   const { selected } = state;
   const gone = selected !== null && selected in (before?.holdings ?? {}) && !(selected in message.holdings);
-  return { ...kept, portfolio: message, base, risk, selected: gone ? null : selected, draft: gone ? 0 : kept.draft };
+  return { ...kept, portfolio: message, update, base, risk, selected: gone ? null : selected, draft: gone ? 0 : kept.draft };
 }
 
 /** @param {Portfolio | null} before @param {Portfolio} after */
@@ -259,18 +262,18 @@ export function sameTargets(one, other) {
     && Math.abs((one?.band ?? 0.05) - (other?.band ?? 0.05)) < 1e-9;
 }
 
-/** @param {number} total @param {import("wire").Valued} valued @param {number} version @returns {Base} */
-function baseOf(total, valued, version) {
-  return { total, tick_id: valued.tick_id, as_of: valued.as_of, version };
+/** @param {number} total @param {import("wire").Valued} valued @returns {Base} */
+function baseOf(total, valued) {
+  return { total, tick_id: valued.tick_id, as_of: valued.as_of };
 }
 
 /** @param {State} state @param {import("wire").PortfolioUpdate} message @param {number} at @returns {State} */
 function onUpdate(state, message, at) {
   const { portfolio, update, ticks } = state;
-  if (!portfolio || (update && message.tick_id <= update.tick_id)) return { ...state, update: update ?? message };
-  const before = update ? baseOf(update.total_value, update, portfolio.version) : state.base;
+  if (!portfolio || message.tick_id < portfolio.valued.tick_id || (update && message.tick_id <= update.tick_id)) return state;
+  const before = update ? baseOf(update.total_value, update) : state.base;
   const lag = at - Date.parse(message.as_of);
-  const tick = baseOf(message.total_value, message, portfolio.version);
+  const tick = baseOf(message.total_value, message);
   return {
     ...state,
     update: { ...message, received: at },

@@ -53,7 +53,7 @@ export function mountValue() {
     say(top, whole(reach[1]));
     say(bottom, whole(reach[0]));
     say(first, history?.dates?.[0] ?? clock(state.ticks[0]?.as_of));
-    say(last, `tick ${clock(state.update?.as_of ?? history?.as_of)}`);
+    say(last, `tick ${clock(state.ticks.at(-1)?.as_of ?? history?.as_of)}`);
   } };
 }
 

@@ -22,7 +22,7 @@ export function riskOf(state) {
 /** Whether the risk answer is of an older tick than the values. @param {State} state */
 export function riskIsOld(state) {
   const risk = riskOf(state);
-  return risk !== null && state.update !== null && risk.tick_id < state.update.tick_id;
+  return risk !== null && risk.tick_id < newestTick(state);
 }
 
 /** @param {State} state @returns {Table} */
@@ -95,7 +95,7 @@ export function value(state) {
   const { portfolio, update, base } = state;
   if (!portfolio) return null;
   const total = update?.total_value ?? portfolio.total_value;
-  const change = update && base && base.version === portfolio.version ? total - base.total : null;
+  const change = update && base ? total - base.total : null;
   return {
     total,
     as_of: update?.as_of ?? portfolio.valued.as_of,
@@ -161,10 +161,11 @@ export function runChip({ runs: { run }, pending, socket }) {
 }
 
 /** Whether a run's results are still valid; a sentence if not. @param {State} state */
-export function runAge({ runs: { run }, portfolio, update }) {
+export function runAge(state) {
+  const { runs: { run }, portfolio } = state;
   if (!run || run.phase === "running" || run.phase === "failed") return "";
   if (run.phase === "recorded" && run.version === null) return `recorded, of ${clock(run.as_of)}`;
   if (portfolio && run.version !== null && run.version !== portfolio.version) return "of holdings that have changed";
-  if (update && run.tick_id < update.tick_id) return `of ${clock(run.as_of)}, prices are newer`;
+  if (run.tick_id < newestTick(state)) return `of ${clock(run.as_of)}, prices are newer`;
   return "";
 }

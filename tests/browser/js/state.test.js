@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { due } from "../../../portfolio_trio/web/static/asks.js";
 import { budgetTrade, correlationsOf, hedgeTrade, historyOf, lastWhatIf, planOf, sidesOf, whatIfOf, whyNot } from "../../../portfolio_trio/web/static/decisions.js";
 import { initial, reduce } from "../../../portfolio_trio/web/static/state.js";
-import { foremost, pricesChip, riskOf, runAge, runChip, socketChip, table, value } from "../../../portfolio_trio/web/static/view.js";
+import { foremost, pricesChip, riskOf, runAge, runChip, socketChip, table, tickAge, value } from "../../../portfolio_trio/web/static/view.js";
 import { cancelled, completed, error, play, portfolio, result, risk, started, update } from "./messages.js";
 
 const T0 = Date.parse("2026-01-05T15:30:00Z");
@@ -91,6 +91,23 @@ test("a change is that between two ticks of one version, and none across an edit
 test("an older tick does not undo a newer one", () => {
   const state = play(reduce, open(), portfolio(), update(3_000, 1_010), update(2_000, 900));
   assert.equal(value(state).total, 1_010);
+});
+
+test("after a reconnection the newer of state and update is shown", () => {
+  const state = play(reduce, open(), portfolio(), asked("risk"), risk(1, 1_000), started(1), completed(1), update(2_000, 1_010), asked("risk"), risk(1, 2_000));
+  const again = play(reduce, state, { kind: "socket", phase: "waiting", why: "lost", until: T0 }, { kind: "socket", phase: "open" });
+  const stale = { tick_id: 1_500, as_of: "2026-01-05T15:30:01.500Z" };
+  assert.equal(value(play(reduce, again, portfolio({ valued: stale }))).total, 1_010, "another server knows an older tick");
+  const valued = { tick_id: 60_000, as_of: "2026-01-05T15:31:00.000Z" };
+  const newer = play(reduce, again, portfolio({ total_value: 1_200, valued, values: { AAPL: 1_400, SPY: -200 }, stale: true }));
+  assert.deepEqual([value(newer).total, value(newer).as_of, value(newer).change], [1_200, valued.as_of, null]);
+  assert.equal(tickAge({ ...newer, now: Date.parse(valued.as_of) + 5_000, lag: 0 }), 5);
+  assert.equal(pricesChip(newer).text, "Stale prices");
+  assert.deepEqual([table(newer).riskIsOld, table(newer).rows[0].value], [true, 1_400]);
+  assert.match(runAge(newer), /prices are newer/);
+  assert.equal(value(play(reduce, newer, update(30_000, 900))).total, 1_200, "an update that was on its way");
+  const next = value(play(reduce, newer, update(61_000, 1_250)));
+  assert.deepEqual([next.total, next.change, next.since], [1_250, 50, valued.as_of]);
 });
 
 test("risk of another version is not shown; of an older tick it is marked", () => {
