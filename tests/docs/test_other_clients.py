@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.docs.pages import ROOT, blocks
 from tests.support.processes import serving_alone
@@ -53,6 +54,22 @@ def test_python_with_trio(server: str) -> None:
     check(run(sys.executable, "-c", TRIO.text, f"ws://{server}/ws/trio"))
 
 
+def test_the_asyncio_program_ends_on_an_error(server: str) -> None:
+    url = f"ws://{server}/ws/emptied"
+    with connect(url) as socket:
+        socket.send('{"action": "set_holdings", "holdings": {"AAPL": 1, "MSFT": 1}}')
+        assert '"portfolio"' in str(socket.recv())
+    ended = subprocess.run(
+        [sys.executable, "-c", ASYNCIO.text, url],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("not_held: ")
+
+
 def test_node(server: str, tmp_path: Path) -> None:
     modules, node = os.environ.get(MODULES), shutil.which("node")
     if modules is None or node is None:
@@ -67,7 +84,7 @@ def test_a_browser(server: str) -> None:
     chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
     if chromium is None:
         pytest.skip("no Chromium on the PATH")
-    program = BROWSER.text.replace("127.0.0.1:8000/ws/my-session", f"{server}/ws/browser")
+    program = BROWSER.text.replace("127.0.0.1:8000/ws/switch", f"{server}/ws/browser")
     assert program != BROWSER.text
     lines: list[str] = []
     with playwright.sync_playwright() as driver:
