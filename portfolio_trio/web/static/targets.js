@@ -7,6 +7,8 @@ import { isBusy, sameTargets } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 
+/** @typedef {{weights?: Record<string, number>, budgets?: Record<string, number>, band?: number}} Wanted */
+
 /** @param {import("./main.js").Actions} actions @returns {{panel: HTMLElement, show: (state: State) => void}} */
 export function mountTargets(actions) {
   const body = el("tbody");
@@ -51,11 +53,12 @@ export function mountTargets(actions) {
   }
 
   function total() {
-    const weights = Object.values(column("weight"));
-    const all = weights.reduce((left, right) => left + right, 0);
+    const targets = read();
+    const all = Object.values(targets.weights ?? {}).reduce((left, right) => left + right, 0);
+    for (const input of body.querySelectorAll("input")) input.placeholder = meaningOfEmpty(input.dataset.kind, targets);
     drop.disabled = !touched;
     if (touched && now && keyOf(now) !== key) say(sum, "The holdings changed elsewhere: discard and look again.");
-    else say(sum, weights.length ? `Weights add up to ${plain(all * 100, 2)} %; they are scaled to 100.` : "Empty means equal.");
+    else say(sum, targets.weights ? `Weights add up to ${plain(all * 100, 2)} %; they are scaled to 100.` : "Empty means equal.");
   }
 
   /** @param {string} kind @returns {Record<string, number>} */
@@ -68,7 +71,7 @@ export function mountTargets(actions) {
     return found;
   }
 
-  /** @returns {{weights?: Record<string, number>, budgets?: Record<string, number>, band?: number}} */
+  /** @returns {Wanted} */
   function read() {
     const [weights, budgets] = [column("weight"), column("budget")];
     return {
@@ -113,9 +116,14 @@ function line(name, weight, budget) {
     el("td", {}, field(name, "weight", weight)), el("td", {}, field(name, "budget", budget)));
 }
 
+/** Once one target of a kind is set, the others are 0. @param {string | undefined} kind @param {Wanted} targets */
+export function meaningOfEmpty(kind, targets) {
+  return (kind === "weight" ? targets.weights : targets.budgets) ? "0" : "equal";
+}
+
 /** @param {string} name @param {string} kind @param {number | undefined} value */
 function field(name, kind, value) {
-  const input = el("input", { type: "number", min: 0, step: "any", name, "data-kind": kind, placeholder: "equal", "aria-label": `${kind} of ${name} in per cent` });
+  const input = el("input", { type: "number", min: 0, step: "any", name, "data-kind": kind, "aria-label": `${kind} of ${name} in per cent` });
   if (value !== undefined) input.value = plain(value * 100, 4);
   return input;
 }

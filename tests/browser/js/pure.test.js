@@ -5,6 +5,7 @@ import { age, clock, money, percent, plain, shares, signed, took } from "../../.
 import { area, bar, extent, line, range, roundStep, scale, shade } from "../../../portfolio_trio/web/static/geometry.js";
 import { sessionIn } from "../../../portfolio_trio/web/static/session.js";
 import { backoff, retryAfter } from "../../../portfolio_trio/web/static/socket.js";
+import { meaningOfEmpty } from "../../../portfolio_trio/web/static/targets.js";
 import { closed, leftOver, meaning, shown, worthReconnecting } from "../../../portfolio_trio/web/static/words.js";
 
 test("numbers that are none are dashes, and nothing is minus zero", () => {
@@ -55,6 +56,12 @@ test("lines", () => {
 
 test("CSV that a spreadsheet reads as it was written", () => {
   assert.equal(csv([["a", 1.5, null], ['say "x", y', -2, "=1+1"]]), 'a,1.5,\r\n"say ""x"", y",-2,\'=1+1\r\n');
+});
+
+test("an empty target is an equal one until another of its kind is set", () => {
+  const weights = { AAPL: 0.6 };
+  assert.deepEqual([meaningOfEmpty("weight", {}), meaningOfEmpty("budget", { weights, band: 0.1 })], ["equal", "equal"]);
+  assert.deepEqual([meaningOfEmpty("weight", { weights }), meaningOfEmpty("budget", { budgets: weights })], ["0", "0"]);
 });
 
 test("pauses grow, vary and end at half a minute", () => {
