@@ -2433,7 +2433,7 @@ MUTANTS = (
     Mutant(
         "the page's mark of stale prices",
         "portfolio_trio/web/static/view.js",
-        "  if (update?.stale ?? portfolio.stale) {\n",
+        "  if (now.stale) {\n",
         "  if (false) {\n",
         MODULES,
     ),

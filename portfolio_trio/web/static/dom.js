@@ -21,18 +21,24 @@ export function set(node, attributes) {
 
 /** @template {keyof HTMLElementTagNameMap} T @param {T} tag @param {Attributes} [attributes] @param {Child[]} children @returns {HTMLElementTagNameMap[T]} */
 export function el(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
+  return filled(document.createElement(tag), attributes, children);
+}
+
+/** @template {keyof SVGElementTagNameMap} T @param {T} tag @param {Attributes} [attributes] @param {Child[]} children @returns {SVGElementTagNameMap[T]} */
+export function draw(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS(SVG, tag), attributes, children);
+}
+
+/** @template {Element} T @param {T} node @param {Attributes} attributes @param {Child[]} children */
+function filled(node, attributes, children) {
   set(node, attributes);
   for (const child of children) if (child) node.append(child);
   return node;
 }
 
-/** @template {keyof SVGElementTagNameMap} T @param {T} tag @param {Attributes} [attributes] @param {Child[]} children @returns {SVGElementTagNameMap[T]} */
-export function draw(tag, attributes = {}, ...children) {
-  const node = document.createElementNS(SVG, tag);
-  set(node, attributes);
-  for (const child of children) if (child) node.append(child);
-  return node;
+/** What scrolls by itself, with the keyboard, too. @param {string} name @param {Child[]} children */
+export function region(name, ...children) {
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": name }, ...children);
 }
 
 /** A button that sends no form. @param {Attributes} attributes @param {string} [text] */

@@ -1,6 +1,6 @@
 // The main table: one row per holding, with its weight beside its share of the portfolio's risk.
 
-import { arrange, button, byId, draw, el, mark, say, set } from "./dom.js";
+import { arrange, button, byId, draw, el, mark, region, say, set } from "./dom.js";
 import { clock, count, fixed, isNumber, money, percent, shares, signed } from "./format.js";
 import { bar, extent, scale } from "./geometry.js";
 import { foremost, table } from "./view.js";
@@ -34,7 +34,7 @@ export function mountHoldings(actions) {
   const rest = el("div", { class: "bar rest", hidden: true }, restText, showAll);
   root.append(
     el("header", {}, el("h2", { id: "holdings-title" }, "Weight and share of risk"), note),
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Holdings" }, el("table", {}, head, body), rest, empty));
+    region("Holdings", el("table", {}, head, body), rest, empty));
   body.addEventListener("keydown", (event) => step(event, body));
   /** @type {Map<string, ReturnType<typeof makeRow>>} */
   const known = new Map();

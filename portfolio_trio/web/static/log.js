@@ -1,6 +1,6 @@
 // The event log: filter, pause, copy.
 
-import { button, copy, el, say } from "./dom.js";
+import { button, copy, el, region, say } from "./dom.js";
 import { clock } from "./format.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -23,7 +23,7 @@ export function mountLog() {
     setTimeout(() => say(copied, "Copy"), 1_500);
   } }, "Copy");
   const list = el("ol", { class: "log" });
-  const box = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Events" }, list);
+  const box = region("Events", list);
   const panel = el("div", { class: "logpanel" }, el("div", { class: "bar" }, filter, search, pause, copied), box);
   /** @type {import("./story.js").Entry[]} */
   let entries = [];

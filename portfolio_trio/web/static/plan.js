@@ -1,6 +1,6 @@
 // The list of trades that together reach the targets, and the targets themselves.
 
-import { button, copy, el, heads, say, set } from "./dom.js";
+import { button, copy, el, heads, region, say, set } from "./dom.js";
 import { csv } from "./csv.js";
 import { planOf, whyNot } from "./decisions.js";
 import { clock, money, percent, shares, signed } from "./format.js";
@@ -33,7 +33,7 @@ export function mountPlan(actions) {
   const body = el("tbody");
   const words = el("p", { class: "words" });
   const more = el("p", { class: "unit" });
-  const lines = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Trades" }, el("table", { class: "lines" },
+  const lines = region("Trades", el("table", { class: "lines" },
     heads("Trade", "Shares", "Value", "Weight", "after", "Risk", "after"), body), more);
   const panel = el("div", { class: "plan" },
     el("div", { class: "bar" }, el("label", {}, "To ", to), el("label", {}, "with cash ", cash), whole.root, buy.root, edit, copied), words, lines, targets.panel);

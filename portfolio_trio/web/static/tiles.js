@@ -1,6 +1,6 @@
 // Five tiles that fill one by one, and the end of the previous run.
 
-import { button, byId, copy, el, mark, say, set } from "./dom.js";
+import { button, byId, copy, el, mark, region, say, set } from "./dom.js";
 import { clock, count, fixed, isNumber, took } from "./format.js";
 import { arrived } from "./runs.js";
 import { runAge } from "./view.js";
@@ -24,7 +24,7 @@ export function mountTiles(actions) {
   const empty = el("p", { class: "empty" }, "Choose a holding to see what it does to the portfolio: five numbers from one snapshot, each as it is ready.");
   root.append(
     el("header", {}, name, note, el("span", { class: "tools" }, followed, again, cancel)),
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Results" }, ghost.root, list, empty));
+    region("Results", ghost.root, list, empty));
   /** @type {Map<string, ReturnType<typeof makeTile>>} */
   let tiles = new Map();
   let shownRun = "";

@@ -27,15 +27,14 @@ export function riskIsOld(state) {
 
 /** @param {State} state @returns {Table} */
 export function table(state) {
-  const { portfolio, update } = state;
+  const { portfolio } = state;
   if (!portfolio) return { rows: [], riskIsOld: false, hasRisk: false };
   const risk = riskOf(state);
   const old = riskIsOld(state);
   const known = new Map((risk?.holdings ?? []).map((row) => [row.ticker, row]));
-  const values = risk && !old ? null : (update ?? portfolio).values ?? null;
+  const { values: current, outside = {}, unpriced = {} } = state.update ?? portfolio;
+  const values = risk && !old ? null : current ?? null;
   const gross = values ? Object.values(values).reduce((sum, value) => sum + Math.abs(value), 0) : 0;
-  const outside = update?.outside ?? portfolio.outside ?? {};
-  const unpriced = update?.unpriced ?? portfolio.unpriced ?? {};
   const [weights, budgets] = [shares(portfolio.targets?.weights), shares(portfolio.targets?.budgets)];
   const names = new Set([...Object.keys(portfolio.holdings), ...Object.keys(weights), ...Object.keys(budgets)]);
   const rows = [...names].map((ticker) => {
@@ -127,21 +126,22 @@ export function tickAge(state) {
 
 /** @param {State} state @returns {Chip} */
 export function pricesChip(state) {
-  const { portfolio, update, socket } = state;
+  const { portfolio, socket } = state;
   const seconds = tickAge(state);
   if (!portfolio || seconds === null) return { text: "No prices yet", level: "idle", hint: "" };
   const hint = `Tick ${newestTick(state)}, as of ${clock(value(state)?.as_of)}`;
   const old = `Prices ${age(seconds)} old`;
   if (socket.phase !== "open") return { text: old, level: "warn", hint: `${hint}; not live` };
-  const unpriced = Object.keys(update?.unpriced ?? portfolio.unpriced ?? {});
+  const now = state.update ?? portfolio;
+  const unpriced = Object.keys(now.unpriced ?? {});
   if (unpriced.length) {
     return { text: `${count(unpriced.length, "name")} without a price`, level: "warn", hint: `${unpriced.join(", ")} at the last known price` };
   }
-  const atClose = Object.keys((update ?? portfolio).stale_prices ?? {});
+  const atClose = Object.keys(now.stale_prices ?? {});
   if (atClose.length) {
     return { text: `${count(atClose.length, "name")} at the last close`, level: "warn", hint: `The live prices leave out ${atClose.join(", ")}` };
   }
-  if (update?.stale ?? portfolio.stale) {
+  if (now.stale) {
     return { text: `Stale prices`, level: "warn", hint: `${hint}. Prices or closes are older than they should be; last close ${portfolio.last_bar ?? "unknown"}` };
   }
   if (seconds * 1000 > 3 * state.gap + 10_000) return { text: `No tick for ${age(seconds)}`, level: "warn", hint };
