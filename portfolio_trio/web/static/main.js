@@ -21,7 +21,7 @@ import { mountWhatIf } from "./whatif.js";
 
 /** @typedef {ReturnType<typeof makeActions>} Actions */
 /** @typedef {import("./state.js").State} State */
-/** @typedef {import("./state.js").Event} Event */
+/** @typedef {import("./state.js").Happening} Happening */
 
 const SECOND = 1_000;
 const NOTICE = 8_000;
@@ -35,15 +35,15 @@ let patience;
 let changes = 0;
 let starts = 0;
 
-/** @param {Event} event */
+/** @param {Happening} event */
 function dispatch(event) {
-  state = reduce(state, event);
+  state = reduce(state, { ...event, at: Date.now() });
   ask();
   if (!followed(event)) drawSoon();
   else if (!drawing) patience ??= setTimeout(drawSoon, state.risk ? 40 : 100);
 }
 
-/** Whether more messages of the same tick are milliseconds away, a little more at first: draw them together. @param {Event} event */
+/** Whether more messages of the same tick are milliseconds away, a little more at first: draw them together. @param {Happening} event */
 function followed(event) {
   if (event.kind !== "message") return false;
   const { message } = event;
@@ -71,21 +71,20 @@ function ask() {
 function change(kind, what, request) {
   const id = `${kind}:${++changes}`;
   if (!link?.send({ ...request, id })) {
-    dispatch({ kind: "notice", level: "bad", text: `${what}: not sent, there is no connection.`, at: Date.now() });
+    dispatch({ kind: "notice", level: "bad", text: `${what}: not sent, there is no connection.` });
     return false;
   }
-  dispatch({ kind: "change", id, what, at: Date.now() });
+  dispatch({ kind: "change", id, what });
   return true;
 }
 
 function makeActions() {
-  const act = (/** @type {import("./state.js").Happening} */ event) => dispatch({ ...event, at: Date.now() });
   const actions = {
     /** @param {string} ticker */
     analyze(ticker) {
-      act({ kind: "select", ticker });
+      dispatch({ kind: "select", ticker });
       const follow = state.follow && !state.unknown.follow ? { follow: true } : {};
-      if (link?.send({ action: "analyze", ticker, receipt: true, id: "analyze", ...follow })) act({ kind: "analyze", ticker });
+      if (link?.send({ action: "analyze", ticker, receipt: true, id: "analyze", ...follow })) dispatch({ kind: "analyze", ticker });
     },
     again() {
       if (state.runs.run) actions.analyze(state.runs.run.ticker);
@@ -95,15 +94,15 @@ function makeActions() {
     },
     /** @param {boolean} on */
     follow(on) {
-      act({ kind: "follow", on });
+      dispatch({ kind: "follow", on });
       const { run } = state.runs;
       if (on && run) actions.analyze(run.ticker);
       if (!on && (run?.following || run?.phase === "running")) actions.cancel();
     },
     /** @param {string} ticker */
-    select: (ticker) => act({ kind: "select", ticker }),
+    select: (ticker) => dispatch({ kind: "select", ticker }),
     /** @param {number} amount */
-    draft: (amount) => act({ kind: "draft", shares: Number(amount.toFixed(9)) }),
+    draft: (amount) => dispatch({ kind: "draft", shares: Number(amount.toFixed(9)) }),
     /** @param {"budget" | "hedge"} goal */
     draftTo(goal) {
       const trade = goal === "budget" ? budgetTrade(state) : hedgeTrade(state);
@@ -120,11 +119,11 @@ function makeActions() {
     /** @param {Record<string, unknown>} targets @param {number} version */
     setTargets: (targets, version) => change("targets", "Save targets", { action: "set_targets", ...targets, version }),
     /** @param {Partial<import("./state.js").Choice>} set */
-    plan: (set) => act({ kind: "plan", set }),
+    plan: (set) => dispatch({ kind: "plan", set }),
     /** @param {string} place @param {string} tab */
-    tab: (place, tab) => act({ kind: "tab", place, tab }),
-    wake: () => act({ kind: "clock" }),
-    dismiss: () => act({ kind: "notice", level: "info", text: "" }),
+    tab: (place, tab) => dispatch({ kind: "tab", place, tab }),
+    wake: () => dispatch({ kind: "clock" }),
+    dismiss: () => dispatch({ kind: "notice", level: "info", text: "" }),
     retry() {
       if (state.socket.phase === "ended") void start(state.session || null);
       else link?.hurry();
@@ -230,7 +229,7 @@ async function start(wanted) {
       if (session !== null) break;
       const pause = failure.wait && Math.max(failure.wait, backoff(attempt, Math.random));
       const phase = pause ? "waiting" : "ended";
-      dispatch({ kind: "socket", phase, why: failure.message, until: Date.now() + pause, at: Date.now() });
+      dispatch({ kind: "socket", phase, why: failure.message, until: Date.now() + pause });
       if (!pause) return;
       await new Promise((resolve) => setTimeout(resolve, pause));
       if (mine !== starts) return;
@@ -238,7 +237,7 @@ async function start(wanted) {
   }
   const opened = String(session);
   remember(opened);
-  dispatch({ kind: "session", session: opened, metrics, at: Date.now() });
+  dispatch({ kind: "session", session: opened, metrics });
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   link = new Link(`${scheme}://${location.host}/ws/${opened}`, () => tokenOf(opened), dispatch);
   await link.run();
@@ -251,7 +250,7 @@ setInterval(() => {
   const jump = now - last - SECOND;
   last = now;
   if (link && suspicious(link.silence, jump)) link.probe();
-  if (!document.hidden) dispatch({ kind: "clock", at: now });
+  if (!document.hidden) dispatch({ kind: "clock" });
 }, SECOND);
 
 for (const [target, name] of /** @type {[EventTarget, string][]} */ ([[document, "visibilitychange"], [window, "online"]])) {
@@ -259,7 +258,7 @@ for (const [target, name] of /** @type {[EventTarget, string][]} */ ([[document,
     if (document.hidden) return;
     link?.hurry();
     link?.probe();
-    dispatch({ kind: "clock", at: Date.now() });
+    dispatch({ kind: "clock" });
   });
 }
 window.addEventListener("hashchange", () => {

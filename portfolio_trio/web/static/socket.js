@@ -31,7 +31,7 @@ export class Link {
   /**
    * @param {string} url
    * @param {() => string | null} token what opens the session, where the server asks for it
-   * @param {(event: import("./state.js").Event) => void} dispatch
+   * @param {(event: import("./state.js").Happening) => void} dispatch
    */
   constructor(url, token, dispatch) {
     this.url = url;
@@ -48,19 +48,19 @@ export class Link {
   async run() {
     let attempt = 0;
     while (!this.#stopped) {
-      this.dispatch({ kind: "socket", phase: "connecting", why: "", at: Date.now() });
+      this.dispatch({ kind: "socket", phase: "connecting", why: "" });
       const began = Date.now();
       const { code, reason, opened } = await this.#connection();
       if (this.#stopped) return;
       const { why, token } = closed(code, reason);
       if (!worthReconnecting(code) && !reason.startsWith("session_full")) {
-        this.dispatch({ kind: "socket", phase: "ended", why, token, at: Date.now() });
+        this.dispatch({ kind: "socket", phase: "ended", why, token });
         return;
       }
       if (opened && Date.now() - began > LASTED) attempt = 0;
       const told = opened ? why : await reasonOf();
       const pause = Math.max(backoff(attempt++, Math.random), retryAfter(reason));
-      this.dispatch({ kind: "socket", phase: "waiting", why: told, until: Date.now() + pause, at: Date.now() });
+      this.dispatch({ kind: "socket", phase: "waiting", why: told, until: Date.now() + pause });
       await this.#pause(pause);
     }
   }
@@ -83,13 +83,13 @@ export class Link {
         this.#heard = Date.now();
         const token = this.token();
         if (token) socket.send(JSON.stringify({ action: "authenticate", token }));
-        this.dispatch({ kind: "socket", phase: "open", at: Date.now() });
+        this.dispatch({ kind: "socket", phase: "open" });
       };
       socket.onmessage = ({ data }) => {
         this.#heard = Date.now();
         clearTimeout(this.#doubt);
         this.#doubt = undefined;
-        this.dispatch({ kind: "message", message: JSON.parse(data), at: Date.now() });
+        this.dispatch({ kind: "message", message: JSON.parse(data) });
       };
       socket.onclose = ({ code, reason }) => end(code, reason);
       // A peer that is gone does not answer a close, and the browser would wait for it.
