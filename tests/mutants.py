@@ -2496,7 +2496,7 @@ MUTANTS = (
     Mutant(
         "the note about a change whose connection is lost",
         "portfolio_trio/web/static/state.js",
-        "  const lost = Object.values(state.changes);\n",
+        "  const lost = Object.values(state.changes).map(({ what }) => what);\n",
         "  const lost = [];\n",
         MODULES,
     ),

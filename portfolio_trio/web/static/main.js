@@ -67,14 +67,14 @@ function ask() {
   }
 }
 
-/** Send a change; its answer ends it. @param {string} kind @param {string} what @param {Record<string, unknown>} request */
+/** Send a change; its answer ends it. @param {string} kind @param {string} what @param {{version: number} & Record<string, unknown>} request */
 function change(kind, what, request) {
   const id = `${kind}:${++changes}`;
   if (!link?.send({ ...request, id })) {
     dispatch({ kind: "notice", level: "bad", text: `${what}: not sent, there is no connection.` });
     return false;
   }
-  dispatch({ kind: "change", id, what });
+  dispatch({ kind: "change", id, what, version: request.version });
   return true;
 }
 

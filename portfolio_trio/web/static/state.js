@@ -17,6 +17,7 @@ import { NO_RUNS, lose, onRunMessage, recall } from "./runs.js";
  * @typedef {{phase: "connecting" | "open" | "waiting" | "ended", why: string, until: number, since: number, token: boolean}} Socket
  * @typedef {{total: number, tick_id: number, as_of: string}} Base
  * @typedef {{key: string, open: boolean, at: number}} Asked
+ * @typedef {{what: string, version: number}} Change
  * @typedef {{level: "info" | "bad", text: string, at: number}} Notice
  * @typedef {{
  *   now: number, session: string, metrics: string[], socket: Socket,
@@ -24,11 +25,11 @@ import { NO_RUNS, lose, onRunMessage, recall } from "./runs.js";
  *   risk: import("wire").Risk | null, answers: Answers, failures: Record<string, import("wire").ErrorMessage & Keyed>,
  *   asked: Record<string, Asked>, later: Record<string, number>, unknown: Record<string, boolean>, ticks: Base[],
  *   runs: import("./runs.js").Runs, pending: {ticker: string, at: number} | null, selected: string | null,
- *   draft: number, open: Record<string, string>, plan: Choice, changes: Record<string, string>,
+ *   draft: number, open: Record<string, string>, plan: Choice, changes: Record<string, Change>,
  *   follow: boolean, notice: Notice | null, log: import("./story.js").Entry[],
  * }} State
  * @typedef {{kind: "message", message: Message} | {kind: "asked", what: string, key: string}
- *   | {kind: "change", id: string, what: string} | {kind: "analyze", ticker: string} | {kind: "select", ticker: string}
+ *   | {kind: "change", id: string} & Change | {kind: "analyze", ticker: string} | {kind: "select", ticker: string}
  *   | {kind: "draft", shares: number} | {kind: "tab", place: string, tab: string} | {kind: "plan", set: Partial<Choice>}
  *   | {kind: "follow", on: boolean} | {kind: "session", session: string, metrics?: string[] | undefined}
  *   | {kind: "socket", phase: Socket["phase"], why?: string, until?: number, token?: boolean}
@@ -89,7 +90,7 @@ function step(state, event) {
     case "asked":
       return { ...state, asked: { ...state.asked, [event.what]: { key: event.key, open: true, at: event.at } } };
     case "change":
-      return { ...state, changes: { ...state.changes, [event.id]: event.what } };
+      return { ...state, changes: { ...state.changes, [event.id]: event } };
     case "analyze":
       return { ...state, pending: { ticker: event.ticker, at: event.at } };
     case "select":
@@ -123,7 +124,7 @@ function onSocket(state, event) {
     // Another process, possibly of another release, may answer now.
     return { ...state, socket, asked: {}, later: {}, unknown: {}, failures: {}, pending: null };
   }
-  const lost = Object.values(state.changes);
+  const lost = Object.values(state.changes).map(({ what }) => what);
   const notice = lost.length
     ? { level: /** @type {const} */ ("bad"), at: event.at, text: `The connection was lost while this was on its way: ${lost.join(", ")}. Look whether it was done.` }
     : state.notice;
@@ -199,21 +200,21 @@ function settle(state, message, at) {
 
 /** @param {State} state @param {Message} message @param {string} id @param {number} at @returns {State} */
 function settleChange(state, message, id, at) {
-  const { [id]: what, ...changes } = state.changes;
+  const { [id]: change, ...changes } = state.changes;
   const failed = message.type === "error";
   /** @type {Notice} */
   const notice = failed
-    ? { level: "bad", text: conflict(message, state), at }
-    : { level: "info", text: `${what}: done.`, at };
+    ? { level: "bad", text: conflict(message, change?.version), at }
+    : { level: "info", text: `${change?.what}: done.`, at };
   // A draft that was carried out is no longer a draft.
   const draft = !failed && id.startsWith("trade") ? 0 : state.draft;
   return { ...state, changes, draft, notice };
 }
 
-/** @param {import("wire").ErrorMessage} message @param {State} state */
-function conflict(message, state) {
+/** @param {import("wire").ErrorMessage} message @param {number | undefined} version that the change was made for */
+function conflict(message, version) {
   if (message.code !== "version_conflict") return fault(message);
-  return `The holdings changed while you looked at version ${state.portfolio?.version}; nothing was done. Look at them and decide again.`;
+  return `The holdings changed while you looked at version ${version}; nothing was done. Look at them and decide again.`;
 }
 
 /** The server's order counts: the newest state is valid, even if versions began again. @param {State} state @param {Portfolio} message @returns {State} */

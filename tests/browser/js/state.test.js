@@ -267,10 +267,10 @@ test("a plan is that of what is chosen, on the holdings as they are", () => {
   assert.equal(planOf(play(reduce, answered, portfolio({ version: 2 }))), null);
 });
 
-test("a conflict is told and loses no draft", () => {
+test("a conflict is told with the version that was looked at, and loses no draft", () => {
   const state = play(reduce, open(), portfolio(), { kind: "select", ticker: "AAPL" }, { kind: "draft", shares: -5 },
-    { kind: "change", id: "trade:1", what: "Sell 5 AAPL" }, error("version_conflict", { id: "trade:1", retryable: true }));
-  assert.match(state.notice.text, /nothing was done/);
+    { kind: "change", id: "trade:1", what: "Sell 5 AAPL", version: 1 }, portfolio({ version: 2 }), error("version_conflict", { id: "trade:1", retryable: true }));
+  assert.match(state.notice.text, /looked at version 1; nothing was done/);
   assert.equal(state.draft, -5);
   assert.deepEqual(state.changes, {});
 });
