@@ -2102,6 +2102,13 @@ MUTANTS = (
         DECISIONS,
     ),
     Mutant(
+        "no budget for what does not move, unless it is set",
+        "portfolio_trio/metrics/plan.py",
+        "positions.history.equal_budgets if shares",
+        "positions.history.equal_targets if shares",
+        ("tests/metrics/test_plan.py",),
+    ),
+    Mutant(
         "the targets of the snapshot of a plan",
         "portfolio_trio/session/decisions.py",
         "seen.holdings, seen.prices, seen.targets, request.to)",

@@ -84,7 +84,7 @@ def positions_to_plan(
     wanted = targets.weights if to == "weights" else targets.budgets
     positions = cache.positions(holdings, prices, targets=targets, also=wanted or ())
     # Computed here, because several threads must not compute it at once.
-    _ = positions.history.kernel, positions.values, positions.snapshot
+    _ = positions.history.kernel, positions.history.equal_budgets, positions.values, positions.snapshot
     return positions
 
 
@@ -149,12 +149,14 @@ def _equal(positions: Positions) -> npt.NDArray[np.float64]:
 
 def _budgeted(positions: Positions, signs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Gross weight of each name, sum 1, at which its share of risk is its budget."""
-    shares = positions.targets.budgets_of(positions.tickers)
-    budgets = _equal(positions) if shares is None else np.array(shares)
-    wanted = np.flatnonzero(budgets)
     positions.require_rows()
+    shares = positions.targets.budgets_of(positions.tickers)
+    budgets = np.array(positions.history.equal_budgets if shares is None else shares)
+    wanted = np.flatnonzero(budgets)
+    # Without budgets that are set, none is wanted if nothing moves.
+    places = wanted if len(wanted) else range(len(budgets))
     flat = tuple(
-        positions.tickers[place] for place in wanted if positions.history.variances[place] <= ZERO_VARIANCE
+        positions.tickers[place] for place in places if positions.history.variances[place] <= ZERO_VARIANCE
     )
     if flat:
         raise MetricError(

@@ -16,6 +16,7 @@ from skfolio.prior import EmpiricalPrior  # type: ignore[import-untyped]
 
 from portfolio_trio.metrics import AnalysisError, MetricError, ReturnsCache, Targets
 from portfolio_trio.metrics.plan import Goal, Plan, Wish, plan, positions_to_plan
+from portfolio_trio.metrics.risk import COLUMNS, holding_risks
 from portfolio_trio.metrics.risk_budgets import budgeted_sizes
 from tests.metrics.support import LAW, Portfolio, ewma_covariance, make_bars, make_portfolio, portfolios, walk
 
@@ -94,6 +95,23 @@ def test_to_budgets_every_holding_carries_its_budget(case: Case) -> None:
     assert done.risks_after == pytest.approx(budgets, abs=1e-9)
     assert done.after.gross == pytest.approx(done.before.gross + case.wish.cash, rel=1e-9)
     assert ((done.after.shares == 0.0) == (budgets == 0.0)).all()
+
+
+@LAW
+@given(portfolios(shorts=False, least=2), st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-2.0, 6.0))
+def test_budgets_that_are_not_set_are_those_of_the_risk(
+    portfolio: Portfolio, sign: float, size: float
+) -> None:
+    """With and without cash, which has none and is sold."""
+    holdings = portfolio.holdings | {"CASH": sign * 10.0**size}
+    portfolio = portfolio._replace(holdings=holdings, prices=portfolio.prices | {"CASH": 1.0})
+    done = Case(portfolio, Targets(), Wish("budgets")).plan()
+    cache = ReturnsCache(portfolio.bars, cash=("CASH",))
+    found = holding_risks(cache.portfolio(portfolio.holdings, portfolio.prices))
+    assert found.tickers == done.after.tickers
+    assert done.risks_after == pytest.approx(found.numbers[:, COLUMNS.index("budget")], abs=1e-9)
+    assert dict(zip(done.after.tickers, done.after.shares, strict=True)).get("CASH", 0.0) == 0.0
+    assert done.after.gross == pytest.approx(done.before.gross, rel=1e-9)
 
 
 @FEW
@@ -255,18 +273,30 @@ def test_an_empty_portfolio_is_built_from_cash() -> None:
     ],
 )
 def test_what_cannot_be_planned_is_said(wish: Wish, code: str) -> None:
-    closes = np.column_stack((walk(["A", "B"], 300), np.ones(300)))
-    bars = make_bars(("A", "B", "PEG"), closes)
-    prices = {"A": 10.0, "B": 20.0, "PEG": 1.0}
-    portfolio = Portfolio(bars, {"A": 1.0, "B": -1.0, "PEG": 5.0}, prices)
+    portfolio = with_peg({"A": 1.0, "B": -1.0, "PEG": 5.0})
     with pytest.raises(MetricError) as caught:
-        Case(portfolio, Targets(), wish).plan()
+        Case(portfolio, Targets(budgets=dict.fromkeys(portfolio.holdings, 1.0)), wish).plan()
     assert caught.value.code == code
     assert caught.value.tickers == {"not_long_only": ("B",), "zero_variance": ("PEG",)}.get(code, ())
-    # Without a budget it is sold.
-    if code == "zero_variance":
-        done = Case(portfolio, Targets(budgets={"A": 1.0, "B": 1.0}), wish).plan()
-        assert done.trades[2] == -5.0
+
+
+@pytest.mark.parametrize("budgets", [None, {"A": 1.0, "B": 1.0}])
+def test_what_does_not_move_is_sold_unless_it_has_a_budget(budgets: dict[str, float] | None) -> None:
+    portfolio = with_peg({"A": 1.0, "B": -1.0, "PEG": 5.0})
+    assert Case(portfolio, Targets(budgets=budgets), Wish("budgets")).plan().trades[2] == -5.0
+
+
+def test_nothing_that_moves_has_no_budgets_to_reach() -> None:
+    with pytest.raises(MetricError) as caught:
+        Case(with_peg({"PEG": 5.0}), Targets(), Wish("budgets")).plan()
+    assert (caught.value.code, caught.value.tickers) == ("zero_variance", ("PEG",))
+
+
+def with_peg(holdings: dict[str, float]) -> Portfolio:
+    """Two names that move and one that does not."""
+    closes = np.column_stack((walk(["A", "B"], 300), np.ones(300)))
+    bars = make_bars(("A", "B", "PEG"), closes)
+    return Portfolio(bars, holdings, {"A": 10.0, "B": 20.0, "PEG": 1.0})
 
 
 def test_too_little_history_is_said() -> None:
