@@ -114,7 +114,7 @@ def _watch(flags: Sequence[str]) -> int:
 
 
 def _plan(flags: Sequence[str]) -> int:
-    from portfolio_trio.cli.plan import plan  # noqa: PLC0415 - as above
+    from portfolio_trio.cli.plan import plan, unwritable  # noqa: PLC0415 - as above
     from portfolio_trio.client import ClientError  # noqa: PLC0415 - as above
 
     parser = argparse.ArgumentParser(
@@ -133,7 +133,10 @@ def _plan(flags: Sequence[str]) -> int:
         default=os.environ.get("PORTFOLIO_TOKEN"),
         help="opens the session, if the server requires one; better set as PORTFOLIO_TOKEN",
     )
-    found = parser.parse_args(flags)
+    found = parser.parse_args(_joined(flags, "--cash"))
+    reason = None if found.csv is None else unwritable(found.csv)
+    if reason is not None:
+        return complain(reason)
     ask = partial(
         plan,
         found.url,
@@ -149,6 +152,15 @@ def _plan(flags: Sequence[str]) -> int:
     except (ClientError, OSError, ValueError) as error:
         return complain(str(error))
     return 0
+
+
+def _joined(flags: Sequence[str], flag: str) -> list[str]:
+    """The words with a flag and its value as one: argparse takes the value -1e9 for another flag."""
+    words = list(flags)
+    if flag in words[:-1]:
+        place = words.index(flag)
+        words[place : place + 2] = [f"{flag}={words[place + 1]}"]
+    return words
 
 
 def _check(flags: Sequence[str]) -> int:

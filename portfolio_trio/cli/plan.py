@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -53,7 +54,11 @@ async def plan(
         made = await portfolio.plan(to, cash=cash, only_buy=only_buy, whole_shares=whole_shares)
     _show(made, console or Console(highlight=False))
     if path is not None:
-        _write(made, path)
+        try:
+            _write(made, path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OSError(f"{path} cannot be written: {reason}; the plan is printed above") from error
 
 
 def _show(made: Plan, console: Console) -> None:
@@ -73,6 +78,17 @@ def _show(made: Plan, console: Console) -> None:
 def _shares(line: PlanLine) -> list[str]:
     shares = (line.weight_before, line.weight_after, line.risk_before, line.risk_after)
     return ["" if share is None else f"{share:.2%}" for share in shares]
+
+
+def unwritable(path: Path) -> str | None:
+    """Why the CSV cannot be written, and what to do; None if nothing is known against it."""
+    if path.is_dir():
+        return f"{path} cannot be written: it is a directory; name a file in it"
+    if not path.parent.is_dir():
+        return f"{path} cannot be written: there is no directory {path.parent}; make it, or name another file"
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        return f"{path} cannot be written: permission denied; name another file"
+    return None
 
 
 def _write(made: Plan, path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from trio.testing import MockClock
 
+from portfolio_trio.cli import plan as plan_module
 from portfolio_trio.cli.main import main
 from portfolio_trio.cli.plan import plan
 from portfolio_trio.client import RequestFailed
@@ -44,6 +47,65 @@ async def test_what_cannot_be_planned_is_an_error(autojump_clock: MockClock) -> 
         dial = Transport(app).dial
         with pytest.raises(RequestFailed, match="not_long_only"):
             await plan(URL, "weights", cash=1.0, only_buy=True, open_stream=dial)
+
+
+@pytest.mark.parametrize("words", [("--cash", "-1e9"), ("--cash=-1e9",), ("--cash", "-1000000000")])
+def test_cash_may_be_taken_out_in_any_notation(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    async def record(*_: object, cash: float, **__: object) -> None:
+        asked.append(cash)
+
+    monkeypatch.setattr(plan_module, "plan", record)
+    assert main(["plan", URL, *words, "--to", "weights"]) == 0
+    assert asked == [-1e9]
+
+
+def test_cash_without_a_number_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--cash"], ["--cash", "--only-buy"]):
+        with pytest.raises(SystemExit):
+            main(["plan", URL, "--to", "weights", *words])
+        assert "argument --cash: " in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    for path, why in (
+        (
+            tmp_path / "none" / "x",
+            f"there is no directory {tmp_path / 'none'}; make it, or name another file",
+        ),
+        (
+            tmp_path / "file" / "x",
+            f"there is no directory {tmp_path / 'file'}; make it, or name another file",
+        ),
+        (tmp_path, "it is a directory; name a file in it"),
+        (tmp_path / "file", "permission denied; name another file"),
+    ):
+        # No server listens at the address of a URL like this.
+        assert main(["plan", URL, "--to", "weights", "--csv", str(path)]) == 1
+        assert capsys.readouterr().err == f"portfolio-trio: {path} cannot be written: {why}\n"
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.trio
+async def test_a_file_that_fails_while_it_is_written_is_named(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    path, said = tmp_path / "trades.csv", io.StringIO()
+    async with open_app() as app:
+        monkeypatch.setattr(plan_module, "_write", fail)
+        with pytest.raises(OSError, match=f"^{path} cannot be written: No space left on device; the plan is"):
+            await plan(URL, "weights", path, console=Console(file=said), open_stream=Transport(app).dial)
+    assert "turnover" in said.getvalue()
 
 
 def test_flags_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
