@@ -12,7 +12,7 @@ export function mountEditor(actions) {
   const body = el("tbody");
   const words = el("p", { class: "words", role: "status" });
   const add = button({ click: () => addRow("", null).querySelector("input")?.focus() }, "Add a name");
-  const reload = button({ click: () => { load(); } }, "Discard changes");
+  const reload = button({ click: () => load() }, "Discard changes");
   const save = button({ class: "primary", click: send }, "Save holdings");
   const area = el("textarea", { id: "paste", rows: 4, spellcheck: "false", placeholder: "AAPL\t100\nMSFT\t75", input: preview });
   const outcome = el("div", { class: "preview", role: "status" });

@@ -16,7 +16,11 @@ export function mountHoldings(actions) {
   const root = byId("holdings", HTMLElement);
   const note = el("p", { class: "note" });
   const axis = el("span", { class: "axis", "aria-hidden": "true" });
-  const body = el("tbody");
+  let pointed = false;
+  const body = el("tbody", {
+    keydown: (/** @type {KeyboardEvent} */ event) => step(event, body),
+    pointerenter: () => (pointed = true), pointerleave: () => (pointed = false),
+  });
   const head = el("thead", {}, el("tr", {},
     el("th", { scope: "col" }, "Holding"),
     el("th", { scope: "col", class: "wide" }, "Shares"),
@@ -35,12 +39,8 @@ export function mountHoldings(actions) {
   root.append(
     el("header", {}, el("h2", { id: "holdings-title" }, "Weight and share of risk"), note),
     region("Holdings", el("table", {}, head, body), rest, empty));
-  body.addEventListener("keydown", (event) => step(event, body));
   /** @type {Map<string, ReturnType<typeof makeRow>>} */
   const known = new Map();
-  let pointed = false;
-  body.addEventListener("pointerenter", () => (pointed = true));
-  body.addEventListener("pointerleave", () => (pointed = false));
 
   /** @type {State | null} */
   let last = null;

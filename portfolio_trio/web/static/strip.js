@@ -72,14 +72,14 @@ function mountBanner(actions) {
   banner.append(text, retry, form, fresh);
 
   return (/** @type {State} */ state) => {
-    const { socket, portfolio } = state;
+    const { socket } = state;
     const troubled = socket.phase === "waiting" || socket.phase === "ended";
     // A short interruption must not move the page.
     const show = socket.phase === "ended" || (troubled && state.now - socket.since > 400) || (socket.phase === "connecting" && !banner.hidden);
     if (banner.hidden === show) banner.hidden = !show;
     if (!troubled) return;
     const seconds = tickAge(state);
-    const frozen = portfolio && seconds !== null ? ` The numbers below are of ${clock(value(state)?.as_of)}, ${age(seconds)} ago.` : "";
+    const frozen = seconds === null ? "" : ` The numbers below are of ${clock(value(state)?.as_of)}, ${age(seconds)} ago.`;
     say(text, `${socket.why}${frozen}`);
     retry.hidden = socket.token;
     form.hidden = !socket.token;

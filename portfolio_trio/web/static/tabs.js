@@ -1,6 +1,6 @@
 // Panels behind tabs: one visible, arrow keys between them (the ARIA tabs pattern).
 
-import { el, set } from "./dom.js";
+import { button, el, set } from "./dom.js";
 
 /**
  * @param {HTMLElement} root
@@ -11,12 +11,12 @@ import { el, set } from "./dom.js";
  */
 export function mountTabs(root, label, tabs, choose) {
   const buttons = tabs.map(({ id, name, panel }) => {
-    const button = el("button", { type: "button", role: "tab", id: `tab-${id}`, "aria-controls": `panel-${id}`, click: () => choose(id) }, name);
+    const tab = button({ role: "tab", id: `tab-${id}`, "aria-controls": `panel-${id}`, click: () => choose(id) }, name);
     set(panel, { role: "tabpanel", id: `panel-${id}`, "aria-labelledby": `tab-${id}` });
-    return button;
+    return tab;
   });
   const list = el("div", { class: "tabs", role: "tablist", "aria-label": label, keydown: (/** @type {KeyboardEvent} */ event) => {
-    const at = buttons.findIndex((button) => button === document.activeElement);
+    const at = buttons.findIndex((each) => each === document.activeElement);
     const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
     if (at < 0 || to === undefined) return;
     event.preventDefault();

@@ -97,8 +97,8 @@ export function mountTargets(actions) {
     now = state;
     if (panel.hidden || !state.portfolio) return;
     // Input is not overwritten, and is not saved over a change that the user has not seen.
-    if (keyOf(state) !== key && touched && sameTargets(read(), state.portfolio.targets)) touched = false;
     const other = keyOf(state) !== key;
+    if (other && touched && sameTargets(read(), state.portfolio.targets)) touched = false;
     if (other && !touched) load(state);
     else if (other) total();
     save.disabled = state.socket.phase !== "open" || Boolean(state.unknown.targets) || (other && touched) || isBusy(state);

@@ -37,8 +37,9 @@ export function mountValue() {
     const sentence = wordsOf(state, history);
     say(words, sentence);
     set(chart, { "aria-label": sentence });
-    chart.toggleAttribute("hidden", past.length + live.length < 2);
-    if (past.length + live.length < 2) return;
+    const short = past.length + live.length < 2;
+    chart.toggleAttribute("hidden", short);
+    if (short) return;
     const reach = range([...past, ...live]);
     const y = scale(reach, [HEIGHT, 0]);
     const start = past.length ? PAST : 0;

@@ -94,13 +94,13 @@ export function value(state) {
   const { portfolio, update, base } = state;
   if (!portfolio) return null;
   const total = update?.total_value ?? portfolio.total_value;
-  const change = update && base ? total - base.total : null;
+  const before = update && base;
   return {
     total,
     as_of: update?.as_of ?? portfolio.valued.as_of,
-    change,
-    fraction: change !== null && base && base.total !== 0 ? change / Math.abs(base.total) : null,
-    since: change !== null && base ? base.as_of : null,
+    change: before && total - before.total,
+    fraction: before?.total ? (total - before.total) / Math.abs(before.total) : null,
+    since: before && before.as_of,
   };
 }
 

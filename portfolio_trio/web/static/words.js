@@ -97,6 +97,8 @@ export function ended(reason) {
   return ENDS[reason] ?? reason.replaceAll("_", " ");
 }
 
+const REPLACED = "a new one with the default holdings replaced it.";
+
 /** @type {Record<string, string>} */
 const FAULTS = {
   unknown_action: "This server does not answer that yet.",
@@ -104,8 +106,8 @@ const FAULTS = {
   rate_limited: "Too many requests at once; the page slows down.",
   unavailable: "The server cannot reach its store at the moment: try again soon.",
   outcome_unknown: "The reply was lost on the way: the change may have been made. The holdings below are read again.",
-  session_expired: "The session had expired; a new one with the default holdings replaced it.",
-  session_lost: "The session was lost; a new one with the default holdings replaced it.",
+  session_expired: `The session had expired; ${REPLACED}`,
+  session_lost: `The session was lost; ${REPLACED}`,
   draining: "The server is going away; the page connects again by itself.",
   store_full: "The server's store is full; nothing was changed.",
 };
