@@ -2501,6 +2501,20 @@ MUTANTS = (
         MODULES,
     ),
     Mutant(
+        "the end of following with a run that no other follows, on the page",
+        "portfolio_trio/web/static/state.js",
+        "return unfollow(onMessage(state, event.message, event.at));",
+        "return onMessage(state, event.message, event.at);",
+        MODULES,
+    ),
+    Mutant(
+        "the end of following when the socket is lost, on the page",
+        "portfolio_trio/web/static/state.js",
+        "pending: null, follow: false, changes: {}, notice, runs",
+        "pending: null, changes: {}, notice, runs",
+        MODULES,
+    ),
+    Mutant(
         "the note about a change whose connection is lost",
         "portfolio_trio/web/static/state.js",
         "  const lost = Object.values(state.changes).map(({ what }) => what);\n",

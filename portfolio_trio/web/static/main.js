@@ -10,6 +10,7 @@ import { mountHoldings } from "./holdings.js";
 import { mountLog } from "./log.js";
 import { mountMatrix } from "./matrix.js";
 import { mountPlan } from "./plan.js";
+import { goesOn } from "./runs.js";
 import { Refusal, keepToken, lastSession, openSession, remember, sessionIn, tokenOf } from "./session.js";
 import { Link, backoff } from "./socket.js";
 import { initial, reduce } from "./state.js";
@@ -97,7 +98,7 @@ function makeActions() {
       dispatch({ kind: "follow", on });
       const { run } = state.runs;
       if (on && run) actions.analyze(run.ticker);
-      if (!on && (run?.following || run?.phase === "running")) actions.cancel();
+      if (!on && (state.pending || goesOn(run))) actions.cancel();
     },
     /** @param {string} ticker */
     select: (ticker) => dispatch({ kind: "select", ticker }),

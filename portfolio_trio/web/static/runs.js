@@ -64,7 +64,7 @@ export function onRunMessage(runs, message, metrics) {
 /** A run in progress when this socket opened: the state shows its start, not an event. @param {Runs} runs @param {import("wire").Running | null | undefined} current @param {string[]} metrics @returns {Runs} */
 function adopt(runs, current, metrics) {
   if (!current) return runs;
-  if (runs.run && runs.run.run_id === current.run_id) {
+  if (runs.run?.run_id === current.run_id) {
     return runs.run.phase === "lost" ? { ...runs, run: { ...runs.run, phase: "running" } } : runs;
   }
   return { run: begin(current, metrics), ghost: null };
@@ -72,7 +72,7 @@ function adopt(runs, current, metrics) {
 
 /** The previous run stays visible if it did not complete. @param {Runs} runs @param {Beginning} message */
 function fade({ run }, message) {
-  return run && run.phase === "cancelled" && run.run_id !== message.run_id ? run : null;
+  return run?.phase === "cancelled" && run.run_id !== message.run_id ? run : null;
 }
 
 /** A number is shown only while its run is in progress. @param {Runs} runs @param {Tile["message"]} message @param {Tile} tile @returns {Runs} */
@@ -81,7 +81,7 @@ function land({ run, ghost }, message, tile) {
     if (run.phase !== "running") return { run: { ...run, late: run.late + 1 }, ghost };
     return { run: { ...run, as_of: run.as_of ?? ("as_of" in message ? message.as_of : null), tiles: { ...run.tiles, [message.metric]: tile } }, ghost };
   }
-  if (ghost && ghost.run_id === message.run_id) return { run, ghost: { ...ghost, late: ghost.late + 1 } };
+  if (ghost?.run_id === message.run_id) return { run, ghost: { ...ghost, late: ghost.late + 1 } };
   return { run, ghost };
 }
 
@@ -107,7 +107,7 @@ export function recall(runs, results, metrics) {
   for (const message of results) {
     if (message.run_id === newest.run_id) tiles[message.metric] = { value: message.value, error: null, message };
   }
-  if (run && run.run_id === newest.run_id) {
+  if (run?.run_id === newest.run_id) {
     const all = { ...tiles, ...run.tiles };
     const whole = run.phase === "lost" && run.metrics.every((metric) => all[metric]);
     return { ...runs, run: { ...run, tiles: all, phase: whole ? "recorded" : run.phase } };
@@ -120,6 +120,11 @@ export function recall(runs, results, metrics) {
 export function lose({ run, ghost }) {
   if (run?.phase !== "running") return { run: run ? { ...run, following: false } : null, ghost };
   return { run: { ...run, phase: "lost", following: false }, ghost };
+}
+
+/** Whether a run is in progress, or another follows it. @param {Run | null} run */
+export function goesOn(run) {
+  return run !== null && (run.phase === "running" || run.following);
 }
 
 /** How many results of a run have arrived. @param {Run} run */

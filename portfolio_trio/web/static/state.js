@@ -2,7 +2,7 @@
 
 import { entriesOf } from "./story.js";
 import { fault } from "./words.js";
-import { NO_RUNS, lose, onRunMessage, recall } from "./runs.js";
+import { NO_RUNS, goesOn, lose, onRunMessage, recall } from "./runs.js";
 
 /**
  * @typedef {import("wire").ServerMessage} Message
@@ -86,7 +86,7 @@ export function reduce(state, event) {
 function step(state, event) {
   switch (event.kind) {
     case "message":
-      return onMessage(state, event.message, event.at);
+      return unfollow(onMessage(state, event.message, event.at));
     case "asked":
       return { ...state, asked: { ...state.asked, [event.what]: { key: event.key, open: true, at: event.at } } };
     case "change":
@@ -128,15 +128,14 @@ function onSocket(state, event) {
   const notice = lost.length
     ? { level: /** @type {const} */ ("bad"), at: event.at, text: `The connection was lost while this was on its way: ${lost.join(", ")}. Look whether it was done.` }
     : state.notice;
-  return { ...state, socket, asked: {}, pending: null, changes: {}, notice, runs: lose(state.runs) };
+  return { ...state, socket, asked: {}, pending: null, follow: false, changes: {}, notice, runs: lose(state.runs) };
 }
 
 /** @param {State} state @param {Message} message @param {number} at @returns {State} */
 function onMessage(state, message, at) {
   const begun = message.type === "portfolio" && beginsAnew(state.portfolio, message) ? forget(state, fault({ code: "session_lost" }), at) : state;
   const settled = settle(begun, message, at);
-  const runs = onRunMessage(settled.runs, message, settled.metrics);
-  const next = runs === settled.runs ? settled : { ...settled, runs };
+  const next = { ...settled, runs: onRunMessage(settled.runs, message, settled.metrics) };
   switch (message.type) {
     case "portfolio":
       return onPortfolio(next, message);
@@ -157,6 +156,13 @@ function onMessage(state, message, at) {
     default:
       return next;
   }
+}
+
+/** The box is ticked only while something is followed or will be. @param {State} state @returns {State} */
+function unfollow(state) {
+  const { pending, runs: { run } } = state;
+  // A run on what has changed starts by itself.
+  return pending || !run || goesOn(run) || run.reason === "portfolio_changed" ? state : { ...state, follow: false };
 }
 
 /** Messages about the whole session. @param {State} state @param {import("wire").ErrorMessage} message @param {number} at @returns {State} */

@@ -2,7 +2,7 @@
 
 import { button, byId, copy, el, mark, region, say, set } from "./dom.js";
 import { clock, count, fixed, isNumber, took } from "./format.js";
-import { arrived } from "./runs.js";
+import { arrived, goesOn } from "./runs.js";
 import { runAge } from "./view.js";
 import { ended, fault, meaning, shown, title } from "./words.js";
 
@@ -34,10 +34,11 @@ export function mountTiles(actions) {
     const ticker = pending?.ticker ?? run?.ticker;
     say(name, ticker ? `Analysis of ${ticker}` : "Analysis");
     say(note, noteOf(state));
-    const running = Boolean(pending) || run?.phase === "running" || Boolean(run?.following);
+    const running = Boolean(pending) || goesOn(run);
     cancel.hidden = !running;
     again.hidden = running || !run || state.socket.phase !== "open";
     followed.hidden = Boolean(state.unknown.follow);
+    follow.disabled = state.socket.phase !== "open";
     if (follow.checked !== state.follow) follow.checked = state.follow;
     ghost.show(before ?? (run?.phase === "cancelled" && !pending ? run : null));
     const metrics = run && !pending ? run.metrics : [];

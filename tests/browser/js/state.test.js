@@ -43,6 +43,32 @@ test("a run that is cancelled before its start does not start for ever; one that
   assert.equal(runChip(play(reduce, switched, started(2, "SPY"))).text, "Running 0/5");
 });
 
+test("the box is unticked when nothing is followed any more, however that came", () => {
+  const ticked = play(reduce, open(), portfolio(), { kind: "follow", on: true });
+  assert.ok(play(reduce, ticked, update(1_500, 1_000)).follow, "the first analysis will be followed");
+  const followed = play(reduce, ticked, { kind: "analyze", ticker: "AAPL" }, started(1), { ...completed(1), following: true }, update(2_000, 1_010), started(2));
+  assert.ok(followed.follow);
+  const ends = {
+    "the connection was lost": [{ kind: "socket", phase: "waiting", why: "lost", until: T0 }],
+    "on request": [cancelled(2, "cancelled")],
+    "on request, between two runs": [{ ...completed(2), following: true }, { type: "analysis_cancelled", reason: "cancelled" }],
+    "another tab took over": [cancelled(2, "superseded"), started(3, "SPY")],
+    "another tab took over between two runs": [{ ...completed(2), following: true }, started(3, "SPY"), completed(3, "SPY")],
+    "it failed": [{ type: "analysis_failed", ticker: "AAPL", code: "not_held", detail: "AAPL is not held" }],
+    "holdings changed before the connection was lost": [cancelled(2, "portfolio_changed"), { kind: "socket", phase: "waiting", why: "lost", until: T0 }],
+  };
+  for (const [why, messages] of Object.entries(ends)) assert.equal(play(reduce, followed, ...messages).follow, false, why);
+  const other = { kind: "analyze", ticker: "SPY" };
+  const goes = {
+    "another was chosen": [other, cancelled(2), started(3, "SPY")],
+    "the holdings changed": [cancelled(2, "portfolio_changed"), started(3)],
+    "this tab took over": [other, cancelled(2, "superseded"), started(3, "SPY")],
+    "the last one ended while the next was asked for": [other, completed(2), started(3, "SPY")],
+    "another was refused": [other, error("rate_limited", { id: "analyze" })],
+  };
+  for (const [why, messages] of Object.entries(goes)) assert.equal(play(reduce, followed, ...messages).follow, true, why);
+});
+
 test("a metric's error takes the place of its result", () => {
   const failure = { type: "metric_error", ticker: "AAPL", metric: "momentum", code: "insufficient_history", detail: "short", run_id: 1 };
   const { run } = play(reduce, open(), portfolio(), started(1), failure).runs;
