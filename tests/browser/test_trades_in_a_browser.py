@@ -204,7 +204,7 @@ def test_five_hundred_names_are_shown_by_what_they_carry(browser: Browser) -> No
         person.page.keyboard.press("Enter")
         person.page.wait_for_selector("#holdings tr.selected button:text-is('N000')")
         person.page.click("#tab-correlations")
-        person.sees(".matrix .words", "60 at most")
+        person.sees(".matrix .words", "limited to 60 holdings")
         assert person.page.locator(".heat *").count() == 0
         person.page.click("#tab-plan")
         person.sees(".plan .words", "Turnover")
