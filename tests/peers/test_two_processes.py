@@ -159,6 +159,8 @@ async def subscribers_of_both_see_the_same(shared: Shared, here: Dialer, there: 
     for subscriber in subscribers:
         (told,) = await events_until(subscriber, "analysis_cancelled")
         assert (told["run_id"], told["reason"]) == (2, "cancelled")
+    told = await other.receive()
+    assert (told["type"], told["code"], told["run_id"]) == ("error", "cancelled", 2)
     await nothing_more(other)
     assert shared.document(session_id)["current_analysis"] is None
 

@@ -79,7 +79,7 @@ def test_a_worker_has_a_session_of_its_own_and_no_secret_on_its_command_line(
 def test_a_worker_that_is_killed_comes_back_and_nobody_is_turned_away_meanwhile(shared_tree: Tree) -> None:
     served = shared_tree.wait_for_workers()
     os.kill(served[-1], signal.SIGKILL)
-    shared_tree.wait_for(r"started again worker=\d why=\"was ended by SIGKILL\"")
+    shared_tree.wait_for(r"will be restarted worker=\d why=\"was ended by SIGKILL\"")
     answers = []
     while len(shared_tree.logged(r"a worker serves")) == len(served):
         answers.append(shared_tree.get("/health"))
