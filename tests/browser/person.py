@@ -59,11 +59,15 @@ class Person:
     def sees(self, selector: str, pattern: str) -> re.Match[str]:
         """Wait until a text matches; the match."""
         # A function, not an expression: the page's policy lets nothing evaluate text.
-        self.page.wait_for_function(
-            "([place, pattern]) => new RegExp(pattern).test(document.querySelector(place)?.innerText ?? '')",
+        # The text that matched is what it returns: read once more, it may have changed.
+        matched = self.page.wait_for_function(
+            """([place, pattern]) => {
+                const text = document.querySelector(place)?.innerText ?? '';
+                return new RegExp(pattern).test(text) ? { text } : null;
+            }""",
             arg=[selector, pattern],
         )
-        found = re.search(pattern, self.text(selector))
+        found = re.search(pattern, matched.json_value()["text"])
         assert found is not None
         return found
 
