@@ -52,7 +52,7 @@ class Hub:
         self.on_hold(group)
 
     def join(self, session_id: str, member: Member) -> Place:
-        """Adds a socket to its session's group for the length of the context."""
+        """Keep a socket in its session's group for the length of the context."""
         return Place(self, session_id, member)
 
     def enter(self, session_id: str, member: Member) -> SessionGroup:

@@ -22,7 +22,8 @@ def announce(facts: ServerFacts) -> None:
         extra={
             "event": "store",
             "engine": facts.name,
-            "version": facts.version,
+            # The embedded engine has none of its own.
+            **({} if facts.version is None else {"version": facts.version}),
             "about": summary(facts),
         },
     )

@@ -272,7 +272,7 @@ class Server:
         try:
             await session.run()
         except Exception:
-            # On its way to who logs it and closes the connection.
+            # The caller logs it and closes the connection.
             self.services.faults.counts["a session"] += 1
             raise
         finally:
