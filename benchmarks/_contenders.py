@@ -9,11 +9,14 @@ from _processes import HERE, Server, free_port, private_redis, server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from _processes import Redis
 
 OURS: Final = "portfolio_trio"
 TUNED: Final = "peer, tuned"
+PER_RESULT: Final = "peer, tuned, a call for each result"
+EARLIER: Final = "peer, tuned, a call for each result, earlier metrics"
 UNTUNED: Final = "peer, untuned"
 WHOLE_DOCUMENT: Final = "peer, untuned, whole document"
 LIMIT: Final = "bare trio-websocket"
@@ -46,6 +49,7 @@ def _limit(port: int, _redis_url: str) -> list[str]:
 COMMANDS: Final[dict[str, Callable[[int, str], list[str]]]] = {
     OURS: _ours,
     TUNED: _peer("--variant", "tuned"),
+    PER_RESULT: _peer("--variant", "per-result"),
     UNTUNED: _peer("--variant", "untuned"),
     WHOLE_DOCUMENT: _peer("--variant", "untuned", "--whole-document"),
     LIMIT: _limit,
@@ -53,12 +57,18 @@ COMMANDS: Final[dict[str, Callable[[int, str], list[str]]]] = {
 
 
 @contextmanager
-def contenders(names: Sequence[str]) -> Iterator[dict[str, Server]]:
-    """Start servers; those that are not measured just now stand idle."""
+def contenders(names: Sequence[str], before: Path | None = None) -> Iterator[dict[str, Server]]:
+    """Start servers; those that are not measured just now stand idle.
+
+    Args:
+        names: Which.
+        before: The checkout with the earlier metrics of `EARLIER`.
+    """
+    commands = COMMANDS | {EARLIER: _peer("--variant", "per-result", "--metrics", str(before))}
     with ExitStack() as stack:
         started = {}
         for name in names:
             found: Redis = stack.enter_context(private_redis())
             port = free_port()
-            started[name] = stack.enter_context(server(name, COMMANDS[name](port, found.url), port))
+            started[name] = stack.enter_context(server(name, commands[name](port, found.url), port))
         yield started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from _processes import describe_machine, private_redis
@@ -23,12 +24,14 @@ class Options(NamedTuple):
         rounds: Turns that each server takes.
         seconds: How long one turn lasts.
         full: Include what takes very long.
+        before: A checkout of an earlier version, to compare with it, too.
     """
 
     short: bool = False
     rounds: int = SHORT_ROUNDS
     seconds: float = SHORT_SECONDS
     full: bool = False
+    before: Path | None = None
 
 
 def run(
@@ -38,8 +41,18 @@ def run(
     *,
     rounds: int,
     seconds: float,
+    before: str | None = None,
 ) -> None:
-    """Read the command line, measure, print, write."""
+    """Read the command line, measure, print, write.
+
+    Args:
+        description: The help.
+        measure: Measures.
+        show: Prints what was measured.
+        rounds: Turns of the long form.
+        seconds: The length of one.
+        before: What is compared with an earlier version, if anything is.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,12 +61,15 @@ def run(
     parser.add_argument("--rounds", type=int, help=f"turns of each server (default {rounds})")
     parser.add_argument("--seconds", type=float, help=f"length of a turn (default {seconds:g})")
     parser.add_argument("--json", metavar="PATH", help="write the figures there, too")
+    if before:
+        parser.add_argument("--before", metavar="CHECKOUT", type=Path, help=before)
     words = parser.parse_args()
     options = Options(
         short=words.short,
         rounds=words.rounds or (SHORT_ROUNDS if words.short else rounds),
         seconds=words.seconds or (SHORT_SECONDS if words.short else seconds),
         full=words.full,
+        before=words.before.resolve() if before and words.before else None,
     )
     machine = show_machine()
     figures = measure(options)

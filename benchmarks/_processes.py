@@ -185,9 +185,9 @@ def free_port() -> int:
 
 
 def _environment() -> dict[str, str]:
-    """The environment without settings of the server, and with the checkout to import from."""
+    """The environment without settings of the server, and with the checkout and modules of this folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PORTFOLIO_")}
-    kept["PYTHONPATH"] = str(ROOT)
+    kept["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(HERE)))
     return kept
 
 

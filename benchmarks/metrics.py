@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -26,6 +25,7 @@ from time import process_time
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from _earlier import earlier_metrics
 from skfolio.moments import EWCovariance  # type: ignore[import-untyped]
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -291,21 +291,6 @@ def three_calendars() -> Bars:
     return Bars(tuple(map(str, days)), tuple(f"N{index:03d}" for index in range(UNIVERSE)), closes)
 
 
-def earlier(checkout: Path) -> ModuleType:
-    """The metrics of another checkout, beside those of this one."""
-    ours = {name: module for name, module in sys.modules.items() if name.startswith("portfolio_trio")}
-    for name in ours:
-        del sys.modules[name]
-    sys.path.insert(0, str(checkout))
-    try:
-        return importlib.import_module("portfolio_trio.metrics")
-    finally:
-        sys.path.pop(0)
-        for name in [name for name in sys.modules if name.startswith("portfolio_trio")]:
-            del sys.modules[name]
-        sys.modules.update(ours)
-
-
 def snapshots(metrics: ModuleType, bars: Bars, names: Sequence[str]) -> dict[str, Callable[[], object]]:
     """The cost of a snapshot of these names: cached, for a new set, and after a closed bar."""
     known = metrics.Bars(bars.dates, bars.tickers, bars.closes)
@@ -370,7 +355,7 @@ def main() -> None:
     with threadpool_limits(1):
         for count in () if arguments.calendars_only else SIZES:
             show(count, contest(make_case(count), rounds))
-        compare_calendars(None if arguments.before is None else earlier(arguments.before), rounds)
+        compare_calendars(None if arguments.before is None else earlier_metrics(arguments.before), rounds)
 
 
 if __name__ == "__main__":

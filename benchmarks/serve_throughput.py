@@ -1,18 +1,23 @@
 """Analyses per second, and the time to the first and the last of five results, at 1 to 256 clients.
 
-    python benchmarks/serve_throughput.py [--short] [--json PATH]
+    python benchmarks/serve_throughput.py [--short] [--before CHECKOUT] [--json PATH]
 
 Each client holds a portfolio of its own, 3 to 30 of 60 names; ours and the tuned peer are also driven with
-one portfolio for all clients. Against the peer (FastAPI), tuned and not, and against the limit (a bare
-trio-websocket server). The servers take turns, so that a slow moment of the machine falls on all of them,
-and ratios are formed within a turn.
+one portfolio for all clients. Against the peer (FastAPI) and against the limit (a bare trio-websocket
+server). The servers take turns, so that a slow moment of the machine falls on all of them, and ratios are
+formed within a turn.
+
+The tuned peer has everything of ours that helps it: the metrics, their texts, and one script for an
+analysis. It also runs with a call for each result, as an application of its kind would do it; and, with
+``--before``, with such calls and the metrics of an earlier version: 88549b8 was the last one before returns
+were folded.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from _contenders import LIMIT, OURS, TUNED, UNTUNED, WHOLE_DOCUMENT, contenders
+from _contenders import EARLIER, LIMIT, OURS, PER_RESULT, TUNED, UNTUNED, WHOLE_DOCUMENT, contenders
 from _options import Options, run
 from _processes import drive
 from _report import Bar, bars_table, ratios, table
@@ -28,11 +33,24 @@ ALL: Final = (1, 16, 64, 256)
 PLAN: Final[Mapping[str, tuple[int, ...]]] = {
     OURS: ALL,
     TUNED: ALL,
+    PER_RESULT: ALL,
     UNTUNED: (1, 16, 64),
     WHOLE_DOCUMENT: (1, 16),
     LIMIT: ALL,
 }
-SHORT_PLAN: Final[Mapping[str, tuple[int, ...]]] = {**PLAN, UNTUNED: (1, 16), LIMIT: (1, 16)}
+SHORT_PLAN: Final[Mapping[str, tuple[int, ...]]] = {
+    **PLAN,
+    PER_RESULT: (1, 16),
+    UNTUNED: (1, 16),
+    LIMIT: (1, 16),
+}
+# What analyses per second, and CPU of one, should be as multiples of another server's; CPU at 16 clients.
+RATES: Final[Mapping[str, Mapping[int, float]]] = {
+    WHOLE_DOCUMENT: {1: 25, 16: 25},
+    EARLIER: {1: 2.4, 16: 4.5, 64: 5.5, 256: 5.5},
+    PER_RESULT: {1: 2.2, 16: 3.7, 64: 4.5, 256: 4.5},
+}
+CPU: Final = {EARLIER: 0.2, PER_RESULT: 0.28, LIMIT: 1.1}
 
 _Figures = dict[tuple[str, int], list[dict[str, Any]]]
 
@@ -40,8 +58,10 @@ _Figures = dict[tuple[str, int], list[dict[str, Any]]]
 def measure(options: Options) -> dict[str, Any]:
     """Run all turns; return rows, and the ratios with their goals."""
     plan = SHORT_PLAN if options.short else PLAN
+    if options.before:
+        plan = {**plan, EARLIER: plan[PER_RESULT]}
     figures: _Figures = {}
-    with contenders(list(plan)) as servers:
+    with contenders(list(plan), options.before) as servers:
         for round_number in range(options.rounds):
             for clients in ALL:
                 names = [name for name in plan if clients in plan[name]]
@@ -72,33 +92,35 @@ def middle(runs: list[dict[str, Any]], key: str) -> float | None:
 
 
 def _bars(figures: _Figures) -> list[Bar]:
-    def rates(name: str, clients: int, key: str = "per_s") -> list[float]:
+    def values(name: str, clients: int, key: str) -> list[float]:
         return [run[key] or 0.0 for run in figures[name, clients]]
 
-    def against(name: str, clients: int, least: float | None) -> Bar:
-        values = ratios(rates(OURS, clients), rates(name, clients))
-        return Bar(f"analyses/s, {clients} clients, / {name}", values, least=least)
+    def against(name: str, clients: int, key: str, more: str = "") -> tuple[float, ...]:
+        return ratios(values(OURS + more, clients, key), values(name + more, clients, key))
 
-    def cpu(name: str, more: str = "") -> Bar:
-        ours, theirs = rates(OURS + more, 16, "server_cpu_us"), rates(name + more, 16, "server_cpu_us")
-        return Bar(f"CPU per analysis, 16 clients, / {name}{more}", ratios(ours, theirs))
-
-    spread = ratios(rates(OURS, 256, "last_p99_ms"), rates(OURS, 256, "last_p50_ms"))
+    others = [
+        name for name in (WHOLE_DOCUMENT, UNTUNED, EARLIER, PER_RESULT, TUNED, LIMIT) if (name, 16) in figures
+    ]
+    rates = [
+        Bar(
+            f"analyses/s, {clients} clients, / {name}",
+            against(name, clients, "per_s"),
+            least=RATES.get(name, {}).get(clients),
+        )
+        for name in others
+        for clients in ALL
+        if (name, clients) in figures
+    ]
+    cpu = [
+        Bar(f"CPU per analysis, 16 clients, / {name}", against(name, 16, "server_cpu_us"), most=CPU.get(name))
+        for name in others
+    ]
+    spread = ratios(values(OURS, 256, "last_p99_ms"), values(OURS, 256, "last_p50_ms"))
     return [
-        against(WHOLE_DOCUMENT, 1, 10),
-        against(WHOLE_DOCUMENT, 16, 10),
-        against(UNTUNED, 1, None),
-        against(UNTUNED, 16, None),
-        against(TUNED, 1, 4),
-        against(TUNED, 16, 4),
-        against(TUNED, 64, None),
-        against(TUNED, 256, None),
-        against(LIMIT, 1, None),
-        against(LIMIT, 16, 0.85),
-        cpu(TUNED),
-        cpu(TUNED, COMMON),
-        cpu(LIMIT),
-        Bar("lost results, 256 clients", tuple(rates(OURS, 256, "lost")), most=0, unit=""),
+        *rates,
+        *cpu,
+        Bar(f"CPU per analysis, 16 clients, / {TUNED}{COMMON}", against(TUNED, 16, "server_cpu_us", COMMON)),
+        Bar("lost results, 256 clients", tuple(values(OURS, 256, "lost")), most=0, unit=""),
         Bar("p99 / p50 of the last result, 256 clients", spread, most=4),
     ]
 
@@ -127,4 +149,4 @@ def show(figures: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run(__doc__, measure, show, rounds=5, seconds=3.0)
+    run(__doc__, measure, show, rounds=5, seconds=3.0, before="compare with a peer that has its metrics, too")

@@ -3,11 +3,13 @@
 A task per analysis, a task per metric inside it, one EVALSHA and one message per result. It uses the
 scripts, the metrics and the prices of this package, and no other part of it. The market does not move here.
 
-tuned:    a pool that is large enough, orjson, no logging, uvicorn's fastest parts; and one script an
-          analysis, computed on what the last reply said, as the server does that it is measured against.
-untuned:  as a first version often is: redis-py's pool of 100, the standard library's json, debug logging.
+tuned:      a pool that is large enough, orjson, no logging, uvicorn's fastest parts; and one script an
+            analysis, computed on what the last reply said, as the server does that it is measured against.
+per-result: the same, but one call for the start, one for each result and one for the end.
+untuned:    as a first version often is: redis-py's pool of 100, the standard library's json, debug logging.
 --whole-document: the scripts that change a session decode and encode all of its document, as a first script
-          does; what a script costs then grows with what the document holds.
+            does; what a script costs then grows with what the document holds.
+--metrics CHECKOUT: the metrics, and the models of their details, of an earlier version.
 """
 
 from __future__ import annotations
@@ -20,23 +22,26 @@ import random
 import time
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import redis.asyncio
 import trio
 import uvicorn
+from _earlier import earlier_metrics
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
+from portfolio_trio import metrics as our_metrics
 from portfolio_trio.canonical import canonical_text
 from portfolio_trio.market import PriceBook, open_price_source
-from portfolio_trio.metrics import BUILT_IN, METHOD_VERSION, ReturnsCache, compute_text
 from portfolio_trio.store.scripts import NAMES, script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from types import ModuleType
 
-    from portfolio_trio.metrics import AnalysisInputs, Metric
+    from portfolio_trio.metrics import AnalysisInputs, Bars, Metric
 
 HOLDINGS = {"AAPL": 100.0, "GOOGL": 50.0, "MSFT": 75.0}
 TTL_SECONDS, MAX_RESULTS, MAX_RESULT_BYTES = 86_400, 1_000, 2**22
@@ -87,29 +92,26 @@ def _orjson_text(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
+TUNED = Variant(
+    dumps=_orjson_text,
+    loads=orjson.loads,
+    ready=orjson.Fragment,
+    one_trip=True,
+    pool={"max_connections": POOL},
+    uvicorn={
+        "loop": "uvloop",
+        "http": "httptools",
+        "ws": "websockets-sansio",
+        "ws_per_message_deflate": False,
+        "log_level": "critical",
+        "access_log": False,
+    },
+)
 VARIANTS = {
-    "tuned": Variant(
-        dumps=_orjson_text,
-        loads=orjson.loads,
-        ready=orjson.Fragment,
-        one_trip=True,
-        pool={"max_connections": POOL},
-        uvicorn={
-            "loop": "uvloop",
-            "http": "httptools",
-            "ws": "websockets-sansio",
-            "ws_per_message_deflate": False,
-            "log_level": "critical",
-            "access_log": False,
-        },
-    ),
+    "tuned": TUNED,
+    "per-result": TUNED._replace(one_trip=False),
     "untuned": Variant(
-        dumps=json.dumps,
-        loads=json.loads,
-        ready=json.loads,
-        one_trip=False,
-        pool={},
-        uvicorn={"log_level": "debug"},
+        json.dumps, json.loads, json.loads, one_trip=False, pool={}, uvicorn={"log_level": "debug"}
     ),
 }
 
@@ -132,13 +134,16 @@ class Backend:
         variant: Variant,
         book: PriceBook,
         *,
-        whole_document: bool,
-        delays: tuple[float, float] | None,
+        whole_document: bool = False,
+        delays: tuple[float, float] | None = None,
+        metrics: ModuleType = our_metrics,
     ) -> None:
         self.loads, self.dumps, self._ready = variant.loads, variant.dumps, variant.ready
         self._client = redis.asyncio.Redis.from_url(url, **variant.pool)
         self._book = book
-        self._returns = ReturnsCache(book.bars)
+        self._metrics, self.metrics = metrics, list(metrics.BUILT_IN.values())
+        self._bars: Bars | None = None
+        self._returns: Any = None
         self._sources = {name: script(name).source for name in NAMES}
         if whole_document:
             self._sources |= WHOLE_DOCUMENT
@@ -198,10 +203,12 @@ class Backend:
         return await self.open_session(session_id)
 
     @property
-    def returns(self) -> ReturnsCache:
+    def returns(self) -> Any:  # noqa: ANN401 - of whichever version
         """The returns of the newest bars: names that are new have come with new ones."""
-        if self._returns.bars is not self._book.bars:
-            self._returns = ReturnsCache(self._book.bars)
+        if self._bars is not self._book.bars:
+            self._bars = bars = self._book.bars
+            returns, own = self._metrics.ReturnsCache, self._metrics.Bars
+            self._returns = returns(own(bars.dates, bars.tickers, bars.closes))
         return self._returns
 
     async def start(self, session_id: str, ticker: str) -> tuple[Known, AnalysisInputs]:
@@ -216,7 +223,8 @@ class Backend:
     def inputs(self, ticker: str, holdings: bytes) -> AnalysisInputs:
         """The inputs of a run's metrics."""
         held = self.loads(holdings)
-        return self.returns.inputs(ticker, held, self._book.prices_for(held))
+        inputs: AnalysisInputs = self.returns.inputs(ticker, held, self._book.prices_for(held))
+        return inputs
 
     def record(self, message: dict[str, Any]) -> str:
         """The stored form of a result."""
@@ -225,7 +233,7 @@ class Backend:
     async def run(self, session_id: str, ticker: str, known: Known) -> list[dict[str, Any]] | None:
         """A whole run in one call; None, and it has only been started, where the document says otherwise."""
         run_id, inputs = known.run_id + 1, self.inputs(ticker, known.holdings)
-        messages = [self.result(metric, inputs, run_id) for metric in BUILT_IN.values()]
+        messages = [self.result(metric, inputs, run_id) for metric in self.metrics]
         args = (ticker, now(), self._book.current.tick_id, TTL_SECONDS, WORKER, "", "", "", "", "", "")
         texts = (run_id, known.version, known.holdings, known.targets)
         rest = (MAX_RESULTS, MAX_RESULT_BYTES, "1", 0)
@@ -240,20 +248,27 @@ class Backend:
 
     def result(self, metric: Metric, inputs: AnalysisInputs, run_id: int) -> dict[str, Any]:
         """One metric as the message that is sent."""
-        computed = compute_text(metric, inputs)
+        value, detail = self._compute(metric, inputs)
         return {
             "type": "analysis_result",
             "ticker": inputs.ticker,
             "metric": metric.name,
-            "value": computed.value,
+            "value": value,
             "timestamp": now(),
             "run_id": run_id,
             "snapshot": inputs.snapshot,
             "tick_id": self._book.current.tick_id,
             "as_of": self._book.current.as_of,
-            "method": METHOD_VERSION,
-            "detail": None if computed.detail is None else self._ready(computed.detail),
+            "method": self._metrics.METHOD_VERSION,
+            "detail": detail,
         }
+
+    def _compute(self, metric: Metric, inputs: AnalysisInputs) -> tuple[float, object]:
+        if self._metrics is our_metrics:
+            value, text = our_metrics.compute_text(metric, inputs)
+            return value, None if text is None else self._ready(text)
+        result = self._metrics.compute(metric, inputs)
+        return result.value, None if result.detail is None else result.detail.model_dump()
 
 
 def now() -> str:
@@ -312,7 +327,7 @@ class Session:
         self._known = known
         run_id, version = known.run_id, int(known.version)
         async with asyncio.TaskGroup() as group:
-            for place, metric in enumerate(BUILT_IN.values()):
+            for place, metric in enumerate(self._backend.metrics):
                 group.create_task(self._compute(place, metric, inputs, run_id, version))
         await self._backend.call("finish_analysis", self._session_id, run_id, WORKER, "", "", COMPLETED, "1")
 
@@ -359,6 +374,7 @@ def main() -> None:
     parser.add_argument("--variant", choices=VARIANTS, default="tuned")
     parser.add_argument("--whole-document", action="store_true")
     parser.add_argument("--delays", help="LOW,HIGH seconds that every metric but the first waits")
+    parser.add_argument("--metrics", type=Path, help="a checkout of an earlier version, to use its metrics")
     options = parser.parse_args()
     variant = VARIANTS[options.variant]
     if options.variant == "untuned":
@@ -368,7 +384,14 @@ def main() -> None:
     trio.run(book.open)
     low, _, high = (options.delays or "").partition(",")
     delays = (float(low), float(high)) if low else None
-    backend = Backend(options.redis_url, variant, book, whole_document=options.whole_document, delays=delays)
+    backend = Backend(
+        options.redis_url,
+        variant,
+        book,
+        whole_document=options.whole_document,
+        delays=delays,
+        metrics=earlier_metrics(options.metrics) if options.metrics else our_metrics,
+    )
     uvicorn.run(make_app(backend), host="127.0.0.1", port=options.port, **variant.uvicorn)
 
 

@@ -20,7 +20,8 @@ from tests.support.redis_servers import NO_JSON_SERVER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PEER = Path(__file__).parents[2] / "benchmarks" / "peers" / "fastapi_server.py"
+ROOT = Path(__file__).parents[2]
+PEER = ROOT / "benchmarks" / "peers" / "fastapi_server.py"
 HELD = {"AAPL": 10.0, "MSFT": 5.0}
 
 
@@ -51,9 +52,10 @@ def _place(result: dict[str, Any]) -> tuple[int, str]:
     return result["run_id"], result["metric"]
 
 
-def load_peer() -> Any:
+def load_peer(monkeypatch: pytest.MonkeyPatch) -> Any:
     for package in ("fastapi", "orjson", "uvicorn"):
         pytest.importorskip(package)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location("benchmark_peer", PEER)
     assert spec is not None
     assert spec.loader is not None
@@ -62,11 +64,16 @@ def load_peer() -> Any:
     return peer
 
 
-@pytest.mark.parametrize("variant", ["tuned", "untuned"])
-def test_the_peer_streams_what_it_records_and_the_metrics_say(server_url: str | None, variant: str) -> None:
+@pytest.mark.parametrize(
+    ("variant", "checkout"), [("tuned", None), ("per-result", None), ("per-result", ROOT), ("untuned", None)]
+)
+def test_the_peer_streams_what_it_records_and_the_metrics_say(
+    server_url: str | None, variant: str, checkout: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if server_url is None:
         pytest.skip(NO_JSON_SERVER)
-    peer = load_peer()
+    peer = load_peer(monkeypatch)
+    metrics = peer.earlier_metrics(checkout) if checkout else peer.our_metrics
     book = PriceBook(open_price_source("simulated"), now=time.time)
     trio.run(book.open)
     asked = ["AAPL", "MSFT", "MSFT"]
@@ -74,7 +81,7 @@ def test_the_peer_streams_what_it_records_and_the_metrics_say(server_url: str | 
     socket = Socket([{"action": "set_holdings", "holdings": HELD}, *analyses])
 
     async def serve() -> list[str]:
-        backend = peer.Backend(server_url, peer.VARIANTS[variant], book, whole_document=False, delays=None)
+        backend = peer.Backend(server_url, peer.VARIANTS[variant], book, metrics=metrics)
         await backend.open()
         calls: list[str] = []
         call = backend.call
