@@ -41,6 +41,7 @@ def portfolio_message(stored: store.Portfolio, book: PriceBook | None = None) ->
     is_of_tick = book is not None and book.current.tick_id == stored.valued.tick_id
     return Portfolio(
         session_id=stored.session_id,
+        incarnation=stored.incarnation or None,
         holdings=dict(stored.holdings),
         version=stored.version,
         total_value=stored.total_value,

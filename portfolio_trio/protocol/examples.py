@@ -143,6 +143,7 @@ _HELD: Final = HoldingRisk(
 MESSAGES: Final[tuple[Message, ...]] = (
     Portfolio(
         session_id="my-session",
+        incarnation="9c1f2ad07b3e4f58",
         holdings={"AAPL": 100, "GOOGL": 50, "MSFT": 75},
         version=3,
         total_value=65_210.5,

@@ -208,6 +208,12 @@ class Portfolio(Message):
 
     type: Literal["portfolio"] = "portfolio"
     session_id: str
+    incarnation: str | None = Field(
+        None,
+        description="identifies the document of the session: with another one, the session expired or was "
+        "lost and was created again, and its versions and run ids began anew; documents of earlier releases "
+        "have none",
+    )
     holdings: dict[str, float]
     version: int
     total_value: float
@@ -236,7 +242,7 @@ class Portfolio(Message):
     @override
     def to_json(self) -> str:
         """The text of the frame; ``current_analysis`` is null rather than left out if nothing runs."""
-        absent = {name for name in ("id", "values") if getattr(self, name) is None}
+        absent = {name for name in ("id", "incarnation", "values") if getattr(self, name) is None}
         return self.model_dump_json(exclude=absent or None)
 
 

@@ -71,6 +71,7 @@ class EditCalls(DocumentCalls):
             valued=prices.valued,
             current=current,
             targets=targets,
+            incarnation=incarnation,
             others=others,
         )
 
@@ -127,6 +128,7 @@ class EditCalls(DocumentCalls):
             valued=prices.valued,
             current=current,
             targets=targets,
+            incarnation=incarnation,
             others=others,
         )
 
@@ -163,5 +165,6 @@ class EditCalls(DocumentCalls):
             valued=valued,
             current=current,
             targets=text.encode(),
+            incarnation=incarnation,
             others=others,
         )

@@ -95,6 +95,25 @@ async def test_what_was_edited_and_run_before_does_not_stand_in_the_way(autojump
         assert gist(await client.silence(1)) == [("portfolio", 2, None)]
 
 
+async def test_each_state_names_the_document_it_is_of(autojump_clock: MockClock) -> None:
+    """A version or run id of before the loss may come again: only this tells them apart."""
+    async with two_apps() as (one, two):
+        client, subscriber = await one.connect(events=True), await subscribed(two)
+        states = [await client.receive(), await client.ask("get_portfolio")]
+        states.append(await client.ask("trade", ticker="AAPL", shares=1))
+        states.append(await client.ask("set_holdings", holdings={"AAPL": 3}))
+        states.append(await client.ask("set_targets", weights={"AAPL": 1}))
+        before = {state["incarnation"] for state in (*states, *await subscriber.silence(1))}
+        assert len(before) == 1
+        await lose(one)
+        assert (await client.ask("get_portfolio"))["code"] == "session_expired"
+        again = await client.ask("get_portfolio")
+        assert again["version"] == 1
+        assert again["incarnation"] not in before
+        later = [frame for frame in await subscriber.silence(1) if frame["type"] == "portfolio"]
+        assert {frame["incarnation"] for frame in later} == {again["incarnation"]}
+
+
 @pytest.mark.parametrize("request_of", ["analyze", "trade", "get_portfolio", "set_holdings"])
 @pytest.mark.parametrize("events", [False, True])
 async def test_each_socket_is_told_once_whatever_it_asks(
