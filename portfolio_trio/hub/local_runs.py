@@ -29,6 +29,8 @@ class LocalRuns:
         faults: A fault of one socket's run ends that socket, and never reaches the caller.
     """
 
+    __slots__ = ("_faults", "_members", "_session_id")
+
     def __init__(self, session_id: str, members: Collection[Member], faults: Faults) -> None:
         self._session_id = session_id
         self._members = members

@@ -37,13 +37,17 @@ class PeerLink:
     Attributes:
         incarnation: The known document of the session; empty before the first.
         remote: The known state of the session on other workers.
+        told: The last reported end of a run of this worker.
     """
+
+    __slots__ = ("_sender", "_session_id", "incarnation", "remote", "told")
 
     def __init__(self, session_id: str, sender: PeerSender) -> None:
         self._session_id = session_id
         self._sender = sender
         self.incarnation = ""
         self.remote = RemoteState()
+        self.told: AnalysisCancelled | AnalysisFailed | None = None
 
     @property
     def me(self) -> str:
@@ -65,6 +69,14 @@ class PeerLink:
     def set_peers(self, others: tuple[str, ...]) -> None:
         """Update the list of other workers with sockets of the session, from the store."""
         self.remote.others = others
+
+    def set_peers_at_start(self, start: RunStart) -> None:
+        """The same, from the reply to the start of a run, which replaced another in the document."""
+        if self.told is not None and self.told.run_id == start.replaced:
+            # It was in the document until now: new workers have read it there, and may have missed its end.
+            self.set_peers_late(start.others, self.told)
+        else:
+            self.set_peers(start.others)
 
     def set_peers_late(
         self, others: tuple[str, ...], told: AnalysisCancelled | AnalysisFailed | None = None

@@ -9,107 +9,22 @@ document waits until that end is known.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
+from portfolio_trio.hub.ordered_event import OrderedEvent
+from portfolio_trio.hub.subscribers import Subscribers
 from portfolio_trio.protocol.messages import AnalysisCancelled, Portfolio, Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from portfolio_trio.hub.events import SessionEvent
+    from portfolio_trio.hub.ordered_event import EventSubscriber
     from portfolio_trio.hub.run_state import EndReason, Run
-
-OrderedEventKind = Literal["portfolio", "portfolio_update", "started", "outcome", "end"]
-
-HOLD_SECONDS: Final = 2.0
-"""Seconds to wait for the end of a run from the worker that ran it, before the document is read."""
-
-WORD_SECONDS: Final = 10.0
-"""Seconds to wait if the document has no report from that worker; by then it is lost, or has reported."""
 
 MAX_HELD_EVENTS: Final = 1_000
 """How many events may wait for the end of a run before it is no longer waited for."""
-
-
-class EventSubscriber(Protocol):
-    """A socket that gets events, as the sequencer uses it."""
-
-    def enqueue(self, frame: str, run: Run | None = None) -> None:
-        """Queue an event; it can be dropped with ``run``, if one is given."""
-
-    def enqueue_latest(self, frame: str) -> None:
-        """Queue an event, replacing the latest one that still waits."""
-
-
-@dataclass(slots=True, eq=False)
-class OrderedEvent:
-    """One event.
-
-    It is never modified; it is not frozen, because a frozen one takes three times as long to create.
-
-    Attributes:
-        kind: The kind of event.
-        text: The frame for sockets other than the requester; a state is written for each socket.
-        message: The message from which the frame is made when it is first needed, if there is no text.
-        run_id: The run it concerns.
-        run: The run with which it can be dropped while it waits.
-        running: For a start: the run.
-        metric: For an outcome: its metric; empty if unknown.
-        state: For ``portfolio``: the document as it was at some moment.
-        adopts: For ``portfolio``: the run in it counts as started.
-        again: For ``portfolio``: events may have been missed, so show it again to sockets that have seen it.
-        version: For ``portfolio_update``: the version of the holdings that it values.
-        tick_id: For ``portfolio_update``: the tick.
-        outcomes: For an end: how many results and errors came before it, if a batch of them may be lost. The
-            end waits for them, or for those that the document has.
-        requester: The socket that asked, and gets ``own`` instead of ``text``, or a state with
-            ``request_id``.
-        own: The frame for the requester.
-        request_id: The requester's id.
-        exclude: A socket that is informed in another way.
-        answer: The frame for that socket, at the position of the event.
-    """
-
-    kind: OrderedEventKind
-    text: str = ""
-    run_id: int | None = None
-    run: Run | None = None
-    running: Running | None = None
-    metric: str = ""
-    state: Portfolio | None = None
-    adopts: Running | None = None
-    again: bool = False
-    version: int = 0
-    tick_id: int = 0
-    outcomes: int = 0
-    requester: EventSubscriber | None = None
-    own: str = ""
-    request_id: str | int | None = None
-    exclude: EventSubscriber | None = None
-    answer: str = ""
-    message: SessionEvent | None = None
-
-    def text_for(self, subscriber: EventSubscriber) -> str:
-        """The frame for a socket."""
-        return self.own if subscriber is self.requester else self.frame()
-
-    def frame(self) -> str:
-        """The frame for sockets other than the requester, made only once."""
-        if not self.text and self.message is not None:
-            self.text = self.message.to_json()
-        return self.text
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What one socket has been shown: the newest version and tick, and the run that is open for it."""
-
-    version: int = 0
-    tick_id: int = 0
-    open: int | None = None
-    told: bool = False
 
 
 class EventSequencer:
@@ -119,6 +34,7 @@ class EventSequencer:
         alone: The boundary around an operation on one socket, which contains its faults.
 
     Attributes:
+        subscribers: The sockets that get events.
         newest: The newest known state of the document, without the values of its lines: it is kept as long as
             the session has sockets.
         open: The run whose start has been shown, but not its end.
@@ -126,8 +42,20 @@ class EventSequencer:
         released: How many waiting events have been released so far.
     """
 
+    __slots__ = (
+        "_held",
+        "_joined",
+        "_last",
+        "_requester",
+        "newest",
+        "open",
+        "outcomes",
+        "released",
+        "subscribers",
+    )
+
     def __init__(self, alone: Callable[[Any], AbstractContextManager[object]] = nullcontext) -> None:
-        self._alone = alone
+        self.subscribers = Subscribers(alone)
         self.newest: Portfolio | None = None
         self.open: Running | None = None
         self.outcomes: tuple[str, ...] = ()
@@ -136,7 +64,6 @@ class EventSequencer:
         # The open run was in progress when the first socket came: its earlier outcomes are not shown.
         self._joined = False
         self._requester: EventSubscriber | None = None
-        self._seen: dict[EventSubscriber, _Seen] = {}
         # A list, not a deque: it is nearly always empty, and an empty list takes a tenth of the memory.
         self._held: list[OrderedEvent] = []
 
@@ -163,7 +90,7 @@ class EventSequencer:
         """Whether the start of a run has been shown, and not its end."""
         return self.open is not None and self.open.run_id == run_id
 
-    # --- the subscribers ---
+    # --- the subscribers and the state ---
 
     def subscribe(
         self, subscriber: EventSubscriber, state: Portfolio, request_id: str | int | None = None
@@ -171,20 +98,7 @@ class EventSequencer:
         """Show a new subscriber the state; from now on it sees events."""
         newest = self._merge(state)
         current = self.open if self.open is not None and self.open.version >= newest.version else None
-        self._seen[subscriber] = _Seen(
-            newest.version, newest.valued.tick_id, None if current is None else current.run_id
-        )
-        self._enqueue(subscriber, _frame(newest, current, request_id))
-
-    def leave(self, subscriber: EventSubscriber) -> None:
-        """Remove a socket."""
-        self._seen.pop(subscriber, None)
-
-    def mark_told(self, subscriber: EventSubscriber) -> None:
-        """Record that a socket was told that its session has expired."""
-        seen = self._seen.get(subscriber)
-        if seen is not None:
-            seen.told = True
+        self.subscribers.add(subscriber, newest, current, request_id)
 
     def begin_anew(self, expired: str) -> None:
         """The session has expired and was created again: nothing known of the old one is valid any longer.
@@ -199,14 +113,7 @@ class EventSequencer:
         for event in held:
             self._broadcast(event)
         self.open, self.outcomes, self.newest, self._last = None, (), None, 0
-        for subscriber, seen in self._seen.items():
-            if not seen.told:
-                self._enqueue(subscriber, expired)
-            self._seen[subscriber] = _Seen()
-
-    def is_subscribed(self, subscriber: EventSubscriber) -> bool:
-        """Whether a socket gets the events."""
-        return subscriber in self._seen
+        self.subscribers.begin_anew(expired)
 
     def answer(self, state: Portfolio, request_id: str | int | None) -> Portfolio:
         """The state for a socket that sees no events: this one, or a newer one if known."""
@@ -330,7 +237,7 @@ class EventSequencer:
         if event.kind == "portfolio" and event.state is not None:
             self._broadcast_state(event, event.state)
         elif event.kind == "portfolio_update":
-            self._broadcast_update(event)
+            self.subscribers.show_update(event)
         elif event.kind == "started" and event.running is not None:
             self._broadcast_start(event, event.running)
         elif event.kind == "outcome":
@@ -346,35 +253,14 @@ class EventSequencer:
             adopted = None
         if adopted is not None:
             self._open(adopted)
-        for subscriber, seen in self._seen.items():
-            asked = subscriber is event.requester
-            if not (asked or event.again or adopted is not None or seen.version < newest.version):
-                continue
-            seen.version = newest.version
-            seen.tick_id = max(seen.tick_id, newest.valued.tick_id)
-            if adopted is not None:
-                seen.open = adopted.run_id
-            current = self.open if self.open is not None and self.open.run_id == seen.open else None
-            self._enqueue(subscriber, _frame(newest, current, event.request_id if asked else None))
-
-    def _broadcast_update(self, event: OrderedEvent) -> None:
-        for subscriber, seen in self._seen.items():
-            if seen.version <= event.version and seen.tick_id <= event.tick_id:
-                seen.tick_id = event.tick_id
-                with self._alone(subscriber):
-                    subscriber.enqueue_latest(event.text)
+        self.subscribers.show_state(event, newest, self.open, adopted=adopted is not None)
 
     def _broadcast_start(self, event: OrderedEvent, running: Running) -> None:
         if running.run_id <= self._last:
             return
         self._open(running)
         self._requester = event.requester
-        for subscriber, seen in self._seen.items():
-            if seen.version > running.version:
-                # It was over before the holdings that this socket has already been shown: too late to start.
-                continue
-            seen.open = running.run_id
-            self._enqueue(subscriber, event.text_for(subscriber))
+        self.subscribers.show_start(event, running)
 
     def _broadcast_outcome(self, event: OrderedEvent) -> None:
         if self.open is None or self.open.run_id != event.run_id:
@@ -382,10 +268,7 @@ class EventSequencer:
         if event.metric and event.metric in self.outcomes:
             return
         self.outcomes = (*self.outcomes, event.metric)
-        for subscriber, seen in self._seen.items():
-            # After newer holdings have been shown, no number on older ones may be shown.
-            if seen.open == event.run_id and seen.version <= self.open.version:
-                self._enqueue(subscriber, event.text_for(subscriber), event.run)
+        self.subscribers.show_outcome(event, self.open.version)
 
     def _broadcast_end(self, event: OrderedEvent, run_id: int | None) -> None:
         # A run that ends before its start was shown is reported once.
@@ -394,23 +277,11 @@ class EventSequencer:
             self._last = max(self._last, run_id)
         if self.open is not None and self.open.run_id == run_id:
             self.open, self.outcomes = None, ()
-        for subscriber, seen in self._seen.items():
-            is_open = run_id is not None and seen.open == run_id
-            if is_open:
-                seen.open = None
-            if subscriber is event.exclude:
-                if event.answer:
-                    self._enqueue(subscriber, event.answer)
-            elif is_open or never_began or subscriber is event.requester:
-                self._enqueue(subscriber, event.text_for(subscriber))
+        self.subscribers.show_end(event, never_began=never_began)
 
     def _open(self, running: Running) -> None:
         self.open, self.outcomes, self._last = running, (), running.run_id
         self._joined = False
-
-    def _enqueue(self, subscriber: EventSubscriber, frame: str, run: Run | None = None) -> None:
-        with self._alone(subscriber):
-            subscriber.enqueue(frame, run)
 
     def _merge(self, state: Portfolio) -> Portfolio:
         """Record a state; return it, or a newer one that is known."""
@@ -424,7 +295,3 @@ class EventSequencer:
 
 def _place(state: Portfolio) -> tuple[int, int]:
     return state.version, state.valued.tick_id
-
-
-def _frame(state: Portfolio, current: Running | None, request_id: str | int | None) -> str:
-    return state.model_copy(update={"current_analysis": current, "id": request_id}).to_json()

@@ -150,11 +150,11 @@ class DocumentReader:
             waited: How long the end of the open run has been waited for.
             lost: The numbers known before the document fell back: it gets new ones first.
         """
-        if not group.attached:
+        if not group.document.attached:
             # It has not been read yet, but is about to be.
             return
         for _ in range(READINGS):
-            since, known = group.incarnation, group.known
+            since, known = group.incarnation, group.document.known
             try:
                 if lost is not None:
                     await self._store.lift(group.session_id, lost)
@@ -168,7 +168,7 @@ class DocumentReader:
                 return
             if state.incarnation == group.incarnation and lost is None:
                 await self._catch_up(group, state, waited)
-            if group.enter(state, since):
+            if group.document.enter(state, since):
                 if lost is None:
                     self._present(group, state, again=again and since == state.incarnation)
                 else:
@@ -177,7 +177,7 @@ class DocumentReader:
 
     async def _fetch(self, group: SessionGroup, known: Known) -> State:
         state = await self._store.attach(group.session_id, known=known)
-        if state.incarnation == group.incarnation and group.contradicts(state.version, state.holdings):
+        if state.incarnation == group.incarnation and group.document.contradicts(state):
             raise FellBack(group.session_id, known)
         return state
 
@@ -227,11 +227,12 @@ class DocumentReader:
     async def _end(self, group: SessionGroup, state: State, run: Running, ended: Ending | None) -> None:
         """Show the end of the open run, preceded by the results that were in no batch."""
         results: list[Result] = []
-        if ended is None or (ended.outcome == "completed" and group.lacks_outcomes(ended)):
+        lacks = ended is not None and group.sequencer.lacks(ended.results + ended.errors)
+        if ended is None or (ended.outcome == "completed" and lacks):
             metrics = len(self._metrics) if ended is None else ended.results
             results = await results_of(self._store, state, run, metrics)
         if ended is None:
             ended = likely_end(state, run, results, self._metrics)
         if ended.outcome == "completed":
-            group.show_recorded(run.run_id, results)
-        group.close(ended)
+            group.remote_events.show_recorded(run.run_id, results)
+        group.remote_events.close(ended)

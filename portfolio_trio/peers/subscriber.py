@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from portfolio_trio.hub.endings import cancelled, message_of
 from portfolio_trio.hub.events import RUN_ENDS, Batch, SequenceTracker
 from portfolio_trio.hub.run_state import EndReason
-from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.peers.document_reader import (
@@ -48,6 +47,10 @@ log: Final = logging.getLogger(__name__)
 EVENTS_PER_SESSION: Final = 1_000
 # Seconds of waiting for the end of a run after which the document is read for the first time.
 LOOK_SECONDS: Final = 0.25
+# Seconds of waiting for the worker that ran it to report its end, before any end in the document is shown.
+HOLD_SECONDS: Final = 2.0
+# Seconds of waiting if the document has no report of that worker; by then it is lost, or has reported.
+WORD_SECONDS: Final = 10.0
 
 
 class PeerSubscriber:
@@ -259,7 +262,7 @@ class PeerSubscriber:
             await self._follow_holdings(group, peer_event)
         elif peer_event.run_id is None:
             # It ended before it had a number.
-            group.broadcast_peer_event(peer_event)
+            group.remote_events.show(peer_event)
         elif peer_event.kind == "cancel":
             await self._cancel(group, peer_event.run_id)
         else:
@@ -268,13 +271,13 @@ class PeerSubscriber:
     async def _follow_holdings(self, group: SessionGroup, peer_event: PeerEvent) -> None:
         state = Portfolio.model_validate_json(peer_event.frame)
         current = state.current_analysis
-        if group.contradicts(state.version, state.holdings):
+        if group.document.contradicts(state):
             await self._documents.read_quietly(group, again=False)
             return
         standing = 0 if current is None else current.run_id
         # In a document that has fallen back it is not known what ended before.
         group.runs.renew(state.version, None if peer_event.has_fallen else standing)
-        group.update_version(state.version)
+        group.remote.outdate(state.version)
         group.broadcast_state(state)
 
     async def _cancel(self, group: SessionGroup, run_id: int) -> None:
@@ -304,7 +307,7 @@ class PeerSubscriber:
             return
         if peer_event.kind in RUN_ENDS and remote.is_open(run_id):
             remote.end()
-        group.broadcast_peer_event(peer_event)
+        group.remote_events.show(peer_event)
 
     def _expect_end(self, group: SessionGroup) -> None:
         """An event waits for the end of a run."""
@@ -324,7 +327,7 @@ class PeerSubscriber:
                 return
             if trio.current_time() >= until:
                 break
-        while group.sequencer.open is not None and group.sequencer.open.run_id == run_id:
+        while group.sequencer.is_open(run_id):
             due = 0
             for _ in range(2):
                 # Events that wait at half-time will then have waited long enough, for any run.
@@ -368,7 +371,7 @@ class PeerSubscriber:
                 # Its results come before its end; the document has them as well.
                 await self._documents.read_quietly(group, again=False, waited=Waited.LONG)
             else:
-                group.close(ending)
+                group.remote_events.close(ending)
             if not end.cleared:
                 return
             # Workers that have read it in the document are told that it is over.

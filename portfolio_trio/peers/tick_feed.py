@@ -95,13 +95,13 @@ class TickFeed:
             raise failures[0]
 
     async def _update(self, group: SessionGroup, tick: Tick) -> None:
-        known = group.known
+        known = group.document.known
         try:
             portfolio = await self._store.peek_portfolio(group.session_id)
         except (SessionMissing, WrongType):
             # Nothing was revalued; the next request will report why.
             return
-        has_fallen = known.is_above(portfolio) or group.contradicts(portfolio.version, portfolio.holdings)
+        has_fallen = known.is_above(portfolio) or group.document.contradicts(portfolio)
         if portfolio.incarnation != group.incarnation or has_fallen:
             # It was created again by a worker that did not know this one, or has lost what was shown.
             self._caretaker.reread(group)

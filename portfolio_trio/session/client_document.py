@@ -27,7 +27,7 @@ class ClientDocument:
     def expire(self) -> None:
         """The client was told that its session has expired: its next request opens it again."""
         self.incarnation = None
-        self._group.sequencer.mark_told(self._subscriber)
+        self._group.sequencer.subscribers.mark_told(self._subscriber)
 
     def check(self) -> None:
         """Whether it is still the session's document.
@@ -37,7 +37,7 @@ class ClientDocument:
         """
         if self.incarnation is None or self.incarnation == self._group.incarnation:
             return
-        if not self._group.sequencer.is_subscribed(self._subscriber):
+        if self._subscriber not in self._group.sequencer.subscribers:
             raise SessionMissing(self._group.session_id)
         # The client was told so, and shown the new one.
         self.incarnation = self._group.incarnation

@@ -222,7 +222,7 @@ class Session:
 
     async def _leave(self) -> None:
         """The last socket of the session on this worker records that in the document."""
-        if not self._group.attached:
+        if not self._group.document.attached:
             return
         with trio.move_on_after(CLEAN_UP_SECONDS, shield=True):
             try:

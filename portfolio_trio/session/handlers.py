@@ -95,7 +95,7 @@ class RequestHandler:
             except FellBack as failure:
                 await self._services.peer_subscriber.lift(self._group, failure.known)
                 continue
-            if self._group.enter(opened, since):
+            if self._group.document.enter(opened, since):
                 # A write that a full store refused is tried again at the next request.
                 self._document.incarnation = opened.incarnation if opened.attached else None
                 message = portfolio_message(opened, self._services.book)
@@ -108,7 +108,10 @@ class RequestHandler:
         services = self._services
         try:
             return await services.store.get_portfolio(
-                self._group.session_id, at=rfc3339(services.now()), attach=True, known=self._group.known
+                self._group.session_id,
+                at=rfc3339(services.now()),
+                attach=True,
+                known=self._group.document.known,
             )
         except SessionMissing:
             try:
@@ -133,9 +136,9 @@ class RequestHandler:
             at=rfc3339(services.now()),
             attach=True,
             incarnation=incarnation,
-            known=self._group.known,
+            known=self._group.document.known,
         )
-        if not self._group.enter(found, incarnation):
+        if not self._group.document.enter(found, incarnation):
             raise SessionMissing(self._group.session_id)
         return found
 
@@ -153,7 +156,7 @@ class RequestHandler:
             self._document.check()
             if self._document.incarnation is None:
                 opened = await self.open()
-                subscribed = self._group.sequencer.is_subscribed(self._requester) or isinstance(
+                subscribed = self._requester in self._group.sequencer.subscribers or isinstance(
                     request, GetPortfolio
                 )
                 if self._requester.receives_events and not subscribed:
@@ -233,7 +236,7 @@ class RequestHandler:
         """Answer a request to cancel, if no event has answered it; ``end`` is the result."""
         if canceller.answered:
             return
-        if end is None or self._group.sequencer.is_subscribed(self._requester):
+        if end is None or self._requester in self._group.sequencer.subscribers:
             # Nothing was running, or its end had been decided and reported just before.
             end = AnalysisCancelled(reason=EndReason.CANCELLED)
         self._requester.answer(end.echo(canceller.request_id))
@@ -264,18 +267,18 @@ class RequestHandler:
         run_id = current.run_id
         ended = cancelled(run_id, EndReason.CANCELLED)
         told = AnalysisCancelled(ticker=current.ticker, run_id=run_id, reason=EndReason.CANCELLED)
-        with self._group.cancelling(run_id, canceller):
+        with self._group.remote_events.cancelling(run_id, canceller):
             if current.worker == self._services.store.worker:
                 # No task runs it: there will be no other report.
                 self._group.publish(told, canceller=canceller, incarnation=self._group.incarnation)
             else:
                 await self._services.peer_subscriber.find_end(self._group, run_id)
-                self._group.close(ended)
+                self._group.remote_events.close(ended)
         if canceller.answered or self._group.sequencer.is_over(run_id):
             self._answer(canceller, told)
             return
         # The sockets here have not seen the run at all.
-        self._group.close_unseen(told, canceller)
+        self._group.remote_events.close_unseen(told, canceller)
         if not canceller.answered:
             self._requester.answer(told.echo(canceller.request_id))
 
@@ -292,8 +295,8 @@ class RequestHandler:
         current = changed.current_analysis
         self._group.runs.renew(changed.version, 0 if current is None else current.run_id)
         self._group.peers.set_peers(changed.others)
-        self._group.update_version(changed.version)
-        self._group.learn(changed.head)
+        self._group.remote.outdate(changed.version)
+        self._group.document.learn(changed.head)
         self._group.change(self._requester, portfolio_message(changed, services.book), request.id)
 
     def _left_unpriced(self, request: SetHoldings | Trade | SetTargets) -> list[str]:
@@ -302,7 +305,7 @@ class RequestHandler:
             named = [ticker for ticker, shares in request.holdings.items() if shares]
         elif isinstance(request, SetTargets):
             # Held names may lack a price for a while; names to be bought need one.
-            held = {} if self._group.head is None else self._group.head.holdings
+            held = {} if self._group.document.head is None else self._group.document.head.holdings
             wanted = {**(request.weights or {}), **(request.budgets or {})}
             named = [ticker for ticker, share in wanted.items() if share and ticker not in held]
         else:
@@ -320,7 +323,7 @@ class RequestHandler:
                 at=rfc3339(services.now()),
                 expected_version=request.version,
                 incarnation=self._document.incarnation or "",
-                known=self._group.known,
+                known=self._group.document.known,
             )
         lookup = partial(services.book.prices_for, session_id=self._group.session_id)
         if isinstance(request, SetHoldings):
@@ -331,7 +334,7 @@ class RequestHandler:
                 at=rfc3339(services.now()),
                 expected_version=request.version,
                 incarnation=self._document.incarnation or "",
-                known=self._group.known,
+                known=self._group.document.known,
                 price_lookup=lookup,
             )
         return await services.store.trade(
@@ -339,7 +342,7 @@ class RequestHandler:
             request.ticker,
             request.shares,
             incarnation=self._document.incarnation or "",
-            known=self._group.known,
+            known=self._group.document.known,
             tick=services.book.current,
             at=rfc3339(services.now()),
             expected_version=request.version,

@@ -95,8 +95,9 @@ class Waiting:
     @property
     def _is_behind(self) -> bool:
         """Whether there is a tick or version newer than the last run's."""
-        tick_id, version = self._socket.services.book.current.tick_id, self._socket.group.known.version
-        return tick_id > self.last.tick_id or version > self.last.version
+        socket, last = self._socket, self.last
+        tick_id, version = socket.services.book.current.tick_id, socket.group.document.known.version
+        return tick_id > last.tick_id or version > last.version
 
     def pass_turn(self) -> None:
         """The next run has its snapshot, or will not get one."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portfolio_trio.hub.sequencer import MAX_HELD_EVENTS, EventSequencer, OrderedEvent
+from portfolio_trio.hub.ordered_event import OrderedEvent
+from portfolio_trio.hub.sequencer import MAX_HELD_EVENTS, EventSequencer
 from portfolio_trio.protocol.messages import Portfolio, Running, Valued
 
 if TYPE_CHECKING:
@@ -336,7 +337,7 @@ def test_a_session_that_was_made_anew_begins_from_the_start() -> None:
     sequencer.publish(edit(9))
     sequencer.publish(start(5, 9))
     sequencer.publish(edit(10, requester=subscriber, request_id=1))
-    sequencer.mark_told(told)
+    sequencer.subscribers.mark_told(told)
     sequencer.begin_anew("expired")
     sequencer.publish(edit(1))
     sequencer.publish(start(1))

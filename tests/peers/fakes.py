@@ -52,6 +52,12 @@ def running(run_id: int, version: int = 1) -> Running:
     return Running(ticker="AAPL", started_at=AT, run_id=run_id, version=version, tick_id=1)
 
 
+def open_run(group: SessionGroup) -> int | None:
+    """The number of the open run, here or on another worker."""
+    remote = None if group.remote.run is None else group.remote.run.run_id
+    return group.runs.running or remote
+
+
 def start(run_id: int, version: int = 1, *, replaced: int = 0, others: tuple[str, ...] = ()) -> RunStart:
     return RunStart(run_id, {"AAPL": 1.0}, version, 100.0, others, replaced=replaced)
 
@@ -263,7 +269,7 @@ class World:
         subscriber = FakeSubscriber()
         with self.hub.join(session_id, subscriber) as group:
             state = await self.store.attach(session_id)
-            group.enter(state)
+            group.document.enter(state)
             group.answer(subscriber, portfolio_message(state))
             subscriber.frames.clear()
             self.store.calls.clear()

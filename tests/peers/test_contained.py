@@ -10,6 +10,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from typing_extensions import override
 
 from portfolio_trio.faults import Faults
+from portfolio_trio.hub.events import PeerEvent
+from portfolio_trio.hub.remote_events import RemoteEvents
 from portfolio_trio.hub.remote_run import RemoteState
 from portfolio_trio.hub.run_state import Run
 from portfolio_trio.peers.publisher import RETRY_SECONDS, PeerPublisher
@@ -36,6 +38,17 @@ class Fails:
         return self._method(*args, **more)
 
 
+class FailingOnce(RemoteEvents):
+    """Cannot show one event."""
+
+    __slots__ = ()
+
+    @override
+    def show(self, peer_event: PeerEvent) -> None:
+        self.__class__ = RemoteEvents  # type: ignore[assignment] # it has no other state
+        raise LookupError("a fault of ours")
+
+
 class FailingRemote(RemoteState):
     """Cannot say that a run is over."""
 
@@ -55,7 +68,7 @@ async def test_an_event_that_cannot_be_carried_out_ends_its_session_and_no_other
         world.subscribe("s") as (group, one),
         world.subscribe("t") as (_, two),
     ):
-        group.broadcast_peer_event = Fails(group.broadcast_peer_event)  # type: ignore[method-assign] # a fault of ours
+        group.remote_events.__class__ = FailingOnce
         world.batch(
             peer_event("claim", 1), peer_event("analysis_started", 1), peer_event("analysis_result", 1)
         )

@@ -8,8 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.peers.membership import WORKER_TTL_SECONDS
+from portfolio_trio.peers.subscriber import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
 from tests.peers.test_two_servers import die, subscriber_of, two_apps

@@ -8,12 +8,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.peers.document_reader import RETRY_SECONDS
-from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION, LOOK_SECONDS
+from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION, HOLD_SECONDS, LOOK_SECONDS, WORD_SECONDS
 from portfolio_trio.store import Ending, PortfolioChanged, RunSuperseded
-from tests.peers.fakes import current, opened, peer_event, running, start
+from tests.peers.fakes import current, open_run, opened, peer_event, running, start
 
 pytestmark = pytest.mark.trio
 
@@ -27,14 +26,14 @@ async def test_a_run_of_another_worker_is_seen_from_its_start_to_its_end() -> No
     async with opened("s") as world, world.subscribe("s") as (group, subscriber):
         world.batch(peer_event("claim", 1), peer_event("analysis_started", 1))
         await wait_all_tasks_blocked()
-        running = [group.running]
+        running = [open_run(group)]
         world.batch(
             peer_event("analysis_result", 1),
             peer_event("metric_error", 1),
             peer_event("analysis_completed", 1),
         )
         await wait_all_tasks_blocked()
-        assert [*running, group.running] == [1, None]
+        assert [*running, open_run(group)] == [1, None]
         assert subscriber.seen == [
             "<analysis_started 1>",
             "<analysis_result 1>",
@@ -74,7 +73,7 @@ async def test_a_newer_run_is_seen_when_the_one_before_it_has_ended() -> None:
             "<analysis_started 2>",
             "<analysis_result 2>",
         ]
-        assert group.running == 2
+        assert open_run(group) == 2
 
 
 async def test_an_end_that_nobody_tells_is_looked_up(autojump_clock: MockClock) -> None:
@@ -167,7 +166,7 @@ async def test_news_of_a_run_whose_beginning_is_missing_lead_to_a_read() -> None
         await wait_all_tasks_blocked()
         assert world.store.calls == [("attach", "s")]
         assert subscriber.seen == [STATE]
-        assert group.running == 3
+        assert open_run(group) == 3
         world.batch(peer_event("analysis_completed", 3))
         await wait_all_tasks_blocked()
         assert subscriber.seen == [STATE, "<analysis_completed 3>"]
@@ -215,9 +214,9 @@ async def test_a_socket_that_starts_its_own_run_is_not_disturbed_in_the_middle()
             world.batch(peer_event("claim", 2))
             await wait_all_tasks_blocked()
             subscriber.run_id = 3
-            group.claim("AAPL", start(3, replaced=2, others=group.remote.others), "")
+            group.document.claim("AAPL", start(3, replaced=2, others=group.remote.others), "")
         await wait_all_tasks_blocked()
-        assert (subscriber.run_id, group.running, subscriber.seen) == (3, 3, [])
+        assert (subscriber.run_id, open_run(group), subscriber.seen) == (3, 3, [])
 
 
 async def test_too_many_events_lead_to_a_read() -> None:
@@ -292,7 +291,7 @@ async def test_a_run_of_a_third_worker_that_was_cancelled_is_over_once() -> None
         await wait_all_tasks_blocked()
         assert subscriber.seen == ["<analysis_started 1>", "<analysis_cancelled 1>"]
         assert subscriber.dropped == [1, 1]
-        assert group.running is None
+        assert open_run(group) is None
 
 
 async def test_an_edit_is_shown_once_and_starts_what_runs_again() -> None:
@@ -320,7 +319,7 @@ async def test_an_edit_under_a_run_of_another_worker_is_seen_when_that_run_has_e
         world.batch(peer_event("portfolio", version=2))
         await wait_all_tasks_blocked()
         assert subscriber.seen == ["<analysis_started 1>"]
-        assert group.running is None
+        assert open_run(group) is None
         world.batch(peer_event("analysis_cancelled", 1), peer_event("analysis_result", 1))
         await wait_all_tasks_blocked()
         assert subscriber.seen == ["<analysis_started 1>", "<analysis_cancelled 1>", "portfolio 2"]
@@ -347,17 +346,17 @@ async def test_a_claim_here_is_refused_by_newer_news() -> None:
         world.batch(peer_event("claim", 5))
         await wait_all_tasks_blocked()
         with pytest.raises(RunSuperseded):
-            group.claim("AAPL", start(4, replaced=0, others=group.remote.others), "")
-        assert (group.running, world.publisher.told) == (5, [])
+            group.document.claim("AAPL", start(4, replaced=0, others=group.remote.others), "")
+        assert (open_run(group), world.publisher.told) == (5, [])
         world.batch(peer_event("portfolio", version=2))
         await wait_all_tasks_blocked()
         with pytest.raises(PortfolioChanged):
-            group.claim("AAPL", start(6, replaced=5, others=group.remote.others), "")
+            group.document.claim("AAPL", start(6, replaced=5, others=group.remote.others), "")
         # Its number counts all the same: what is older is over everywhere.
         assert [(worker, told.kind, told.run_id) for worker, told in world.publisher.told] == [
             ("two", "claim", 6)
         ]
-        group.claim("AAPL", start(7, version=2, replaced=6, others=group.remote.others), "")
+        group.document.claim("AAPL", start(7, version=2, replaced=6, others=group.remote.others), "")
 
 
 async def test_what_comes_after_the_end_is_dropped() -> None:

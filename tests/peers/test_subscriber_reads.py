@@ -9,10 +9,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.hub.run_state import EndReason
-from portfolio_trio.hub.sequencer import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.peers.document_reader import MAX_RETRY_SECONDS, READS_AT_ONCE, RETRY_SECONDS
+from portfolio_trio.peers.subscriber import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.store import Ending, FellBack
-from tests.peers.fakes import current, opened, peer_event, start
+from tests.peers.fakes import current, open_run, opened, peer_event, start
 
 pytestmark = pytest.mark.trio
 
@@ -174,7 +174,7 @@ async def test_a_session_that_is_gone_stops_no_reading() -> None:
 
 async def test_a_socket_that_has_not_subscribed_is_left_to_its_first_state() -> None:
     async with opened("s") as world, world.subscribe("s") as (group, subscriber):
-        group.attached = False
+        group.document.attached = False
         world.peer_subscriber.miss()
         await wait_all_tasks_blocked()
         assert (world.store.calls, subscriber.seen) == ([], [])
@@ -208,7 +208,7 @@ async def test_a_reading_shows_what_no_batch_has_told(autojump_clock: MockClock)
             "portfolio 2",
         ]
         assert (subscriber.dropped, set(subscriber.renewed)) == ([1], {2})
-        assert (group.running, group.remote.others) == (None, ("two", "three"))
+        assert (open_run(group), group.remote.others) == (None, ("two", "three"))
         # A batch that comes late tells nothing new.
         world.batch(peer_event("portfolio", version=2), peer_event("analysis_completed", 1))
         await wait_all_tasks_blocked()
@@ -222,7 +222,7 @@ async def test_a_reading_ends_a_run_here_that_was_superseded() -> None:
         world.peer_subscriber.miss()
         await wait_all_tasks_blocked()
         assert subscriber.seen == ["superseded by 2", STATE]
-        assert group.running == 2
+        assert open_run(group) == 2
 
 
 # --- attached workers --------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ async def test_the_runs_of_lost_workers_are_over_and_cleared() -> None:
         # This one had not begun for anybody.
         assert other.seen == [f"analysis_cancelled 7 {EndReason.DISCONNECTED}"]
         assert subscriber.dropped == [1]
-        assert group.running is None
+        assert open_run(group) is None
         assert sorted(world.store.finished) == [("s", 1), ("t", 7)]
         # Told at each heartbeat until somebody has cleaned up.
         world.peer_subscriber.on_workers_lost(["two"])
@@ -358,12 +358,12 @@ async def test_a_run_whose_number_another_one_has_is_of_a_document_that_fell_bac
         world.batch(peer_event("claim", 1))
         await wait_all_tasks_blocked()
         with pytest.raises(FellBack):
-            group.claim("AAPL", start(1), group.incarnation)
+            group.document.claim("AAPL", start(1), group.incarnation)
 
 
 async def test_news_of_another_run_with_the_number_of_one_here_is_not_shown() -> None:
     async with opened("s") as world, world.subscribe("s") as (group, subscriber):
-        group.claim("AAPL", start(1), group.incarnation)
+        group.document.claim("AAPL", start(1), group.incarnation)
         subscriber.run_id = 1
         world.batch(
             peer_event("claim", 1), peer_event("analysis_started", 1), peer_event("analysis_completed", 1)
