@@ -735,8 +735,8 @@ MUTANTS = (
     Mutant(
         "the check that no writer starts after the end",
         "portfolio_trio/session/socket_writer.py",
-        "        if not self._connection.ended:\n            self._outbox.put(text, run)\n",
-        "        if True:\n            self._outbox.put(text, run)\n",
+        "        if not self._connection.ended:\n            for text in texts:\n",
+        "        if True:\n            for text in texts:\n",
         CONTAINED,
     ),
     Mutant(

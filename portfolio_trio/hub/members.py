@@ -26,8 +26,8 @@ class SessionSubscriber(Protocol):
     def enqueue_latest(self, frame: str) -> None:
         """Queue an event, replacing the latest one that still waits."""
 
-    def answer(self, message: Message | ComputedResult, run: Run | None = None) -> None:
-        """Queue a message that the socket gets with or without the subprotocol."""
+    def answer(self, *messages: Message | ComputedResult, run: Run | None = None) -> None:
+        """Queue messages that the socket gets with or without the subprotocol."""
 
     def drop(self, run: Run) -> None:
         """Drop the frames of ``run`` that still wait to be sent."""

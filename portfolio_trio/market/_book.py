@@ -143,7 +143,9 @@ class PriceBook:
     def is_stale(self, tickers: Iterable[str]) -> bool:
         """Whether the current prices of `tickers`, or their bars, are older than allowed."""
         tick, old = self.current, self.last_closes.older_than(self._max_age.oldest_bar(self._now()))
-        return tick.stale or any(
+        if tick.stale or not (tick.stale_prices or old):
+            return tick.stale
+        return any(
             ticker in tick.stale_prices or (ticker in old and ticker not in self.cash) for ticker in tickers
         )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
+from functools import lru_cache
+from math import floor
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -13,6 +15,15 @@ if TYPE_CHECKING:
     from portfolio_trio.market._tick import Tick
 
 NO_PRICE: Final = "no name has a usable price"
+
+
+_DAY_SECONDS: Final = 86_400.0
+
+
+@lru_cache(maxsize=4)
+def _iso_day(day: int) -> str:
+    """The ISO date of a day counted from 1970-01-01; each run asks for the same one."""
+    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
 
 
 @runtime_checkable
@@ -41,7 +52,7 @@ class MaxAge:
         """The ISO date before which a bar is too old."""
         if self.bar_days is None:
             return ""
-        return (datetime.fromtimestamp(now, UTC) - timedelta(days=self.bar_days)).date().isoformat()
+        return _iso_day(floor(now / _DAY_SECONDS - self.bar_days))
 
     def reasons(
         self, now: float, *, priced: Collection[str], newest_bar: str | None, quoted_at: float | None

@@ -68,11 +68,10 @@ def _run(
         returned = metric.function(inputs)
         value = _finite(metric, returned.value if isinstance(returned, Result) else returned)
         if detail and metric.fields is not None:
-            fields = metric.fields(inputs, value)
-            for name, field in fields.items():
-                if type(field) is float:
-                    fields[name] = canonical(field)
-            return canonical(value), fields
+            return canonical(value), {
+                name: canonical(field) if type(field) is float else field
+                for name, field in metric.fields(inputs, value).items()
+            }
         found = returned.detail if isinstance(returned, Result) else None
         if found is None and not isinstance(returned, Result) and metric.detail and detail:
             found = metric.detail.of(inputs, value)

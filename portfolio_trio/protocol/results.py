@@ -60,58 +60,60 @@ class ComputedResult(NamedTuple):
         return joined(to_json({"id": self.id, "type": "analysis_result"}).decode(), record)
 
 
+def common_text(
+    *, snapshot: str, tick_id: int, as_of: str, last_bar: str | None, stale: bool, method: str
+) -> str:
+    """The end of every result of one portfolio at one tick, serialised once: fields without braces.
+
+    Args:
+        snapshot: The hash of the snapshot.
+        tick_id: The tick of its prices.
+        as_of: When those prices were quoted.
+        last_bar: Date of the newest closed bar it was computed from.
+        stale: Whether prices or bars are older than they should be.
+        method: The version of the method.
+    """
+    common: dict[str, object] = {
+        "snapshot": snapshot,
+        "tick_id": tick_id,
+        "as_of": as_of,
+        "last_bar": last_bar,
+        "stale": stale or None,
+        "method": method,
+    }
+    there = {name: value for name, value in common.items() if value is not None}
+    return to_json(there).decode()[1:-1]
+
+
 class RunTexts:
     """The part that all results of one run have in common, serialised once.
 
     Args:
         ticker: The name analysed.
         run_id: The run.
-        snapshot: The hash of its snapshot.
-        tick_id: The tick of its prices.
-        as_of: When those prices were quoted.
-        last_bar: Date of the newest closed bar it was computed from.
-        stale: Whether prices or bars are older than they should be.
-        method: The version of the method.
+        common: The part that it has in common with other runs, from `common_text`.
         receipt: The run's inputs, if requested.
     """
 
-    def __init__(
-        self,
-        *,
-        ticker: str,
-        run_id: int,
-        snapshot: str,
-        tick_id: int,
-        as_of: str,
-        last_bar: str | None,
-        stale: bool,
-        method: str,
-        receipt: Receipt | None,
-    ) -> None:
-        common: dict[str, object] = {
-            "run_id": run_id,
-            "snapshot": snapshot,
-            "tick_id": tick_id,
-            "as_of": as_of,
-            "last_bar": last_bar,
-            "stale": stale or None,
-            "method": method,
-        }
-        there = {name: value for name, value in common.items() if value is not None}
-        self._ticker = to_json({"ticker": ticker}).decode()
-        self._common = to_json(there).decode()[1:-1]
+    __slots__ = ("_begin", "_end", "_receipt", "_run_id")
+
+    def __init__(self, ticker: str, run_id: int, common: str, receipt: Receipt | None) -> None:
+        self._begin = to_json({"ticker": ticker}).decode()[:-1]
+        self._end = f'"run_id":{run_id},{common}'
         self._run_id, self._receipt = run_id, receipt
 
     def result(self, metric: str, value: float, timestamp: str, detail: str | None) -> ComputedResult:
         """One result of the run.
 
         Args:
-            metric: Its name.
+            metric: Its name, which needs no escaping.
             value: Its value, finite and canonical.
             timestamp: When it was computed.
             detail: Its detail as JSON text.
         """
-        own = to_json({"metric": metric, "value": value, "timestamp": timestamp}).decode()
+        number = to_json(value).decode()
         end = "}" if detail is None else f',"detail":{detail}}}'
-        record = f"{self._ticker[:-1]},{own[1:-1]},{self._common}{end}"
+        record = (
+            f'{self._begin},"metric":"{metric}","value":{number},"timestamp":"{timestamp}",{self._end}{end}'
+        )
         return ComputedResult(metric, value, self._run_id, record, self._receipt)

@@ -62,6 +62,7 @@ class Connection:
             new_event, on_push, max_pending=max_pending, max_unsent_bytes=max_unsent_bytes
         )
         self._submitted = anyio.Event()
+        self._writer_waits = True
         self._scope = anyio.CancelScope()
         self._failure: type[Unavailable] = Unavailable
         self._retired = ""
@@ -76,7 +77,7 @@ class Connection:
             Unavailable: The connection is lost or about to close.
         """
         call = self.pipeline.submit(packed)
-        self._submitted.set()
+        self._wake_writer()
         return call
 
     def say(self, packed: bytes) -> None:
@@ -86,7 +87,13 @@ class Connection:
             Unavailable: The connection is lost or about to close.
         """
         self.pipeline.say(packed)
-        self._submitted.set()
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        # Most commands find it awake.
+        if self._writer_waits:
+            self._writer_waits = False
+            self._submitted.set()
 
     async def run(self) -> None:
         """Serve until the connection is lost, then fail all waiting calls; does not raise by itself."""
@@ -126,6 +133,7 @@ class Connection:
             # This send includes the commands of all callers that ran since the last one.
             if not pipeline.unsent_bytes:
                 self._submitted = anyio.Event()
+                self._writer_waits = True
                 await self._submitted.wait()
             await self._stream.send(pipeline.take())
 

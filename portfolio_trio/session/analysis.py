@@ -11,7 +11,6 @@ sees it.
 
 from __future__ import annotations
 
-import secrets
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -21,7 +20,6 @@ from portfolio_trio.metrics import AnalysisError, MetricError
 from portfolio_trio.nurseries import background
 from portfolio_trio.peers.orphans import Orphan
 from portfolio_trio.protocol.results import ComputedResult
-from portfolio_trio.session.snapshot import Snapshot
 from portfolio_trio.store import Computed, StoreUnavailable
 from portfolio_trio.times import rfc3339
 
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics import AnalysisInputs, Metric, ResultText
     from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.services import Services
-    from portfolio_trio.session.snapshot import Outcome
+    from portfolio_trio.session.snapshot import Outcome, Snapshot
     from portfolio_trio.store import Ending, Head, Known, RunStart
 
 # The only wait that a cancelled run completes: without it the run's number in the store would be unknown, and
@@ -139,7 +137,7 @@ class Analysis:
         self._sink = sink
         self._incarnation = incarnation
         # Identifies the start if its reply is lost.
-        self._token = secrets.token_hex(8)
+        self._token = services.draw_token()
         self._recorded = 0
 
     async def run(self) -> tuple[int, int]:
@@ -153,7 +151,7 @@ class Analysis:
         ahead = await self._compute_ahead(at_once, finish=not later)
         start = await self._start(None if ahead is None else ahead.computed)
         if ahead is not None and start.taken:
-            snapshot, results, at_once = ahead.snapshot, len(ahead.computed.results), []
+            snapshot, results, at_once = ahead.snapshot, len(ahead.computed.results), ()
             self._recorded = results
             self._sink.taken(snapshot, start.others, ahead.outcomes, results=None if later else results)
         else:
@@ -182,12 +180,14 @@ class Analysis:
         return _Ahead(snapshot, outcomes, Computed(head, run_id, records, finish=finish, errors=errors))
 
     def _take_snapshot(self, head: Head, run_id: int) -> Snapshot:
-        snapshot = Snapshot.take(self._services, self._request, head, run_id)
+        snapshot = self._services.snapshots.take(self._request, head, run_id)
         self._sink.computing(snapshot.inputs)
         return snapshot
 
-    def _sorted_metrics(self) -> tuple[list[Metric], list[_Later]]:
+    def _sorted_metrics(self) -> tuple[Sequence[Metric], Sequence[_Later]]:
         """Split metrics into those that take microseconds and those that need a task."""
+        if self._services.immediate is not None:
+            return self._services.immediate, ()
         at_once: list[Metric] = []
         later: list[_Later] = []
         for place, metric in enumerate(self._services.metrics.values()):
@@ -202,12 +202,12 @@ class Analysis:
     async def _compute_at_once(self, metrics: Sequence[Metric], snapshot: Snapshot) -> list[Outcome]:
         """Compute metrics in the run's own task: a task for each would cost more than the metric."""
         outcomes: list[Outcome] = []
-        began = trio.current_time()
+        began, at = trio.current_time(), rfc3339(self._services.now())
         for metric in metrics:
-            if trio.current_time() - began > _SLICE_SECONDS:
+            outcomes.append(self._outcome(snapshot, metric, snapshot.attempt(metric), at))
+            if trio.current_time() - began > _SLICE_SECONDS and metric is not metrics[-1]:
                 await trio.lowlevel.checkpoint()
-                began = trio.current_time()
-            outcomes.append(self._outcome(snapshot, metric, snapshot.attempt(metric)))
+                began, at = trio.current_time(), rfc3339(self._services.now())
         return outcomes
 
     async def _stream(self, snapshot: Snapshot, at_once: Sequence[Metric], later: Sequence[_Later]) -> int:
@@ -274,14 +274,17 @@ class Analysis:
             )
         else:
             computed = snapshot.attempt(metric)
-        send.send_nowait((place, self._outcome(snapshot, metric, computed)))
+        at = rfc3339(self._services.now())
+        send.send_nowait((place, self._outcome(snapshot, metric, computed, at)))
 
-    def _outcome(self, snapshot: Snapshot, metric: Metric, computed: ResultText | MetricError) -> Outcome:
+    def _outcome(
+        self, snapshot: Snapshot, metric: Metric, computed: ResultText | MetricError, at: str
+    ) -> Outcome:
         if isinstance(computed, MetricError):
             self._services.report_metric(
                 metric.name, computed, session_id=self._session_id, run_id=snapshot.run_id
             )
-        return snapshot.outcome(metric, computed, self._services.now())
+        return snapshot.outcome(metric, computed, at)
 
     async def _record_all(
         self, snapshot: Snapshot, receive: trio.MemoryReceiveChannel[_Ready], waiting: int

@@ -44,7 +44,7 @@ class Outbox:
         # A list, not a deque: all of it is taken at once, and an empty list takes a tenth of the memory.
         self._waiting: list[_Waiting] = []
         self._latest: _Waiting | None = None
-        self._in_flight: tuple[Run | None, ...] | None = None
+        self._in_flight: list[_Waiting] | None = None
         self._in_flight_bytes = 0
         self._written = Waiters()
         self.overflowed = False
@@ -102,6 +102,18 @@ class Outbox:
 
     def take(self) -> list[str]:
         """Take the next waiting frames, if any; call ``written`` when they are sent, then call again."""
+        batch = self._next_batch()
+        if batch:
+            self._in_flight = batch
+            if self._latest is not None and any(item is self._latest for item in batch):
+                self._latest = None
+        return [item.text for item in batch]
+
+    def _next_batch(self) -> list[_Waiting]:
+        if self._bytes <= BATCH_BYTES:
+            batch, self._waiting = self._waiting, []
+            self._bytes, self._in_flight_bytes = 0, self._bytes
+            return batch
         count = size = 0
         for item in self._waiting:
             if count and size + item.size > BATCH_BYTES:
@@ -109,13 +121,8 @@ class Outbox:
             count, size = count + 1, size + item.size
         batch = self._waiting[:count]
         del self._waiting[:count]
-        self._bytes -= size
-        texts = [item.text for item in batch]
-        if any(item is self._latest for item in batch):
-            self._latest = None
-        if texts:
-            self._in_flight, self._in_flight_bytes = tuple(item.run for item in batch), size
-        return texts
+        self._bytes, self._in_flight_bytes = self._bytes - size, size
+        return batch
 
     def written(self) -> None:
         """The taken frames have been sent."""
@@ -129,9 +136,10 @@ class Outbox:
 
     async def flushed(self, run: Run) -> None:
         """Wait until no frame of ``run`` waits or is in flight; never returns after an overflow."""
-        while (
-            self.overflowed
-            or run in (self._in_flight or ())
-            or any(item.run is run for item in self._waiting)
-        ):
+        while self.overflowed or self._holds(run):
             await self._written.park()
+
+    def _holds(self, run: Run) -> bool:
+        if not self._waiting and self._in_flight is None:
+            return False
+        return any(item.run is run for item in (*self._waiting, *(self._in_flight or ())))

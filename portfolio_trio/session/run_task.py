@@ -263,15 +263,15 @@ class RunTask:
     def _answer(self, batch: Sequence[Outcome]) -> None:
         """Queue outcomes for a client that sees no events; count them for any client."""
         run = self.run
+        if not run.may_send:
+            self._telemetry.results_dropped(len(batch), run.reason or "elsewhere")
+            return
+        if not self._writer.receives_events:
+            self._writer.answer(*[outcome.echo(run.request_id) for outcome in batch], run=run)
         for outcome in batch:
-            if not run.may_send:
-                self._telemetry.results_dropped(1, run.reason or "elsewhere")
-                continue
-            if not self._writer.receives_events:
-                self._writer.answer(outcome.echo(run.request_id), run)
             if isinstance(outcome, MetricFailure):
                 self._telemetry.metric_failed(outcome.metric, outcome.code)
-        if self._read_at is not None and run.may_send:
+        if self._read_at is not None:
             self._telemetry.first_result(trio.current_time() - self._read_at)
             self._read_at = None
 
@@ -380,7 +380,7 @@ class RunTask:
         else:
             self._announce(failed)
         if not self._writer.receives_events:
-            self._writer.answer(error, run)
+            self._writer.answer(error, run=run)
         if expired:
             self._socket.document.expire()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -12,6 +14,7 @@ from portfolio_trio.access import KeepAlive
 from portfolio_trio.hub.error_messages import explain
 from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.metrics import ReturnsCache
+from portfolio_trio.session.snapshot import Snapshots
 from portfolio_trio.session.turns import Turns
 from portfolio_trio.store import StoreError
 from portfolio_trio.times import rfc3339
@@ -54,6 +57,8 @@ class Services:
         now: Seconds since the epoch; virtual in tests.
         heavy: Limits the worker threads of heavy metrics.
         followers: Limits the runs that start by themselves at a tick, until they have their snapshot.
+        snapshots: Takes the snapshots of runs.
+        immediate: All metrics, if none of them ever waits; else None.
         keep_alive: Pings the sockets.
         left_behind: Logs what sessions could not clear in the store when they ended; a drain without a store
             has one case per socket.
@@ -94,6 +99,12 @@ class Services:
         self._failure_log = Seldom(log, seconds=FAILURE_LOG_SECONDS, clock=trio.current_time)
         self._metric_log = Seldom(log, clock=trio.current_time)
         self._returns = ReturnsCache(book.bars, cash=book.cash)
+        self.snapshots = Snapshots(book, lambda: self.returns)
+        waits = settings.metric_delay_seconds is not None or any(each.heavy for each in metrics.values())
+        self.immediate = None if waits else tuple(metrics.values())
+        # A random number for each run would cost a system call.
+        self._token_prefix = secrets.token_hex(8)
+        self._token_numbers = count()
 
     @property
     def returns(self) -> ReturnsCache:
@@ -161,6 +172,10 @@ class Services:
     def goodbye(self) -> str:
         """The reason of a close with 1001, with a random time to return, so that not all return at once."""
         return f"the server is going away; retry_after={self._rng.uniform(0.5, 3.0):.1f}"
+
+    def draw_token(self) -> str:
+        """Identifies the start of one run, in case its reply is lost; no two of any workers are the same."""
+        return f"{self._token_prefix}{next(self._token_numbers):x}"
 
     def draw_delay(self) -> float:
         """The artificial delay of a metric in seconds; usually 0."""

@@ -6,21 +6,96 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from portfolio_trio.hub.unpriced import explained
 from portfolio_trio.metrics import METHOD_VERSION, AnalysisError, MetricError, compute_text
+from portfolio_trio.metrics.recent import Recent
+from portfolio_trio.metrics.returns import MAX_LINES
 from portfolio_trio.protocol.messages import AnalysisStarted, MetricFailure, Receipt
-from portfolio_trio.protocol.results import ComputedResult, RunTexts
+from portfolio_trio.protocol.results import ComputedResult, RunTexts, common_text
 from portfolio_trio.targets import NO_TARGETS
-from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from portfolio_trio.market import Tick
-    from portfolio_trio.metrics import AnalysisInputs, Metric, ResultText
+    from portfolio_trio.market import PriceBook, Tick
+    from portfolio_trio.metrics import AnalysisInputs, Bars, Metric, ResultText, ReturnsCache
+    from portfolio_trio.metrics.portfolio import PortfolioInputs
     from portfolio_trio.protocol.requests import Analyze
-    from portfolio_trio.session.services import Services
     from portfolio_trio.store import Head
 
 Outcome = ComputedResult | MetricFailure
+
+
+class _Priced(NamedTuple):
+    """What the runs of one portfolio have in common until the next tick."""
+
+    holdings: Mapping[str, float]
+    tick: Tick
+    bars: Bars
+    prices: Mapping[str, float]
+    portfolio: PortfolioInputs
+    stale: bool
+    common: str
+
+
+class Snapshots:
+    """Takes the snapshots of all sessions' runs.
+
+    Args:
+        book: The prices.
+        returns: Gives the cache of the newest bars.
+    """
+
+    def __init__(self, book: PriceBook, returns: Callable[[], ReturnsCache]) -> None:
+        self._book = book
+        self._returns = returns
+        # By the texts in the document, which hash faster than the numbers in them.
+        self._priced: Recent[tuple[bytes, bytes], _Priced] = Recent(MAX_LINES)
+
+    def take(self, request: Analyze, head: Head, run_id: int) -> Snapshot:
+        """Take one without a checkpoint, so that holdings, tick and prices are consistent.
+
+        Raises:
+            AnalysisError: Holdings or prices allow no analysis of this ticker.
+        """
+        known = self._priced.get(head.texts)
+        if known is not None and self._is_current(known, head):
+            inputs = known.portfolio.of(request.ticker)
+        else:
+            known, inputs = self._price(head, request.ticker)
+        receipt = _receipt(head, known.prices, inputs) if request.receipt else None
+        return Snapshot(
+            head, run_id, known.tick, inputs, RunTexts(request.ticker, run_id, known.common, receipt)
+        )
+
+    def _is_current(self, known: _Priced, head: Head) -> bool:
+        book = self._book
+        return (
+            known.tick is book.current
+            and known.bars is book.bars
+            and known.holdings is head.holdings
+            and known.stale == book.is_stale(known.portfolio.tickers)
+        )
+
+    def _price(self, head: Head, ticker: str) -> tuple[_Priced, AnalysisInputs]:
+        """A portfolio at the newest tick, and the inputs of one ticker."""
+        book = self._book
+        prices = book.prices_for(head.holdings)
+        try:
+            inputs = self._returns().inputs(ticker, head.holdings, prices, targets=head.targets or NO_TARGETS)
+        except AnalysisError as failure:
+            raise explained(book, failure) from None
+        # Admitting a name makes a new tick.
+        portfolio, tick, stale = inputs.portfolio, book.current, book.is_stale(inputs.tickers)
+        common = common_text(
+            snapshot=inputs.snapshot,
+            tick_id=tick.tick_id,
+            as_of=tick.as_of,
+            last_bar=inputs.last_bar,
+            stale=stale,
+            method=METHOD_VERSION,
+        )
+        priced = _Priced(head.holdings, tick, book.bars, prices, portfolio, stale, common)
+        self._priced.keep(head.texts, priced, portfolio.count)
+        return priced, inputs
 
 
 class Snapshot(NamedTuple):
@@ -39,35 +114,6 @@ class Snapshot(NamedTuple):
     tick: Tick
     inputs: AnalysisInputs
     texts: RunTexts
-
-    @classmethod
-    def take(cls, services: Services, request: Analyze, head: Head, run_id: int) -> Snapshot:
-        """Take it without a checkpoint, so that holdings, tick and prices are consistent.
-
-        Raises:
-            AnalysisError: Holdings or prices allow no analysis of this ticker.
-        """
-        book = services.book
-        prices = book.prices_for(head.holdings)
-        try:
-            inputs = services.returns.inputs(
-                request.ticker, head.holdings, prices, targets=head.targets or NO_TARGETS
-            )
-        except AnalysisError as failure:
-            raise explained(book, failure) from None
-        tick = book.current
-        texts = RunTexts(
-            ticker=request.ticker,
-            run_id=run_id,
-            snapshot=inputs.snapshot,
-            tick_id=tick.tick_id,
-            as_of=tick.as_of,
-            last_bar=inputs.last_bar,
-            stale=book.is_stale(inputs.tickers),
-            method=METHOD_VERSION,
-            receipt=_receipt(head, prices, inputs) if request.receipt else None,
-        )
-        return cls(head, run_id, tick, inputs, texts)
 
     def announcement(self, metrics: tuple[str, ...]) -> AnalysisStarted:
         """The message that the run has begun."""
@@ -88,10 +134,10 @@ class Snapshot(NamedTuple):
         except MetricError as error:
             return error
 
-    def outcome(self, metric: Metric, computed: ResultText | MetricError, at: float) -> Outcome:
-        """The message about one metric, computed at a time in seconds since the epoch."""
+    def outcome(self, metric: Metric, computed: ResultText | MetricError, at: str) -> Outcome:
+        """The message about one metric, computed at a time in RFC 3339."""
         if not isinstance(computed, MetricError):
-            return self.texts.result(metric.name, computed.value, rfc3339(at), computed.detail)
+            return self.texts.result(metric.name, computed.value, at, computed.detail)
         return MetricFailure(
             ticker=self.inputs.ticker,
             metric=metric.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -15,7 +14,7 @@ from portfolio_trio.session.outbox import Outbox
 from portfolio_trio.telemetry import OFF
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from portfolio_trio.http import WebSocketTransport
     from portfolio_trio.hub.run_state import Run
@@ -25,6 +24,21 @@ if TYPE_CHECKING:
     from portfolio_trio.telemetry import Telemetry
 
 LAST_WORDS_SECONDS: Final = 2.0
+
+
+class _Together:
+    """The block of `SocketWriter.together`; one based on a generator would cost twice as much."""
+
+    __slots__ = ("_writer",)
+
+    def __init__(self, writer: SocketWriter) -> None:
+        self._writer = writer
+
+    def __enter__(self) -> None:
+        self._writer.gather()
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.send_gathered()
 
 
 class Connection(Protocol):
@@ -49,6 +63,9 @@ class SocketWriter:
         settings: The limits: how much may wait, and for how long.
         connection: Ended if the client is too slow, or is gone.
         telemetry: Counts sent and dropped frames.
+
+    Attributes:
+        receives_events: The client uses the subprotocol and gets the session's events.
     """
 
     def __init__(
@@ -65,21 +82,17 @@ class SocketWriter:
         self._outbox = Outbox(settings.max_queue_bytes)
         self._writing = False
         self._gathering = False
+        self.receives_events = transport.subprotocol == SUBPROTOCOL
         self._nursery: trio.Nursery
 
     def open(self, nursery: trio.Nursery) -> None:
         """Set the connection's nursery, in which the writing task will run."""
         self._nursery = nursery
 
-    @property
-    def receives_events(self) -> bool:
-        """Whether the client uses the subprotocol and gets the session's events."""
-        return self._transport.subprotocol == SUBPROTOCOL
-
     def enqueue(self, frame: str, run: Run | None = None) -> None:
         """Queue an event of the session, if the client uses the subprotocol."""
         if self.receives_events:
-            self._put(frame, run)
+            self._put((frame,), run)
 
     def enqueue_latest(self, frame: str) -> None:
         """Queue an event, replacing the latest one that still waits, if the client gets events."""
@@ -87,11 +100,14 @@ class SocketWriter:
             self._outbox.put_latest(frame)
             self._send_soon()
 
-    def answer(self, message: Message | ComputedResult, run: Run | None = None) -> None:
-        """Queue an answer; a client without the subprotocol knows only results and errors."""
+    def answer(self, *messages: Message | ComputedResult, run: Run | None = None) -> None:
+        """Queue answers; a client without the subprotocol knows only results and errors."""
+        self._put([self._for_client(message).to_json() for message in messages], run)
+
+    def _for_client(self, message: Message | ComputedResult) -> Message | ComputedResult:
         if isinstance(message, MetricFailure) and not self.receives_events:
-            message = message.as_error()
-        self._put(message.to_json(), run)
+            return message.as_error()
+        return message
 
     def drop(self, run: Run) -> None:
         """Drop the frames of ``run`` that still wait to be sent."""
@@ -103,16 +119,19 @@ class SocketWriter:
         """Wait until all queued frames of the run have been sent."""
         await self._outbox.flushed(run)
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> _Together:
         """Frames queued in the block are sent together, at its end."""
+        return _Together(self)
+
+    def gather(self) -> None:
+        """Send nothing from here on until `send_gathered`."""
         self._gathering = True
-        try:
-            yield
-        finally:
-            self._gathering = False
-            if not self._connection.ended:
-                self._send_soon()
+
+    def send_gathered(self) -> None:
+        """Send what was queued since `gather`."""
+        self._gathering = False
+        if not self._connection.ended:
+            self._send_soon()
 
     @property
     def leaves_at_once(self) -> bool:
@@ -124,9 +143,10 @@ class SocketWriter:
         with trio.move_on_after(LAST_WORDS_SECONDS):
             await self._outbox.empty()
 
-    def _put(self, text: str, run: Run | None) -> None:
+    def _put(self, texts: Sequence[str], run: Run | None) -> None:
         if not self._connection.ended:
-            self._outbox.put(text, run)
+            for text in texts:
+                self._outbox.put(text, run)
             self._send_soon()
 
     def _send_soon(self) -> None:

@@ -176,7 +176,7 @@ class FakeSubscriber(SessionSubscriber, SessionRunner, Member):
             raise self.fault
 
     @override
-    def answer(self, message: Message | ComputedResult, run: Run | None = None) -> None:
+    def answer(self, *messages: Message | ComputedResult, run: Run | None = None) -> None:
         raise AssertionError("nothing is asked here")
 
     @property

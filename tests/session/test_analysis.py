@@ -12,14 +12,15 @@ from typing_extensions import override
 
 from portfolio_trio.metrics import AnalysisInputs, Metric, MetricRegistry
 from portfolio_trio.protocol.requests import Analyze
-from portfolio_trio.protocol.results import ComputedResult
+from portfolio_trio.protocol.results import ComputedResult, RunTexts
 from portfolio_trio.session.analysis import Analysis
+from portfolio_trio.session.snapshot import Snapshot
 from portfolio_trio.store import Known, RunStart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from portfolio_trio.session.snapshot import Outcome, Snapshot
+    from portfolio_trio.session.snapshot import Outcome
     from portfolio_trio.store import Head
 
 pytestmark = pytest.mark.trio
@@ -119,15 +120,20 @@ def prepare(
     """A run of these metrics over nothing that they could look at."""
     store, sink = Store(), ResultSink()
     tick = SimpleNamespace(tick_id=1, as_of="2026-11-23T09:30:00.000Z", stale=False)
+    inputs = cast("Any", SimpleNamespace(ticker="AAPL"))
     services = SimpleNamespace(
         metrics=MetricRegistry(*metrics),
         draw_delay=delays,
         now=lambda: 1_800_000_000.0,
         heavy=trio.CapacityLimiter(4),
         store=store,
-        book=SimpleNamespace(current=tick, prices_for=lambda _held: {}, is_stale=lambda _held: False),
-        returns=SimpleNamespace(
-            inputs=lambda *_, **__: SimpleNamespace(ticker="AAPL", snapshot="abc", last_bar=None, tickers=())
+        immediate=None,
+        draw_token=lambda: "t",
+        book=SimpleNamespace(current=tick),
+        snapshots=SimpleNamespace(
+            take=lambda _request, head, run_id: Snapshot(
+                head, run_id, cast("Any", tick), inputs, RunTexts("AAPL", run_id, "", None)
+            )
         ),
     )
     request = Analyze(action="analyze", ticker="AAPL")
