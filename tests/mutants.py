@@ -381,7 +381,7 @@ MUTANTS = (
     ),
     Mutant(
         "the separate error for a change whose reply was lost",
-        "portfolio_trio/store/_document_calls.py",
+        "portfolio_trio/store/_edit_calls.py",
         "            if failure.sent:\n                raise OutcomeUnknown",
         "            if False:\n                raise OutcomeUnknown",
         ("tests/session/test_connection.py",),

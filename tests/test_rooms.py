@@ -13,10 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 import portfolio_trio
 
+ROOT: Final = Path(__file__).parents[1]
 HOUSE: Final = Path(portfolio_trio.__file__).parent
-ARCHITECTURE: Final = Path(__file__).parents[1] / "docs" / "architecture.md"
+ARCHITECTURE: Final = ROOT / "docs" / "architecture.md"
+
+# Lines, with docstrings.
+LONGEST_MODULE: Final = 400
+LONGEST_FUNCTION: Final = 50
+TOO_LONG: Final = {"session/run_task.py", "accept_websocket"}
+"""Modules and functions that are longer and have to be split."""
 
 # Top floor first. Rooms of one floor do not import each other.
 FLOORS: Final = (
@@ -119,6 +128,30 @@ def test_every_room_says_what_it_is_and_what_it_may_import() -> None:
     for package in sorted(path for path in HOUSE.iterdir() if (path / "__init__.py").exists()):
         text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
         assert "mport" in text, f"{package.name}/__init__.py does not say what the room may import"
+
+
+def test_no_module_is_too_long_to_read_at_once() -> None:
+    lengths = {
+        path.relative_to(HOUSE).as_posix(): len(path.read_text().splitlines()) for path in HOUSE.rglob("*.py")
+    }
+    assert {name for name, lines in lengths.items() if lines >= LONGEST_MODULE} <= TOO_LONG
+
+
+@pytest.mark.parametrize("folder", [HOUSE, ROOT / "tests", ROOT / "benchmarks", ROOT / "examples"])
+def test_no_function_is_too_long_to_read_at_once(folder: Path) -> None:
+    functions = (
+        (path.name, node)
+        for path in folder.rglob("*.py")
+        if "node_modules" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    too_long = {
+        f"{module}: {node.name}"
+        for module, node in functions
+        if (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION and node.name not in TOO_LONG
+    }
+    assert not too_long
 
 
 def test_only_the_client_speaks_by_trio_websocket() -> None:

@@ -61,13 +61,8 @@ async def prices(
         say(f"refused: {error}")
         return False
     reports = list(inspect(bars))
-    for line in _table(reports):
+    for line in (*_table(reports), *_jumps(reports)):
         say(line)
-    for report in reports:
-        for jump in report.jumps[:_JUMPS_SHOWN]:
-            say(f"{report.ticker}: {jump}")
-        if len(report.jumps) > _JUMPS_SHOWN:
-            say(f"{report.ticker}: and more, {report.jumped} jumps in total")
     try:
         quoted = await source.quote({})
     except PriceSourceError as error:
@@ -104,6 +99,15 @@ def _table(reports: Sequence[NameReport]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (_HEADING, *rows)
     ]
+
+
+def _jumps(reports: Sequence[NameReport]) -> list[str]:
+    lines = []
+    for report in reports:
+        lines += [f"{report.ticker}: {jump}" for jump in report.jumps[:_JUMPS_SHOWN]]
+        if len(report.jumps) > _JUMPS_SHOWN:
+            lines.append(f"{report.ticker}: and more, {report.jumped} jumps in total")
+    return lines
 
 
 def _without_price(quotes: Quotes, last: LastCloses) -> list[str]:

@@ -62,10 +62,9 @@ async def connect(
     `Disconnected`; later ones wait for the new connection. If retrying cannot help (a close with 1008, an
     upgrade refused with 401), the client ends: everything raises a `Disconnected` that is not retryable.
 
-    Every task of the client is a child of this block and ends with it. The block's exceptions are raised
-    unchanged, not in an exception group. A block that ends closes the WebSocket properly, within
-    ``limits.close_seconds``; one that is cancelled drops the connection immediately. Either way the server
-    cancels this client's run.
+    The client's tasks end with the block, whose exceptions are raised unchanged, not in a group. A block that
+    ends closes the WebSocket properly, within ``limits.close_seconds``; one that is cancelled drops the
+    connection immediately. Either way the server cancels this client's run.
 
     Args:
         url: ``ws://host:port/ws/session`` or ``wss://...``.

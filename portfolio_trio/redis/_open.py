@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 from portfolio_trio.redis._cluster import open_cluster
@@ -14,6 +14,7 @@ from portfolio_trio.redis._url import is_cluster, parse_endpoints
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from redis.backoff import AbstractBackoff
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded://"
 
 
-@asynccontextmanager
-async def open_redis(
+def open_redis(
     url: str,
     *,
     scripts: Sequence[Script] = (),
@@ -37,14 +37,13 @@ async def open_redis(
     wall_clock: Callable[[], float] = time.time,
     backoff: AbstractBackoff | None = None,
     server: EmbeddedServer | None = None,
-) -> AsyncIterator[RedisClient]:
+) -> AbstractAsyncContextManager[RedisClient]:
     """Open a client for the length of the block: connected, after the handshake, with the scripts loaded.
 
     Args:
-        url: ``redis://[[user]:password@]host[:port][/database]``, ``rediss://`` for TLS
-            (``?ssl_ca_certs=FILE``, ``ssl_certfile``, ``ssl_keyfile``, ... as in redis-py),
-            ``unix:///path/to.sock[?db=1]``, ``redis+cluster://host:port,host:port``,
-            ``rediss+cluster://`` or ``embedded://`` for a Redis inside this process.
+        url: ``redis://[[user]:password@]host[:port][/database]``, ``rediss://`` (TLS; ``?ssl_ca_certs=FILE``
+            and so on as in redis-py), ``unix:///path/to.sock[?db=1]``, ``redis+cluster://host:port,host:port``,
+            ``rediss+cluster://``, or ``embedded://`` for a Redis inside this process.
         scripts: Loaded on every connection to every node.
         client_name: The name shown by CLIENT LIST; no spaces.
         max_pending: Maximum number of commands without a reply, per node.
@@ -63,12 +62,8 @@ async def open_redis(
         ScriptRejected: A script does not compile.
     """
     if url == EMBEDDED:
-        embedded = EmbeddedClient(server or EmbeddedServer(wall_clock), scripts)
-        try:
-            yield embedded
-        finally:
-            embedded.close()
-        return
+        return _open_embedded(server or EmbeddedServer(wall_clock), scripts)
+    endpoints, cluster = parse_endpoints(url), is_cluster(url)
     options = LinkOptions(
         scripts=tuple(scripts),
         client_name=client_name,
@@ -77,9 +72,12 @@ async def open_redis(
         reply_timeout=reply_timeout,
         connect_timeout=connect_timeout,
         backoff=backoff or default_backoff(),
-        cluster=is_cluster(url),
+        cluster=cluster,
     )
-    endpoints = parse_endpoints(url)
-    opened = open_cluster(endpoints, options) if is_cluster(url) else open_network(endpoints[0], options)
-    async with opened as client:
+    return open_cluster(endpoints, options) if cluster else open_network(endpoints[0], options)
+
+
+@asynccontextmanager
+async def _open_embedded(server: EmbeddedServer, scripts: Sequence[Script]) -> AsyncIterator[RedisClient]:
+    with closing(EmbeddedClient(server, scripts)) as client:
         yield client

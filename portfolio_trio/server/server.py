@@ -24,7 +24,6 @@ from portfolio_trio.access import OriginRefused, RateLimit, Refused, first_messa
 from portfolio_trio.escaping import echo
 from portfolio_trio.http import HttpServer, accept_websocket
 from portfolio_trio.log_throttle import Seldom
-from portfolio_trio.peers.membership import WORKER_TTL_SECONDS, Membership, lease_seconds
 from portfolio_trio.protocol.codes import CloseCode
 from portfolio_trio.protocol.messages import SUBPROTOCOL
 from portfolio_trio.server.assembly import assemble
@@ -32,9 +31,9 @@ from portfolio_trio.server.entrance import open_gate
 from portfolio_trio.server.readings import take_readings
 from portfolio_trio.server.ready_route import ReadyRoute
 from portfolio_trio.server.routes import routes
-from portfolio_trio.server.startup import open_book, open_metrics, open_store, settle_holdings
+from portfolio_trio.server.startup import open_book, open_metrics, open_store, open_workers, settle_holdings
 from portfolio_trio.session.connection import Session
-from portfolio_trio.store import StoreError, Workers
+from portfolio_trio.store import StoreError
 from portfolio_trio.supervisor.listeners import StartError
 from portfolio_trio.telemetry import OFF
 
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from portfolio_trio.market import PriceSource
     from portfolio_trio.market.updater import MarketUpdater
     from portfolio_trio.metrics import MetricRegistry
+    from portfolio_trio.peers.membership import Membership
     from portfolio_trio.protocol.requests import Authenticate
     from portfolio_trio.redis import EmbeddedServer, RedisClient, ServerFacts
     from portfolio_trio.session.services import Services
@@ -326,14 +326,7 @@ async def open_server(
     async with open_store(settings, worker, now, embedded, telemetry) as (engine, redis, store):
         book = await open_book(settings, source, now)
         settings = settle_holdings(settings, book)
-        workers = Workers(
-            redis,
-            worker,
-            source=book.market_name,
-            ttl=WORKER_TTL_SECONDS,
-            lease=lease_seconds(settings.market_update_interval_seconds),
-            telemetry=telemetry,
-        )
+        workers = open_workers(settings, redis, worker, book.market_name, telemetry)
         metrics = open_metrics() if metrics is None else metrics
         parts = assemble(
             settings, store, book, workers, metrics=metrics, now=now, rng=rng, telemetry=telemetry

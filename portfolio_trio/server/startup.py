@@ -12,8 +12,16 @@ from redis.exceptions import RedisError
 from portfolio_trio.local_redis import LocalRedisError, at_hand
 from portfolio_trio.market import MarketError, MaxAge, PriceBook, SimulatedSource, open_price_source
 from portfolio_trio.metrics import PluginError, installed_metrics
+from portfolio_trio.peers.membership import WORKER_TTL_SECONDS, lease_seconds
 from portfolio_trio.redis import open_redis
-from portfolio_trio.store import PortfolioStore, ScriptsNotFound, StoreError, all_scripts, check_engine
+from portfolio_trio.store import (
+    PortfolioStore,
+    ScriptsNotFound,
+    StoreError,
+    Workers,
+    all_scripts,
+    check_engine,
+)
 from portfolio_trio.supervisor.listeners import StartError
 from portfolio_trio.telemetry import OFF
 
@@ -98,6 +106,28 @@ async def open_store(
         if not opening:
             raise
         raise StartError(f"the store cannot be used: {error}") from error
+
+
+def open_workers(
+    settings: Settings, redis: RedisClient, worker: str, source: str, telemetry: Telemetry
+) -> Workers:
+    """The other workers on the same Redis, as the worker with this name sees them.
+
+    Args:
+        settings: How often the market is updated.
+        redis: The connection.
+        worker: The name of this process.
+        source: The name of its price source: workers with another one must not share a Redis.
+        telemetry: Counts calls.
+    """
+    return Workers(
+        redis,
+        worker,
+        source=source,
+        ttl=WORKER_TTL_SECONDS,
+        lease=lease_seconds(settings.market_update_interval_seconds),
+        telemetry=telemetry,
+    )
 
 
 async def open_book(settings: Settings, source: PriceSource | None, now: Callable[[], float]) -> PriceBook:

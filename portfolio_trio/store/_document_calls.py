@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from portfolio_trio.store._calls import Timed, translated
 from portfolio_trio.store._keys import key_of
-from portfolio_trio.store.errors import (
-    FellBack,
-    OutcomeUnknown,
-    StoreUnavailable,
-)
+from portfolio_trio.store.errors import FellBack
 from portfolio_trio.store.models import NOTHING, Known
 from portfolio_trio.store.scripts import script
 from portfolio_trio.telemetry import OFF
@@ -58,17 +54,6 @@ class DocumentCalls:
         self._max_holdings = max_holdings
         self.worker = worker
         self._telemetry = telemetry
-
-    async def _edit(
-        self, name: str, session_id: str, *args: str | bytes | float, known: Known
-    ) -> list[bytes]:
-        """Run a script that must not run twice."""
-        try:
-            return await self._run(name, session_id, *args, known=known)
-        except StoreUnavailable as failure:
-            if failure.sent:
-                raise OutcomeUnknown(session_id) from failure
-            raise
 
     async def _run(
         self,

@@ -17,7 +17,7 @@ from portfolio_trio.store._texts import (
     targets_text,
     total_value,
 )
-from portfolio_trio.store.errors import TooManyHoldings
+from portfolio_trio.store.errors import MissingPrices, OutcomeUnknown, StoreUnavailable, TooManyHoldings
 from portfolio_trio.store.models import NOTHING, Known, Portfolio
 
 if TYPE_CHECKING:
@@ -60,8 +60,6 @@ class EditCalls(DocumentCalls):
         times = (tick.tick_id, prices.as_of, checked_time(at))
         args = (expected, text, total, *times, self._ttl, self.worker, incarnation, known.text)
         reply = await self._edit("set_holdings", session_id, *args, known=known)
-        if reply[0] != b"ok":
-            raise _replies.refusal(session_id, reply)
         _, version, current, targets, *others = reply
         return _replies.portfolio(
             session_id,
@@ -91,34 +89,28 @@ class EditCalls(DocumentCalls):
     ) -> Portfolio:
         """Add shares to one line, or sell with negative ones; a line that comes to zero is removed.
 
-        Values the holdings at ``tick``. For a line other than the traded one that has no price at the tick,
-        ``last_known`` gives the price.
+        The holdings are valued at ``tick``; ``last_known`` has prices of other lines that have none there.
 
         Raises:
             OutcomeUnknown: The reply was lost, and the trade may have been made.
             VersionConflict: The holdings are not at ``expected_version``.
-            MissingPrices: The traded name has no price and its line would stay, or another name that is held
-                has none, not even a last known one.
+            MissingPrices: The traded line would stay without a price, or another has not even a last known.
             TooManyHoldings: One line more than allowed.
             ValueOverflow: The value is 1e22 or more.
             SessionMissing: There is no such session.
             FellBack: The document has fallen behind ``known``.
         """
         prices = Prices(tick, price_lookup, last_known)
-        checked_time(at)
         offer = prices.offer(1)
         trade = (checked_ticker(ticker), canonical_text(checked_shares(shares)), self._max_holdings)
         expected = "" if expected_version is None else expected_version
-        rest = (tick.tick_id, prices.as_of, at, self._ttl, self.worker, expected, incarnation, known.text)
-        reply = await self._edit("trade", session_id, *trade, prices_text(offer), *rest, known=known)
-        if reply[0] == b"missing_prices":
-            found = prices.value([name.decode() for name in reply[1:]], traded=ticker)
-            text = prices_text({**offer, **found})
+        times = (tick.tick_id, prices.as_of, checked_time(at))
+        rest = (*times, self._ttl, self.worker, expected, incarnation, known.text)
+        try:
+            reply = await self._edit("trade", session_id, *trade, prices_text(offer), *rest, known=known)
+        except MissingPrices as missing:
+            text = prices_text({**offer, **prices.value(missing.tickers, traded=ticker)})
             reply = await self._edit("trade", session_id, *trade, text, *rest, known=known)
-        if reply[0] == b"too_many_holdings":
-            raise TooManyHoldings(self._max_holdings)
-        if reply[0] != b"ok":
-            raise _replies.refusal(session_id, reply)
         _, holdings, version, total, current, targets, *others = reply
         return _replies.portfolio(
             session_id,
@@ -154,8 +146,6 @@ class EditCalls(DocumentCalls):
         expected = "" if expected_version is None else expected_version
         args = (expected, text, checked_time(at), self._ttl, self.worker, incarnation, known.text)
         reply = await self._edit("set_targets", session_id, *args, known=known)
-        if reply[0] != b"ok":
-            raise _replies.refusal(session_id, reply)
         _, holdings, version, total, valued, current, *others = reply
         return _replies.portfolio(
             session_id,
@@ -168,3 +158,19 @@ class EditCalls(DocumentCalls):
             incarnation=incarnation,
             others=others,
         )
+
+    async def _edit(
+        self, name: str, session_id: str, *args: str | bytes | float, known: Known
+    ) -> list[bytes]:
+        """Run a script that must not run twice, and raise the error that its reply stands for."""
+        try:
+            reply = await self._run(name, session_id, *args, known=known)
+        except StoreUnavailable as failure:
+            if failure.sent:
+                raise OutcomeUnknown(session_id) from failure
+            raise
+        if reply[0] == b"too_many_holdings":
+            raise TooManyHoldings(self._max_holdings)
+        if reply[0] != b"ok":
+            raise _replies.refusal(session_id, reply)
+        return reply

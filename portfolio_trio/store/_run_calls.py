@@ -64,17 +64,18 @@ class RunCalls(DocumentCalls):
         before = ("", "") if ended is None else (ended.run_id, ending_text(ended))
         # Sent twice, it starts once; without a token it skips a number, which is harmless.
         which = (incarnation, token, known.text, *before, "" if after is None else after)
-        ahead: tuple[bytes | str | int, ...] = ()
-        if computed is not None:
-            head, limits = computed.head, (self._max_results, self._max_results_bytes)
-            ahead = (computed.run_id, head.version, *head.texts, *limits)
-            ahead = (*ahead, int(computed.finish), computed.errors, *computed.results)
+        ahead = () if computed is None else self._ahead(computed)
         reply = await self._run(
             "start_analysis", session_id, *args, *which, *ahead, known=known, idempotent=True
         )
         return _replies.run_start(
             session_id, reply, started_at=started_at, tick_id=tick_id, computed=computed
         )
+
+    def _ahead(self, computed: Computed) -> tuple[bytes | str | int, ...]:
+        head, limits = computed.head, (self._max_results, self._max_results_bytes)
+        ends = int(computed.finish), computed.errors
+        return (computed.run_id, head.version, *head.texts, *limits, *ends, *computed.results)
 
     async def record_results(
         self,
@@ -100,11 +101,10 @@ class RunCalls(DocumentCalls):
             at: Now.
             finish: The run ends with these: nothing is current afterwards.
             recorded: How many results of this run the caller has stored before. With it, a call whose reply
-                was lost is sent again automatically and its results are stored once; without it such a call
-                raises `StoreUnavailable`, and the results may have been stored.
+                was lost is sent again and stores its results once; without it, it raises `StoreUnavailable`,
+                and may have stored them.
             incarnation: Of the intended document.
-            token: Of the run's start; distinguishes it from another run with the same number after the
-                document fell back.
+            token: Of the run's start: after the document fell back, another run may have the same number.
             errors: With ``finish``: how many metrics of the run gave no result.
 
         Returns:
@@ -115,18 +115,15 @@ class RunCalls(DocumentCalls):
             RunNotCurrent: No run is current.
             PortfolioChanged: The holdings have another version now.
             ResultsOutOfStep: The document has a different number of results of this run than ``recorded``.
-            FellBack: The document lacks the run, or results of it that were stored; only if the
-                ``incarnation`` is stated.
+            FellBack: The document lacks the run or stored results of it; only with an ``incarnation``.
             SessionMissing: There is no such session.
         """
         before = "" if recorded is None else recorded
         limits = (self._max_results, self._max_results_bytes)
         rest = (checked_time(at), self._ttl, *limits, int(finish), self.worker, incarnation, token, errors)
         args = (run_id, version, before, *rest, *results)
-        known = Known(incarnation, run_id, version)
-        reply = await self._run(
-            "record_results", session_id, *args, known=known, idempotent=recorded is not None
-        )
+        known, repeatable = Known(incarnation, run_id, version), recorded is not None
+        reply = await self._run("record_results", session_id, *args, known=known, idempotent=repeatable)
         if reply[0] not in {b"ok", b"repeated"}:
             raise _replies.refusal(session_id, reply)
         return _replies.workers(reply[1:])

@@ -64,6 +64,24 @@ def load_peer(monkeypatch: pytest.MonkeyPatch) -> Any:
     return peer
 
 
+async def serve(peer: Any, backend: Any, socket: Socket) -> list[str]:
+    """Serve a socket until it is closed; return the commands and scripts that were called."""
+    await backend.open()
+    calls: list[str] = []
+    call = backend.call
+
+    async def counted(name: str, *args: object) -> object:
+        calls.append(name)
+        return await call(name, *args)
+
+    backend.call = counted
+    socket.session = peer.Session(backend, socket, "peer")
+    with pytest.raises(DisconnectedError):
+        await socket.session.run()
+    await backend.close()
+    return calls
+
+
 @pytest.mark.parametrize(
     ("variant", "checkout"), [("tuned", None), ("per-result", None), ("per-result", ROOT), ("untuned", None)]
 )
@@ -80,24 +98,8 @@ def test_the_peer_streams_what_it_records_and_the_metrics_say(
     analyses = [{"action": "analyze", "ticker": ticker} for ticker in asked]
     socket = Socket([{"action": "set_holdings", "holdings": HELD}, *analyses])
 
-    async def serve() -> list[str]:
-        backend = peer.Backend(server_url, peer.VARIANTS[variant], book, metrics=metrics)
-        await backend.open()
-        calls: list[str] = []
-        call = backend.call
-
-        async def counted(name: str, *args: object) -> object:
-            calls.append(name)
-            return await call(name, *args)
-
-        backend.call = counted
-        socket.session = peer.Session(backend, socket, "peer")
-        with pytest.raises(DisconnectedError):
-            await socket.session.run()
-        await backend.close()
-        return calls
-
-    calls = asyncio.run(serve())
+    backend = peer.Backend(server_url, peer.VARIANTS[variant], book, metrics=metrics)
+    calls = asyncio.run(serve(peer, backend, socket))
     sent = [message for message in socket.sent if message["type"] == "analysis_result"]
     with redis.Redis.from_url(server_url) as client:
         (document,) = json.loads(client.execute_command("JSON.GET", "portfolio:{peer}", "$"))

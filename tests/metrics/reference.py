@@ -36,6 +36,9 @@ class Common(NamedTuple):
     weights: list[float]
     periods: int
 
+    def covariance(self, one: list[float], other: list[float]) -> float:
+        return fsum(w * x * y for w, x, y in zip(self.weights, one, other, strict=True))
+
 
 def common(closes: Closes, names: Collection[str], cash: Collection[str]) -> Common:
     moving = [name for name in names if name not in cash]
@@ -101,12 +104,8 @@ def five(
     seen = common(closes, held, cash)
     if len(seen.weights) < 60:
         return Five("insufficient_history", abs(weight), *["insufficient_history"] * 3)
-    k, r = seen.weights, seen.returns
-
-    def covariance(one: list[float], other: list[float]) -> float:
-        return fsum(w * x * y for w, x, y in zip(k, one, other, strict=True))
-
-    places = range(len(k))
+    covariance, r = seen.covariance, seen.returns
+    places = range(len(seen.weights))
     rest = [fsum(m[name] * r[name][s] for name in held if name != ticker) for s in places]
     whole = [fsum(m[name] * r[name][s] for name in held) for s in places]
     a, c, v = covariance(r[ticker], r[ticker]), covariance(r[ticker], rest), covariance(rest, rest)
