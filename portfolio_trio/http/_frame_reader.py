@@ -6,7 +6,7 @@ incomplete frames, and invalid ones. Its parser is created for them and dropped 
 connection has none.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
@@ -96,8 +96,10 @@ class FrameReader:
         self._advance(end)
         return text
 
-    def take_frame(self) -> Iterator[Event]:
+    def take_frame(self) -> Event | None:
         """Take the next frame, or the part that is there, and return its meaning.
+
+        None if there is more to come before it means anything.
 
         Raises `FrameError`. Nothing can be taken after that, or after a close.
         """
@@ -108,9 +110,10 @@ class FrameReader:
             raise FrameError(_POLICY, "rate_limited: too many control frames and fragments")
         piece = self._data[self._at : end]
         self._advance(end)
-        yield from self._parser.parse(piece)
+        event = self._parser.parse(piece)
         if self._parser.between_messages and not self.unread:
             self._parser = None
+        return event
 
     def _advance(self, end: int) -> None:
         if end < len(self._data):
@@ -136,22 +139,23 @@ class _Parser:
         """Whether it has no state that would be lost with it."""
         return self.cutter.between_frames and not self._parts
 
-    def parse(self, piece: bytes) -> Iterator[Event]:
-        """Return the meaning of one frame, or of a part of one."""
+    def parse(self, piece: bytes) -> Event | None:
+        """Return the meaning of one frame, which is at most one event, or of a part of one."""
         self._connection.receive_data(piece)
+        found: Event | None = None
         for event in self._connection.events():
             if isinstance(event, TextMessage | BytesMessage):
-                yield from self._collect(event)
+                found = self._collect(event)
             elif isinstance(event, Ping | Pong):
-                yield event
+                found = event
             elif isinstance(event, CloseConnection):
                 if self._connection.state is ConnectionState.OPEN:
                     # This close does not come from the peer: it is wsproto's verdict on an invalid frame.
                     raise FrameError(event.code, _REASONS.get(event.code) or event.reason or "")
-                yield event
-                return
+                return event
+        return found
 
-    def _collect(self, event: TextMessage | BytesMessage) -> Iterator[str | bytes]:
+    def _collect(self, event: TextMessage | BytesMessage) -> str | bytes | None:
         part = event.data if isinstance(event, TextMessage) else bytes(event.data)
         self._parts.append(part)
         self._size += len(part) if isinstance(part, bytes) else len(part.encode())
@@ -159,10 +163,11 @@ class _Parser:
             raise FrameError(_TOO_BIG, f"A message is limited to {self._max_bytes} bytes.")
         if event.message_finished:
             parts, self._parts, self._size = self._parts, [], 0
-            yield _joined(parts)
-        elif len(self._parts) > self._max_bytes:
+            return _joined(parts)
+        if len(self._parts) > self._max_bytes:
             # Empty fragments would accumulate without limit.
             raise FrameError(_TOO_BIG, "The message has too many fragments.")
+        return None
 
 
 def _joined(parts: list[str | bytes]) -> str | bytes:

@@ -77,6 +77,11 @@ class FrameSender:
         self._turn = Turn()
         self._sending: trio.CancelScope | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a frame is being sent."""
+        return self._turn.taken
+
     def send_now(self, frames: bytes) -> bool:
         """Send frames without waiting; return whether all of them were sent.
 

@@ -1,14 +1,16 @@
 """One accepted WebSocket, as the session uses it.
 
-A separate task reads frames, answers pings and the peer's close, and queues messages. Every error ends here:
-the peer gets a close code, the session gets `Disconnected`. Many text frames are written in one send; that
-needs no shared state, because no extension (compression) is ever negotiated.
+The task that receives messages reads the socket, and meanwhile answers pings and the peer's close: another
+task for that would be a sixth of an idle connection's memory, and a switch of tasks for each message. Every
+error ends here: the peer gets a close code, the session gets `Disconnected`. Many text frames are written in
+one send; that needs no shared state, because no extension (compression) is ever negotiated.
 """
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from types import TracebackType
 from typing import Final, NamedTuple
 
 import trio
@@ -18,6 +20,7 @@ from portfolio_trio.http._at_once import read_now, socket_of
 from portfolio_trio.http._frame_reader import FrameError, FrameReader
 from portfolio_trio.http._frame_sender import FrameSender, ping_frame, pong_frame, text_frame
 from portfolio_trio.http._upgrade import Upgrade
+from portfolio_trio.locks import Waiters
 
 log: Final = logging.getLogger(__name__)
 
@@ -27,8 +30,6 @@ INTERNAL_ERROR: Final = 1011
 
 # Small reads bound how much one peer can make the event loop parse at a time; requests are small.
 _READ_BYTES: Final = 8_192
-# More messages of one peer wait until the other tasks have had their turn.
-_FRAMES_AT_ONCE: Final = 8
 _ACCEPT_SECONDS: Final = 10.0
 _REPLY_SECONDS: Final = 30.0
 _PING_BYTES: Final = 4
@@ -54,76 +55,87 @@ class _End(NamedTuple):
     reason: str = ""
 
 
-@asynccontextmanager
-async def accept_websocket(
+def accept_websocket(
     upgrade: Upgrade,
     *,
     subprotocol: str | None = None,
     max_message_bytes: int = 65_536,
-    queue_messages: int = 16,
     close_seconds: float = 5.0,
     grant_frame: Callable[[], bool] | None = None,
-) -> AsyncGenerator["WebSocketTransport"]:
-    """Accept the upgrade and yield its transport.
+) -> AbstractAsyncContextManager["WebSocketTransport"]:
+    """Accept the upgrade; ``async with`` gives its transport.
 
     A block that ends normally closes the WebSocket with 1000, one that raises with 1011, each within
     `close_seconds`. A cancelled block drops the connection immediately, so close first and then cancel. The
-    block's exception is raised unchanged, not in a group.
+    block's exception is raised unchanged.
 
     Args:
         upgrade: The client's handshake.
         subprotocol: The accepted one of `upgrade.subprotocols`, or None.
         max_message_bytes: Larger messages of the client close the WebSocket with 1009.
-        queue_messages: How many messages may wait to be received before the socket is no longer read.
         close_seconds: The time limit of closing handshakes that have no other.
         grant_frame: Asked for each control frame and each fragment; if it says no, the WebSocket is closed
             with 1008.
 
-    Raises `Disconnected` if the client leaves before it could be accepted.
+    Entering raises `Disconnected` if the client leaves before it could be accepted.
     """
-    answer = upgrade.acceptance(subprotocol)
     frames = FrameReader(max_bytes=max_message_bytes, grant_frame=grant_frame)
-    frames.feed(upgrade.take())
-    transport = WebSocketTransport(
-        upgrade.stream,
-        frames,
-        subprotocol=subprotocol,
-        queue_messages=queue_messages,
-        close_seconds=close_seconds,
+    return _Accepted(
+        upgrade,
+        WebSocketTransport(upgrade.stream, frames, subprotocol=subprotocol, close_seconds=close_seconds),
     )
-    failure: Exception | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            try:
-                await transport.open(nursery, answer)
-                yield transport
-                await transport.close(NORMAL, timeout=close_seconds)
-            except Exception as error:  # noqa: BLE001  (raised again below, outside the nursery's group)
-                failure = error
-                if not isinstance(error, Disconnected):
-                    await transport.leave(INTERNAL_ERROR, "The server failed.")
-            # The reader's remaining answers to the peer are shielded.
-            nursery.cancel_scope.cancel()
-        await transport.sender.linger(upgrade.linger_seconds)
-    except* trio.Cancelled:
-        # A failure must not get lost when a cancellation overtakes it.
-        if failure is None:
+
+
+class _Accepted:
+    """The block of `accept_websocket`; not a generator, whose frame would live as long as the connection."""
+
+    __slots__ = ("_transport", "_upgrade")
+
+    def __init__(self, upgrade: Upgrade, transport: "WebSocketTransport") -> None:
+        self._upgrade = upgrade
+        self._transport = transport
+
+    async def __aenter__(self) -> "WebSocketTransport":
+        answer = self._upgrade.acceptance(self._transport.subprotocol)
+        behind = self._upgrade.take()
+        try:
+            await self._transport.open(answer, behind)
+        except BaseException:
+            await self._transport.sender.close()
             raise
-    finally:
-        await transport.sender.close()
-    if failure is not None:
-        raise failure
+        return self._transport
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if failure is None:
+                await self._transport.close(NORMAL)
+                await self._linger()
+            elif isinstance(failure, Exception):
+                await self._transport.leave(INTERNAL_ERROR, "The server failed.")
+                # The failure must not get lost when a cancellation overtakes it.
+                with suppress(trio.Cancelled):
+                    await self._linger()
+        finally:
+            await self._transport.sender.close()
+
+    async def _linger(self) -> None:
+        await self._transport.sender.linger(self._upgrade.linger_seconds)
 
 
 class WebSocketTransport:
     """Whole messages in, batches of text messages out. Made by `accept_websocket`.
 
-    Policy for messages that are not received: up to `queue_messages` of them wait; then the socket is not
-    read until one is received, which slows down only this peer. Pings and closes of the peer are noticed as
-    long as the queue is not full, so a session should always be receiving.
+    The socket is only read while a message is being received, so that a session that does not receive slows
+    down its own peer and nobody else. Pings, pongs and closes of the peer are noticed only then, too: a
+    session should always be receiving, except for the short time in which it answers a message.
 
     How it ended is one value, `_end`, set once, by whichever comes first: the peer, an invalid frame,
-    `close`, `leave` or `abort`. Everything that waits for the reader waits for `_changed` and checks again.
+    `close`, `leave` or `abort`.
     """
 
     __slots__ = (
@@ -131,10 +143,9 @@ class WebSocketTransport:
         "_close_seconds",
         "_end",
         "_frames",
-        "_messages",
-        "_most_messages",
         "_pinged",
-        "_reading",
+        "_readable",
+        "_receiving",
         "_socket",
         "_stream",
         "sender",
@@ -147,7 +158,6 @@ class WebSocketTransport:
         frames: FrameReader,
         *,
         subprotocol: str | None,
-        queue_messages: int,
         close_seconds: float,
     ) -> None:
         self.subprotocol = subprotocol
@@ -156,41 +166,57 @@ class WebSocketTransport:
         self._stream = stream
         self._socket = socket_of(stream)
         self._frames = frames
-        self._most_messages = queue_messages
         self._close_seconds = close_seconds
-        # A list, not a deque: it is short, and an empty list takes a tenth of the memory.
-        self._messages: list[str | bytes] = []
         self._pinged: bytes | None = None
         self._end: _End | None = None
-        self._reading = True
-        self._changed = trio.lowlevel.ParkingLot()
+        # Until the peer's close, its end of the stream, or something invalid.
+        self._readable = True
+        self._receiving = False
+        self._changed = Waiters()
 
-    async def open(self, nursery: trio.Nursery, answer: bytes) -> None:
-        """Send the accepting answer and start reading; called by `accept_websocket`."""
+    async def open(self, answer: bytes, behind: bytes) -> None:
+        """Send the accepting answer; called by `accept_websocket`, with what was read behind the head."""
+        self._frames.feed(behind)
         try:
             with trio.fail_after(_ACCEPT_SECONDS):
                 await self.sender.send(answer)
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             raise Disconnected(ABNORMAL, "The client left during the handshake.") from None
-        nursery.start_soon(self._read)
 
     async def receive(self) -> str | bytes:
         """Return the peer's next message: text frames as str, binary ones as bytes.
 
+        Only one task at a time may receive. `abort` does not wake it: cancel it as well.
+
         Raises `Disconnected` if the peer has closed or is gone, and after `close` or `abort`. A message
         longer than the limit is answered with close code 1009.
         """
-        if self._messages:
-            # Other tasks get their turn even while messages keep coming.
-            await trio.lowlevel.checkpoint()
-        while not self._messages:
-            if self._end is not None:
-                raise self._disconnected()
-            await self._changed.park()
-        message = self._messages.pop(0)
-        if len(self._messages) == self._most_messages - 1:
-            self._changed.unpark_all()
-        return message
+        self._receiving = True
+        try:
+            just_read = False
+            while self._readable:
+                if not self._frames.unread:
+                    # Here and not in a function, whose frame every idle connection would hold.
+                    if self._socket is None:
+                        self._feed(bytes(await self._stream.receive_some(_READ_BYTES)))
+                    else:
+                        await trio.lowlevel.wait_readable(self._socket)
+                        self._feed(read_now(self._socket, _READ_BYTES))
+                    just_read = True
+                    continue
+                if not just_read:
+                    # Other tasks get their turn even while frames keep coming.
+                    await trio.lowlevel.checkpoint()
+                just_read = False
+                text = self._frames.take_text()
+                message = await self._take_frame() if text is None else text
+                if message is not None and self._end is None:
+                    return message
+        except Exception as error:  # noqa: BLE001  (whatever one peer provokes ends that peer only)
+            await self._finish(_end_after(error))
+        finally:
+            self._receiving = False
+        raise self._disconnected()
 
     async def send(self, messages: Sequence[str]) -> None:
         """Send text messages, all of them in one send of the stream.
@@ -217,21 +243,25 @@ class WebSocketTransport:
         return self._end is None and self.sender.send_now(b"".join(map(text_frame, messages)))
 
     async def ping(self, timeout: float) -> None:  # noqa: ASYNC109  (its expiry ends the connection, too)
-        """Ping the peer and wait for the pong. Not for two tasks at once.
+        """Ping the peer and wait for the pong, while another task receives. Not for two tasks at once.
+
+        A peer whose message is still being answered after `timeout` seconds counts as alive: its pong cannot
+        be seen before that.
 
         Raises `Disconnected` if none comes within `timeout` seconds; the connection is then aborted.
         """
-        payload = secrets.token_bytes(_PING_BYTES)
+        payload, sent = secrets.token_bytes(_PING_BYTES), False
         with trio.move_on_after(timeout) as scope:
             try:
                 if self._end is None:
                     self._pinged = payload
                     await self.sender.send(ping_frame(payload))
+                    sent = True
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 raise self._disconnected() from None
             while self._end is None and self._pinged is payload:
                 await self._changed.park()
-        if self._end is None and scope.cancelled_caught:
+        if self._end is None and scope.cancelled_caught and (self._receiving or not sent):
             self._abort(_End(ABNORMAL, f"No pong within {timeout:g} s."))
         if self._end is not None:
             raise self._disconnected()
@@ -241,17 +271,19 @@ class WebSocketTransport:
         code: int = NORMAL,
         reason: str = "",
         *,
-        timeout: float = 5.0,  # noqa: ASYNC109  (its expiry ends the connection, too)
+        timeout: float | None = None,  # noqa: ASYNC109  (its expiry ends the connection, too)
     ) -> None:
         """Send a close frame, wait for the peer's, and end the connection, all within `timeout` seconds.
 
-        Shielded from cancellation for that long. Messages not yet received are dropped. If the peer does not
-        answer in time, the connection is aborted. Closing twice has no effect.
+        Not while another task receives. Shielded from cancellation for that long. Messages not yet received
+        are dropped. If the peer does not answer in time, the connection is aborted. Closing twice has no
+        effect.
         """
-        with trio.move_on_after(timeout, shield=True) as scope:
+        seconds = self._close_seconds if timeout is None else timeout
+        with trio.move_on_after(seconds, shield=True) as scope:
             if await self._say_close(_End(code, reason)):
-                while self._reading:
-                    await self._changed.park()
+                with suppress(Disconnected):
+                    await self.receive()
         if scope.cancelled_caught:
             self.abort()
 
@@ -265,24 +297,20 @@ class WebSocketTransport:
     def abort(self) -> None:
         """End the connection at once, without a close frame.
 
-        A send, receive or ping in progress raises `Disconnected`. The socket is closed on leaving the block
-        of `accept_websocket`.
+        A send or ping in progress raises `Disconnected`, and so does what is called later. The socket is
+        closed on leaving the block of `accept_websocket`.
         """
         self._abort(_End(ABNORMAL, "The connection was aborted."))
 
     def _abort(self, end: _End) -> None:
-        self._end_here(end)
-        self.sender.abort()
-
-    def _end_here(self, end: _End) -> None:
-        """End it from this side: messages not yet received are dropped, and so are later ones."""
-        self._messages.clear()
+        self._readable = False
         self._remember(end)
+        self.sender.abort()
 
     def _remember(self, end: _End) -> None:
         if self._end is None:
             self._end = end
-        self._changed.unpark_all()
+        self._changed.wake()
 
     @property
     def close_code(self) -> int:
@@ -294,76 +322,49 @@ class WebSocketTransport:
 
     async def _say_close(self, end: _End) -> bool:
         """Send a close frame with the code of the end; returns whether it was sent, now or before."""
-        self._end_here(end)
+        self._remember(end)
+        code, reason = self._end or end
+        if code == ABNORMAL:
+            return False
         try:
-            await self.sender.send_close(*(self._end or end))
+            await self.sender.send_close(code, reason)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         return True
 
-    # --- the reader ---
+    # --- what is read ---
 
-    async def _read(self) -> None:
-        """Read until the WebSocket is over: no exception gets out, and the peer gets its close code."""
-        try:
-            end = await self._read_to_end()
-        except Exception as error:  # noqa: BLE001  (whatever one peer provokes ends that peer only)
-            end = _end_after(error)
-        finally:
-            self._reading = False
-            self._changed.unpark_all()
-        self._remember(end)
-        with (
-            trio.move_on_after(self._close_seconds, shield=True),
-            suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-        ):
-            if end.code != ABNORMAL:
-                await self.sender.send_close(*(self._end or end))
-            await self.sender.half_close()
+    def _feed(self, data: bytes | None) -> None:
+        if data is not None:
+            if not data:
+                raise trio.BrokenResourceError("The peer left without a close frame.")
+            self._frames.feed(data)
 
-    async def _read_to_end(self) -> _End:
-        while True:
-            taken = 0
-            while self._frames.unread:
-                if taken == _FRAMES_AT_ONCE:
-                    taken = 0
-                    await trio.lowlevel.checkpoint()
-                taken += 1
-                text = self._frames.take_text()
-                if text is not None:
-                    await self._queue(text)
-                    continue
-                for event in self._frames.take_frame():
-                    if isinstance(event, CloseConnection):
-                        return _End(int(event.code), event.reason or "")
-                    await self._handle(event)
-            if self._socket is None:
-                data: bytes | None = bytes(await self._stream.receive_some(_READ_BYTES))
-            else:
-                await trio.lowlevel.wait_readable(self._socket)
-                data = read_now(self._socket, _READ_BYTES)
-            if data is not None:
-                if not data:
-                    return _End(ABNORMAL)
-                self._frames.feed(data)
-                del data
-
-    async def _handle(self, event: str | bytes | Ping | Pong) -> None:
-        if isinstance(event, Ping):
+    async def _take_frame(self) -> str | bytes | None:
+        """Take a frame that is not a whole text message; return the message that it completes, if any."""
+        event = self._frames.take_frame()
+        if isinstance(event, CloseConnection):
+            await self._finish(_End(int(event.code), event.reason or ""))
+        elif isinstance(event, Ping):
             await self.sender.send_reply(pong_frame(event.payload), seconds=_REPLY_SECONDS)
         elif isinstance(event, Pong):
             if event.payload == self._pinged:
                 self._pinged = None
-                self._changed.unpark_all()
+                self._changed.wake()
         else:
-            await self._queue(event)
+            return event
+        return None
 
-    async def _queue(self, message: str | bytes) -> None:
-        while len(self._messages) >= self._most_messages and self._end is None:
-            await self._changed.park()
-        if self._end is None:
-            self._messages.append(message)
-            self._changed.unpark_all()
+    async def _finish(self, end: _End) -> None:
+        """Nothing more will be read: answer the peer's close at once, unless a send has to end before."""
+        self._readable = False
+        self._remember(end)
+        if self.sender.busy:
+            # `close` or `leave` will say it.
+            return
+        await self.leave(*end)
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.sender.half_close()
 
 
 def _end_after(error: Exception) -> _End:

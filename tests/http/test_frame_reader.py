@@ -91,16 +91,15 @@ def by_reader(chunks: list[bytes]) -> Heard:
 
 
 def _take_frame(reader: FrameReader, heard: Heard) -> None:
-    for event in reader.take_frame():
-        if isinstance(event, Ping):
-            heard.pings.append(bytes(event.payload))
-        elif isinstance(event, Pong):
-            heard.pongs.append(bytes(event.payload))
-        elif isinstance(event, CloseConnection):
-            heard.ended = "peer", int(event.code)
-            return
-        else:
-            heard.messages.append(event)
+    event = reader.take_frame()
+    if isinstance(event, Ping):
+        heard.pings.append(bytes(event.payload))
+    elif isinstance(event, Pong):
+        heard.pongs.append(bytes(event.payload))
+    elif isinstance(event, CloseConnection):
+        heard.ended = "peer", int(event.code)
+    elif event is not None:
+        heard.messages.append(event)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60).map(str.encode)
@@ -211,6 +210,7 @@ async def test_an_open_websocket_holds_nothing_that_it_does_not_need(memory_serv
         assert parsers() > before
         await client.send(frame(PING, b"!") + frame(CONTINUATION, b"lo") + frame(PONG, b"unasked"))
         assert [(await client.next_frame()).opcode, (await client.next_frame()).text] == [PONG, "hello"]
+        await trio.testing.wait_all_tasks_blocked()
         assert parsers() == before
 
 

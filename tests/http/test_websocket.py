@@ -8,6 +8,7 @@ import trio.testing
 from typing_extensions import override
 
 from portfolio_trio.http import Disconnected, WebSocketTransport
+from portfolio_trio.nurseries import background
 from tests.http.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close, frame, read_frames
 from tests.http.memory_server import VIRTUAL_TIME, Client, MemoryServer, echo
 from tests.support.streams import (
@@ -33,6 +34,12 @@ async def settled(memory_server: MemoryServer) -> int:
     """Return how many connections are open once nothing moves any longer."""
     await trio.testing.wait_all_tasks_blocked()
     return memory_server.open
+
+
+async def ends(memory_server: MemoryServer) -> list[int]:
+    """Return the codes with which sessions have ended once nothing moves any longer."""
+    await trio.testing.wait_all_tasks_blocked()
+    return [gone.code for gone in memory_server.disconnects]
 
 
 # --- messages ---
@@ -82,13 +89,17 @@ async def test_fragments_with_control_frames_between(memory_server: MemoryServer
 
 
 async def test_frames_of_two_tasks_never_mix(memory_server: MemoryServer) -> None:
-    """Pongs come from the library's task, messages from the session's writer."""
+    """Pongs come from the task that receives, messages from the session's writer."""
     messages = [str(i) * 50 for i in range(20)]
 
     async def session(transport: WebSocketTransport) -> None:
+        async with background() as tasks:
+            tasks.start_soon(write, transport)
+            await echo(transport)
+
+    async def write(transport: WebSocketTransport) -> None:
         for message in messages:
             await transport.send([message])
-        await echo(transport)
 
     memory_server.session = session
     client = memory_server.connect(lambda stream: SlicingStream(stream, lambda: 3))
@@ -118,7 +129,7 @@ async def test_the_size_limit_counts_bytes(memory_server: MemoryServer, characte
     await client.send(close(1009))
     assert await client.rest() == b""
     assert await settled(memory_server) == 0
-    assert [gone.code for gone in memory_server.disconnects] == [1009]
+    assert await ends(memory_server) == [1009]
 
 
 async def test_a_message_of_a_megabyte_is_answered_1009(memory_server: MemoryServer) -> None:
@@ -136,7 +147,7 @@ async def test_a_ping_after_an_oversized_message_ends_nothing_else(
     client = await connected(memory_server)
     await client.send(frame(TEXT, b"x" * 70_000) + frame(PING, b"too late"))
     assert [frame_.code for frame_ in await client.rest_frames()] == [1009]
-    assert [gone.code for gone in memory_server.disconnects] == [1009]
+    assert await ends(memory_server) == [1009]
     assert await other.echoes("still here")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -153,7 +164,7 @@ async def test_a_ping_after_an_oversized_message_while_nobody_receives(
     await client.send(frame(TEXT, b"x" * 70_000) + frame(PING, b"too late"))
     assert [frame_.code for frame_ in await client.rest_frames()] == [1009]
     await trio.sleep(6)
-    assert [gone.code for gone in memory_server.disconnects] == [1009]
+    assert await ends(memory_server) == [1009]
     assert not caplog.records
 
 
@@ -173,37 +184,7 @@ async def test_a_message_in_single_bytes_is_no_flood(memory_server: MemoryServer
     assert (await client.next_frame()).text == "x" * 1_000
 
 
-async def test_unread_messages_do_not_stop_pongs(memory_server: MemoryServer) -> None:
-    """With the library's own queue of one, two unread messages do."""
-
-    async def deaf(transport: WebSocketTransport) -> None:
-        await trio.sleep(100)
-        await echo(transport)
-
-    memory_server.session = deaf
-    client = await connected(memory_server)
-    for i in range(10):
-        await client.send(frame(TEXT, str(i).encode()))
-    await client.send(frame(PING, b"there?"))
-    pong = await client.next_frame()
-    assert (pong.opcode, pong.payload) == (PONG, b"there?")
-    assert trio.current_time() < 100
-    assert [(await client.next_frame()).text for _ in range(10)] == [str(i) for i in range(10)]
-
-
-async def test_a_close_is_noticed_behind_unread_messages(memory_server: MemoryServer) -> None:
-    async def deaf(transport: WebSocketTransport) -> None:
-        await trio.sleep(100)
-        await echo(transport)
-
-    memory_server.session = deaf
-    client = await connected(memory_server)
-    await client.send(frame(TEXT, b"unread") * 10 + close(1000))
-    assert (await client.next_frame()).code == 1000
-    assert trio.current_time() < 100
-
-
-async def test_a_full_queue_leaves_the_socket_unread(memory_server: MemoryServer) -> None:
+async def test_a_session_that_does_not_receive_leaves_the_socket_unread(memory_server: MemoryServer) -> None:
     """Back-pressure: nothing is lost and nothing gathers in the server."""
 
     async def late(transport: WebSocketTransport) -> None:
@@ -214,12 +195,48 @@ async def test_a_full_queue_leaves_the_socket_unread(memory_server: MemoryServer
     memory_server.session = late
     client = memory_server.connect(server)
     await client.upgrade()
+    await trio.testing.wait_all_tasks_blocked()
+    read_before = sum(map(len, server.stream.received))
     messages = [str(i) * 500 for i in range(200)]
     for message in messages:
         await client.send(frame(TEXT, message.encode()))
+    await client.send(frame(PING, b"there?") + close(1001))
     await trio.sleep(50)
-    assert sum(map(len, server.stream.received)) < 40_000
-    assert [(await client.next_frame()).text for _ in messages] == messages
+    assert sum(map(len, server.stream.received)) == read_before
+    frames = await client.rest_frames()
+    assert [each.text for each in frames[:-2]] == messages
+    assert [each.opcode for each in frames[-2:]] == [PONG, CLOSE]
+    assert trio.current_time() == 100
+
+
+async def test_frames_that_arrive_together_let_other_tasks_have_their_turn(
+    memory_server: MemoryServer,
+) -> None:
+    """However many frames come in one read, each but the first waits for the tasks that are ready."""
+    turns: list[str] = []
+    first = trio.Event()
+
+    async def session(transport: WebSocketTransport) -> None:
+        async with background() as tasks:
+            tasks.start_soon(another)
+            while True:
+                turns.append(str(await transport.receive()))
+                first.set()
+
+    async def another() -> None:
+        await first.wait()
+        while True:
+            turns.append(".")
+            await trio.lowlevel.checkpoint()
+
+    memory_server.session = session
+    client = await connected(memory_server)
+    await client.send((frame(TEXT, b"x") + frame(PONG, b"") * 3) * 5 + close())
+    await client.rest()
+    between = "".join(turns).split("x")[2:-1]
+    assert len(between) == 3
+    # One turn for each frame between two messages, and one for a message.
+    assert min(map(len, between)) >= 3
 
 
 # --- broken frames ---
@@ -257,7 +274,7 @@ async def test_a_broken_frame_is_answered_with_its_close_code(
     client = await connected(memory_server)
     await client.send(data)
     assert [frame_.code for frame_ in await client.rest_frames()] == [code]
-    assert [gone.code for gone in memory_server.disconnects] == [code]
+    assert await ends(memory_server) == [code]
     assert await other.echoes("still here")
     assert await settled(memory_server) == 1
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -294,7 +311,7 @@ async def test_a_failure_of_the_stream_itself_is_1011(
     server.stream.fails = True
     await client.send(frame(TEXT, b"x"))
     assert (await client.next_frame()).code == 1011
-    assert [gone.code for gone in memory_server.disconnects] == [1011]
+    assert await ends(memory_server) == [1011]
     assert "a bug below" in caplog.text
 
 
@@ -309,6 +326,7 @@ async def test_the_peers_close_reaches_the_session(
     await client.send(close(code, b"bye" if code else b""))
     frames = await client.rest_frames()
     assert len(frames) == 1
+    await trio.testing.wait_all_tasks_blocked()
     assert frames[0].payload[:2] == (b"" if code is None else code.to_bytes(2))
     assert [(gone.code, gone.reason) for gone in memory_server.disconnects] == [(seen, "bye" if code else "")]
     assert await settled(memory_server) == 0
@@ -324,7 +342,7 @@ async def test_a_lost_connection_is_1006(memory_server: MemoryServer) -> None:
     server.stream.broken = True
     await client.send(frame(TEXT, b"x"))
     assert await settled(memory_server) == 0
-    assert [gone.code for gone in memory_server.disconnects] == [1006, 1006]
+    assert await ends(memory_server) == [1006, 1006]
 
 
 async def test_after_the_end_everything_says_so(memory_server: MemoryServer) -> None:
@@ -367,11 +385,10 @@ async def test_the_peer_sees_the_end_before_the_session_has_cleaned_up(memory_se
 
 async def test_no_message_comes_after_we_said_close(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(transport.close)
-            with pytest.raises(Disconnected):
-                await transport.receive()
-            refused.set()
+        await transport.close()
+        with pytest.raises(Disconnected):
+            await transport.receive()
+        refused.set()
 
     refused = trio.Event()
     memory_server.session = session
@@ -591,25 +608,53 @@ async def test_a_peer_that_never_reads_blocks_only_its_own_session(memory_server
     assert await settled(memory_server) == 1
 
 
-async def test_abort_wakes_a_blocked_send_and_a_waiting_receive(memory_server: MemoryServer) -> None:
+async def test_abort_wakes_a_blocked_send(memory_server: MemoryServer) -> None:
     woken: list[str] = []
 
-    async def wait_for(name: str, transport: WebSocketTransport) -> None:
+    async def send(transport: WebSocketTransport) -> None:
         with pytest.raises(Disconnected) as caught:
-            await (transport.receive() if name == "receive" else transport.send(["x" * 10_000]))
-        woken.append(f"{name} {caught.value.code} {trio.current_time():g}")
+            await transport.send(["x" * 10_000])
+        woken.append(f"{caught.value.code} {trio.current_time():g}")
 
     async def session(transport: WebSocketTransport) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait_for, "receive", transport)
-            nursery.start_soon(wait_for, "send", transport)
+            nursery.start_soon(send, transport)
             await trio.sleep(3)
             transport.abort()
+        with pytest.raises(Disconnected):
+            await transport.receive()
 
     memory_server.session = session
     await memory_server.connect(lambda stream: NarrowStream(stream, 1_000)).upgrade()
     await trio.sleep(4)
-    assert sorted(woken) == ["receive 1006 3", "send 1006 3"]
+    assert woken == ["1006 3"]
+    assert await settled(memory_server) == 0
+
+
+async def test_a_close_behind_which_a_send_is_stuck_reaches_the_session_at_once(
+    memory_server: MemoryServer,
+) -> None:
+    """The answer would have to wait for a frame that the peer does not read."""
+
+    async def send(transport: WebSocketTransport) -> None:
+        await transport.send(["x" * 10_000])
+
+    async def session(transport: WebSocketTransport) -> None:
+        async with background() as tasks:
+            tasks.start_soon(send, transport)
+            try:
+                await transport.receive()
+            except Disconnected as gone:
+                noticed.append((gone.code, trio.current_time()))
+
+    noticed: list[tuple[int, float]] = []
+    memory_server.session = session
+    client = memory_server.connect(lambda stream: NarrowStream(stream, 1_000))
+    await client.upgrade()
+    await trio.sleep(1)
+    await client.send(close(1001))
+    await trio.sleep(10)
+    assert noticed == [(1001, 1)]
     assert await settled(memory_server) == 0
 
 
@@ -646,15 +691,27 @@ async def test_pings_of_a_peer_that_never_reads_do_not_gather(memory_server: Mem
     assert memory_server.open == 1
     await trio.sleep(30)
     assert await settled(memory_server) == 0
-    assert [gone.code for gone in memory_server.disconnects] == [1006]
+    assert await ends(memory_server) == [1006]
 
 
 # --- keepalive ---
 
 
+async def ping_while_receiving(transport: WebSocketTransport, timeout: float) -> None:  # noqa: ASYNC109 - of the ping
+    """As a session does: pongs are seen while a message is being received."""
+
+    async def receive() -> None:
+        with pytest.raises(Disconnected):
+            await echo(transport)
+
+    async with background() as tasks:
+        tasks.start_soon(receive)
+        await transport.ping(timeout)
+
+
 async def test_ping_returns_with_the_pong(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
-        await transport.ping(5)
+        await ping_while_receiving(transport, 5)
         await transport.send([f"pong at {trio.current_time():g}"])
 
     memory_server.session = session
@@ -679,7 +736,7 @@ async def _ping_and_expect(memory_server: MemoryServer, *, ends_at: float, stall
         if stall:
             server.stream.stall_sending()
         with pytest.raises(Disconnected, match="No pong within 5 s"):
-            await transport.ping(5)
+            await (transport.ping(5) if stall else ping_while_receiving(transport, 5))
         ended.append(trio.current_time())
         with pytest.raises(Disconnected):
             await transport.receive()
@@ -696,7 +753,7 @@ async def _ping_and_expect(memory_server: MemoryServer, *, ends_at: float, stall
 async def test_a_peer_that_leaves_during_a_ping_is_noticed_at_once(memory_server: MemoryServer) -> None:
     async def session(transport: WebSocketTransport) -> None:
         with pytest.raises(Disconnected) as caught:
-            await transport.ping(5)
+            await ping_while_receiving(transport, 5)
         seen.append((caught.value.code, trio.current_time()))
 
     seen: list[tuple[int, float]] = []
@@ -718,4 +775,19 @@ async def test_a_cancelled_ping_changes_nothing(memory_server: MemoryServer) -> 
     client = await connected(memory_server)
     assert (await client.next_frame()).opcode == PING
     await trio.sleep(2)
+    assert await client.echoes("still here")
+
+
+async def test_a_peer_whose_message_is_still_being_answered_is_not_lost(memory_server: MemoryServer) -> None:
+    """Its pong is not seen before that. The next ping finds out."""
+
+    async def session(transport: WebSocketTransport) -> None:
+        await transport.ping(5)
+        await transport.send([f"not lost at {trio.current_time():g}"])
+        await echo(transport)
+
+    memory_server.session = session
+    client = await connected(memory_server)
+    assert (await client.next_frame()).opcode == PING
+    assert (await client.next_frame()).text == "not lost at 5"
     assert await client.echoes("still here")

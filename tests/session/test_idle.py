@@ -21,24 +21,24 @@ def below(task: trio.lowlevel.Task) -> int:
     return sum(1 + below(child) for nursery in task.child_nurseries for child in nursery.child_tasks)
 
 
-async def test_an_idle_connection_has_two_tasks(autojump_clock: MockClock) -> None:
-    """Its own, which waits for requests, and the WebSocket library's reader."""
+async def test_an_idle_connection_has_one_task(autojump_clock: MockClock) -> None:
+    """It reads the socket and carries out requests."""
     async with open_app() as app:
         clients = [await app.connect(events=events) for events in (False, True)]
         await clients[1].receive()
         await wait_all_tasks_blocked()
-        assert tasks_of_sockets(app) == [2, 2]
+        assert tasks_of_sockets(app) == [1, 1]
         for client in clients:
             await client.send("analyze", ticker="AAPL")
         await trio.sleep(1)
-        assert tasks_of_sockets(app) == [2, 2]
+        assert tasks_of_sockets(app) == [1, 1]
 
 
 async def test_pings_add_a_task_only_while_they_are_on_their_way(autojump_clock: MockClock) -> None:
     async with open_app(ping_interval_seconds=20) as app:
         await app.connect()
         await trio.sleep(20 * 10 + 1)
-        assert tasks_of_sockets(app) == [2]
+        assert tasks_of_sockets(app) == [1]
         assert len(app.server.services.keep_alive) == 1
 
 
