@@ -860,7 +860,7 @@ MUTANTS = (
     Mutant(
         "the end of keepalive with the socket",
         "portfolio_trio/session/connection.py",
-        "            keep_alive.forget(self)\n",
+        "        self._services.keep_alive.forget(self)\n",
         "",
         ("tests/session/test_idle.py",),
     ),
@@ -1117,13 +1117,6 @@ MUTANTS = (
         ("tests/http/test_pending.py",),
     ),
     Mutant(
-        "the turn of the others after a few frames",
-        "portfolio_trio/http/websocket.py",
-        "                    taken = 0\n                    await trio.lowlevel.checkpoint()\n",
-        "                    taken = 0\n",
-        ("tests/http/test_frames.py",),
-    ),
-    Mutant(
         "the wait of frames for a send in progress",
         "portfolio_trio/http/_frame_sender.py",
         "        if self._turn.taken or self._wire is not Wire.OPEN:",
@@ -1149,7 +1142,7 @@ MUTANTS = (
         "portfolio_trio/http/websocket.py",
         "                if not just_read:\n",
         "                if not self._readable:\n",
-        ("tests/http/test_websocket.py",),
+        ("tests/http/test_frames.py",),
     ),
     Mutant(
         "the answer to a close does not wait for a message that the peer does not read",

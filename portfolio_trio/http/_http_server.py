@@ -102,10 +102,23 @@ class HttpServer:
         Its visit, if it has one, is told when the request has arrived and when it is answered. Failures are
         logged and contained; only cancellation (and other BaseExceptions) propagates.
         """
+        # A WebSocket lives in this function and in as few others as possible: each has a frame in memory.
+        upgrade = None
         try:
-            upgrade = await self._answer_unless_upgrade(stream, visit or Pending().enter(stream))
+            with visit or Pending().enter(stream) as entered:
+                upgrade = await self._answer_unless_upgrade(stream, entered)
             if upgrade is not None:
-                await self._hand_over(upgrade)
+                try:
+                    await self._websocket(upgrade)
+                except* Disconnected:
+                    pass
+                except* Exception:
+                    logger.exception(
+                        "A session failed; its connection was closed.",
+                        extra={"event": "socket_failed", "session": upgrade.session_id},
+                    )
+                if not upgrade.answered:
+                    await upgrade.reject(500, "internal_error", "The server failed.")
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             logger.debug("The peer left before it was answered.", extra={"event": "client_left"})
         except* Exception:
@@ -114,19 +127,6 @@ class HttpServer:
             )
         finally:
             await trio.aclose_forcefully(stream)
-
-    async def _hand_over(self, upgrade: Upgrade) -> None:
-        try:
-            await self._websocket(upgrade)
-        except* Disconnected:
-            pass
-        except* Exception:
-            logger.exception(
-                "A session failed; its connection was closed.",
-                extra={"event": "socket_failed", "session": upgrade.session_id},
-            )
-        if not upgrade.answered:
-            await upgrade.reject(500, "internal_error", "The server failed.")
 
     async def _answer_unless_upgrade(self, stream: trio.abc.Stream, visit: Visit) -> Upgrade | None:
         reader = HeadReader(stream, max_bytes=self._max_header_bytes)

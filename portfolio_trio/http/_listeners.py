@@ -49,8 +49,7 @@ class _Reception:
 
     async def _serve(self, stream: trio.abc.Stream, visit: Visit) -> None:
         try:
-            with visit.scope:
-                await self._handler(stream, visit)
+            await self._handler(stream, visit)
         except* Exception:
             logger.exception("A connection's handler failed.", extra={"event": "handler_failed"})
         finally:
@@ -88,9 +87,9 @@ async def serve_listeners(
     Each connection runs `handler(stream, visit)` in a task of `handler_nursery`, so cancelling this function
     stops accepting and lets open connections continue. The handler uses its visit to report when the request
     has arrived and when it is answered; before and after that the connection is one of `pending`, which may
-    be closed in favour of others. Above `max_connections` a new connection replaces such a one, or is
-    answered 503 and closed. trio sets TCP_NODELAY on accepted sockets. A handler's exception is logged and
-    ends only its connection.
+    be closed in favour of others, so until a WebSocket is open the handler works in the block of its visit.
+    Above `max_connections` a new connection replaces such a one, or is answered 503 and closed. trio sets
+    TCP_NODELAY on accepted sockets. A handler's exception is logged and ends only its connection.
 
     Raises OSError if a listener itself fails.
     """

@@ -2,6 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 import trio
 
@@ -11,17 +13,35 @@ _PATIENCE_SECONDS = 1.0
 class Visit:
     """One accepted connection, from the accept on.
 
-    Attributes:
-        scope: The scope of the task that serves it; cancelled to close the connection in favour of another.
+    ``with visit`` is around the work for a plain request, from waiting for it to the end of its answer; the
+    block is cancelled if the connection is closed in favour of another.
     """
 
-    __slots__ = ("_address", "_expelled", "_pending", "scope")
+    __slots__ = ("_address", "_pending", "_scope", "expelled")
 
     def __init__(self, pending: "Pending", address: str | None) -> None:
-        self.scope = trio.CancelScope()
+        self.expelled = False
+        """The connection is closed in favour of another."""
         self._pending = pending
         self._address = address
-        self._expelled = False
+        # Only in the block: a WebSocket keeps its visit, but no scope.
+        self._scope: trio.CancelScope | None = None
+
+    def __enter__(self) -> Self:
+        self._scope = trio.CancelScope()
+        if self.expelled:
+            self._scope.cancel()
+        self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        scope, self._scope = self._scope, None
+        return scope is not None and scope.__exit__(kind, error, traceback)
 
     @property
     def address(self) -> str | None:
@@ -34,14 +54,15 @@ class Visit:
 
     def answered(self) -> None:
         """The answer has been sent: the connection waits for its client again, to close."""
-        if not self._expelled:
+        if not self.expelled:
             self._pending.add(self)
 
     def expel(self) -> None:
         """Close the connection in favour of another."""
-        self._expelled = True
+        self.expelled = True
         self._pending.forget(self)
-        self.scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
 
 class Pending:

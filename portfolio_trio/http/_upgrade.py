@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import trio
@@ -56,15 +57,17 @@ class Upgrade:
 
         Bounded by `send_seconds`; it is not an error if the client leaves meanwhile.
         """
+        visit = self.visit
         self.take()
         response = Response.error(status, code, detail, retry_after=retry_after, headers=headers)
-        await send_response(
-            self.stream,
-            response,
-            send_seconds=send_seconds,
-            linger_seconds=self.linger_seconds,
-            visit=self.visit,
-        )
+        with visit or nullcontext():
+            await send_response(
+                self.stream,
+                response,
+                send_seconds=send_seconds,
+                linger_seconds=self.linger_seconds,
+                visit=visit,
+            )
 
     def acceptance(self, subprotocol: str | None) -> bytes:
         """Return the answer that opens the WebSocket (RFC 6455, section 4.2.2).
@@ -84,11 +87,15 @@ class Upgrade:
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
     def take(self) -> bytes:
-        """Mark the upgrade as answered and return the bytes after its head; RuntimeError the second time."""
+        """Mark the upgrade as answered and return the bytes after its head; RuntimeError the second time.
+
+        What only the answer needs is forgotten: an upgrade lives as long as its WebSocket.
+        """
         if self.answered:
             raise RuntimeError("This upgrade has already been answered: reject or accept it only once.")
         self.answered = True
         behind, self.behind = self.behind, b""
+        self.key, self.visit = "", None
         return behind
 
 

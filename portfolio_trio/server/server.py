@@ -106,8 +106,9 @@ class Server:
         self._redis = redis
         self._refused_log = Seldom(log, seconds=REFUSED_LOG_SECONDS, clock=trio.current_time)
         self._sessions: dict[Session, None] = {}
-        # Every admitted upgrade, from before its 101 to its close, with the scope of its wait for a token.
-        self._sockets: set[trio.CancelScope] = set()
+        # Every admitted upgrade, from before its 101 to its close, by its slots; with the scope of its wait
+        # for a token, if it waits for one.
+        self._sockets: dict[Slots, trio.CancelScope | None] = {}
         self._emptied = trio.Event()
         # From the notice on no new client is admitted; the drain ends the existing ones.
         self._leaving = False
@@ -137,8 +138,9 @@ class Server:
         From the start on no new session is opened, so the existing ones are all there are.
         """
         self._leaving = self._draining = True
-        for waiting in self._sockets:
-            waiting.cancel()
+        for waiting in self._sockets.values():
+            if waiting is not None:
+                waiting.cancel()
         sessions = tuple(self._sessions)
         for session in sessions:
             session.drain()
@@ -174,10 +176,48 @@ class Server:
                 nursery.start_soon(carry_out, session)
 
     async def _welcome(self, upgrade: Upgrade) -> None:
+        """Serve one upgrade to its end.
+
+        Its socket lives in this function and in as few others as possible: each has a frame in memory.
+        """
+        slots = await self._admit(upgrade)
+        if slots is None:
+            return
+        settings = self.services.settings
+        frames = RateLimit(
+            settings.requests_per_second * FRAMES_PER_REQUEST, settings.request_burst, trio.current_time
+        )
+        self._sockets[slots] = None
+        try:
+            async with accept_websocket(
+                upgrade,
+                subprotocol=SUBPROTOCOL if SUBPROTOCOL in upgrade.subprotocols else None,
+                max_message_bytes=settings.max_message_bytes,
+                grant_frame=frames.grant,
+            ) as transport:
+                began, session = self._opened(transport), None
+                try:
+                    session = await self._open_session(transport, upgrade, slots)
+                    if session is not None:
+                        # No checkpoint from here to its first wait, so that every listed connection can be
+                        # drained.
+                        self._sessions[session] = None
+                        await session.run()
+                finally:
+                    if session is not None:
+                        del self._sessions[session]
+                    self._closed(transport, upgrade, began)
+                self._leave(slots)
+        finally:
+            self._leave(slots)
+            slots.leave()
+
+    async def _admit(self, upgrade: Upgrade) -> Slots | None:
+        """The slots of a client that may connect; None if it was refused."""
         if self._leaving:
             self.services.telemetry.connection_refused("draining")
             await upgrade.reject(503, "draining", "The server is going away; connect again.", retry_after=1)
-            return
+            return None
         try:
             slots = self.gate.admit(upgrade)
         except Refused as refused:
@@ -201,39 +241,14 @@ class Server:
                 retry_after=refused.retry_after,
                 headers=refused.headers,
             )
-            return
-        with slots:
-            await self._accept(upgrade, slots)
-
-    async def _accept(self, upgrade: Upgrade, slots: Slots) -> None:
-        settings = self.services.settings
-        frames = RateLimit(
-            settings.requests_per_second * FRAMES_PER_REQUEST, settings.request_burst, trio.current_time
-        )
+            return None
         if upgrade.subprotocols and SUBPROTOCOL not in upgrade.subprotocols:
             offered = echo(", ".join(upgrade.subprotocols))
             log.debug(
                 "unknown subprotocol; the client gets answers but no events",
                 extra={"event": "subprotocol_unknown", "offered": offered},
             )
-        waiting = trio.CancelScope()
-        self._sockets.add(waiting)
-        try:
-            async with accept_websocket(
-                upgrade,
-                subprotocol=SUBPROTOCOL if SUBPROTOCOL in upgrade.subprotocols else None,
-                max_message_bytes=settings.max_message_bytes,
-                grant_frame=frames.grant,
-            ) as transport:
-                # No generators around code that lives as long as the socket: each would add to its memory.
-                began = self._opened(transport)
-                try:
-                    await self._serve(transport, upgrade, slots, waiting)
-                finally:
-                    self._closed(transport, upgrade, began)
-                self._leave(waiting)
-        finally:
-            self._leave(waiting)
+        return slots
 
     def _opened(self, transport: WebSocketTransport) -> float:
         self.services.telemetry.connection_opened("answers" if transport.subprotocol is None else "events")
@@ -252,31 +267,24 @@ class Server:
             },
         )
 
-    async def _serve(
-        self, transport: WebSocketTransport, upgrade: Upgrade, slots: Slots, waiting: trio.CancelScope
-    ) -> None:
+    async def _open_session(
+        self, transport: WebSocketTransport, upgrade: Upgrade, slots: Slots
+    ) -> Session | None:
+        """The session of a socket; None if its client has no token, or the server is going away."""
         first = None
-        if self.gate.asks_for_token(upgrade):
-            with waiting:
+        if self.gate.asks_for_token(upgrade) and not self._draining:
+            with trio.CancelScope() as waiting:
+                self._sockets[slots] = waiting
                 first = await self._authenticate(transport, upgrade.session_id, slots)
+            self._sockets[slots] = None
             if first is None and not self._draining:
-                return
+                return None
         if self._draining:
             # The drain began while its 101 or its token was in flight, and does not know it.
             await transport.close(CloseCode.GOING_AWAY, self.services.goodbye(), timeout=CLOSE_SECONDS)
-            return
+            return None
         count_new = partial(self.gate.new_by_socket.check, upgrade.peer)
-        session = Session(self.services, upgrade.session_id, transport, count_new=count_new, first=first)
-        # No checkpoint from here to its first wait, so that every listed connection can be drained.
-        self._sessions[session] = None
-        try:
-            await session.run()
-        except Exception:
-            # The caller logs it and closes the connection.
-            self.services.faults.counts["a session"] += 1
-            raise
-        finally:
-            del self._sessions[session]
+        return Session(self.services, upgrade.session_id, transport, count_new=count_new, first=first)
 
     async def _authenticate(
         self, transport: WebSocketTransport, session_id: str, slots: Slots
@@ -290,9 +298,9 @@ class Server:
             return None
         return first
 
-    def _leave(self, waiting: trio.CancelScope) -> None:
+    def _leave(self, slots: Slots) -> None:
         """Record that a socket has closed; no effect the second time."""
-        self._sockets.discard(waiting)
+        self._sockets.pop(slots, None)
         if self._draining and not self._sockets:
             self._emptied.set()
 

@@ -84,35 +84,41 @@ class Session:
         self._handler: RequestHandler
 
     async def run(self) -> None:
-        """Serve the socket until the client leaves, is too slow, or the server ends it."""
+        """Serve the socket until the client leaves, is too slow, or the server ends it.
+
+        A socket lives in this function and in as few others as possible: each has a frame in memory.
+        """
         try:
             with self._services.hub.join(self._session_id, self) as self._group:
-                await self._serve()
+                try:
+                    async with trio.open_nursery() as self._nursery:
+                        self._open()
+                        try:
+                            await self._welcome()
+                            await self._read()
+                            self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
+                        finally:
+                            # From here on the nursery may close at any checkpoint, and accepts no more tasks.
+                            self.ended = True
+                finally:
+                    await self._forget_run()
             code, reason = self._close
             await self._transport.close(code, reason, timeout=CLOSE_SECONDS)
+        except Exception:
+            # The caller logs it and closes the connection.
+            self._services.faults.counts["a session"] += 1
+            raise
         finally:
             await self._leave()
 
-    async def _serve(self) -> None:
-        keep_alive = self._services.keep_alive
-        try:
-            async with trio.open_nursery() as self._nursery:
-                self.subscriber.open(self._nursery)
-                document = ClientDocument(self._group, self.subscriber)
-                socket = Socket(self._services, self._group, self.subscriber, document)
-                self.runner = Runner(socket, self._nursery)
-                self._handler = RequestHandler(socket, self.runner, self._count_new, self._nursery)
-                keep_alive.watch(self)
-                try:
-                    await self._read()
-                    self.end(CloseCode.NORMAL, "", EndReason.DISCONNECTED)
-                finally:
-                    # From here on the nursery may close at any checkpoint, and accepts no more tasks.
-                    self.ended = True
-        finally:
-            keep_alive.forget(self)
-            with trio.move_on_after(CLEAN_UP_SECONDS, shield=True):
-                await self._forget_run()
+    def _open(self) -> None:
+        """What the nursery is needed for."""
+        self.subscriber.open(self._nursery)
+        document = ClientDocument(self._group, self.subscriber)
+        socket = Socket(self._services, self._group, self.subscriber, document)
+        self.runner = Runner(socket, self._nursery)
+        self._handler = RequestHandler(socket, self.runner, self._count_new, self._nursery)
+        self._services.keep_alive.watch(self)
 
     def end(self, code: CloseCode, reason: str, why: EndReason) -> None:
         """End the connection: its run ends at once, its tasks end, then the socket is closed.
@@ -181,7 +187,6 @@ class Session:
         return decision is Decision.SERVE
 
     async def _read(self) -> None:
-        await self._welcome()
         while True:
             try:
                 frame = await self._transport.receive()
@@ -234,10 +239,13 @@ class Session:
                 )
 
     async def _forget_run(self) -> None:
-        try:
-            await self.runner.clear()
-        except StoreError:
-            self._services.left_behind.warning(
-                "a run that is over could not be cleared from its document",
-                extra={"event": "run_not_cleared", "session": self._session_id},
-            )
+        """No more pings, and nothing in the document that has ended."""
+        self._services.keep_alive.forget(self)
+        with trio.move_on_after(CLEAN_UP_SECONDS, shield=True):
+            try:
+                await self.runner.clear()
+            except StoreError:
+                self._services.left_behind.warning(
+                    "a run that is over could not be cleared from its document",
+                    extra={"event": "run_not_cleared", "session": self._session_id},
+                )

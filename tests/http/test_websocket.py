@@ -209,36 +209,6 @@ async def test_a_session_that_does_not_receive_leaves_the_socket_unread(memory_s
     assert trio.current_time() == 100
 
 
-async def test_frames_that_arrive_together_let_other_tasks_have_their_turn(
-    memory_server: MemoryServer,
-) -> None:
-    """However many frames come in one read, each but the first waits for the tasks that are ready."""
-    turns: list[str] = []
-    first = trio.Event()
-
-    async def session(transport: WebSocketTransport) -> None:
-        async with background() as tasks:
-            tasks.start_soon(another)
-            while True:
-                turns.append(str(await transport.receive()))
-                first.set()
-
-    async def another() -> None:
-        await first.wait()
-        while True:
-            turns.append(".")
-            await trio.lowlevel.checkpoint()
-
-    memory_server.session = session
-    client = await connected(memory_server)
-    await client.send((frame(TEXT, b"x") + frame(PONG, b"") * 3) * 5 + close())
-    await client.rest()
-    between = "".join(turns).split("x")[2:-1]
-    assert len(between) == 3
-    # One turn for each frame between two messages, and one for a message.
-    assert min(map(len, between)) >= 3
-
-
 # --- broken frames ---
 
 
