@@ -8,9 +8,9 @@ Every figure is CPU time of this process. In each round all contenders take thei
 moment of the machine falls on all of them; ratios are formed within a round and the median is shown.
 All contenders return the same numbers, which is checked before anything is timed.
 
-Then the inputs of a snapshot, where names of three calendars share a file: weekdays, weekdays with other
-holidays, every day. With ``--before CHECKOUT`` an earlier version of the project takes its turn in the same
-rounds; on names of one calendar it has to say the same.
+Then the whole arithmetic of an analysis with its texts, the first after a tick and a further one; and the
+inputs of a snapshot where names of three calendars share a file: weekdays, weekdays with other holidays,
+every day. With ``--before CHECKOUT`` an earlier version of the project takes its turn in the same rounds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 from statistics import median
-from time import process_time
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from _cpu_time import measure
 from _earlier import earlier_metrics
 from skfolio.moments import EWCovariance  # type: ignore[import-untyped]
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -38,10 +38,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SIZES = (3, 30, 300, 500)
+ANALYSED = (3, 30, 64, 300, 500)
 TICKER = "N001"
 SHORT_EVERY = 5
-# Long enough for the clock, short enough for many rounds.
-SECONDS_PER_TURN = 0.02
 
 
 class Case(NamedTuple):
@@ -196,37 +195,6 @@ def same_inputs(inputs: AnalysisInputs, *, detail: bool) -> None:
             compute(metric, inputs, detail=False)
 
 
-# --- timing --------------------------------------------------------------------------------------------
-
-
-def turns(function: Callable[[], object]) -> int:
-    """How many calls fill one turn."""
-    start = process_time()
-    calls = 0
-    while process_time() - start < SECONDS_PER_TURN:
-        function()
-        calls += 1
-    return max(1, calls)
-
-
-def cost(function: Callable[[], object], calls: int) -> float:
-    """CPU microseconds of one call."""
-    start = process_time()
-    for _ in range(calls):
-        function()
-    return (process_time() - start) / calls * 1e6
-
-
-def measure(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Each contender's cost in each round; all take their turn in every round."""
-    calls = {name: turns(function) for name, function in contenders.items()}
-    costs: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, function in contenders.items():
-            costs[name].append(cost(function, calls[name]))
-    return costs
-
-
 def check(case: Case) -> None:
     """Stop where the contenders do not say the same."""
     expected = everything(case)
@@ -271,6 +239,59 @@ def show(count: int, costs: Mapping[str, list[float]]) -> None:
         for ours in ("inputs and values", "inputs, hash, values and details"):
             ratios = [theirs / own for theirs, own in zip(costs[other], costs[ours], strict=True)]
             print(f"  {other + ' / ' + ours:<50}{median(ratios):>8.1f} x")
+
+
+# --- one analysis --------------------------------------------------------------------------------------
+
+
+def analyses(metrics: ModuleType, case: Case) -> dict[str, Callable[[], object]]:
+    """The arithmetic and texts of one analysis: the first after a tick, and a further one."""
+    bars = case.cache.bars
+    cache = metrics.ReturnsCache(metrics.Bars(bars.dates, bars.tickers, bars.closes))
+    again = cache.inputs(TICKER, case.holdings, case.prices)
+    moved = [case.prices | {TICKER: case.prices[TICKER] * factor} for factor in (1.0, 1.001)]
+    ticks = cycle(moved)
+    # The server makes these once at a tick, for all sessions.
+    columns = cycle([np.array([*prices.values(), 1.0]) for prices in moved])
+
+    def first() -> AnalysisInputs:
+        if hasattr(again.portfolio, "at_prices"):
+            found: AnalysisInputs = again.portfolio.at_prices(next(columns)).of(TICKER)
+        else:
+            found = cache.inputs(TICKER, case.holdings, next(ticks))
+        return found
+
+    def further() -> AnalysisInputs:
+        found: AnalysisInputs = cache.inputs(TICKER, case.holdings, case.prices)
+        return found
+
+    def texts(inputs: AnalysisInputs) -> None:
+        _ = inputs.snapshot
+        for metric in metrics.BUILT_IN.values():
+            if hasattr(metrics, "compute_text"):
+                metrics.compute_text(metric, inputs)
+            else:
+                metrics.compute(metric, inputs).detail.model_dump_json()
+
+    return {"first of a tick": lambda: texts(first()), "further": lambda: texts(further())}
+
+
+def compare_analyses(before: ModuleType | None, rounds: int) -> None:
+    """Print the cost of one analysis for each size of portfolio."""
+    print(f"\n{'one analysis, us':<20}{'first of a tick':>20}{'further':>20}")
+    for count in ANALYSED:
+        case = make_case(count)
+        contenders = analyses(importlib.import_module("portfolio_trio.metrics"), case)
+        kinds = list(contenders)
+        if before is not None:
+            contenders |= {f"{name}, before": each for name, each in analyses(before, case).items()}
+        costs = measure(contenders, rounds)
+        print(f"{f'N = {count}':<20}" + "".join(f"{median(costs[kind]):>20.1f}" for kind in kinds))
+        if before is not None:
+            pairs = [zip(costs[kind], costs[f"{kind}, before"], strict=True) for kind in kinds]
+            print(
+                f"{'  / before':<20}" + "".join(f"{median(a / b for a, b in pair):>20.2f}" for pair in pairs)
+            )
 
 
 # --- three calendars in one file -----------------------------------------------------------------------
@@ -355,7 +376,10 @@ def main() -> None:
     with threadpool_limits(1):
         for count in () if arguments.calendars_only else SIZES:
             show(count, contest(make_case(count), rounds))
-        compare_calendars(None if arguments.before is None else earlier_metrics(arguments.before), rounds)
+        before = None if arguments.before is None else earlier_metrics(arguments.before)
+        if not arguments.calendars_only:
+            compare_analyses(before, rounds)
+        compare_calendars(before, rounds)
 
 
 if __name__ == "__main__":

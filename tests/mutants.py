@@ -1892,6 +1892,27 @@ MUTANTS = (
         RETURNS,
     ),
     Mutant(
+        "the bars of the columns whose prices are read",
+        "portfolio_trio/session/snapshot.py",
+        "if known is None or known.bars is not book.bars or",
+        "if known is None or",
+        ("tests/session/test_snapshots.py",),
+    ),
+    Mutant(
+        "the tick of the prices in the order of the columns",
+        "portfolio_trio/market/_columns.py",
+        "if known is None or known.prices is not prices or known.bars is not bars:",
+        "if known is None or known.bars is not bars:",
+        ("tests/session/test_snapshots.py", "tests/market/test_book.py"),
+    ),
+    Mutant(
+        "the separate sum for a holding with most of the value, over windows",
+        "portfolio_trio/metrics/kernel.py",
+        "            return self._others(whole, index)[1]\n",
+        "            pass\n",
+        KERNEL,
+    ),
+    Mutant(
         "the bound of the cached snapshots",
         "portfolio_trio/metrics/recent.py",
         "while self._sum > self._most and len(self._kept) > 1:",

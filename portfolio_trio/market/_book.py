@@ -27,6 +27,9 @@ from portfolio_trio.market._tick_maker import TickMaker
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
+    import numpy as np
+    import numpy.typing as npt
+
     from portfolio_trio.market._last_closes import LastCloses
     from portfolio_trio.market._source import PriceSource
     from portfolio_trio.market._tick import Tick
@@ -125,6 +128,11 @@ class PriceBook:
         return self._columns.bars
 
     @property
+    def column_prices(self) -> npt.NDArray[np.float64]:
+        """The current prices in the order of `bars`, NaN for a name without one; after them 1, for cash."""
+        return self._columns.in_order(self.current.prices)
+
+    @property
     def last_closes(self) -> LastCloses:
         """The newest close of each name in `bars`."""
         return self._columns.last_closes
@@ -132,13 +140,8 @@ class PriceBook:
     def freshness(self, holdings: Mapping[str, float]) -> Freshness:
         """How fresh the prices of a portfolio are; lines of zero shares do not count."""
         held = [ticker for ticker, shares in holdings.items() if shares and ticker not in self.cash]
-        return freshness(
-            held,
-            self.prices_for(held),
-            self.last_closes,
-            oldest_bar=self._max_age.oldest_bar(self._now()),
-            tick=self.current,
-        )
+        oldest = self._max_age.oldest_bar(self._now())
+        return freshness(held, self.prices_for(held), self.last_closes, oldest_bar=oldest, tick=self.current)
 
     def is_stale(self, tickers: Iterable[str]) -> bool:
         """Whether the current prices of `tickers`, or their bars, are older than allowed."""

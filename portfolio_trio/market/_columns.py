@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from array import array
+from itertools import repeat
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -14,6 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     import numpy.typing as npt
+
+_NONE: Final = float("nan")
+
+
+class _Ordered(NamedTuple):
+    """Prices, and the same in the order of the columns of some bars."""
+
+    prices: Mapping[str, float]
+    bars: Bars
+    ordered: npt.NDArray[np.float64]
 
 
 class Columns:
@@ -31,6 +43,7 @@ class Columns:
         self._bars: Bars | None = None
         self._waiting: dict[str, npt.NDArray[np.float64]] = {}
         self._last: LastCloses | None = None
+        self._ordered: _Ordered | None = None
 
     def __contains__(self, ticker: str) -> bool:
         """Whether a name has a column."""
@@ -62,6 +75,18 @@ class Columns:
         if self._last is None or self._last.bars is not bars:
             self._last = LastCloses(bars)
         return self._last
+
+    def in_order(self, prices: Mapping[str, float]) -> npt.NDArray[np.float64]:
+        """Prices in the order of the columns, NaN for a name without one, and a last one of 1.
+
+        Computed once for the same mapping, as long as no column is added or removed.
+        """
+        bars, known = self.bars, self._ordered
+        if known is None or known.prices is not prices or known.bars is not bars:
+            ordered = np.array(array("d", [*map(prices.get, bars.tickers, repeat(_NONE)), 1.0]))
+            ordered.setflags(write=False)
+            known = self._ordered = _Ordered(prices, bars, ordered)
+        return known.ordered
 
     def replace(self, listed: Bars) -> tuple[str, ...]:
         """Replace the table by what the source lists; return the names that no longer have a column."""

@@ -96,7 +96,13 @@ def _pearson(inputs: AnalysisInputs, rows: int) -> float | None:
     if window is None:
         return None
     own = window.squares[inputs.index]
-    cross, rest = window.beside(inputs.index, inputs.rest_weights)
+    if window.is_folded:
+        others = inputs.rest_weights.dot(window.columns)
+    else:
+        # The columns are returns: no need to read all of them again.
+        returns = inputs.plain_rest_returns[-rows:]
+        others = returns - np.add.reduce(returns) / rows
+    cross, rest = float(window.columns[inputs.index].dot(others)), float(others.dot(others))
     if min(own, rest) <= rows * ZERO_VARIANCE:
         return None
     return _clip(cross / (sqrt(own) * sqrt(rest)))

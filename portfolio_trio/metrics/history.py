@@ -69,6 +69,7 @@ class History:
         cash: The names that are cash, which always costs 1.
         culprits: The names that cause fewer than 60 common returns; empty if there are enough.
         digest: 32-byte digest of the names and all their closes; see `snapshot`.
+        columns: The column of each name in the bars, -1 for cash, shape ``(N,)``; None if a name has none.
     """
 
     tickers: tuple[str, ...]
@@ -80,6 +81,7 @@ class History:
     cash: frozenset[str]
     culprits: tuple[str, ...]
     digest: bytes
+    columns: npt.NDArray[np.intp] | None
 
     @cached_property
     def place(self) -> Mapping[str, int]:

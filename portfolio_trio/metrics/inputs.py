@@ -187,7 +187,17 @@ class AnalysisInputs:
     @cached_property
     def rest_returns(self) -> npt.NDArray[np.float64]:
         """Weighted returns of the rest on its own gross value, z / H, shape ``(L,)``, read-only."""
-        rest: npt.NDArray[np.float64] = self.rest_weights.dot(self.history.weighted)
+        if self.history.kernel.is_folded:
+            rest: npt.NDArray[np.float64] = self.rest_weights.dot(self.history.weighted)
+        else:
+            rest = self.portfolio.rest_returns(self.index)
+        rest.setflags(write=False)
+        return rest
+
+    @cached_property
+    def plain_rest_returns(self) -> npt.NDArray[np.float64]:
+        """Returns of the rest on its own gross value, not weighted, shape ``(L,)``, read-only."""
+        rest: npt.NDArray[np.float64] = self.rest_returns * self.history.undo_weights
         rest.setflags(write=False)
         return rest
 

@@ -105,10 +105,12 @@ class Kernel:
 
     Attributes:
         variances: EWMA variance of each name's returns, shape ``(N,)``.
+        is_folded: Whether sums are of fewer terms than there are returns.
     """
 
     def __init__(self, table: Table) -> None:
         self._columns = table.columns
+        self.is_folded = table.is_folded
         self.variances: Floats = np.array(table.squares)
         self._squares = table.squares
         self._volatilities = np.sqrt(self.variances)
@@ -131,6 +133,15 @@ class Kernel:
         if self._dominates(whole, weight, index):
             return self._beside_next_to_nothing(whole, weight, index)
         return self._usual(whole, weight, index, whole.returns - self._columns[index] * weight)
+
+    def rest(self, whole: Whole, index: int) -> Floats:
+        """Returns of the others on their own gross value, folded, shape ``(K,)``."""
+        weight = whole.values[index] / whole.gross
+        if self._dominates(whole, weight, index):
+            return self._others(whole, index)[1]
+        returns: Floats = whole.returns - self._columns[index] * weight
+        returns /= (whole.gross - abs(whole.values[index])) / whole.gross
+        return returns
 
     def every(self, whole: Whole) -> AllMoments:
         """The moments of all holdings, in the order of the names."""
@@ -199,10 +210,7 @@ class Kernel:
 
     def _beside_next_to_nothing(self, whole: Whole, weight: float, index: int) -> Moments:
         """From the sum of the others, on their own gross value."""
-        others = np.array(whole.values)
-        others[index] = 0.0
-        rest_gross = fsum(np.abs(others).tolist())
-        own, rest = self._columns[index], (others / (rest_gross or 1.0)).dot(self._columns)
+        own, (rest_gross, rest) = self._columns[index], self._others(whole, index)
         return Moments(
             weight,
             rest_gross,
@@ -212,3 +220,11 @@ class Kernel:
             float(own.dot(whole.returns)),
             whole.variance,
         )
+
+    def _others(self, whole: Whole, index: int) -> tuple[float, Floats]:
+        """The gross value of the others, and their returns on it, added up."""
+        others = np.array(whole.values)
+        others[index] = 0.0
+        rest_gross = fsum(np.abs(others).tolist())
+        rest: Floats = (others / (rest_gross or 1.0)).dot(self._columns)
+        return rest_gross, rest

@@ -6,7 +6,7 @@ from array import array
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from portfolio_trio.metrics.bars import Bars
     from portfolio_trio.metrics.kernel import AllMoments, Moments, Whole
     from portfolio_trio.targets import Targets
-
-_NAN: Final = float("nan")
 
 
 @dataclass(frozen=True, slots=False, eq=False)
@@ -68,6 +66,25 @@ class PortfolioInputs:
         if index is None:
             raise AnalysisError("not_held", f"{ticker} is not in the portfolio", (ticker,))
         return AnalysisInputs(ticker, index, self)
+
+    def at_prices(self, prices: npt.NDArray[np.float64]) -> PortfolioInputs | None:
+        """The same holdings and targets at other prices, without looking up a name.
+
+        Args:
+            prices: Live prices in currency units in the order of the columns of the bars, NaN for a name
+                without one; after them 1, for cash.
+
+        Returns:
+            The snapshot; None if a holding has no column or no usable price.
+        """
+        columns = self.history.columns
+        if columns is None:
+            return None
+        try:
+            lines = Lines.of(self.tickers, self.lines.shares, array("d", prices[columns].tobytes()))
+        except AnalysisError:
+            return None
+        return PortfolioInputs(self.tickers, lines, self.wanted, self.history, self.bars)
 
     @property
     def place(self) -> Mapping[str, int]:
@@ -158,6 +175,10 @@ class PortfolioInputs:
         """
         return self.history.kernel.one(self._whole, index)
 
+    def rest_returns(self, index: int) -> npt.NDArray[np.float64]:
+        """Returns of the others on their own gross value, as the kernel sums them; computed at each call."""
+        return self.history.kernel.rest(self._whole, index)
+
     def all_moments(self) -> AllMoments:
         """The same for every holding, in the order of `tickers`, with identical digits; O(L N).
 
@@ -184,14 +205,13 @@ class Lines:
     gross: float
 
     @classmethod
-    def of(cls, names: tuple[str, ...], shares: array[float], live: tuple[float | None, ...]) -> Lines:
-        """Value the names at live prices; None means an unknown price.
+    def of(cls, names: tuple[str, ...], shares: array[float], prices: array[float]) -> Lines:
+        """Value the names at live prices; NaN means an unknown price.
 
         Raises:
             AnalysisError: ``bad_price``, with the names that have no usable price or value.
             ValueError: Shares are not finite.
         """
-        prices = array("d", [_NAN if price is None else price for price in live])
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             product = np.frombuffer(shares) * np.frombuffer(prices)
         values, sizes = array("d", product.tobytes()), np.abs(product)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from portfolio_trio.targets import Targets
 
 _ONLY_CASH: Final = Window(np.empty((0, WINDOW)), periods=252, newest=-1)
+_NONE: Final = float("nan")
 _NO_CASH: Final[frozenset[str]] = frozenset()
 
 MAX_LINES: Final = 8_192
@@ -126,7 +127,7 @@ class ReturnsCache:
             live = tuple(map(prices.get, held))
             if live == known.prices and targets == known.portfolio.wanted:
                 return known.portfolio
-        lines = Lines.of(held, shares, live)
+        lines = Lines.of(held, shares, array("d", [_NONE if price is None else price for price in live]))
         taken = PortfolioInputs(held, lines, targets, self.history(held), self.bars)
         self._portfolios.keep(key, _Taken(taken, live), len(held))
         return taken
@@ -202,6 +203,7 @@ class ReturnsCache:
             cash=cash,
             culprits=() if n_obs >= MIN_ROWS else culprits(bars, names),
             digest=history_digest(bars, tickers, cash),
+            columns=_columns(bars, tickers, cash),
         )
 
 
@@ -212,6 +214,12 @@ def _with_cash(
     weighted = np.zeros((len(tickers), moving.shape[1]))
     weighted[[place for place, name in enumerate(tickers) if name not in cash]] = moving
     return weighted
+
+
+def _columns(bars: Bars, tickers: tuple[str, ...], cash: frozenset[str]) -> npt.NDArray[np.intp] | None:
+    """The column of each name, -1 for cash; None if one that is not cash has none."""
+    columns = [-1 if name in cash else bars.column.get(name) for name in tickers]
+    return None if None in columns else np.array(columns, dtype=np.intp)
 
 
 def _held(holdings: Mapping[str, float]) -> tuple[str, ...]:

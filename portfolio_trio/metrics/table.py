@@ -28,28 +28,20 @@ class Table:
     For more than `FOLDED` names the returns are used unfolded.
 
     Attributes:
+        is_folded: Whether they are folded.
         columns: R, one contiguous row per name, shape ``(N, K)``, K at most L, read-only.
         squares: The sum of squares of each name, shape ``(N,)``.
     """
 
     def __init__(self, returns: Floats) -> None:
         """Make a table from one row per name, shape ``(N, L)``."""
-        if len(returns) <= FOLDED:
+        self.is_folded = len(returns) <= FOLDED
+        if self.is_folded:
             triangle: Floats = np.asarray(np.linalg.qr(returns.T, mode="r"))
             returns = np.ascontiguousarray(triangle.T)
         returns.setflags(write=False)
         self.columns = returns
         self.squares: list[float] = [float(column.dot(column)) for column in returns]
-
-    def beside(self, index: int, others: Floats) -> tuple[float, float]:
-        """Two sums for one name and a combination of the names: of their products, and of its squares.
-
-        Args:
-            index: The position of the name.
-            others: The amount of each name in the combination, shape ``(N,)``.
-        """
-        combined = others.dot(self.columns)
-        return float(self.columns[index].dot(combined)), float(combined.dot(combined))
 
 
 def centred(returns: Floats) -> Table:

@@ -30,7 +30,6 @@ class _Priced(NamedTuple):
     holdings: Mapping[str, float]
     tick: Tick
     bars: Bars
-    prices: Mapping[str, float]
     portfolio: PortfolioInputs
     stale: bool
     common: str
@@ -60,8 +59,9 @@ class Snapshots:
         if known is not None and self._is_current(known, head):
             inputs = known.portfolio.of(request.ticker)
         else:
-            known, inputs = self._price(head, request.ticker)
-        receipt = _receipt(head, known.prices, inputs) if request.receipt else None
+            inputs = self._at_new_prices(known, head, request.ticker) or self._inputs(head, request.ticker)
+            known = self._price(head, inputs)
+        receipt = _receipt(head, self._book.prices_for(head.holdings), inputs) if request.receipt else None
         return Snapshot(
             head, run_id, known.tick, inputs, RunTexts(request.ticker, run_id, known.common, receipt)
         )
@@ -75,14 +75,25 @@ class Snapshots:
             and known.stale == book.is_stale(known.portfolio.tickers)
         )
 
-    def _price(self, head: Head, ticker: str) -> tuple[_Priced, AnalysisInputs]:
-        """A portfolio at the newest tick, and the inputs of one ticker."""
+    def _at_new_prices(self, known: _Priced | None, head: Head, ticker: str) -> AnalysisInputs | None:
+        """The inputs of one ticker, if only prices have changed."""
         book = self._book
-        prices = book.prices_for(head.holdings)
+        if known is None or known.bars is not book.bars or known.holdings is not head.holdings:
+            return None
+        portfolio = known.portfolio.at_prices(book.column_prices)
+        return None if portfolio is None else portfolio.of(ticker)
+
+    def _inputs(self, head: Head, ticker: str) -> AnalysisInputs:
+        book, holdings = self._book, head.holdings
+        prices = book.prices_for(holdings)
         try:
-            inputs = self._returns().inputs(ticker, head.holdings, prices, targets=head.targets or NO_TARGETS)
+            return self._returns().inputs(ticker, holdings, prices, targets=head.targets or NO_TARGETS)
         except AnalysisError as failure:
             raise explained(book, failure) from None
+
+    def _price(self, head: Head, inputs: AnalysisInputs) -> _Priced:
+        """A portfolio at the newest tick."""
+        book = self._book
         # Admitting a name makes a new tick.
         portfolio, tick, stale = inputs.portfolio, book.current, book.is_stale(inputs.tickers)
         common = common_text(
@@ -93,9 +104,9 @@ class Snapshots:
             stale=stale,
             method=METHOD_VERSION,
         )
-        priced = _Priced(head.holdings, tick, book.bars, prices, portfolio, stale, common)
+        priced = _Priced(head.holdings, tick, book.bars, portfolio, stale, common)
         self._priced.keep(head.texts, priced, portfolio.count)
-        return priced, inputs
+        return priced
 
 
 class Snapshot(NamedTuple):

@@ -139,6 +139,24 @@ async def test_a_name_without_bars_is_not_priced() -> None:
     assert book.current.prices == {"AAPL": 1.0}
 
 
+async def test_prices_are_also_in_the_order_of_the_bars() -> None:
+    source = ScriptedSource(AAPL=1.0, MSFT=math.nan, V=3.0)
+    source.supplies = {"KO": 7.0}
+    book, _ = await opened(source, cash=("USD",))
+    first = book.column_prices
+    # The last one is that of cash.
+    assert book.bars.tickers == ("AAPL", "MSFT", "V")
+    np.testing.assert_array_equal(first, [1.0, math.nan, 3.0, 1.0])
+    assert book.column_prices is first
+    assert not first.flags.writeable
+    book.prices_for(["KO"])
+    assert book.bars.column["KO"] == 3
+    np.testing.assert_array_equal(book.column_prices, [1.0, math.nan, 3.0, 7.0, 1.0])
+    source.prices |= {"V": 4.0, "KO": 8.0}
+    await book.advance()
+    np.testing.assert_array_equal(book.column_prices, [1.0, math.nan, 4.0, 8.0, 1.0])
+
+
 class TestAdmission:
     async def test_a_new_name_joins_the_current_tick_and_the_bars(self) -> None:
         source = ScriptedSource(AAPL=1.0)

@@ -21,6 +21,7 @@ from tests.metrics.support import LAW, Portfolio, make_bars, make_portfolio, out
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from portfolio_trio.metrics import AnalysisInputs
     from portfolio_trio.metrics.portfolio import PortfolioInputs
 
 
@@ -121,6 +122,29 @@ def test_what_is_beside_a_mountain_of_cash_has_its_value() -> None:
     )
 
 
+def check_windows(inputs: AnalysisInputs) -> CorrelationDetail:
+    """The correlations over windows are those of the textbook, with the others added up."""
+    detail = compute(BUILT_IN["correlation"], inputs).detail
+    assert isinstance(detail, CorrelationDetail)
+    returns = inputs.weighted_returns.T * inputs.history.undo_weights
+    rest = inputs.rest_weights @ returns
+    np.testing.assert_allclose(inputs.plain_rest_returns, rest, rtol=1e-9, atol=1e-14)
+    found = (detail.rolling_21, detail.rolling_63, detail.pearson)
+    for rows, said in zip((21, 63, 252), found, strict=True):
+        expected = np.corrcoef(returns[inputs.index, -rows:], rest[-rows:])[0, 1]
+        assert said == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    return detail
+
+
+@pytest.mark.parametrize("count", [32, 33, 300])
+@pytest.mark.parametrize("large", [100.0, 1e12])
+def test_windows_of_large_portfolios(count: int, large: float) -> None:
+    names = {f"N{index:03d}": (1.0 + index % 7) * (-1.0 if index % 5 == 0 else 1.0) for index in range(count)}
+    portfolio = make_portfolio(names | {"N001": large}, seed=count)
+    for ticker in ("N000", "N001", f"N{count - 1:03d}"):
+        check_windows(portfolio.inputs(ticker))
+
+
 @settings(LAW, max_examples=30)
 @given(portfolios(least=3, most=6))
 def test_windows_and_neighbours_of_one_set_of_names_are_those_of_each_portfolio(portfolio: Portfolio) -> None:
@@ -129,14 +153,7 @@ def test_windows_and_neighbours_of_one_set_of_names_are_those_of_each_portfolio(
     for holdings in (all_long, portfolio.holdings):
         for ticker in holdings:
             inputs = cache.inputs(ticker, holdings, portfolio.prices)
-            detail = compute(BUILT_IN["correlation"], inputs).detail
-            assert isinstance(detail, CorrelationDetail)
-            returns = inputs.weighted_returns.T * inputs.history.undo_weights
-            rest = inputs.rest_weights @ returns
-            found = (detail.rolling_21, detail.rolling_63, detail.pearson)
-            for rows, said in zip((21, 63, 252), found, strict=True):
-                expected = np.corrcoef(returns[inputs.index, -rows:], rest[-rows:])[0, 1]
-                assert said == pytest.approx(expected, rel=1e-9, abs=1e-12)
+            detail = check_windows(inputs)
             weighted = inputs.weighted_returns
             volatilities = np.sqrt((weighted**2).sum(axis=0))
             signed = np.sign(inputs.values) * (weighted.T @ weighted[:, inputs.index]) / volatilities

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from itertools import cycle
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -22,7 +23,7 @@ from portfolio_trio.metrics.history import decay_weights
 from portfolio_trio.metrics.recent import Recent
 from portfolio_trio.metrics.rows import Calendars
 from portfolio_trio.targets import NO_TARGETS, Targets
-from tests.metrics.support import LAW, Portfolio, make_bars, make_portfolio, outcomes, walk
+from tests.metrics.support import LAW, Portfolio, make_bars, make_portfolio, outcomes, portfolios, walk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -235,3 +236,36 @@ def test_recent_things_are_kept_within_their_bound() -> None:
     recent.keep("d", 6, 1)
     recent.keep("e", 7, 9)
     assert [recent.get(key) for key in "de"] == [6, 7]
+
+
+@LAW
+@given(portfolios(), st.lists(st.floats(0.5, 2.0), min_size=8, max_size=8), st.sampled_from([None, 1e4]))
+def test_a_portfolio_at_other_prices_is_the_snapshot_taken_at_them(
+    portfolio: Portfolio, factors: list[float], cash: float | None
+) -> None:
+    if cash:
+        portfolio = portfolio._replace(
+            holdings=portfolio.holdings | {"CASH": cash}, prices=portfolio.prices | {"CASH": 1.0}
+        )
+    cache = ReturnsCache(portfolio.bars, cash=("CASH",))
+    names = portfolio.bars.tickers
+    moved = {
+        name: portfolio.prices[name] * factor for name, factor in zip(names, cycle(factors), strict=False)
+    }
+    before = cache.portfolio(portfolio.holdings, portfolio.prices)
+    found = before.at_prices(np.array([*moved.values(), 1.0]))
+    assert found is not None
+    expected = cache.portfolio(portfolio.holdings, moved | {"CASH": 1.0})
+    assert found.snapshot == expected.snapshot
+    assert found.lines.prices == expected.lines.prices
+    assert outcomes(found.of("N0")) == outcomes(expected.of("N0"))
+
+
+def test_a_portfolio_is_at_no_prices_that_cannot_be_used() -> None:
+    portfolio = make_portfolio({"A": 1.0, "B": 2.0, "C": 0.0})
+    inputs = ReturnsCache(portfolio.bars).portfolio(portfolio.holdings, portfolio.prices)
+    assert inputs.at_prices(np.array([1.0, 2.0, np.nan, 1.0])) is not None
+    for price in (np.nan, 0.0, -1.0, np.inf):
+        assert inputs.at_prices(np.array([1.0, price, 3.0, 1.0])) is None
+    stranger = ReturnsCache(portfolio.bars).portfolio({"A": 1.0, "Z": 1.0}, {"A": 1.0, "Z": 1.0})
+    assert stranger.at_prices(np.array([1.0, 2.0, 3.0, 1.0])) is None
