@@ -39,6 +39,7 @@ class Socket(asyncio.Protocol):
     def __init__(self) -> None:
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.closed = False
+        self.pings = 0
         self._transport: asyncio.Transport
         self._buffer = b""
         self._request = b""
@@ -98,6 +99,7 @@ class Socket(asyncio.Protocol):
             if opcode == _TEXT:
                 self.on_message(buffer[start:end])
             elif opcode == _PING:
+                self.pings += 1
                 self._transport.write(frame(buffer[start:end], _PONG))
             elif opcode == _CLOSE:
                 self.close()

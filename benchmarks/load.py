@@ -194,15 +194,17 @@ async def idle(options: argparse.Namespace) -> dict[str, Any]:
     # The sessions open behind the handshake; this round trip stands behind all of them.
     await round_trips(options.url, 10)
     accept_cpu = cpu_seconds(options.pid) - cpu
-    held = process.memory_info().rss - before
     cpu = cpu_seconds(options.pid)
     await asyncio.sleep(options.seconds)
     idle_cpu = cpu_seconds(options.pid) - cpu
+    held = process.memory_info().rss - before
     alive = sum(not socket.closed for socket in sockets)
+    pinged = sum(socket.pings > 0 for socket in sockets)
     for socket in sockets:
         socket.close()
     return {
         "connections": alive,
+        "pinged": pinged,
         "accept_s": round(took, 3),
         "accepted_per_s": round(len(sockets) / took, 1),
         "accept_cpu_us": round(accept_cpu / len(sockets) * 1e6, 1),

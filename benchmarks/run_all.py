@@ -17,8 +17,10 @@ import connections
 import growth
 import market_sweep
 import serve_throughput
+import socket_path
 import sweep_latency
 import switch_latency
+import workers
 from _options import SHORT_ROUNDS, Options, plain, show_machine
 from _report import write
 
@@ -34,11 +36,13 @@ BENCHMARKS: Final[Mapping[ModuleType, Options]] = MappingProxyType(
         growth: Options(rounds=7),
         connections: Options(rounds=3, seconds=3.0),
         market_sweep: Options(rounds=5),
+        socket_path: Options(rounds=10, seconds=0.5),
+        workers: Options(rounds=10, seconds=0.7),
         sweep_latency: Options(rounds=9, seconds=4.0),
     }
 )
-# A 99th percentile at a modest rate takes its time.
-LONG_ONLY: Final = frozenset({sweep_latency})
+# A 99th percentile at a modest rate takes its time; the other two compare what is settled.
+LONG_ONLY: Final = frozenset({socket_path, workers, sweep_latency})
 
 
 def main() -> None:

@@ -374,6 +374,7 @@ def main() -> None:
     parser.add_argument("--variant", choices=VARIANTS, default="tuned")
     parser.add_argument("--whole-document", action="store_true")
     parser.add_argument("--delays", help="LOW,HIGH seconds that every metric but the first waits")
+    parser.add_argument("--ping-seconds", type=float, default=20.0, help="from one ping to the next")
     parser.add_argument("--metrics", type=Path, help="a checkout of an earlier version, to use its metrics")
     options = parser.parse_args()
     variant = VARIANTS[options.variant]
@@ -392,7 +393,13 @@ def main() -> None:
         delays=delays,
         metrics=earlier_metrics(options.metrics) if options.metrics else our_metrics,
     )
-    uvicorn.run(make_app(backend), host="127.0.0.1", port=options.port, **variant.uvicorn)
+    uvicorn.run(
+        make_app(backend),
+        host="127.0.0.1",
+        port=options.port,
+        ws_ping_interval=options.ping_seconds,
+        **variant.uvicorn,
+    )
 
 
 if __name__ == "__main__":
