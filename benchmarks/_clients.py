@@ -11,14 +11,14 @@ from collections import deque
 from typing import Any, Final
 
 import orjson
-from _portfolios import COMMON, MARKET
+from _portfolios import COMMON, WIDE_MARKET
 from _sockets import Socket, frame
 from typing_extensions import override
 
 TICKERS: Final = tuple(COMMON)
 ANALYZE: Final = {
     ticker: frame(json.dumps({"action": "analyze", "ticker": ticker}).encode())
-    for ticker in (*TICKERS, *MARKET)
+    for ticker in (*TICKERS, *WIDE_MARKET)
 }
 GET_PORTFOLIO: Final = frame(b'{"action":"get_portfolio"}')
 RESULTS: Final = 5

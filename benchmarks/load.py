@@ -88,7 +88,7 @@ async def analyze(options: argparse.Namespace) -> dict[str, Any]:
     await connect_all(clients, options.url)
     if options.portfolios == "own":
         for number, client in enumerate(clients):
-            await client.hold(portfolio_of(number))
+            await client.hold(portfolio_of(number, options.names))
     clock.start(options.warm_up, options.seconds)
     for client in clients:
         client.ask()
@@ -257,6 +257,7 @@ def main() -> None:
         default="own",
         help="analyze: each client holds 3 to 30 of 60 names of its own, or all hold what a new session does",
     )
+    parser.add_argument("--names", type=int, help="analyze: so many of 600 names for each client instead")
     parser.add_argument("--warm-up", type=float, default=0.5, help="seconds that do not count")
     parser.add_argument(
         "--think", type=float, default=1.0, help="switch, visit: mean seconds between requests"
