@@ -297,8 +297,8 @@ MUTANTS = (
     ),
     Mutant(
         "the report of an expired session only to the requester",
-        "portfolio_trio/session/run_task.py",
-        "        if expired and run.run_id is None:\n",
+        "portfolio_trio/session/run_messages.py",
+        "        if isinstance(failure, SessionMissing) and run.run_id is None:\n",
         "        if False:\n",
         EXPIRED,
     ),
@@ -628,10 +628,24 @@ MUTANTS = (
         ("tests/hub/test_run_state.py",),
     ),
     Mutant(
+        "the tick of a kept snapshot",
+        "portfolio_trio/session/snapshot.py",
+        "known.tick is book.current",
+        "True",
+        ("tests/session/test_kept_snapshots.py",),
+    ),
+    Mutant(
+        "the staleness of a kept snapshot",
+        "portfolio_trio/session/snapshot.py",
+        "known.stale == book.is_stale(known.portfolio.tickers)",
+        "True",
+        ("tests/session/test_kept_snapshots.py",),
+    ),
+    Mutant(
         "the refusal to queue after the decision",
-        "portfolio_trio/session/run_task.py",
-        "            if self.run.may_send:\n                self._announce(outcome, run=self.run)\n",
-        "            if True:\n                self._announce(outcome, run=self.run)\n",
+        "portfolio_trio/session/run_messages.py",
+        "            if self._run.may_send:\n                self._announce(outcome, run=self._run)\n",
+        "            if True:\n                self._announce(outcome, run=self._run)\n",
     ),
     Mutant(
         "the wait for the last message of a run",
@@ -1519,7 +1533,7 @@ MUTANTS = (
     Mutant(
         "computing a run ahead when nothing newer is known",
         "portfolio_trio/hub/known_document.py",
-        "return head if head is not None and head.version >= self.known.version else None",
+        "return head if head is not None and head.version >= self._version else None",
         "return None",
         ("tests/session/test_ahead.py",),
     ),
@@ -1894,8 +1908,8 @@ MUTANTS = (
     Mutant(
         "the bars of the columns whose prices are read",
         "portfolio_trio/session/snapshot.py",
-        "if known is None or known.bars is not book.bars or",
-        "if known is None or",
+        "if known is None or known.bars is not book.bars:",
+        "if known is None:",
         ("tests/session/test_snapshots.py",),
     ),
     Mutant(

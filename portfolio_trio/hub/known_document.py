@@ -84,10 +84,14 @@ class KnownDocument:
     @property
     def known(self) -> Known:
         """The highest numbers that any socket here may have been shown."""
-        remote, sequencer = self._peers.remote, self._sequencer
-        version = 0 if sequencer.newest is None else sequencer.newest.version
-        run_id = max(remote.newest, remote.counter, sequencer.last)
-        return Known(self._peers.incarnation, run_id, max(remote.version, version))
+        remote = self._peers.remote
+        run_id = max(remote.newest, remote.counter, self._sequencer.last)
+        return Known(self._peers.incarnation, run_id, self._version)
+
+    @property
+    def _version(self) -> int:
+        shown, version = self._sequencer.newest, self._peers.remote.version
+        return version if shown is None or shown.version < version else shown.version
 
     def contradicts(self, state: State | Portfolio) -> bool:
         """Whether other holdings with its version have been shown: the document fell back and continued."""
@@ -98,7 +102,7 @@ class KnownDocument:
     def head(self) -> Head | None:
         """The portfolio in the document, unless something newer is known."""
         head = self._head
-        return head if head is not None and head.version >= self.known.version else None
+        return head if head is not None and head.version >= self._version else None
 
     def learn(self, head: Head) -> None:
         """Record the portfolio from a reply."""

@@ -68,7 +68,7 @@ class ResultSink(Protocol):
     def computing(self, inputs: AnalysisInputs) -> None:
         """The snapshot that the metrics see: from now on new prices may end the run."""
 
-    def started(self, snapshot: Snapshot) -> None:
+    def started(self, snapshot: Snapshot, start: RunStart) -> None:
         """The run has its snapshot."""
 
     def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
@@ -77,7 +77,7 @@ class ResultSink(Protocol):
     def taken(
         self,
         snapshot: Snapshot,
-        others: tuple[str, ...],
+        start: RunStart,
         batch: Sequence[Outcome],
         *,
         results: int | None,
@@ -153,10 +153,10 @@ class Analysis:
         if ahead is not None and start.taken:
             snapshot, results, at_once = ahead.snapshot, len(ahead.computed.results), ()
             self._recorded = results
-            self._sink.taken(snapshot, start.others, ahead.outcomes, results=None if later else results)
+            self._sink.taken(snapshot, start, ahead.outcomes, results=None if later else results)
         else:
             snapshot, results = self._take_snapshot(start.head, start.run_id), 0
-            self._sink.started(snapshot)
+            self._sink.started(snapshot, start)
         if later:
             results += await self._stream(snapshot, at_once, later)
         elif not start.taken:

@@ -12,17 +12,9 @@ import trio
 
 from portfolio_trio.hub.run_state import EndReason, Run, RunState
 from portfolio_trio.metrics import AnalysisError
-from portfolio_trio.protocol.codes import ErrorCode
-from portfolio_trio.protocol.messages import (
-    AnalysisCancelled,
-    AnalysisCompleted,
-    AnalysisFailed,
-    Error,
-    MetricFailure,
-    Running,
-)
 from portfolio_trio.session.analysis import Analysis
-from portfolio_trio.session.waiting import TOLD, Seen, Waiting
+from portfolio_trio.session.run_messages import RunMessages
+from portfolio_trio.session.waiting import Seen, Waiting
 from portfolio_trio.store import (
     FellBack,
     PortfolioChanged,
@@ -36,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from portfolio_trio.hub.canceller import Canceller
-    from portfolio_trio.hub.events import SessionEvent
     from portfolio_trio.metrics import AnalysisInputs
+    from portfolio_trio.protocol.messages import AnalysisCancelled
     from portfolio_trio.protocol.requests import Analyze
     from portfolio_trio.session.snapshot import Outcome, Snapshot
     from portfolio_trio.session.socket_state import Socket
@@ -53,8 +45,6 @@ _FENCES: Final[tuple[tuple[type[StoreError], EndReason], ...]] = (
     (RunSuperseded, EndReason.SUPERSEDED),
     (RunNotCurrent, EndReason.SUPERSEDED),
 )
-
-_GIVEN_UP: Final = (ErrorCode.UNAVAILABLE, "the run was given up as that of a lost worker; ask again")
 
 
 class RunTask:
@@ -104,15 +94,12 @@ class RunTask:
         self._stop_reason = EndReason.DISCONNECTED
         self._decided_at = 0.0
         self._telemetry = socket.services.telemetry
-        # Until its first result is queued.
-        self._read_at = read_at
         self._began_at = self._begin()
         self._restarts = 0
         # Whether the end of the attempt has been reported.
         self._is_told = False
-        # When it was started, and on which tick.
-        self._started_at, self._started_on = "", 0
         self.run = Run(request.ticker, request.id)
+        self._messages = RunMessages(socket, self.run, self._incarnation, read_at)
         self.run_ids: list[int] = []
         self.version: int | None = None
         self.inputs: AnalysisInputs | None = None
@@ -195,28 +182,17 @@ class RunTask:
         standing.run_id, standing.token, standing.incarnation = start.run_id, token, self._incarnation
         self.run.run_id, self.version = start.run_id, start.version
         self.run_ids.append(start.run_id)
-        self._started_at, self._started_on = start.started_at, start.tick_id
         self._group.claim(self.run.ticker, start, self._incarnation)
 
-    def started(self, snapshot: Snapshot) -> None:
+    def started(self, snapshot: Snapshot, start: RunStart) -> None:
         """The run has its snapshot."""
         self._begin_on(snapshot)
-        self._announce_start(snapshot)
+        self._messages.start(snapshot, start)
 
     def _begin_on(self, snapshot: Snapshot) -> None:
         self.seen = Seen(snapshot.run_id, snapshot.head.version, snapshot.tick.tick_id)
         self.pass_turn()
         self.run.snapshot(snapshot.run_id)
-
-    def _announce_start(self, snapshot: Snapshot) -> None:
-        running = Running(
-            ticker=self.run.ticker,
-            started_at=self._started_at,
-            run_id=snapshot.run_id,
-            version=snapshot.head.version,
-            tick_id=self._started_on,
-        )
-        self._announce(snapshot.announcement(tuple(self._socket.services.metrics)), running=running)
 
     def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
         """Results are in the document; these other workers have sockets of the session."""
@@ -225,7 +201,7 @@ class RunTask:
             self._socket.standing.run_id = None
 
     def taken(
-        self, snapshot: Snapshot, others: tuple[str, ...], batch: Sequence[Outcome], *, results: int | None
+        self, snapshot: Snapshot, start: RunStart, batch: Sequence[Outcome], *, results: int | None
     ) -> None:
         """The run has its snapshot, and its start has recorded outcomes: report both in one send.
 
@@ -234,12 +210,12 @@ class RunTask:
         """
         with self._writer.together():
             self._begin_on(snapshot)
-            self.recorded(others, finished=results is not None)
-            self._answer(batch)
+            self.recorded(start.others, finished=results is not None)
+            self._messages.answers(batch)
             unseen = results is not None and self._is_settled and self._group.pass_unseen(snapshot.run_id)
             if not unseen:
-                self._announce_start(snapshot)
-                self._announce_outcomes(batch)
+                self._messages.start(snapshot, start)
+                self._messages.outcomes(batch)
             if results is not None and self._is_settled:
                 self.run.complete()
                 self._finish(results, len(batch) - results, unseen=unseen)
@@ -252,28 +228,8 @@ class RunTask:
     def deliver(self, batch: Sequence[Outcome]) -> None:
         """Queue recorded outcomes for all sockets that see them, unless the run's end is decided."""
         with self._writer.together():
-            self._answer(batch)
-            self._announce_outcomes(batch)
-
-    def _announce_outcomes(self, batch: Sequence[Outcome]) -> None:
-        for outcome in batch:
-            if self.run.may_send:
-                self._announce(outcome, run=self.run)
-
-    def _answer(self, batch: Sequence[Outcome]) -> None:
-        """Queue outcomes for a client that sees no events; count them for any client."""
-        run = self.run
-        if not run.may_send:
-            self._telemetry.results_dropped(len(batch), run.reason or "elsewhere")
-            return
-        if not self._writer.receives_events:
-            self._writer.answer(*[outcome.echo(run.request_id) for outcome in batch], run=run)
-        for outcome in batch:
-            if isinstance(outcome, MetricFailure):
-                self._telemetry.metric_failed(outcome.metric, outcome.code)
-        if self._read_at is not None:
-            self._telemetry.first_result(trio.current_time() - self._read_at)
-            self._read_at = None
+            self._messages.answers(batch)
+            self._messages.outcomes(batch)
 
     async def delivered(self) -> None:
         """Wait until everything queued for the requester has been sent."""
@@ -342,7 +298,7 @@ class RunTask:
                 self._give_way(_written(failure, reason), again=reason is EndReason.PORTFOLIO_CHANGED)
                 return
         if self.run.may_send:
-            self._announce_failure(failure)
+            self._tell_failed(failure)
         self.run.fail()
         try:
             await self._socket.clear(self.run)
@@ -357,31 +313,14 @@ class RunTask:
             self._stop_reason = EndReason.SUPERSEDED
             self._stopped = True
             self.clears = True
-            if reason is EndReason.DISCONNECTED and not self._writer.receives_events:
-                self._answer_error(*_GIVEN_UP)
+            if reason is EndReason.DISCONNECTED:
+                self._messages.given_up()
 
-    def _announce_failure(self, failure: AnalysisError | StoreError) -> None:
-        run = self.run
-        error = self._socket.services.explain(failure, request_id=run.request_id, ticker=run.ticker)
-        failed = AnalysisFailed(
-            ticker=run.ticker,
-            run_id=run.run_id,
-            code=error.code,
-            detail=error.detail,
-            retryable=error.retryable,
-        )
-        expired = isinstance(failure, SessionMissing)
-        if run.run_id is not None:
+    def _tell_failed(self, failure: AnalysisError | StoreError) -> None:
+        failed = self._messages.failed(failure)
+        if self.run.run_id is not None:
             self._socket.standing.told = failed
-        if expired and run.run_id is None:
-            # Each socket is told once that the session has expired; the others are told when it is created
-            # again.
-            self._writer.enqueue(failed.echo(run.request_id).to_json())
-        else:
-            self._announce(failed)
-        if not self._writer.receives_events:
-            self._writer.answer(error, run=run)
-        if expired:
+        if isinstance(failure, SessionMissing):
             self._socket.document.expire()
 
     def _finish(self, results: int = 0, errors: int = 0, *, unseen: bool = False) -> None:
@@ -397,14 +336,7 @@ class RunTask:
         if unseen:
             return
         if run.state is RunState.COMPLETED and run.run_id is not None:
-            completed = AnalysisCompleted(
-                ticker=run.ticker,
-                run_id=run.run_id,
-                results=results,
-                errors=errors,
-                following=True if self.following else None,
-            )
-            self._announce(completed)
+            self._messages.completed(run.run_id, results, errors, following=self.following)
         elif run.state is RunState.CANCELLED and run.reason is not None:
             self.last = self._tell_cancelled(run.reason)
             if run.reason is EndReason.PORTFOLIO_CHANGED:
@@ -412,63 +344,25 @@ class RunTask:
 
     def _tell_cancelled(self, reason: EndReason) -> AnalysisCancelled:
         run, standing = self.run, self._socket.standing
-        told = AnalysisCancelled(
-            ticker=run.ticker,
-            run_id=run.run_id,
-            reason=reason,
-            cancelled_in_us=round((trio.current_time() - self._decided_at) * 1e6),
-        )
-        by_itself = self.canceller is not None and self.canceller.subscriber is self._writer
-        if reason in TOLD and not by_itself and not self._writer.receives_events:
-            self._answer_error(*TOLD[reason])
         if run.run_id is not None:
-            # Without a number it has sent nothing.
+            # Without a number it has sent nothing. With one the document must have the reported end, even if
+            # everything is recorded.
             self._socket.leaving.append(run)
-            # Even if everything is recorded: the document must have the reported end.
-            standing.run_id, standing.told = run.run_id, told
-        # A canceller is answered only with the end that it caused: an end decided before is an event for it
-        # as well.
-        self._announce(told, canceller=self.canceller)
+            standing.run_id = run.run_id
+        told = self._messages.cancelled(reason, self._decided_at, self.canceller)
+        if run.run_id is not None:
+            standing.told = told
         return told
 
     def _restart_or_give_up(self) -> None:
-        if self._restarts < MAX_RESTARTS:
-            self._restarts += 1
-            self.version = None
-            self._is_told = False
-            self.run.restart()
-            self._began_at = self._begin()
+        if self._restarts == MAX_RESTARTS:
+            self._messages.unstable(MAX_RESTARTS)
             return
-        detail = (
-            f"the portfolio changed {MAX_RESTARTS} times during the analysis of {self.run.ticker}; "
-            "ask again when it is stable"
-        )
-        self._writer.answer(
-            Error.of(ErrorCode.PORTFOLIO_CHANGED, detail, id=self.run.request_id, ticker=self.run.ticker)
-        )
-
-    def _announce(
-        self,
-        event: SessionEvent,
-        *,
-        run: Run | None = None,
-        running: Running | None = None,
-        canceller: Canceller | None = None,
-    ) -> None:
-        """Show an event of the run to every socket of the session, and to the canceller as its answer."""
-        self._group.publish(
-            event,
-            requester=self._writer,
-            request_id=self.run.request_id,
-            run=run,
-            running=running,
-            canceller=canceller,
-            incarnation=self._incarnation,
-        )
-
-    def _answer_error(self, code: ErrorCode, detail: str) -> None:
-        run = self.run
-        self._writer.answer(Error.of(code, detail, id=run.request_id, ticker=run.ticker, run_id=run.run_id))
+        self._restarts += 1
+        self.version = None
+        self._is_told = False
+        self.run.restart()
+        self._began_at = self._begin()
 
 
 def _written(failure: AnalysisError | StoreError, otherwise: EndReason) -> EndReason:

@@ -27,7 +27,6 @@ Outcome = ComputedResult | MetricFailure
 class _Priced(NamedTuple):
     """What the runs of one portfolio have in common until the next tick."""
 
-    holdings: Mapping[str, float]
     tick: Tick
     bars: Bars
     portfolio: PortfolioInputs
@@ -56,29 +55,25 @@ class Snapshots:
             AnalysisError: Holdings or prices allow no analysis of this ticker.
         """
         known = self._priced.get(head.texts)
-        if known is not None and self._is_current(known, head):
+        if known is not None and self._is_current(known):
             inputs = known.portfolio.of(request.ticker)
         else:
-            inputs = self._at_new_prices(known, head, request.ticker) or self._inputs(head, request.ticker)
+            inputs = self._at_new_prices(known, request.ticker) or self._inputs(head, request.ticker)
             known = self._price(head, inputs)
         receipt = _receipt(head, self._book.prices_for(head.holdings), inputs) if request.receipt else None
         return Snapshot(
             head, run_id, known.tick, inputs, RunTexts(request.ticker, run_id, known.common, receipt)
         )
 
-    def _is_current(self, known: _Priced, head: Head) -> bool:
+    def _is_current(self, known: _Priced) -> bool:
+        # Bars change only together with the tick.
         book = self._book
-        return (
-            known.tick is book.current
-            and known.bars is book.bars
-            and known.holdings is head.holdings
-            and known.stale == book.is_stale(known.portfolio.tickers)
-        )
+        return known.tick is book.current and known.stale == book.is_stale(known.portfolio.tickers)
 
-    def _at_new_prices(self, known: _Priced | None, head: Head, ticker: str) -> AnalysisInputs | None:
+    def _at_new_prices(self, known: _Priced | None, ticker: str) -> AnalysisInputs | None:
         """The inputs of one ticker, if only prices have changed."""
         book = self._book
-        if known is None or known.bars is not book.bars or known.holdings is not head.holdings:
+        if known is None or known.bars is not book.bars:
             return None
         portfolio = known.portfolio.at_prices(book.column_prices)
         return None if portfolio is None else portfolio.of(ticker)
@@ -104,7 +99,7 @@ class Snapshots:
             stale=stale,
             method=METHOD_VERSION,
         )
-        priced = _Priced(head.holdings, tick, book.bars, portfolio, stale, common)
+        priced = _Priced(tick, book.bars, portfolio, stale, common)
         self._priced.keep(head.texts, priced, portfolio.count)
         return priced
 

@@ -49,8 +49,8 @@ class ResultSink:
     def computing(self, inputs: AnalysisInputs) -> None:
         self.inputs = inputs
 
-    def started(self, snapshot: Snapshot) -> None:
-        assert snapshot.run_id == START.run_id
+    def started(self, snapshot: Snapshot, start: RunStart) -> None:
+        assert snapshot.run_id == start.run_id == START.run_id
         assert self.inputs is snapshot.inputs
 
     def recorded(self, others: tuple[str, ...], *, finished: bool) -> None:
@@ -61,12 +61,12 @@ class ResultSink:
     def taken(
         self,
         snapshot: Snapshot,
-        others: tuple[str, ...],
+        start: RunStart,
         batch: Sequence[Outcome],
         *,
         results: int | None,
     ) -> None:
-        del snapshot, others, batch, results
+        del snapshot, start, batch, results
         raise AssertionError("nothing is known that could be computed on ahead")
 
     def deliver(self, batch: Sequence[Outcome]) -> None:
