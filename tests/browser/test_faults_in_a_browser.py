@@ -1,4 +1,4 @@
-"""Early ends, as the user sees them: a switch, a restart, a silent socket, tokens, an older server."""
+"""Early ends, as the user sees them: a switch, a restart, a silent socket, an older server."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, WebSocketRoute
 
     from tests.support.processes import Tree
-
-SECRET = ("--auth-secret", "a-secret-for-this-test-alone-0123456789")
 
 
 def test_a_switch_leaves_nothing_of_the_run_before(browser: Browser) -> None:
@@ -109,33 +107,6 @@ def test_a_store_that_is_away_is_told_and_what_was_asked_works_later(browser: Br
         person.analyse("AAPL")
         person.tiles("done", 5)
         assert person.complaints == []
-
-
-def test_a_token_opens_the_session_and_is_in_no_address(browser: Browser) -> None:
-    with serving(*SECRET) as server, browser.new_context() as context:
-        context.set_default_timeout(PATIENCE_MS)
-        person = Person(context.new_page(), f"http://127.0.0.1:{server.port}/")
-        person.open()
-        token = str(
-            person.measure("Object.entries(sessionStorage).find(([key]) => key.includes(':token:'))[1]")
-        )
-        assert token.count(".") == 2
-        person.page.reload()
-        person.page.wait_for_selector("#holdings tbody tr")
-        assert not [address for address in person.addresses if token[:20] in address or "token" in address]
-        # Another tab that was given the address alone.
-        other = Person(context.new_page(), person.url)
-        other.page.goto(person.url + person.fragment)
-        other.sees("#banner", "needs its token")
-        other.page.fill("#banner input", "x.y.z")
-        other.page.click("#banner form button")
-        other.sees("#banner", "not a token of this server")
-        other.page.fill("#banner input", token)
-        other.page.click("#banner form button")
-        other.page.wait_for_selector("#holdings tbody tr")
-        assert other.held() == person.held()
-        person.analyse("AAPL")
-        other.sees("#analysis h2", "Analysis of AAPL")
 
 
 def test_an_older_server_gets_a_page_that_says_what_it_has_not(browser: Browser, server: Tree) -> None:

@@ -22,6 +22,9 @@ METRICS = 5
 def test_the_first_look_has_the_portfolio_and_fits_one_screen(person: Person) -> None:
     assert set(person.held()) == set(HOLDINGS)
     person.sees("#totals", r"Net value\s+\d")
+    # Where the risk is, in words and in the first row.
+    told = person.sees("#analysis", r"Most risk comes from (\w+): (\d+) % of it, at \d+ % of gross value\.")
+    person.sees("#holdings tbody tr", rf"^{told[1]}\s")
     person.sees("#chips", r"Connected")
     person.sees("#chips", r"Prices \d+ s old")
     assert person.measure(
@@ -165,7 +168,8 @@ def test_targets_colour_what_left_its_band_and_the_plan_leads_back(person: Perso
     person.sees(".plan .words", r"Turnover \d+ %")
     person.sees(".plan .lines", "Buy AAPL")
     person.page.get_by_role("button", name="Copy CSV").click()
-    person.page.get_by_text("Copied").wait_for()
+    person.page.locator(".plan").get_by_text("Copied").wait_for()
+    person.sees("#live", "Copied")
     table = str(person.measure("navigator.clipboard.readText()"))
     assert table.startswith("ticker,shares,value,weight_before,weight_after,risk_before,risk_after")
     assert "AAPL," in table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ MANY = 500
 LEAST_ROWS_PX = 56
 LEAST_ROW_PX = 20
 LEAST_PREVIEW_PX = 34
+LEAST_GAP_PX = 4
 
 
 def test_a_trade_to_budget_is_that_of_the_score(person: Person) -> None:
@@ -32,10 +34,10 @@ def test_a_trade_to_budget_is_that_of_the_score(person: Person) -> None:
     person.tiles("done", 5)
     told = person.sees("#analysis", r"NVDA is (above|below) its budget of \S+ %; (buy|sell) ([\d.,]+) shares")
     budget.click()
+    person.sees("#panel-what_if .words", f"To {told[2]} ")
     amount = float(person.page.input_value(AMOUNT))
     assert round(abs(amount), 2) == float(told[3].replace(",", ""))
     assert (amount < 0) == (told[2] == "sell")
-    person.sees("#panel-what_if .words", f"To {told[2]} ")
 
 
 def test_the_best_hedge_is_where_nothing_is_left_to_trade(person: Person) -> None:
@@ -141,7 +143,52 @@ def test_targets_that_were_typed_outlive_an_edit_from_elsewhere(person: Person) 
     assert other.complaints == []
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1280, 720), (1280, 640), (390, 800)])
+def test_input_for_a_session_that_was_lost_is_not_saved_in_the_next(browser: Browser) -> None:
+    """The next one has the same address and version; the first state of its connection is held back."""
+    with browser.new_context() as context:
+        context.set_default_timeout(PATIENCE_MS)
+        held_back: list[tuple[WebSocketRoute, str | bytes]] = []
+        sent: list[str] = []
+        with serving() as first:
+            port = first.port
+            person = Person(context.new_page(), f"http://127.0.0.1:{port}/")
+            person.open()
+            person.page.click("#tab-edit")
+            person.page.locator(".editor tbody input").nth(1).fill("7")
+            person.sees(".editor .words", "Not saved yet")
+
+        def route(socket: WebSocketRoute) -> None:
+            real = socket.connect_to_server()
+
+            def pass_on(message: str | bytes) -> None:
+                sent.append(str(message))
+                real.send(message)
+
+            socket.on_message(pass_on)
+            real.on_message(lambda message: held_back.append((socket, message)))
+
+        person.page.route_web_socket(re.compile("/ws/"), route)
+        save = person.page.get_by_role("button", name="Save holdings")
+        with serving("--port", str(port), "--default-holdings", '{"TSLA": 5}'):
+            person.sees("#chips", "Connected")
+            # The screen still has the old holdings, at the version that the new session has, too.
+            person.sees("#holdings header", "version 1")
+            assert save.is_disabled()
+            person.page.evaluate("document.querySelector('.editor button.primary').disabled = false")
+            save.click()
+            person.sees("#notice", "Save holdings: not sent")
+            for socket, message in held_back:
+                socket.send(message)
+            person.sees(".editor .words", r"changed elsewhere or were lost \(now version 1\)")
+            person.sees("#holdings tbody", "TSLA")
+            assert save.is_disabled()
+            assert person.page.locator(".editor tbody input").nth(1).input_value() == "7"
+            person.page.locator(".editor").get_by_role("button", name="Discard changes").click()
+            assert person.page.locator(".editor tbody input").nth(1).input_value() == "5"
+            assert not [each for each in sent if "set_holdings" in each]
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1280, 720), (1280, 640), (390, 800), (320, 700)])
 def test_both_sides_of_a_trade_are_in_sight(browser: Browser, server: Tree, width: int, height: int) -> None:
     with browser.new_context(viewport={"width": width, "height": height}) as context:
         context.set_default_timeout(PATIENCE_MS)
@@ -157,6 +204,12 @@ def test_both_sides_of_a_trade_are_in_sight(browser: Browser, server: Tree, widt
           return table.bottom <= panel.bottom && table.right <= panel.right;
         }"""
         assert person.measure(inside)
+        # The ends of the scale, which stand in the narrowest column, do not touch.
+        ends = person.measure(
+            "[...document.querySelectorAll('.axis span:not([hidden])')].map((each) => {"
+            " const box = each.getBoundingClientRect(); return [box.left, box.right]; })"
+        )
+        assert all(left[1] + LEAST_GAP_PX <= right[0] for left, right in itertools.pairwise(ends))
         assert person.measure("document.documentElement.scrollWidth") == width
 
 
@@ -187,6 +240,38 @@ def test_holdings_can_be_edited_in_a_window_of_any_size(
         person.page.locator(".editor tbody input").last.fill("-4")
         person.page.get_by_role("button", name="Save holdings").click()
         person.sees("#notice", "Save holdings: done")
+        assert person.complaints == []
+
+
+def test_five_hundred_names_are_edited_by_those_that_are_looked_for(browser: Browser) -> None:
+    flags = ("--default-holdings", json.dumps({f"N{number:03}": 10 + number for number in range(MANY)}))
+    with serving(*flags) as server, browser.new_context() as context:
+        context.set_default_timeout(PATIENCE_MS)
+        person = Person(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        person.open()
+        person.page.click("#tab-edit")
+        rows = person.page.locator(".editor tbody tr")
+        person.sees(".editor", f"50 of {MANY} shown")
+        assert rows.count() == MANY - 450
+        person.page.locator(".editor").get_by_label("Find a name").fill("n49")
+        person.sees(".editor", "10 found")
+        person.page.get_by_label("Shares of N497").fill("-3")
+        person.page.get_by_role("button", name="Remove N498").click()
+        assert rows.count() == 10 - 1
+        person.page.get_by_role("button", name="Add a name").click()
+        person.page.keyboard.type("gld")
+        person.page.keyboard.press("Tab")
+        person.page.keyboard.type("2.5")
+        person.page.get_by_role("button", name="Save holdings").click()
+        person.sees("#notice", "Save holdings: done")
+        person.page.get_by_role("button", name=f"Show all {MANY}").click()
+        held = person.held()
+        assert held["N497"] == f"{MINUS}3"
+        assert held["GLD"] == "2.5"
+        assert "N498" not in held
+        # The others have come along without having been drawn.
+        assert len(held) == MANY
+        assert held["N499"] == "509"
         assert person.complaints == []
 
 

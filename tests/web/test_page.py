@@ -86,7 +86,11 @@ def test_what_is_left_out_on_the_way_is_comment_and_indentation(path: Path) -> N
     assert len(source) == len(sent)
     inside = False
     for before, after in zip(source, sent, strict=True):
-        if after != re.sub(r"/\*\* @(type|param) .*?\*/ ?", "", before.strip()):
+        if path.suffix == ".css" and after and not inside:
+            # Spaces go only from beside a character that separates as well.
+            parts = [[part for part in re.split(r"[ :;,{}]+", line) if part] for line in (before, after)]
+            assert parts[0] == parts[1]
+        elif after != re.sub(r"/\*\* @(type|param) .*?\*/ ?", "", before.strip()):
             assert after == ""
             assert inside or before.lstrip().startswith(("//", "/*"))
         elif not inside:

@@ -1,5 +1,7 @@
 // The requests the page should send next, from its state: one of each kind at a time, each once. Pure.
 
+import { editionOf } from "./state.js";
+
 /** @typedef {{what: string, key: string, request: Record<string, unknown>}} Ask */
 
 /** The newest tick that the page knows. @param {import("./state.js").State} state @returns {number} */
@@ -19,15 +21,16 @@ export function due(state) {
 /** @param {import("./state.js").State} state @returns {Ask[]} */
 function wanted(state) {
   const { portfolio, open } = state;
-  const bars = portfolio ? `${portfolio.session_id}:${portfolio.version}:${portfolio.last_bar ?? ""}` : "";
-  const tick = portfolio ? `${portfolio.session_id}:${portfolio.version}:${newestTick(state)}` : "";
+  const edition = editionOf(state);
+  const tick = portfolio ? `${edition}:${newestTick(state)}` : "";
   /** @type {Ask[]} */
   const asks = [{ what: "results", key: "missed", request: { action: "get_results", limit: 10 } }];
   // An answer may be of a newer tick than its request; known answers are not requested again.
   if (!knowsRisk(state)) asks.unshift({ what: "risk", key: tick, request: { action: "get_risk" } });
   if (!portfolio) return asks;
+  const bars = `${edition}:${portfolio.last_bar ?? ""}`;
   // Without a drafted trade only its best hedge is needed, and one up to a minute old is good enough.
-  const minute = `${portfolio.session_id}:${portfolio.version}:${Math.floor(newestTick(state) / 60_000)}`;
+  const minute = `${edition}:${Math.floor(newestTick(state) / 60_000)}`;
   if (state.selected && (state.draft !== 0 || open.work === "what_if")) {
     asks.push(whatIf(state.selected, state.draft, state.draft === 0 ? minute : tick));
   }
@@ -68,7 +71,7 @@ export function keyNow(state, what) {
 
 /** The part of a trade's or plan's key that does not depend on the tick. @param {string | null} key */
 export function question(key) {
-  return key?.split(":").slice(3).join(":");
+  return key?.split(":").slice(2).join(":");
 }
 
 /** Whether to probe the socket: after too long a silence, or a jump of the clock. @param {number} silence @param {number} jump @returns {boolean} */

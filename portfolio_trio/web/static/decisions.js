@@ -27,7 +27,8 @@ function lastOf(state, what) {
 
 /**
  * @typedef {{weight: number, risk: number | null}} Own
- * @typedef {{before: import("wire").Totals | null, after: import("wire").Totals | null, own: {before?: Own | undefined, after?: Own | undefined}, old: boolean}} Sides
+ * @typedef {{totals?: import("wire").Totals | undefined, own?: Own | undefined}} Side
+ * @typedef {{before: Side, after: Side, old: boolean}} Sides
  */
 
 /** The portfolio and the selected name, before and after the drafted trade; unchanged if there is none. @param {State} state @returns {Sides} */
@@ -36,10 +37,11 @@ export function sidesOf(state) {
   const mine = (/** @type {{ticker: string}} */ { ticker }) => ticker === selected;
   if (draft === 0) {
     const risk = selected ? riskOf(state) : null;
-    return { before: risk?.totals ?? null, after: null, own: { before: risk?.holdings.find(mine) }, old: riskIsOld(state) };
+    return { before: { totals: risk?.totals, own: risk?.holdings.find(mine) }, after: {}, old: riskIsOld(state) };
   }
   const answer = lastWhatIf(state);
-  return { before: answer?.before ?? null, after: answer?.after ?? null, own: answer?.holdings.find(mine) ?? {}, old: answer !== whatIfOf(state) };
+  const own = answer?.holdings.find(mine);
+  return { before: { totals: answer?.before, own: own?.before }, after: { totals: answer?.after, own: own?.after }, old: answer !== whatIfOf(state) };
 }
 
 /** Weight and risk of each name after the drafted trade; empty without one. @param {State} state @returns {Map<string, {weight: number | null, risk: number | null}>} */

@@ -46,9 +46,13 @@ export function button(attributes, text) {
   return el("button", { type: "button", ...attributes }, text);
 }
 
-/** The head of a table. @param {Child[]} names */
+/** What fields for a ticker have in common. */
+export const NAME = { maxlength: 32, autocomplete: "off", spellcheck: "false" };
+
+/** The head of a table. @param {(Child | [Child, string])[]} names some with a class */
 export function heads(...names) {
-  return el("thead", {}, el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name))));
+  const cells = names.map((each) => (Array.isArray(each) ? each : /** @type {[Child]} */ ([each])));
+  return el("thead", {}, el("tr", {}, ...cells.map(([name, kind]) => el("th", { scope: "col", class: kind }, name))));
 }
 
 /** Set a text if it differs: an unchanged screen costs nothing. @param {Node} node @param {string} text */
@@ -78,8 +82,27 @@ export function arrange(parent, children) {
   if (focused instanceof HTMLElement && focused !== document.activeElement && parent.contains(focused)) focused.focus();
 }
 
+/** Tell it to those who listen to the page instead of looking at it. @param {string} text */
+export function speak(text) {
+  const live = byId("live", HTMLElement);
+  live.append(el("p", {}, text));
+  if (live.childElementCount > 5) live.firstElementChild?.remove();
+}
+
+/** A button that copies a text, and says whether that worked. @param {string} name @param {() => string | null} text null: there is nothing to copy @param {Attributes} attributes */
+export function copyButton(name, text, attributes = {}) {
+  const root = button({ ...attributes, click: async () => {
+    const copied = text();
+    const words = copied !== null && await copy(copied) ? "Copied" : "Not copied";
+    say(root, words);
+    speak(words);
+    setTimeout(() => say(root, name), 1_500);
+  } }, name);
+  return root;
+}
+
 /** Copy a text; false if the browser does not permit copying. @param {string} text @returns {Promise<boolean>} */
-export async function copy(text) {
+async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

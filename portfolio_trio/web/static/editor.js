@@ -1,84 +1,64 @@
 // Editing all holdings together: rows to edit, and a field to paste two columns.
 
-import { button, el, heads, say } from "./dom.js";
+import { NAME, button, el, say } from "./dom.js";
 import { count, plain, shares } from "./format.js";
 import { TICKER, parsePaste, readNumber } from "./paste.js";
-import { isBusy, sameNumbers } from "./state.js";
+import { mountRows } from "./rows.js";
+import { editionOf, isBusy, sameNumbers } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
+/** @typedef {{name: string, shares: string}} Line as it is written in the fields */
 
 /** @param {import("./main.js").Actions} actions @returns {{panel: HTMLElement, show: (state: State) => void}} */
 export function mountEditor(actions) {
-  const body = el("tbody");
+  const rows = mountRows(drawRow, "Ticker", "Shares", el("span", { class: "unseen" }, "Remove"));
   const words = el("p", { class: "words", role: "status" });
-  const add = button({ click: () => addRow("", null).querySelector("input")?.focus() }, "Add a name");
+  const add = button({ click: () => rows.enter({ name: "", shares: "" }) }, "Add a name");
   const reload = button({ click: () => load() }, "Discard changes");
-  const save = button({ class: "primary", click: send }, "Save holdings");
+  const save = button({ class: "primary", click: () => actions.setHoldings(typed.holdings, edition) }, "Save holdings");
   const area = el("textarea", { id: "paste", rows: 4, spellcheck: "false", placeholder: "AAPL\t100\nMSFT\t75", input: preview });
   const outcome = el("div", { class: "preview", role: "status" });
   const use = button({ disabled: true, click: takePasted }, "Use these instead");
-  const panel = el("div", { class: "editor" },
-    el("div", { class: "column" }, el("div", { class: "scroll" }, el("table", { class: "lines" },
-      heads("Ticker", "Shares", el("span", { class: "unseen" }, "Remove")), body)),
+  const panel = el("div", { class: "editor beside" },
+    el("div", { class: "column" }, rows.finder, el("div", { class: "scroll" }, rows.table),
       words, el("div", { class: "bar" }, add, reload, save)),
     el("div", { class: "column" }, el("label", { class: "unit", for: "paste" }, "Paste from a spreadsheet or a broker’s export"), area, outcome, el("div", { class: "bar" }, use)));
   /** @type {State | null} */
   let now = null;
-  let version = -1;
-  let session = "";
+  let edition = "";
   let touched = false;
-  let typed = read();
-  body.addEventListener("input", touch);
+  let typed = readLines([]);
 
   function touch() {
     touched = true;
-    typed = read();
+    typed = readLines(rows.items());
     if (now) show(now);
   }
 
-  /** @param {string} ticker @param {number | null} held */
-  function addRow(ticker, held) {
-    const name = el("input", { value: ticker, maxlength: 32, spellcheck: "false", autocomplete: "off", "aria-label": "Ticker" });
-    const amount = el("input", { value: held === null ? "" : plain(held), inputmode: "decimal", autocomplete: "off", "aria-label": `Shares of ${ticker || "the new name"}` });
-    const row = el("tr", {}, el("td", {}, name), el("td", {}, amount), el("td", {}, button({ class: "quiet", "aria-label": `Remove ${ticker || "this line"}`, click: () => {
-      row.remove();
+  /** @param {Line} line */
+  function drawRow(line) {
+    const name = el("input", { ...NAME, value: line.name, "aria-label": "Ticker", input: () => {
+      line.name = name.value;
+      touch();
+    } });
+    const amount = el("input", { value: line.shares, inputmode: "decimal", autocomplete: "off", "aria-label": `Shares of ${line.name || "the new name"}`, input: () => {
+      line.shares = amount.value;
+      touch();
+    } });
+    return el("tr", {}, el("td", {}, name), el("td", {}, amount), el("td", {}, button({ class: "quiet", "aria-label": `Remove ${line.name || "this line"}`, click: () => {
+      rows.load(rows.items().filter((each) => each !== line));
       touch();
     } }, "Remove")));
-    body.append(row);
-    return row;
   }
 
-  /** @param {Record<string, number>} [holdings] */
-  function load(holdings) {
-    body.replaceChildren();
-    touched = holdings !== undefined;
-    if (now?.portfolio && holdings === undefined) ({ version, session_id: session } = now.portfolio);
-    for (const [ticker, held] of Object.entries(holdings ?? now?.portfolio?.holdings ?? {})) addRow(ticker, held);
-    typed = read();
+  /** Begin again with the holdings as they are, or with pasted ones. @param {Record<string, number>} [pasted] */
+  function load(pasted) {
+    touched = pasted !== undefined;
+    if (now && !touched) edition = editionOf(now);
+    const lines = Object.entries(pasted ?? now?.portfolio?.holdings ?? {}).map(([name, held]) => ({ name, shares: plain(held) }));
+    rows.load(lines);
+    typed = readLines(lines);
     if (now) show(now);
-  }
-
-  /** @returns {{holdings: Record<string, number>, wrong: string}} */
-  function read() {
-    /** @type {Record<string, number>} */
-    const holdings = {};
-    for (const row of body.rows) {
-      const [name, amount] = [...row.querySelectorAll("input")].map((input) => input.value.trim());
-      const ticker = (name ?? "").toUpperCase();
-      if (!ticker && !amount) continue;
-      const held = readNumber(amount ?? "");
-      if (!TICKER.test(ticker)) return { holdings, wrong: `${ticker || "An empty name"} is no ticker.` };
-      if (ticker in holdings) return { holdings, wrong: `${ticker} stands twice.` };
-      if (held === null) return { holdings, wrong: `${ticker} needs a number of shares.` };
-      if (held !== 0) holdings[ticker] = held;
-    }
-    return { holdings, wrong: "" };
-  }
-
-  function send() {
-    const { holdings, wrong } = typed;
-    if (wrong) say(words, wrong);
-    else actions.setHoldings(holdings, version);
   }
 
   function preview() {
@@ -102,18 +82,33 @@ export function mountEditor(actions) {
   function show(state) {
     now = state;
     if (panel.hidden || !state.portfolio) return;
-    const { portfolio } = state;
-    const other = portfolio.version !== version || portfolio.session_id !== session;
+    const { holdings, version } = state.portfolio;
+    const other = editionOf(state) !== edition;
     // Input stays until it equals the holdings, so that a refused change can be corrected.
-    if (other && (!touched || sameNumbers(typed.holdings, portfolio.holdings))) {
+    if (other && (!touched || sameNumbers(typed.holdings, holdings))) {
       load();
       return;
     }
-    const conflict = other ? `The holdings changed elsewhere (version ${portfolio.version}, yours began at ${version}): discard and look again.` : "";
-    const wrong = touched ? typed.wrong : "";
-    say(words, conflict || wrong || (touched ? "Not saved yet." : `Version ${version}.`));
+    const why = other ? `The holdings changed elsewhere or were lost (now version ${version}): discard and look again.` : touched ? typed.wrong : "";
+    say(words, why || (touched ? "Not saved yet." : `Version ${version}.`));
     reload.disabled = !touched;
-    save.disabled = !touched || Boolean(conflict || wrong) || state.socket.phase !== "open" || isBusy(state);
+    save.disabled = !touched || why !== "" || isBusy(state);
   }
   return { panel, show };
+}
+
+/** The holdings that lines say, or the first thing that is wrong with them. @param {Line[]} lines @returns {{holdings: Record<string, number>, wrong: string}} */
+export function readLines(lines) {
+  /** @type {Record<string, number>} */
+  const holdings = {};
+  for (const { name, shares: amount } of lines) {
+    const ticker = name.trim().toUpperCase();
+    if (!ticker && !amount.trim()) continue;
+    const held = readNumber(amount);
+    if (!TICKER.test(ticker)) return { holdings, wrong: `${ticker || "An empty name"} is no ticker.` };
+    if (ticker in holdings) return { holdings, wrong: `${ticker} stands twice.` };
+    if (held === null) return { holdings, wrong: `${ticker} needs a number of shares.` };
+    if (held !== 0) holdings[ticker] = held;
+  }
+  return { holdings, wrong: "" };
 }

@@ -54,9 +54,9 @@ export function range(values) {
   return [low - room, high + room];
 }
 
-/** Which of eleven shades a correlation has, -5 to 5. @param {number | null} correlation */
+/** How opaque the cell of a correlation is: some more if it is 0 than if it is not known. @param {number | null} correlation */
 export function shade(correlation) {
-  return correlation === null ? null : Math.max(-5, Math.min(5, Math.round(correlation * 5)));
+  return correlation === null ? 0 : round(0.04 + 0.6 * Math.min(1, Math.abs(correlation)));
 }
 
 /** @param {number} value */

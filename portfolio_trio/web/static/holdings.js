@@ -1,6 +1,6 @@
 // The main table: one row per holding, with its weight beside its share of the portfolio's risk.
 
-import { arrange, button, byId, draw, el, mark, region, say, set } from "./dom.js";
+import { arrange, button, byId, draw, el, heads, mark, region, say, set } from "./dom.js";
 import { clock, count, fixed, isNumber, money, percent, shares, signed } from "./format.js";
 import { bar, extent, scale } from "./geometry.js";
 import { foremost, table } from "./view.js";
@@ -15,19 +15,14 @@ const WIDTH = 1000;
 export function mountHoldings(actions) {
   const root = byId("holdings", HTMLElement);
   const note = el("p", { class: "note" });
-  const axis = el("span", { class: "axis", "aria-hidden": "true" });
+  const axis = makeAxis();
   let pointed = false;
   const body = el("tbody", {
     keydown: (/** @type {KeyboardEvent} */ event) => step(event, body),
     pointerenter: () => (pointed = true), pointerleave: () => (pointed = false),
   });
-  const head = el("thead", {}, el("tr", {},
-    el("th", { scope: "col" }, "Holding"),
-    el("th", { scope: "col", class: "wide" }, "Shares"),
-    el("th", { scope: "col", class: "wide" }, "Value"),
-    el("th", { scope: "col", class: "bars" }, el("span", { class: "unseen" }, "Weight and risk"), axis),
-    el("th", { scope: "col", class: "key weight" }, "Weight"),
-    el("th", { scope: "col", class: "key risk" }, "Risk")));
+  const head = heads("Holding", ["Shares", "wide"], ["Value", "wide"],
+    [el("span", {}, el("span", { class: "unseen" }, "Weight and risk"), axis.root), "bars"], ["Weight", "key sign"], ["Risk", "key risk sign"]);
   const empty = el("p", { class: "empty", hidden: true });
   let all = false;
   const restText = el("span", { class: "unit" });
@@ -37,7 +32,7 @@ export function mountHoldings(actions) {
   } });
   const rest = el("div", { class: "bar rest", hidden: true }, restText, showAll);
   root.append(
-    el("header", {}, el("h2", { id: "holdings-title" }, "Weight and share of risk"), note),
+    el("header", {}, el("h2", { id: "holdings-title" }, "Weight and share of risk"), note, el("span", { class: "goal sign" }, "target, budget")),
     region("Holdings", el("table", {}, head, body), rest, empty));
   /** @type {Map<string, ReturnType<typeof makeRow>>} */
   const known = new Map();
@@ -71,7 +66,7 @@ export function mountHoldings(actions) {
     wanted.forEach((row, at) => known.set(/** @type {Row} */ (rows[at]).ticker, row));
     arrange(body, wanted.map((row) => row.root));
     mark(root, "oldrisk", riskIsOld);
-    showAxis(axis, reach, x);
+    axis.show(reach, x);
     say(note, noteOf(state, hasRisk, riskIsOld));
     empty.hidden = rows.length > 0;
     if (!rows.length) say(empty, state.portfolio ? "Nothing is held. Add names under “Holdings” below." : "Waiting for the portfolio.");
@@ -165,19 +160,15 @@ function pin(node, value, x) {
   set(node, !value ? { visibility: "hidden" } : { x1: x(value), x2: x(value), visibility: null });
 }
 
-/** The ends of the range, and zero if it is inside. @param {HTMLElement} axis @param {[number, number]} reach @param {(value: number) => number} x */
-function showAxis(axis, reach, x) {
-  // Label zero if it is not at an end.
-  const span = reach[1] - reach[0];
-  const marks = [reach[0], 0, reach[1]].filter((value, at) => at !== 1 || Math.min(-reach[0], reach[1]) > span / 3);
-  while (axis.children.length < marks.length) axis.append(el("span"));
-  while (axis.children.length > marks.length) axis.lastElementChild?.remove();
-  marks.forEach((value, index) => {
-    const node = /** @type {HTMLElement} */ (axis.children[index]);
-    say(node, percent(value, 0));
-    node.style.setProperty("left", `${x(value) / 10}%`);
-    set(node, { class: value === reach[1] && index ? "end" : value === reach[0] ? "start" : null });
-  });
+/** The ends of the range, and zero if it is well inside. */
+function makeAxis() {
+  const [low, zero, high] = [el("span"), el("span", { class: "zero" }, "0 %"), el("span")];
+  return { root: el("span", { class: "axis", "aria-hidden": "true" }, low, zero, high), show(/** @type {[number, number]} */ reach, /** @type {(value: number) => number} */ x) {
+    say(low, percent(reach[0], 0));
+    say(high, percent(reach[1], 0));
+    zero.hidden = Math.min(-reach[0], reach[1]) * 3 <= reach[1] - reach[0];
+    zero.style.setProperty("left", `${x(0) / 10}%`);
+  } };
 }
 
 /** Arrow keys move from row to row. @param {KeyboardEvent} event @param {HTMLElement} body */

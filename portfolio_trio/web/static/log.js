@@ -1,6 +1,6 @@
 // The event log: filter, pause, copy.
 
-import { button, copy, el, region, say } from "./dom.js";
+import { button, copyButton, el, region, say } from "./dom.js";
 import { clock } from "./format.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -18,10 +18,7 @@ export function mountLog() {
     pause.setAttribute("aria-pressed", String(paused));
     redraw();
   } }, "Pause");
-  const copied = button({ click: async () => {
-    say(copied, await copy(visible().map(text).join("\n")) ? "Copied" : "Not copied");
-    setTimeout(() => say(copied, "Copy"), 1_500);
-  } }, "Copy");
+  const copied = copyButton("Copy", () => visible().map(text).join("\n"));
   const list = el("ol", { class: "log" });
   const box = region("Events", list);
   const panel = el("div", { class: "logpanel" }, el("div", { class: "bar" }, filter, search, pause, copied), box);

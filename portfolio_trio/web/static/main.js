@@ -3,7 +3,7 @@
 
 import { due, suspicious } from "./asks.js";
 import { budgetTrade, hedgeTrade } from "./decisions.js";
-import { button, byId, el, say } from "./dom.js";
+import { button, byId, el, say, speak } from "./dom.js";
 import { mountEditor } from "./editor.js";
 import { shares } from "./format.js";
 import { mountHoldings } from "./holdings.js";
@@ -11,9 +11,9 @@ import { mountLog } from "./log.js";
 import { mountMatrix } from "./matrix.js";
 import { mountPlan } from "./plan.js";
 import { goesOn } from "./runs.js";
-import { Refusal, keepToken, lastSession, openSession, remember, sessionIn, tokenOf } from "./session.js";
+import { Refusal, halfLife, keepToken, lastSession, openSession, remember, sessionIn, tokenOf } from "./session.js";
 import { Link, backoff } from "./socket.js";
-import { initial, reduce } from "./state.js";
+import { editionOf, initial, isBusy, reduce } from "./state.js";
 import { mountStrip } from "./strip.js";
 import { mountTabs } from "./tabs.js";
 import { mountTiles } from "./tiles.js";
@@ -26,6 +26,7 @@ import { mountWhatIf } from "./whatif.js";
 
 const SECOND = 1_000;
 const NOTICE = 8_000;
+const AGAIN = 60_000;
 
 let state = initial(Date.now());
 /** @type {Link | null} */
@@ -35,6 +36,8 @@ let drawing = false;
 let patience;
 let changes = 0;
 let starts = 0;
+// When to ask for a fresh token: an open socket outlives its token, but the next one would be refused.
+let renewal = Infinity;
 
 /** @param {Happening} event */
 function dispatch(event) {
@@ -68,15 +71,14 @@ function ask() {
   }
 }
 
-/** Send a change; its answer ends it. @param {string} kind @param {string} what @param {{version: number} & Record<string, unknown>} request */
-function change(kind, what, request) {
+/** Send a change of the holdings that somebody looked at; its answer ends it. @param {string} kind @param {string} what @param {string} edition @param {Record<string, unknown>} request */
+function change(kind, what, edition, request) {
   const id = `${kind}:${++changes}`;
-  if (!link?.send({ ...request, id })) {
-    dispatch({ kind: "notice", level: "bad", text: `${what}: not sent, there is no connection.` });
-    return false;
-  }
-  dispatch({ kind: "change", id, what, version: request.version });
-  return true;
+  const version = state.portfolio?.version ?? 0;
+  // A click may come before the screen shows what the server has said.
+  if (edition !== editionOf(state) || isBusy(state) || !link?.send({ ...request, version, id })) {
+    dispatch({ kind: "notice", level: "bad", text: `${what}: not sent. The connection or the holdings have just changed; look at them and try again.` });
+  } else dispatch({ kind: "change", id, what, version });
 }
 
 function makeActions() {
@@ -110,15 +112,15 @@ function makeActions() {
       if (trade !== null) actions.draft(trade);
     },
     applyDraft() {
-      const { selected: ticker, draft, portfolio } = state;
-      if (!ticker || !portfolio || draft === 0) return;
+      const { selected: ticker, draft } = state;
+      if (!ticker || draft === 0) return;
       const what = `${draft < 0 ? "Sell" : "Buy"} ${shares(Math.abs(draft))} ${ticker}`;
-      change("trade", what, { action: "trade", ticker, shares: draft, version: portfolio.version });
+      change("trade", what, editionOf(state), { action: "trade", ticker, shares: draft });
     },
-    /** @param {Record<string, number>} holdings @param {number} version */
-    setHoldings: (holdings, version) => change("holdings", "Save holdings", { action: "set_holdings", holdings, version }),
-    /** @param {Record<string, unknown>} targets @param {number} version */
-    setTargets: (targets, version) => change("targets", "Save targets", { action: "set_targets", ...targets, version }),
+    /** @param {Record<string, number>} holdings @param {string} edition that they were typed for */
+    setHoldings: (holdings, edition) => change("holdings", "Save holdings", edition, { action: "set_holdings", holdings }),
+    /** @param {Record<string, unknown>} targets @param {string} edition that they were typed for */
+    setTargets: (targets, edition) => change("targets", "Save targets", edition, { action: "set_targets", ...targets }),
     /** @param {Partial<import("./state.js").Choice>} set */
     plan: (set) => dispatch({ kind: "plan", set }),
     /** @param {string} place @param {string} tab */
@@ -126,8 +128,8 @@ function makeActions() {
     wake: () => dispatch({ kind: "clock" }),
     dismiss: () => dispatch({ kind: "notice", level: "info", text: "" }),
     retry() {
-      if (state.socket.phase === "ended") void start(state.session || null);
-      else link?.hurry();
+      if (link && state.socket.phase !== "ended") link.hurry();
+      else void start(state.session || null);
     },
     startOver: () => void start(null),
     /** @param {string} token */
@@ -141,33 +143,27 @@ function makeActions() {
 
 /** @param {Actions} actions @returns {((state: State) => void)[]} */
 function mount(actions) {
-  const [whatIf, plan, editor] = [mountWhatIf(actions), mountPlan(actions), mountEditor(actions)];
-  const [value, matrix, log] = [mountValue(), mountMatrix(), mountLog()];
-  const showWork = mountTabs(byId("work", HTMLElement), "Trade and plan", [
-    { id: "what_if", name: "What if", panel: whatIf.panel }, { id: "plan", name: "Plan", panel: plan.panel },
-    { id: "edit", name: "Holdings", panel: editor.panel },
-  ], (tab) => actions.tab("work", tab));
-  const showSide = mountTabs(byId("side", HTMLElement), "History and events", [
-    { id: "value", name: "Value", panel: value.panel }, { id: "correlations", name: "Correlations", panel: matrix.panel },
-    { id: "log", name: "Events", panel: log.panel },
-  ], (tab) => actions.tab("side", tab));
   return [
-    mountStrip(actions),
-    when((now) => [now.portfolio, now.update, now.risk, now.answers.what_if, now.selected, now.draft, now.unknown, now.failures], mountHoldings(actions)),
-    when((now) => [now.runs, now.pending, now.portfolio, now.update, now.socket, now.unknown, now.follow], mountTiles(actions)),
-    (now) => showWork(now.open.work ?? ""), (now) => showSide(now.open.side ?? ""),
-    whatIf.show, plan.show, editor.show, value.show, matrix.show, log.show, mountNotice(actions), announce(),
+    mountStrip(actions), when(mountHoldings(actions)), when(mountTiles(actions)),
+    mountTabs("work", "Trade and plan", [
+      { id: "what_if", name: "What if", ...mountWhatIf(actions) }, { id: "plan", name: "Plan", ...mountPlan(actions) },
+      { id: "edit", name: "Holdings", ...mountEditor(actions) },
+    ], actions),
+    mountTabs("side", "History and events", [
+      { id: "value", name: "Value", ...mountValue() }, { id: "correlations", name: "Correlations", ...mountMatrix() },
+      { id: "log", name: "Events", ...mountLog() },
+    ], actions),
+    mountNotice(actions), announce(),
   ];
 }
 
-/** Draw again only if something that is shown has changed. @param {(state: State) => unknown[]} pick @param {(state: State) => void} show @returns {(state: State) => void} */
-function when(pick, show) {
-  /** @type {unknown[]} */
-  let last = [];
+/** Draw again only if more has changed than the time. @param {(state: State) => void} show @returns {(state: State) => void} */
+function when(show) {
+  /** @type {Record<string, unknown>} */
+  let last = {};
   return (now) => {
-    const next = pick(now);
-    if (last.length && next.every((each, at) => each === last[at])) return;
-    last = next;
+    if (Object.entries(now).every(([name, value]) => name === "now" || value === last[name])) return;
+    last = now;
     show(now);
   };
 }
@@ -187,7 +183,6 @@ function mountNotice(actions) {
 
 /** Announcements for screen readers: how runs end, and changes of the connection. */
 function announce() {
-  const live = byId("live", HTMLElement);
   /** @type {import("./story.js").Entry | undefined} */
   let last;
   return (/** @type {State} */ { log }) => {
@@ -195,9 +190,8 @@ function announce() {
     last = log.at(-1);
     for (const entry of fresh) {
       const spoken = entry.kind === "socket" || entry.kind === "fault" || /completed|cancelled/.test(entry.text);
-      if (spoken) live.append(el("p", {}, entry.text));
+      if (spoken) speak(entry.text);
     }
-    while (live.childElementCount > 5) live.firstElementChild?.remove();
   };
 }
 
@@ -212,6 +206,8 @@ function draw() {
 async function start(wanted) {
   const mine = ++starts;
   link?.stop();
+  link = null;
+  renewal = Infinity;
   let session = wanted;
   /** @type {string[] | undefined} */
   let metrics;
@@ -221,7 +217,7 @@ async function start(wanted) {
       if (mine !== starts) return;
       session = opened.session_id;
       metrics = opened.metrics;
-      if (opened.token) keepToken(session, opened.token);
+      keep(session, opened.token);
       break;
     } catch (failure) {
       if (mine !== starts) return;
@@ -244,6 +240,20 @@ async function start(wanted) {
   await link.run();
 }
 
+/** @param {string} session @param {string | undefined} token */
+function keep(session, token) {
+  if (!token) return;
+  keepToken(session, token);
+  renewal = Date.now() + halfLife(token);
+}
+
+async function renew() {
+  const { session } = state;
+  renewal = Date.now() + AGAIN;
+  const opened = await openSession(session).catch(() => null);
+  if (opened && session === state.session) keep(session, opened.token);
+}
+
 /** Once a second: ages, pauses, and whether the connection is still alive. */
 let last = Date.now();
 setInterval(() => {
@@ -251,6 +261,7 @@ setInterval(() => {
   const jump = now - last - SECOND;
   last = now;
   if (link && suspicious(link.silence, jump)) link.probe();
+  if (link && now > renewal) void renew();
   if (!document.hidden) dispatch({ kind: "clock" });
 }, SECOND);
 

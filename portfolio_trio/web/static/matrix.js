@@ -74,7 +74,7 @@ function* cells(answer, names) {
       const value = answer.matrix?.[row]?.[column] ?? null;
       yield draw("rect", {
         x: column * CELL + 0.4, y: row * CELL + 0.4, width: CELL - 0.8, height: CELL - 0.8,
-        class: `s${shade(value) ?? "x"}`, "data-row": row, "data-column": column,
+        class: Number(value) < 0 && "against", "fill-opacity": shade(value), "data-row": row, "data-column": column,
       });
       if (names.length <= 10 && isNumber(value) && row !== column) {
         yield draw("text", { class: "in", x: (column + 0.5) * CELL, y: row * CELL + 6.6, "text-anchor": "middle" }, fixed(value, 1));

@@ -41,21 +41,12 @@ export function parsePaste(text) {
     lots.set(ticker, (lots.get(ticker) ?? 0) + 1);
     holdings.set(ticker, (holdings.get(ticker) ?? 0) + shares);
   });
-  return { ...bound(holdings, refused), refused, notes: notesOf(lots) };
-}
-
-/** @param {Map<string, number>} holdings @param {Refused[]} refused */
-function bound(holdings, refused) {
   const entries = [...holdings].map(([ticker, shares]) => /** @type {const} */ ([ticker, Number(shares.toFixed(9))]));
-  for (const [ticker] of entries.slice(MAX_LINES)) {
+  for (const [ticker] of entries.splice(MAX_LINES)) {
     refused.push({ line: 0, text: ticker, why: `a portfolio has at most ${MAX_LINES} names` });
   }
-  return { holdings: Object.fromEntries(entries.slice(0, MAX_LINES)) };
-}
-
-/** @param {Map<string, number>} lots */
-function notesOf(lots) {
-  return [...lots].filter(([, lines]) => lines > 1).map(([ticker, lines]) => `${ticker}: ${lines} lines added up`);
+  const notes = [...lots].filter(([, lines]) => lines > 1).map(([ticker, lines]) => `${ticker}: ${lines} lines added up`);
+  return { holdings: Object.fromEntries(entries), refused, notes };
 }
 
 /** @param {string[]} cells @param {{ticker: number, shares: number}} columns @param {string} separator @returns {[string, number] | string} */
@@ -76,17 +67,10 @@ function readLine(cells, columns, separator) {
 /** The columns named in the first line, if any. @param {string[]} cells */
 function headsOf(cells) {
   const words = cells.map((cell) => cell.toLowerCase().replace(/[^a-z]+/g, " ").trim());
-  const find = (/** @type {string[]} */ heads) => {
-    for (const head of heads) {
-      const at = words.findIndex((word) => word === head || word.split(" ").includes(head));
-      if (at >= 0) return at;
-    }
-    return -1;
-  };
+  const find = (/** @type {string[]} */ heads) => heads.map((head) => words.findIndex((word) => word.split(" ").includes(head))).find((at) => at >= 0);
   const shares = find(SHARE_HEADS);
-  const ticker = find(TICKER_HEADS);
-  if (shares < 0 || readNumber(cells[shares] ?? "", ";") !== null) return null;
-  return { ticker: ticker < 0 ? 0 : ticker, shares };
+  if (shares === undefined || readNumber(cells[shares] ?? "", ";") !== null) return null;
+  return { ticker: find(TICKER_HEADS) ?? 0, shares };
 }
 
 /** The separator of the cells: one that every line contains. @param {string[]} lines */

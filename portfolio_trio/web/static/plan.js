@@ -1,6 +1,6 @@
 // The list of trades that together reach the targets, and the targets themselves.
 
-import { button, copy, el, heads, region, say, set } from "./dom.js";
+import { button, copyButton, el, heads, region, say, set } from "./dom.js";
 import { csv } from "./csv.js";
 import { planOf, whyNot } from "./decisions.js";
 import { clock, money, percent, shares, signed } from "./format.js";
@@ -26,15 +26,12 @@ export function mountPlan(actions) {
     set(edit, { "aria-expanded": String(!targets.panel.hidden) });
     actions.wake();
   } }, "Targets");
-  const copied = button({ click: async () => {
-    say(copied, shown && await copy(asCsv(shown)) ? "Copied" : "Not copied");
-    setTimeout(() => say(copied, "Copy CSV"), 1_500);
-  } }, "Copy CSV");
+  const copied = copyButton("Copy CSV", () => shown && asCsv(shown));
   const body = el("tbody");
   const words = el("p", { class: "words" });
   const more = el("p", { class: "unit" });
   const lines = region("Trades", el("table", { class: "lines" },
-    heads("Trade", "Shares", "Value", "Weight", "after", "Risk", "after"), body), more);
+    heads("Trade", "Shares", ["Value", "wide"], "Weight", "after", "Risk", "after"), body), more);
   const panel = el("div", { class: "plan" },
     el("div", { class: "bar" }, el("label", {}, "To ", to), el("label", {}, "with cash ", cash), whole.root, buy.root, edit, copied), words, lines, targets.panel);
   /** @type {ReturnType<typeof planOf>} */
@@ -73,7 +70,7 @@ function lineRow(line) {
     signed(line.shares, (value) => shares(Number(Number(value).toFixed(4)))), signed(line.value, money),
     percent(line.weight_before), percent(line.weight_after), percent(line.risk_before), percent(line.risk_after),
   ];
-  return el("tr", {}, el("th", { scope: "row" }, `${line.shares < 0 ? "Sell" : "Buy"} ${line.ticker}`), ...cells.map((text) => el("td", {}, text)));
+  return el("tr", {}, el("th", { scope: "row" }, `${line.shares < 0 ? "Sell" : "Buy"} ${line.ticker}`), ...cells.map((text, at) => el("td", { class: at === 1 && "wide" }, text)));
 }
 
 /** @param {State} state @param {import("wire").Plan | null} plan */

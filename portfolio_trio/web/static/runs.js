@@ -3,7 +3,7 @@
 /**
  * @typedef {import("wire").ServerMessage} Message
  * @typedef {{value: number | null, error: {code: string, detail: string} | null, message: import("wire").AnalysisResult | import("wire").RecordedResult | import("wire").MetricFailure}} Tile
- * @typedef {{run_id: number, ticker: string, tick_id: number, version?: number | null, as_of?: string}} Beginning
+ * @typedef {{run_id: number, ticker: string, tick_id: number, version?: number | null, as_of?: string | null}} Beginning
  * @typedef {{
  *   run_id: number, ticker: string, phase: "running" | "completed" | "cancelled" | "failed" | "recorded" | "lost",
  *   metrics: string[], tiles: Record<string, Tile>, version: number | null, tick_id: number, as_of: string | null,
@@ -64,10 +64,15 @@ export function onRunMessage(runs, message, metrics) {
 /** A run in progress when this socket opened: the state shows its start, not an event. @param {Runs} runs @param {import("wire").Running | null | undefined} current @param {string[]} metrics @returns {Runs} */
 function adopt(runs, current, metrics) {
   if (!current) return runs;
-  if (runs.run?.run_id === current.run_id) {
-    return runs.run.phase === "lost" ? { ...runs, run: { ...runs.run, phase: "running" } } : runs;
+  if (isSame(runs.run, current)) {
+    return runs.run?.phase === "lost" ? { ...runs, run: { ...runs.run, phase: "running" } } : runs;
   }
   return { run: begin(current, metrics), ghost: null };
+}
+
+/** Whether it is the same run: ids begin again when a store loses what it had, and then start at another tick. @param {Beginning | null} one @param {Beginning} other */
+function isSame(one, other) {
+  return one?.run_id === other.run_id && one.ticker === other.ticker && one.tick_id === other.tick_id;
 }
 
 /** The previous run stays visible if it did not complete. @param {Runs} runs @param {Beginning} message */
@@ -105,9 +110,9 @@ export function recall(runs, results, metrics) {
   /** @type {Record<string, Tile>} */
   const tiles = {};
   for (const message of results) {
-    if (message.run_id === newest.run_id) tiles[message.metric] = { value: message.value, error: null, message };
+    if (isSame(newest, message)) tiles[message.metric] = { value: message.value, error: null, message };
   }
-  if (run?.run_id === newest.run_id) {
+  if (run && isSame(run, newest)) {
     const all = { ...tiles, ...run.tiles };
     const whole = run.phase === "lost" && run.metrics.every((metric) => all[metric]);
     return { ...runs, run: { ...run, tiles: all, phase: whole ? "recorded" : run.phase } };

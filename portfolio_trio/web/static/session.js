@@ -2,23 +2,10 @@
 
 const LAST = "portfolio-trio:session";
 const TOKEN = "portfolio-trio:token:";
-const ID = /^[A-Za-z0-9._~-]{1,128}$/;
 
 /** The session in the address, or null. @param {string} hash */
 export function sessionIn(hash) {
-  const found = /^#session=(.+)$/.exec(hash);
-  if (!found?.[1]) return null;
-  const id = decode(found[1]);
-  return ID.test(id) ? id : null;
-}
-
-/** @param {string} text */
-function decode(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return "";
-  }
+  return /^#session=([A-Za-z0-9._~-]{1,128})$/.exec(hash)?.[1] ?? null;
 }
 
 /** @param {string} session @returns {string | null} */
@@ -29,6 +16,16 @@ export function tokenOf(session) {
 /** @param {string} session @param {string} token */
 export function keepToken(session, token) {
   sessionStorage.setItem(TOKEN + session, token);
+}
+
+/** Milliseconds until half of a token's life is over; never, if it does not say how long it lives. @param {string} token */
+export function halfLife(token) {
+  try {
+    const { iat, exp } = JSON.parse(atob((token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/")));
+    return (exp - iat) * 500 || Infinity;
+  } catch {
+    return Infinity;
+  }
 }
 
 /** @returns {string | null} */

@@ -17,10 +17,10 @@ import { NO_RUNS, goesOn, lose, onRunMessage, recall } from "./runs.js";
  * @typedef {{phase: "connecting" | "open" | "waiting" | "ended", why: string, until: number, since: number, token: boolean}} Socket
  * @typedef {{total: number, tick_id: number, as_of: string}} Base
  * @typedef {{key: string, open: boolean, at: number}} Asked
- * @typedef {{what: string, version: number}} Change
+ * @typedef {{what: string, version: number}} Change a request that changes the holdings, and the version it was made for
  * @typedef {{level: "info" | "bad", text: string, at: number}} Notice
  * @typedef {{
- *   now: number, session: string, metrics: string[], socket: Socket,
+ *   now: number, session: string, metrics: string[], socket: Socket, seen: boolean, losses: number,
  *   portfolio: Portfolio | null, update: Update | null, base: Base | null, lag: number | null, gap: number,
  *   risk: import("wire").Risk | null, answers: Answers, failures: Record<string, import("wire").ErrorMessage & Keyed>,
  *   asked: Record<string, Asked>, later: Record<string, number>, unknown: Record<string, boolean>, ticks: Base[],
@@ -50,6 +50,9 @@ export function initial(now) {
     session: "",
     metrics: ["portfolio_risk", "concentration", "correlation", "momentum", "allocation_score"],
     socket: { phase: "connecting", why: "", until: 0, since: now, token: false },
+    // Whether this connection has shown the holdings; and how often the server has lost them.
+    seen: false,
+    losses: 0,
     portfolio: null,
     update: null,
     base: null,
@@ -104,7 +107,7 @@ function step(state, event) {
     case "follow":
       return { ...state, follow: event.on };
     case "session":
-      return { ...initial(event.at), session: event.session, metrics: event.metrics ?? state.metrics, open: state.open, log: state.log };
+      return { ...initial(event.at), session: event.session, metrics: event.metrics ?? state.metrics, losses: state.losses, open: state.open, log: state.log };
     case "socket":
       return onSocket(state, event);
     case "notice":
@@ -122,7 +125,7 @@ function onSocket(state, event) {
   };
   if (event.phase === "open") {
     // Another process, possibly of another release, may answer now.
-    return { ...state, socket, asked: {}, later: {}, unknown: {}, failures: {}, pending: null };
+    return { ...state, socket, seen: false, asked: {}, later: {}, unknown: {}, failures: {}, pending: null };
   }
   const lost = Object.values(state.changes).map(({ what }) => what);
   const notice = lost.length
@@ -133,7 +136,8 @@ function onSocket(state, event) {
 
 /** @param {State} state @param {Message} message @param {number} at @returns {State} */
 function onMessage(state, message, at) {
-  const begun = message.type === "portfolio" && beginsAnew(state.portfolio, message) ? forget(state, fault({ code: "session_lost" }), at) : state;
+  const code = message.type === "portfolio" && lossOf(state.portfolio, message);
+  const begun = code ? forget(state, fault({ code }), at) : state;
   const settled = settle(begun, message, at);
   const next = { ...settled, runs: onRunMessage(settled.runs, message, settled.metrics) };
   switch (message.type) {
@@ -175,7 +179,7 @@ function onError(state, message, at) {
 /** Versions and run ids begin again: nothing known applies to the new session. @param {State} state @param {string} text @param {number} at @returns {State} */
 function forget(state, text, at) {
   return {
-    ...state, portfolio: null, update: null, base: null, ticks: [], risk: null, answers: {}, asked: {},
+    ...state, losses: state.losses + 1, portfolio: null, update: null, base: null, ticks: [], risk: null, answers: {}, asked: {},
     runs: NO_RUNS, pending: null, selected: null, draft: 0, notice: { level: "bad", text, at },
   };
 }
@@ -234,23 +238,32 @@ function onPortfolio(state, message) {
   const risk = kept.risk?.version === message.version ? kept.risk : null;
   const { selected } = state;
   const gone = selected !== null && selected in (before?.holdings ?? {}) && !(selected in message.holdings);
-  return { ...kept, portfolio: message, update, base, risk, selected: gone ? null : selected, draft: gone ? 0 : kept.draft };
+  return { ...kept, seen: true, portfolio: message, update, base, risk, selected: gone ? null : selected, draft: gone ? 0 : kept.draft };
 }
 
 /** @param {Portfolio | null} before @param {Portfolio} after */
 function isSame(before, after) {
-  return before?.session_id === after.session_id && before.version === after.version
+  return before?.version === after.version
     && sameNumbers(before.holdings, after.holdings) && sameTargets(before.targets, after.targets);
 }
 
-/** Whether the server lost the session since: an old number may have the version of a new one. @param {Portfolio | null} before @param {Portfolio} after */
-function beginsAnew(before, after) {
-  return before?.session_id === after.session_id && after.version <= before.version && !isSame(before, after);
+/** What the server has lost since, if anything: numbers of before may have the version of new ones. @param {Portfolio | null} before @param {Portfolio} after */
+function lossOf(before, after) {
+  if (!before) return null;
+  const known = before.incarnation && after.incarnation;
+  if (known && before.incarnation !== after.incarnation) return "session_lost";
+  if (after.version > before.version || isSame(before, after)) return null;
+  return known ? "changes_lost" : "session_lost";
 }
 
-/** Whether a change is in flight; a second one waits for its answer. @param {State} state */
-export function isBusy(state) {
-  return Object.keys(state.changes).length > 0;
+/** Names one version of the holdings in one life of the session: what is typed, asked and drafted is for exactly one. @param {State} state */
+export function editionOf({ portfolio, losses }) {
+  return portfolio ? `${portfolio.session_id}/${portfolio.incarnation ?? ""}/${losses}/${portfolio.version}` : "";
+}
+
+/** Whether a change has to wait: for the connection, for the holdings as it shows them, or for the answer to another. @param {State} state */
+export function isBusy({ socket, seen, changes }) {
+  return socket.phase !== "open" || !seen || Object.keys(changes).length > 0;
 }
 
 /** Whether two sets of numbers by name are equal, up to the server's rounding. @param {Record<string, number> | null | undefined} one @param {Record<string, number> | null | undefined} other */

@@ -9,19 +9,22 @@ import { pricesChip, riskIsOld, riskOf, runChip, socketChip, tickAge, value } fr
 /** @param {string} name @param {string} hint */
 function figure(name, hint) {
   const number = el("span", { class: "number" });
-  const beside = el("span", { class: "beside" });
+  const beside = el("span", { class: "unit" });
   const root = el("div", { class: "total" }, el("dt", { title: hint }, name), el("dd", {}, number, beside));
+  byId("totals", HTMLElement).append(root);
   return { root, number, beside };
 }
 
-/** @param {string} name */
-function chip(name) {
-  const text = el("span");
-  const root = el("span", { class: "chip" }, el("i", { "aria-hidden": "true" }), el("span", { class: "unseen" }, `${name}: `), text);
-  return { root, text, show(/** @type {import("./view.js").Chip} */ { text: words, level, hint }) {
-    say(text, words);
+/** @param {string} name @param {(state: State) => import("./view.js").Chip} chipOf */
+function chip(name, chipOf) {
+  const words = el("span");
+  const root = el("span", { class: "chip" }, el("i", { "aria-hidden": "true" }), el("span", { class: "unseen" }, `${name}: `), words);
+  byId("chips", HTMLElement).append(root);
+  return (/** @type {State} */ state) => {
+    const { text, level, hint } = chipOf(state);
+    say(words, text);
     set(root, { "data-level": level, title: hint });
-  } };
+  };
 }
 
 /** @param {import("./main.js").Actions} actions @returns {(state: State) => void} */
@@ -30,9 +33,7 @@ export function mountStrip(actions) {
   const volatility = figure("Volatility", "Annual, as a fraction of gross value");
   const risk = figure("Risk a year", "Annual volatility in currency units");
   const effective = figure("Effective holdings", "How many equal positions would be as concentrated");
-  byId("totals", HTMLElement).append(net.root, volatility.root, risk.root, effective.root);
-  const chips = { socket: chip("Connection"), prices: chip("Prices"), run: chip("Analysis") };
-  byId("chips", HTMLElement).append(chips.socket.root, chips.prices.root, chips.run.root);
+  const chips = [chip("Connection", socketChip), chip("Prices", pricesChip), chip("Analysis", runChip)];
   const showBanner = mountBanner(actions);
 
   return (state) => {
@@ -49,9 +50,7 @@ export function mountStrip(actions) {
     say(effective.number, fixed(totals?.effective_holdings, 1));
     say(effective.beside, state.portfolio ? `of ${Object.keys(state.portfolio.holdings).length}` : "");
     for (const each of [volatility, risk, effective]) mark(each.root, "stale", riskIsOld(state));
-    chips.socket.show(socketChip(state));
-    chips.prices.show(pricesChip(state));
-    chips.run.show(runChip(state));
+    for (const show of chips) show(state);
     mark(document.body, "offline", state.socket.phase !== "open" && state.portfolio !== null);
     showBanner(state);
   };
@@ -80,7 +79,7 @@ function mountBanner(actions) {
     if (!troubled) return;
     const seconds = tickAge(state);
     const frozen = seconds === null ? "" : ` The numbers below are of ${clock(value(state)?.as_of)}, ${age(seconds)} ago.`;
-    say(text, `${socket.why}${frozen}`);
+    say(text, `${socket.why}${socket.phase === "waiting" ? " The page tries again by itself." : ""}${frozen}`);
     retry.hidden = socket.token;
     form.hidden = !socket.token;
     fresh.hidden = socket.phase !== "ended";

@@ -1,19 +1,20 @@
 // Panels behind tabs: one visible, arrow keys between them (the ARIA tabs pattern).
 
-import { button, el, set } from "./dom.js";
+import { button, byId, el, set } from "./dom.js";
+
+/** @typedef {import("./state.js").State} State */
 
 /**
- * @param {HTMLElement} root
+ * @param {string} place the id of the element that has them
  * @param {string} label
- * @param {{id: string, name: string, panel: HTMLElement}[]} tabs
- * @param {(id: string) => void} choose
- * @returns {(id: string) => void}
+ * @param {{id: string, name: string, panel: HTMLElement, show: (state: State) => void}[]} tabs
+ * @param {import("./main.js").Actions} actions
+ * @returns {(state: State) => void}
  */
-export function mountTabs(root, label, tabs, choose) {
+export function mountTabs(place, label, tabs, actions) {
   const buttons = tabs.map(({ id, name, panel }) => {
-    const tab = button({ role: "tab", id: `tab-${id}`, "aria-controls": `panel-${id}`, click: () => choose(id) }, name);
     set(panel, { role: "tabpanel", id: `panel-${id}`, "aria-labelledby": `tab-${id}` });
-    return tab;
+    return button({ role: "tab", id: `tab-${id}`, "aria-controls": `panel-${id}`, click: () => actions.tab(place, id) }, name);
   });
   const list = el("div", { class: "tabs", role: "tablist", "aria-label": label, keydown: (/** @type {KeyboardEvent} */ event) => {
     const at = buttons.findIndex((each) => each === document.activeElement);
@@ -24,15 +25,13 @@ export function mountTabs(root, label, tabs, choose) {
     next?.click();
     next?.focus();
   } }, ...buttons);
-  root.append(list, ...tabs.map(({ panel }) => panel));
-  let shown = "";
-  return (id) => {
-    if (id === shown) return;
-    shown = id;
-    tabs.forEach((tab, index) => {
-      const on = tab.id === id;
+  byId(place, HTMLElement).append(list, ...tabs.map(({ panel }) => panel));
+  return (state) => {
+    tabs.forEach(({ id, panel }, index) => {
+      const on = id === state.open[place];
       set(/** @type {HTMLElement} */ (buttons[index]), { "aria-selected": String(on), tabindex: on ? 0 : -1 });
-      tab.panel.hidden = !on;
+      if (panel.hidden === on) panel.hidden = !on;
     });
+    for (const each of tabs) each.show(state);
   };
 }

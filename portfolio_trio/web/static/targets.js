@@ -1,129 +1,114 @@
 // The targets of each name: its weight, its share of risk, and how far it may drift.
 
-import { button, el, heads, say } from "./dom.js";
+import { NAME, button, el, say } from "./dom.js";
 import { plain } from "./format.js";
 import { TICKER } from "./paste.js";
-import { isBusy, sameTargets } from "./state.js";
+import { mountRows } from "./rows.js";
+import { editionOf, isBusy, sameTargets } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
-
 /** @typedef {{weights?: Record<string, number>, budgets?: Record<string, number>, band?: number}} Wanted */
+/** @typedef {{name: string, weights: string, budgets: string}} Line in per cent, as it is written in the fields */
+
+const KINDS = /** @type {const} */ ([["weights", "weight"], ["budgets", "budget"]]);
 
 /** @param {import("./main.js").Actions} actions @returns {{panel: HTMLElement, show: (state: State) => void}} */
 export function mountTargets(actions) {
-  const body = el("tbody");
-  const band = el("input", { type: "number", min: 0, max: 100, step: "any", "aria-label": "Band in per cent" });
+  const rows = mountRows(drawRow, "Name", "Weight, %", "Risk budget, %");
+  const band = el("input", { type: "number", min: 0, max: 100, step: "any", "aria-label": "Band in per cent", input: touch });
   const sum = el("span", { class: "unit" });
-  const equal = button({ click: () => fill(() => "") }, "Equal");
-  const drop = button({ click: () => {
-    touched = false;
-    if (now) load(now);
-  } }, "Discard changes");
-  const save = button({ class: "primary", click: () => actions.setTargets(read(), version) }, "Save targets");
-  const more = el("input", { class: "tickerfield", maxlength: 32, placeholder: "Add…", autocomplete: "off", spellcheck: "false", "aria-label": "Add a name that is not held", change: add });
-  const panel = el("div", { class: "scroll targets", hidden: true },
-    el("table", { class: "lines" }, heads("Name", "Weight, %", "Risk budget, %"), body),
+  const equal = button({ click: () => {
+    rows.load(rows.items().map(({ name }) => ({ name, weights: "", budgets: "" })));
+    touch();
+  } }, "Equal");
+  const drop = button({ click: () => load() }, "Discard changes");
+  const save = button({ class: "primary", click: () => actions.setTargets(read(), edition) }, "Save targets");
+  const more = el("input", { ...NAME, class: "tickerfield", placeholder: "Add…", "aria-label": "Add a name that is not held", change: add });
+  const panel = el("div", { class: "scroll targets", hidden: true }, rows.finder, rows.table,
     el("div", { class: "bar" }, more, el("label", {}, "Band ", band, " %"), equal, drop, save, sum));
-  panel.addEventListener("input", (event) => {
-    if (event.target !== more) touched = true;
-    total();
-  });
   /** @type {State | null} */
   let now = null;
-  let key = "";
-  let version = 0;
+  let edition = "";
   let touched = false;
+
+  /** @param {Line} line */
+  function drawRow(line) {
+    const fields = KINDS.map(([kind, word]) => {
+      const field = el("input", { type: "number", min: 0, step: "any", name: line.name, "data-kind": kind, value: line[kind], "aria-label": `${word} of ${line.name} in per cent`, input: () => {
+        line[kind] = field.value;
+        touch();
+      } });
+      return el("td", {}, field);
+    });
+    return el("tr", {}, el("th", { scope: "row" }, line.name), ...fields);
+  }
 
   function add() {
     const name = more.value.trim().toUpperCase();
     if (!TICKER.test(name)) return;
     more.value = "";
-    const known = [...body.querySelectorAll("input")].find((input) => input.name === name);
-    if (!known) body.append(line(name, undefined, undefined));
+    rows.enter(rows.items().find((line) => line.name === name) ?? { name, weights: "", budgets: "" });
+    touch();
+  }
+
+  function touch() {
     touched = true;
-    (known ?? body.lastElementChild?.querySelector("input"))?.focus();
-    total();
-  }
-
-  /** @param {(name: string, input: HTMLInputElement) => string} text */
-  function fill(text) {
-    for (const input of body.querySelectorAll("input")) input.value = text(input.name, input);
-    touched = true;
-    total();
-  }
-
-  function total() {
-    const targets = read();
-    const all = Object.values(targets.weights ?? {}).reduce((left, right) => left + right, 0);
-    for (const input of body.querySelectorAll("input")) input.placeholder = meaningOfEmpty(input.dataset.kind, targets);
-    drop.disabled = !touched;
-    if (touched && now && keyOf(now) !== key) say(sum, "The holdings changed elsewhere: discard and look again.");
-    else say(sum, targets.weights ? `Weights add up to ${plain(all * 100, 2)} %; they are scaled to 100.` : "Empty means equal.");
-  }
-
-  /** @param {string} kind @returns {Record<string, number>} */
-  function column(kind) {
-    /** @type {Record<string, number>} */
-    const found = {};
-    for (const input of body.querySelectorAll("input")) {
-      if (input.dataset.kind === kind && input.value !== "") found[input.name] = input.valueAsNumber / 100;
-    }
-    return found;
+    if (now) show(now);
   }
 
   /** @returns {Wanted} */
   function read() {
-    const [weights, budgets] = [column("weight"), column("budget")];
-    return {
-      ...(Object.keys(weights).length ? { weights } : {}),
-      ...(Object.keys(budgets).length ? { budgets } : {}),
-      ...(band.value === "" ? {} : { band: band.valueAsNumber / 100 }),
-    };
+    return { ...readLines(rows.items()), ...(band.value === "" ? {} : { band: band.valueAsNumber / 100 }) };
+  }
+
+  function load() {
+    if (!now?.portfolio) return;
+    touched = false;
+    edition = editionOf(now);
+    const { weights = {}, budgets = {}, band: width = 0.05 } = now.portfolio.targets ?? {};
+    const names = new Set([now.portfolio.holdings, weights, budgets].flatMap((each) => Object.keys(each ?? {})));
+    band.value = plain(width * 100, 4);
+    rows.load([...names].map((name) => ({ name, weights: written(weights?.[name]), budgets: written(budgets?.[name]) })));
+    show(now);
   }
 
   /** @param {State} state */
-  function load(state) {
-    if (!state.portfolio) return;
-    key = keyOf(state);
-    version = state.portfolio.version;
-    const { weights, budgets, band: width } = state.portfolio.targets ?? {};
-    const names = [...new Set([...Object.keys(state.portfolio.holdings), ...Object.keys(weights ?? {}), ...Object.keys(budgets ?? {})])];
-    band.value = plain((width ?? 0.05) * 100, 4);
-    body.replaceChildren(...names.map((name) => line(name, weights?.[name], budgets?.[name])));
-    total();
-  }
-
-  return { panel, show(state) {
+  function show(state) {
     now = state;
     if (panel.hidden || !state.portfolio) return;
+    const targets = read();
     // Input is not overwritten, and is not saved over a change that the user has not seen.
-    const other = keyOf(state) !== key;
-    if (other && touched && sameTargets(read(), state.portfolio.targets)) touched = false;
-    if (other && !touched) load(state);
-    else if (other) total();
-    save.disabled = state.socket.phase !== "open" || Boolean(state.unknown.targets) || (other && touched) || isBusy(state);
-  } };
+    const other = editionOf(state) !== edition;
+    if (other && (!touched || sameTargets(targets, state.portfolio.targets))) {
+      load();
+      return;
+    }
+    for (const input of rows.table.querySelectorAll("input")) input.placeholder = meaningOfEmpty(input.dataset.kind, targets);
+    drop.disabled = !touched;
+    save.disabled = other || Boolean(state.unknown.targets) || isBusy(state);
+    const all = Object.values(targets.weights ?? {}).reduce((left, right) => left + right, 0);
+    if (other) say(sum, "The holdings changed elsewhere or were lost: discard and look again.");
+    else say(sum, targets.weights ? `Weights add up to ${plain(all * 100, 2)} %; they are scaled to 100.` : "Empty means equal.");
+  }
+  return { panel, show };
 }
 
-/** @param {State} state */
-function keyOf({ portfolio }) {
-  return `${portfolio?.session_id}:${portfolio?.version}`;
+/** @param {number | undefined} part */
+function written(part) {
+  return part === undefined ? "" : plain(part * 100, 4);
 }
 
-/** @param {string} name @param {number | undefined} weight @param {number | undefined} budget */
-function line(name, weight, budget) {
-  return el("tr", {}, el("th", { scope: "row" }, name),
-    el("td", {}, field(name, "weight", weight)), el("td", {}, field(name, "budget", budget)));
+/** The targets that lines say; a kind without any is left out. @param {Line[]} lines @returns {Wanted} */
+export function readLines(lines) {
+  /** @type {Wanted} */
+  const found = {};
+  for (const [kind] of KINDS) {
+    for (const line of lines) if (line[kind] !== "") (found[kind] ??= {})[line.name] = Number(line[kind]) / 100;
+  }
+  return found;
 }
 
 /** Once one target of a kind is set, the others are 0. @param {string | undefined} kind @param {Wanted} targets */
 export function meaningOfEmpty(kind, targets) {
-  return (kind === "weight" ? targets.weights : targets.budgets) ? "0" : "equal";
-}
-
-/** @param {string} name @param {string} kind @param {number | undefined} value */
-function field(name, kind, value) {
-  const input = el("input", { type: "number", min: 0, step: "any", name, "data-kind": kind, "aria-label": `${kind} of ${name} in per cent` });
-  if (value !== undefined) input.value = plain(value * 100, 4);
-  return input;
+  return targets[/** @type {"weights" | "budgets"} */ (kind)] ? "0" : "equal";
 }

@@ -1,10 +1,10 @@
 // Five tiles that fill one by one, and the end of the previous run.
 
-import { button, byId, copy, el, mark, region, say, set } from "./dom.js";
+import { button, byId, copyButton, el, mark, region, say, set } from "./dom.js";
 import { clock, count, fixed, isNumber, took } from "./format.js";
 import { arrived, goesOn } from "./runs.js";
-import { runAge } from "./view.js";
-import { ended, fault, meaning, shown, title } from "./words.js";
+import { runAge, table } from "./view.js";
+import { carries, ended, fault, meaning, shown, title } from "./words.js";
 
 /** @typedef {import("./state.js").State} State */
 /** @typedef {import("./runs.js").Run} Run */
@@ -21,7 +21,8 @@ export function mountTiles(actions) {
   const followed = el("label", { class: "check", title: "Run again after every tick and edit" }, follow, "Follow");
   const ghost = makeGhost();
   const list = el("ol", { class: "tiles" });
-  const empty = el("p", { class: "empty" }, "Choose a holding to see what it does to the portfolio: five numbers from one snapshot, each as it is ready.");
+  const most = el("p", { class: "most" });
+  const empty = el("div", { class: "empty" }, most, "Choose a holding to see what it does to the portfolio: five numbers from one snapshot, each as it is ready.");
   root.append(
     el("header", {}, name, note, el("span", { class: "tools" }, followed, again, cancel)),
     region("Results", ghost.root, list, empty));
@@ -50,6 +51,7 @@ export function mountTiles(actions) {
       list.replaceChildren(...[...tiles.values()].map((tile) => tile.root));
     }
     empty.hidden = Boolean(run || pending);
+    if (!empty.hidden) say(most, mostRisk(state));
     mark(root, "old", runAge(state) !== "");
     if (run) for (const [metric, tile] of tiles) tile.show(run, run.tiles[metric]);
   };
@@ -69,11 +71,18 @@ function noteOf(state) {
   return run.following ? `${of}; following` : of;
 }
 
+/** Where the risk is, before anything is analysed. @param {State} state */
+function mostRisk(state) {
+  const first = table(state).rows[0];
+  return first && isNumber(first.risk) ? carries(first.ticker, first.weight, first.risk) : "";
+}
+
 /** A cancelled run: the results it had, those it lacked, and its end. */
 function makeGhost() {
   const cells = el("span", { class: "cells" });
   const text = el("p");
   const root = el("div", { class: "ghostrun", hidden: true }, text, cells);
+  let drawn = "";
   return {
     root,
     show(/** @type {Run | null} */ run) {
@@ -85,9 +94,10 @@ function makeGhost() {
         : "nothing of it arrived afterwards";
       say(text, `${run.ticker} cancelled after ${arrived(run)} of ${run.metrics.length}${fast}; ${late}.`);
       set(text, { title: `Run ${run.run_id}: ${ended(run.reason ?? "")}` });
-      const names = run.metrics.map((metric) => el("span", { class: run.tiles[metric] ? "had" : "lost" }, title(metric)));
-      if (cells.childElementCount !== names.length || cells.textContent !== names.map((each) => each.textContent).join("")
-        || names.some((each, at) => cells.children[at]?.className !== each.className)) cells.replaceChildren(...names);
+      const key = `${run.ticker} ${run.run_id} ${run.tick_id} ${Object.keys(run.tiles)}`;
+      if (key === drawn) return;
+      drawn = key;
+      cells.replaceChildren(...run.metrics.map((metric) => el("span", { class: run.tiles[metric] ? "had" : "lost" }, title(metric))));
     },
   };
 }
@@ -97,16 +107,10 @@ function makeTile(metric) {
   const number = el("span", { class: "number" });
   const words = el("p", { class: "words" });
   const facts = el("dl", { class: "facts" });
-  const done = el("span", { class: "unseen", role: "status" });
   /** @type {Tile["message"] | null} */
   let message = null;
-  const receipt = button({ class: "quiet", click: async () => {
-    const fine = message !== null && await copy(JSON.stringify(message));
-    say(receipt, fine ? "Copied" : "Not copied");
-    say(done, receipt.textContent ?? "");
-    setTimeout(() => say(receipt, "Copy receipt"), 1_500);
-  }, title: "The result with the holdings and prices it was computed from, for portfolio-trio replay" }, "Copy receipt");
-  const more = el("details", {}, el("summary", {}, el("span", { class: "unseen" }, `${title(metric)}: `), "Detail"), facts, receipt, done);
+  const receipt = copyButton("Copy receipt", () => message && JSON.stringify(message), { class: "quiet", title: "The result with the holdings and prices it was computed from, for portfolio-trio replay" });
+  const more = el("details", {}, el("summary", {}, el("span", { class: "unseen" }, `${title(metric)}: `), "Detail"), facts, receipt);
   const root = el("li", { class: "tile" }, el("h3", {}, title(metric)), number, words, more);
 
   return { root, show(/** @type {Run} */ run, /** @type {Tile | undefined} */ tile) {

@@ -68,16 +68,10 @@ function liveOf(state, history) {
 
 /** The deepest fall, from its peak to its trough, under the line. @param {import("wire").History | null} history @param {number[]} past @param {(index: number) => number} x @param {(value: number) => number} y */
 function fallOf(history, past, x, y) {
-  const [from, to] = fallBetween(history);
-  if (from < 0 || to <= from) return "";
-  return area(past.slice(from, to + 1), x, y, HEIGHT, from);
-}
-
-/** @param {import("wire").History | null} history @returns {[number, number]} */
-function fallBetween(history) {
   const fall = history?.drawdown;
-  if (!fall) return [-1, -1];
-  return [history.dates.indexOf(fall.peak), history.dates.indexOf(fall.trough)];
+  if (!fall) return "";
+  const from = history.dates.indexOf(fall.peak);
+  return from < 0 ? "" : area(past.slice(from, history.dates.indexOf(fall.trough) + 1), x, y, HEIGHT, from);
 }
 
 /** @param {State} state @param {import("wire").History | null} history */

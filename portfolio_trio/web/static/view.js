@@ -36,28 +36,24 @@ export function table(state) {
   const values = risk && !old ? null : current ?? null;
   const gross = values ? Object.values(values).reduce((sum, value) => sum + Math.abs(value), 0) : 0;
   const [weights, budgets] = [shares(portfolio.targets?.weights), shares(portfolio.targets?.budgets)];
-  const names = new Set([...Object.keys(portfolio.holdings), ...Object.keys(weights), ...Object.keys(budgets)]);
+  // A name with a target that is not held gets a row as well, so that its target is visible.
+  const absent = { value: 0, weight: 0 };
+  const names = new Set([portfolio.holdings, weights, budgets].flatMap((each) => Object.keys(each)));
   const rows = [...names].map((ticker) => {
-    const held = portfolio.holdings[ticker];
-    // A name with a target that is not held gets a row as well, so that its target is visible.
-    if (held === undefined) {
-      return {
-        ticker, shares: 0, value: 0, weight: 0, risk: null, budget: budgets[ticker] ?? null,
-        target: weights[ticker] ?? null, drift: outside[ticker] ?? null, unpriced: undefined,
-      };
-    }
+    const held = portfolio.holdings[ticker] ?? 0;
     const row = known.get(ticker);
-    const value = values ? values[ticker] ?? null : row?.value ?? null;
+    const value = values?.[ticker];
+    const worth = held === 0 ? absent : values ? { value, weight: gross && value !== undefined ? value / gross : null } : row;
     return {
       ticker,
       shares: held,
-      value,
-      weight: values ? (gross && value !== null ? value / gross : null) : row?.weight ?? null,
+      value: worth?.value ?? null,
+      weight: worth?.weight ?? null,
       risk: row?.risk ?? null,
-      budget: row?.budget ?? null,
-      target: row?.target_weight ?? null,
+      budget: row?.budget ?? budgets[ticker] ?? null,
+      target: row?.target_weight ?? weights[ticker] ?? null,
       drift: outside[ticker] ?? null,
-      unpriced: ticker in unpriced ? unpriced[ticker] : undefined,
+      unpriced: unpriced[ticker],
     };
   });
   return { rows: rows.sort(byRisk), riskIsOld: old, hasRisk: risk !== null };

@@ -1,6 +1,6 @@
 // The effect of a trade before it is made: a slider, a number, and both sides.
 
-import { button, el, heads, mark, say, set } from "./dom.js";
+import { NAME, button, el, heads, mark, say, set } from "./dom.js";
 import { budgetTrade, hedgeTrade, lastWhatIf, sidesOf, whyNot } from "./decisions.js";
 import { clock, fixed, isNumber, money, percent, plain, shares, signed, whole } from "./format.js";
 import { TICKER } from "./paste.js";
@@ -8,18 +8,20 @@ import { isBusy } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 
-/** @type {[string, (value: unknown) => string, (totals: import("wire").Totals) => unknown][]} */
+/** @type {[string, (value: unknown) => string, (side: import("./decisions.js").Side) => unknown][]} */
 const ROWS = [
-  ["Volatility", (value) => percent(value, 2), (totals) => totals.volatility],
-  ["Risk a year", whole, (totals) => totals.risk],
-  ["Effective holdings", (value) => fixed(value, 2), (totals) => totals.effective_holdings],
-  ["Gross value", whole, (totals) => totals.gross],
+  ["Volatility", (value) => percent(value, 2), ({ totals }) => totals?.volatility],
+  ["Risk a year", whole, ({ totals }) => totals?.risk],
+  ["Effective holdings", fixed, ({ totals }) => totals?.effective_holdings],
+  ["Gross value", whole, ({ totals }) => totals?.gross],
+  [", weight", percent, ({ own }) => own?.weight],
+  [", risk", percent, ({ own }) => own?.risk],
 ];
 
 /** @param {import("./main.js").Actions} actions @returns {{panel: HTMLElement, show: (state: State) => void}} */
 export function mountWhatIf(actions) {
   const names = el("datalist", { id: "names" });
-  const ticker = el("input", { list: "names", "aria-label": "Ticker", class: "tickerfield", maxlength: 32, autocomplete: "off", spellcheck: "false", change: () => {
+  const ticker = el("input", { ...NAME, list: "names", "aria-label": "Ticker", class: "tickerfield", change: () => {
     const name = ticker.value.trim().toUpperCase();
     if (TICKER.test(name)) actions.select(name);
   } });
@@ -33,7 +35,7 @@ export function mountWhatIf(actions) {
   const apply = button({ class: "primary", click: () => actions.applyDraft() }, "Apply");
   const words = el("p", { class: "words" });
   const table = makeTable();
-  const panel = el("div", { class: "whatif" },
+  const panel = el("div", { class: "whatif beside" },
     el("div", { class: "controls" },
       el("div", { class: "bar" }, ticker, number, el("span", { class: "unit" }, "shares")),
       slider, el("div", { class: "bar" }, budget, hedge, reset, apply), words, names),
@@ -49,15 +51,15 @@ export function mountWhatIf(actions) {
     set(slider, { min: -reach, max: reach, step: stepOf(reach), "aria-valuetext": sentence(draft, selected ?? "") });
     if (document.activeElement !== slider || Number(slider.value) !== draft) slider.value = String(draft);
     if (document.activeElement !== number) number.value = draft === 0 ? "" : plain(draft);
-    const live = state.socket.phase === "open" && Boolean(selected && portfolio);
+    const live = !isBusy(state) && Boolean(selected && portfolio);
     for (const each of [slider, number]) each.disabled = !selected;
     reset.disabled = draft === 0;
     enable(budget, live ? budgetTrade(state) : null, "Analyse this holding first: its score says how many shares");
     enable(hedge, live ? hedgeTrade(state) : null, "Not known for this holding");
     const answer = selected ? lastWhatIf(state) : null;
-    apply.disabled = !live || draft === 0 || (!answer && !state.unknown.what_if) || isBusy(state);
+    apply.disabled = !live || draft === 0 || (!answer && !state.unknown.what_if);
     say(words, wordsOf(state, answer));
-    table.show(sidesOf(state), selected, draft !== 0);
+    table.show(sidesOf(state), selected);
   } };
 }
 
@@ -100,30 +102,19 @@ function wordsOf(state, answer) {
 }
 
 function makeTable() {
-  const body = el("tbody");
-  const root = el("table", { class: "sides" }, heads("The whole portfolio", "Before", "After", "Change"), body);
-  const lines = [...ROWS.map(([name]) => name), "", ""].map((name) => {
-    const cells = [el("td"), el("td"), el("td")];
-    const head = el("th", { scope: "row" }, name);
-    body.append(el("tr", {}, head, ...cells));
-    return { head, cells };
+  const lines = ROWS.map(([name, format, get]) => {
+    const [head, before, after, change] = [el("th", { scope: "row" }), el("td"), el("td"), el("td")];
+    return { root: el("tr", {}, head, before, after, change), show(/** @type {import("./decisions.js").Sides} */ sides, /** @type {string} */ ticker) {
+      const [one, other] = [get(sides.before), get(sides.after)];
+      say(head, name.startsWith(",") ? ticker + name : name);
+      say(before, format(one));
+      say(after, format(other));
+      say(change, signed(isNumber(one) && isNumber(other) ? other - one : null, format));
+    } };
   });
-
-  /** @param {number} at @param {string} name @param {(value: unknown) => string} format @param {unknown} before @param {unknown} after @param {boolean} moved */
-  function fill(at, name, format, before, after, moved) {
-    const { head, cells } = /** @type {typeof lines[0]} */ (lines[at]);
-    const change = isNumber(before) && isNumber(after) ? after - before : null;
-    say(head, name);
-    say(/** @type {HTMLElement} */ (cells[0]), format(before));
-    say(/** @type {HTMLElement} */ (cells[1]), moved ? format(after) : "–");
-    say(/** @type {HTMLElement} */ (cells[2]), moved ? signed(change, format) : "–");
-  }
-
-  return { root, show(/** @type {import("./decisions.js").Sides} */ { before, after, own, old }, /** @type {string | null} */ ticker, /** @type {boolean} */ moved) {
-    ROWS.forEach(([name, format, get], at) => fill(at, name, format, before && get(before), after && get(after), moved));
-    const part = (/** @type {unknown} */ value) => percent(value);
-    fill(ROWS.length, `${ticker ?? "Holding"}, weight`, part, own.before?.weight, own.after?.weight, moved);
-    fill(ROWS.length + 1, `${ticker ?? "Holding"}, risk`, part, own.before?.risk, own.after?.risk, moved);
-    mark(root, "faint", old || !before);
+  const root = el("table", { class: "sides" }, heads("The whole portfolio", "Before", "After", "Change"), el("tbody", {}, ...lines.map((each) => each.root)));
+  return { root, show(/** @type {import("./decisions.js").Sides} */ sides, /** @type {string | null} */ ticker) {
+    for (const each of lines) each.show(sides, ticker ?? "Holding");
+    mark(root, "faint", sides.old || !sides.before.totals);
   } };
 }

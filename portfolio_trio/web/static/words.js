@@ -71,6 +71,11 @@ const MEANINGS = {
   },
 };
 
+/** @param {string} ticker @param {number | null} weight @param {number} risk */
+export function carries(ticker, weight, risk) {
+  return `Most risk comes from ${ticker}: ${about(risk)} of it, at ${about(weight)} of gross value.`;
+}
+
 /** What a result means, in one sentence. @param {string} metric @param {Result} result */
 export function meaning(metric, result) {
   return MEANINGS[metric]?.(result) ?? `${title(metric)} of ${result.ticker}.`;
@@ -108,6 +113,7 @@ const FAULTS = {
   outcome_unknown: "The reply was lost on the way: the change may have been made. The holdings below are read again.",
   session_expired: `The session had expired; ${REPLACED}`,
   session_lost: `The session was lost; ${REPLACED}`,
+  changes_lost: "The server’s store has lost its newest changes; these are the holdings that it still has.",
   draining: "The server is going away; the page connects again by itself.",
   store_full: "The server's store is full; nothing was changed.",
 };
@@ -117,29 +123,26 @@ export function fault(error) {
   return FAULTS[error.code] ?? error.detail ?? error.code.replaceAll("_", " ");
 }
 
-/** @type {Record<string, string>} */
+/** By the word that a reason begins with, or by the code. @type {Record<string, string>} */
 const CLOSES = {
   token_missing: "This session needs its token.",
   token_malformed: "That is not a token of this server.",
   token_bad_signature: "The token was not signed by this server; its secret may have changed.",
-  token_expired: "The token of this session has expired.",
+  token_expired: "The token of this session has expired: paste a newer one, or start a new session.",
   token_other_session: "The token belongs to another session.",
   session_full: "Too many tabs have this session open.",
   rate_limited: "The server closed the connection: too many requests.",
+  1001: "The server is going away.",
+  1009: "The server refused a message that was too large.",
+  1011: "The server failed; its log has the cause.",
+  1013: "The server has too much to do.",
 };
 
 /** Why a socket was closed, and whether only the user can help. @param {number} code @param {string} reason */
 export function closed(code, reason) {
   const word = reason.split(":")[0] ?? "";
-  const words = CLOSES[word];
-  const token = word.startsWith("token_");
-  if (words) return { why: words, token };
-  if (code === 1001) return { why: "The server is going away.", token };
-  if (code === 1009) return { why: "The server refused a message that was too large.", token };
-  if (code === 1011) return { why: "The server failed; its log has the cause.", token };
-  if (code === 1013) return { why: "The server has too much to do.", token };
-  if (code === 1008) return { why: reason || "The server does not permit this page.", token };
-  return { why: "The connection was lost.", token };
+  const other = code === 1008 ? reason || "The server does not permit this page." : "The connection was lost.";
+  return { why: CLOSES[word] ?? CLOSES[code] ?? other, token: word.startsWith("token_") };
 }
 
 /** Whether reconnecting can help, as in the server's table of close codes. @param {number} code */

@@ -3,9 +3,10 @@ import { test } from "node:test";
 import { csv } from "../../../portfolio_trio/web/static/csv.js";
 import { age, clock, money, percent, plain, shares, signed, took } from "../../../portfolio_trio/web/static/format.js";
 import { area, bar, extent, line, range, roundStep, scale, shade } from "../../../portfolio_trio/web/static/geometry.js";
-import { sessionIn } from "../../../portfolio_trio/web/static/session.js";
+import { readLines } from "../../../portfolio_trio/web/static/editor.js";
+import { halfLife, sessionIn } from "../../../portfolio_trio/web/static/session.js";
 import { backoff, retryAfter } from "../../../portfolio_trio/web/static/socket.js";
-import { meaningOfEmpty } from "../../../portfolio_trio/web/static/targets.js";
+import { meaningOfEmpty, readLines as readTargets } from "../../../portfolio_trio/web/static/targets.js";
 import { closed, leftOver, meaning, shown, worthReconnecting } from "../../../portfolio_trio/web/static/words.js";
 
 test("numbers that are none are dashes, and nothing is minus zero", () => {
@@ -51,17 +52,32 @@ test("lines", () => {
   assert.equal(area([], x, x, 0), "");
   const [low, high] = range([5, 5]);
   assert.ok(low < 5 && high > 5);
-  assert.deepEqual([shade(1), shade(-0.95), shade(0.05), shade(null)], [5, -5, 0, null]);
+  assert.deepEqual([shade(1), shade(-0.5), shade(0), shade(null)], [0.64, 0.34, 0.04, 0]);
 });
 
 test("CSV that a spreadsheet reads as it was written", () => {
   assert.equal(csv([["a", 1.5, null], ['say "x", y', -2, "=1+1"]]), 'a,1.5,\r\n"say ""x"", y",-2,\'=1+1\r\n');
 });
 
+test("holdings as they are typed, or the first thing that is wrong with them", () => {
+  const line = (name, shares) => ({ name, shares });
+  assert.deepEqual(readLines([line(" aapl ", "1,200"), line("", ""), line("KO", "0"), line("SPY", "-3.5")]), { holdings: { AAPL: 1200, SPY: -3.5 }, wrong: "" });
+  assert.match(readLines([line("AAPL", "1"), line("aapl", "2")]).wrong, /AAPL stands twice/);
+  assert.match(readLines([line("AAPL", "many")]).wrong, /AAPL needs a number/);
+  assert.match(readLines([line("", "5")]).wrong, /An empty name/);
+  assert.match(readLines([line("$$", "5")]).wrong, /\$\$ is no ticker/);
+});
+
+test("targets as they are typed, in per cent", () => {
+  const lines = [{ name: "AAPL", weights: "60", budgets: "" }, { name: "KO", weights: "0", budgets: "" }, { name: "SPY", weights: "", budgets: "" }];
+  assert.deepEqual(readTargets(lines), { weights: { AAPL: 0.6, KO: 0 } });
+  assert.deepEqual(readTargets([]), {});
+});
+
 test("an empty target is an equal one until another of its kind is set", () => {
   const weights = { AAPL: 0.6 };
-  assert.deepEqual([meaningOfEmpty("weight", {}), meaningOfEmpty("budget", { weights, band: 0.1 })], ["equal", "equal"]);
-  assert.deepEqual([meaningOfEmpty("weight", { weights }), meaningOfEmpty("budget", { budgets: weights })], ["0", "0"]);
+  assert.deepEqual([meaningOfEmpty("weights", {}), meaningOfEmpty("budgets", { weights, band: 0.1 })], ["equal", "equal"]);
+  assert.deepEqual([meaningOfEmpty("weights", { weights }), meaningOfEmpty("budgets", { budgets: weights })], ["0", "0"]);
 });
 
 test("pauses grow, vary and end at half a minute", () => {
@@ -87,6 +103,12 @@ test("the address names a session, and nothing else", () => {
   for (const hash of ["", "#", "#session=", "#session=a/b", "#session=%", "#other=x", `#session=${"a".repeat(129)}`]) {
     assert.equal(sessionIn(hash), null);
   }
+});
+
+test("a token is used for half of its life, if it says how long that is", () => {
+  const token = (claims) => `x.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.y`;
+  assert.equal(halfLife(token({ iat: 100, exp: 160, sub: "ü?>" })), 30_000);
+  for (const none of [token({ exp: 160 }), "x.y.z", ""]) assert.equal(halfLife(none), Infinity);
 });
 
 test("sentences say what the numbers say", () => {

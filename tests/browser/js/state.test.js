@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { due } from "../../../portfolio_trio/web/static/asks.js";
-import { budgetTrade, correlationsOf, hedgeTrade, historyOf, lastWhatIf, planOf, sidesOf, whatIfOf, whyNot } from "../../../portfolio_trio/web/static/decisions.js";
+import { correlationsOf, hedgeTrade, lastWhatIf, planOf, sidesOf, whatIfOf, whyNot } from "../../../portfolio_trio/web/static/decisions.js";
 import { initial, reduce } from "../../../portfolio_trio/web/static/state.js";
 import { foremost, pricesChip, riskOf, runAge, runChip, socketChip, table, tickAge, value } from "../../../portfolio_trio/web/static/view.js";
 import { cancelled, completed, error, play, portfolio, result, risk, started, update } from "./messages.js";
@@ -198,40 +198,6 @@ test("risk that came for the newest tick is not asked for again", () => {
   assert.ok(!keys(ahead).includes("risk"), "the answer was of the tick that came after it");
 });
 
-test("versions that begin again take nothing of the ones before", () => {
-  const history = { type: "history", id: "history", version: 1, values: [1, 2], dates: ["a", "b"] };
-  const state = play(reduce, open(), portfolio(), asked("risk"), risk(1, 1_000), asked("history"), history);
-  assert.ok(historyOf(state) && riskOf(state));
-  assert.equal(historyOf(play(reduce, state, portfolio({ version: 2 }))), null);
-  const other = play(reduce, state, portfolio({ holdings: { MSFT: 1 } }));
-  assert.deepEqual([historyOf(other), riskOf(other)], [null, null]);
-  const fallen = play(reduce, state, portfolio({ version: 0, holdings: { MSFT: 1 } }), portfolio({ version: 1, holdings: { KO: 2 } }));
-  assert.deepEqual([historyOf(fallen), riskOf(fallen)], [null, null]);
-  assert.ok(historyOf(play(reduce, state, portfolio())), "the same state, told again");
-});
-
-test("a run of a session that was lost is never current again", () => {
-  const score = { ...result(4, "allocation_score"), detail: { shares_to_trade: -12 } };
-  const state = play(reduce, open(), portfolio({ version: 2 }), { kind: "select", ticker: "AAPL" }, started(4, "AAPL", { version: 2 }), score, completed(4),
-    { kind: "draft", shares: -12 });
-  assert.equal(budgetTrade(state), -12);
-  const again = play(reduce, state, { kind: "socket", phase: "waiting", why: "lost", until: T0 }, { kind: "socket", phase: "open" });
-  assert.equal(budgetTrade(play(reduce, again, portfolio({ version: 2 }))), -12, "the connection was lost, the session was not");
-  const beginnings = [
-    [portfolio({ version: 1 }), portfolio({ version: 2 })],
-    [portfolio({ version: 2, holdings: { AAPL: 1 } })],
-    [portfolio({ version: 2, targets: { weights: null, budgets: { AAPL: 1 }, band: 0.05 } })],
-  ];
-  for (const messages of beginnings) {
-    const lost = play(reduce, again, ...messages, { kind: "select", ticker: "AAPL" });
-    assert.deepEqual([lost.runs, lost.draft, budgetTrade(lost), runAge(lost)], [{ run: null, ghost: null }, 0, null, ""]);
-    assert.match(lost.notice.text, /session was lost.*default holdings/);
-  }
-  const current = { ticker: "SPY", started_at: "x", run_id: 4, version: 1, tick_id: 2_000 };
-  const adopted = play(reduce, again, portfolio({ current_analysis: current }));
-  assert.deepEqual([adopted.runs.run.ticker, adopted.runs.run.tiles], ["SPY", {}], "its runs have the numbers of the old ones");
-});
-
 test("of an empty portfolio everything is asked that is on screen: the answers say what is missing", () => {
   const state = play(reduce, open(), portfolio({ holdings: {} }), { kind: "select", ticker: "AMZN" }, { kind: "tab", place: "side", tab: "correlations" });
   assert.deepEqual(keys(state), ["risk", "results", "what_if", "correlations"]);
@@ -273,7 +239,7 @@ test("a trade at hand is asked for, and an answer to another one is not shown", 
 
 test("without a trade at hand the numbers are those of the risk, and the hedge is asked once a minute", () => {
   const state = play(reduce, open(), portfolio(), asked("risk"), risk(1, 1_000), { kind: "select", ticker: "AAPL" });
-  assert.deepEqual(sidesOf(state), { before: risk(1, 1_000).totals, after: null, own: { before: risk(1, 1_000).holdings[0] }, old: false });
+  assert.deepEqual(sidesOf(state), { before: { totals: risk(1, 1_000).totals, own: risk(1, 1_000).holdings[0] }, after: {}, old: false });
   const { key } = due(state).find(({ what }) => what === "what_if");
   const answered = play(reduce, state, asked("what_if", key), { type: "what_if", id: "what_if", version: 1, holdings: [], best_hedge: { ticker: "AAPL", shares: -20, value: -1 } });
   assert.equal(hedgeTrade(answered), -120);
@@ -306,14 +272,6 @@ test("a change whose connection is lost is told as unknown", () => {
     { kind: "socket", phase: "waiting", why: "lost", until: T0 });
   assert.match(state.notice.text, /Sell 5 AAPL/);
   assert.match(state.notice.text, /Look whether/);
-});
-
-test("an expired session leaves nothing of itself", () => {
-  const state = play(reduce, open(), portfolio({ version: 9 }), asked("risk"), risk(9, 1_000), started(4), error("session_expired", { retryable: true }),
-    portfolio({ version: 1, holdings: { MSFT: 1 } }));
-  assert.equal(riskOf(state), null);
-  assert.equal(state.runs.run, null);
-  assert.deepEqual(table(state).rows.map((row) => row.ticker), ["MSFT"]);
 });
 
 test("chips say what is the matter", () => {
