@@ -1352,14 +1352,14 @@ MUTANTS = (
         "portfolio_trio/hub/session_group.py",
         "if self.peers.others or self.has_subscribers or not",
         "if self.peers.others or not",
-        ("tests/session/test_sent_at_once.py::test_whoever_gets_events_sees_a_run_of_one_trip",),
+        ("tests/session/test_sent_at_once.py::test_subscribers_see_a_run_of_one_call",),
     ),
     Mutant(
         "the events of a run for other workers",
         "portfolio_trio/hub/session_group.py",
         "if self.peers.others or self.has_subscribers or not",
         "if self.has_subscribers or not",
-        ("tests/peers/test_two_servers.py::test_a_run_of_one_trip_is_seen_on_the_other_server",),
+        ("tests/peers/test_two_servers.py::test_a_run_of_one_call_is_seen_on_the_other_server",),
     ),
     Mutant(
         "the wait of an unseen run for the open one",

@@ -189,7 +189,9 @@ def test_one_kind_does_not_hold_another_back(caplog: pytest.LogCaptureFixture) -
     assert len(seldom._kinds) == 5
 
 
-def test_what_lasts_is_a_line_at_each_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lasting_condition_is_a_line_at_its_start_and_one_at_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO)
     moment = 0.0
     lasting = Lasting(logging.getLogger("tests.log_throttle"), clock=lambda: moment)

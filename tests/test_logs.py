@@ -20,7 +20,7 @@ from portfolio_trio.logs import JsonFormatter, TextFormatter, write_log
 from portfolio_trio.settings import Settings, SettingsError
 from tests.test_escaping import harmless, texts
 
-HOUSE: Final = Path(portfolio_trio.__file__).parent
+PACKAGE: Final = Path(portfolio_trio.__file__).parent
 TIME: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 METHODS: Final = {"debug", "info", "warning", "error", "exception", "log", "critical", "begins", "ends"}
 LOGS: Final = re.compile(r"(^|\.)(log|logger|_log|shortage|left_behind|\w+_log)$")
@@ -133,7 +133,7 @@ def test_the_settings() -> None:
 
 
 def calls() -> Iterator[tuple[str, ast.Call]]:
-    for path in sorted(HOUSE.rglob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         # The client is a library: its user decides on the format of its log. What bounds lines hands on what
         # it is given.
         if "client" in path.parts or path.name == "log_throttle.py":
@@ -143,7 +143,7 @@ def calls() -> Iterator[tuple[str, ast.Call]]:
                 name = ast.unparse(node.func)
                 of, _, method = name.rpartition(".")
                 if method in METHODS and LOGS.search(of):
-                    yield f"{path.relative_to(HOUSE)}:{node.lineno}", node
+                    yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node
 
 
 def test_each_line_of_the_log_names_its_event() -> None:
@@ -163,7 +163,7 @@ def test_each_line_of_the_log_names_its_event() -> None:
         assert not own & set(fields), place
         found.setdefault(event, set()).add(place)
     assert len(found) > 40
-    section = (HOUSE.parent / "docs/operations.md").read_text().split("## The log")[1].split("\n## ")[0]
+    section = (PACKAGE.parent / "docs/operations.md").read_text().split("## The log")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (?=\w)", section, re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"\w+", row)}
     assert {"serving", "connection_refused"} <= named

@@ -78,7 +78,7 @@ async def test_several_workers_are_refused_on_windows(monkeypatch: pytest.Monkey
         await supervise(settings, [])
 
 
-def test_a_console_that_closes_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_console_stops_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stop_signals() == [signal.SIGTERM, signal.SIGINT]
     monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
     assert stop_signals() == [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]

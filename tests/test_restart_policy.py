@@ -97,7 +97,7 @@ def test_a_worker_that_falls_again_and_again_waits_longer_and_longer() -> None:
     assert len({told([Lived(1, 0.1)], seed)[0] for seed in range(20)}) == 20
 
 
-def test_steadiness_forgives_and_never_having_served_does_not() -> None:
+def test_steady_service_resets_the_delay_and_a_worker_that_never_served_does_not() -> None:
     first, _, _, forgiven, unforgiven = told(
         [Lived(1, 0.0), Lived(1, 0.0), Lived(1, None), Lived(1, STEADY_SECONDS), Lived(1, None)]
     )

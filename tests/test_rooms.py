@@ -18,7 +18,7 @@ import pytest
 import portfolio_trio
 
 ROOT: Final = Path(__file__).parents[1]
-HOUSE: Final = Path(portfolio_trio.__file__).parent
+PACKAGE: Final = Path(portfolio_trio.__file__).parent
 ARCHITECTURE: Final = ROOT / "docs" / "architecture.md"
 
 # Lines, with docstrings.
@@ -56,8 +56,8 @@ FLOOR_OF: Final = {room: number for number, rooms in enumerate(FLOORS) for room 
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(HOUSE.rglob("*.py")):
-        relative = path.relative_to(HOUSE)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
         if relative != Path("__init__.py"):
             yield relative.parts[0].removesuffix(".py"), ast.parse(path.read_text(), str(relative))
 
@@ -101,8 +101,8 @@ def drawing() -> str:
     lines = []
     for number, rooms in enumerate(FLOORS):
         for room in sorted(rooms):
-            module = HOUSE / f"{room}.py"
-            path = module if module.exists() else HOUSE / room / "__init__.py"
+            module = PACKAGE / f"{room}.py"
+            path = module if module.exists() else PACKAGE / room / "__init__.py"
             sentence = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
             lines.append(f"{len(FLOORS) - number}  {room:<16}{sentence}")
     return "\n".join(lines)
@@ -110,7 +110,7 @@ def drawing() -> str:
 
 def test_every_room_has_a_floor() -> None:
     rooms = {
-        path.name.removesuffix(".py") for path in HOUSE.iterdir() if path.suffix == ".py" or path.is_dir()
+        path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()
     }
     assert rooms - {"__init__", "__pycache__", "_lua", "py.typed"} == set(FLOOR_OF)
 
@@ -125,19 +125,20 @@ def test_the_architecture_page_draws_them() -> None:
 
 
 def test_every_room_says_what_it_is_and_what_it_may_import() -> None:
-    for package in sorted(path for path in HOUSE.iterdir() if (path / "__init__.py").exists()):
+    for package in sorted(path for path in PACKAGE.iterdir() if (path / "__init__.py").exists()):
         text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
         assert "mport" in text, f"{package.name}/__init__.py does not say what the room may import"
 
 
 def test_no_module_is_too_long_to_read_at_once() -> None:
     lengths = {
-        path.relative_to(HOUSE).as_posix(): len(path.read_text().splitlines()) for path in HOUSE.rglob("*.py")
+        path.relative_to(PACKAGE).as_posix(): len(path.read_text().splitlines())
+        for path in PACKAGE.rglob("*.py")
     }
     assert {name for name, lines in lengths.items() if lines >= LONGEST_MODULE} <= TOO_LONG
 
 
-@pytest.mark.parametrize("folder", [HOUSE, ROOT / "tests", ROOT / "benchmarks", ROOT / "examples"])
+@pytest.mark.parametrize("folder", [PACKAGE, ROOT / "tests", ROOT / "benchmarks", ROOT / "examples"])
 def test_no_function_is_too_long_to_read_at_once(folder: Path) -> None:
     functions = (
         (path.name, node)

@@ -144,7 +144,7 @@ def test_a_misspelt_name_is_pointed_out(tmp_path: Path, monkeypatch: pytest.Monk
     assert second.startswith("PORTFOLIO_PRICE in .env is not a setting")
 
 
-def test_help_speaks_to_people(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_describes_each_flag_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         Settings.read(["--help"])
     assert ended.value.code == 0

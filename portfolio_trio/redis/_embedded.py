@@ -91,7 +91,7 @@ class EmbeddedServer:
         self._server.dbs = defaultdict(lambda: _ClockedDatabase(self._server.lock, wall_clock))
         self._listeners: set[_Listener] = set()
 
-    def seat(self) -> _Socket:
+    def socket(self) -> _Socket:
         """A new connection to this server."""
         return _Socket(self._server, self._clock)
 
@@ -112,12 +112,12 @@ class EmbeddedServer:
 class _Listener:
     """A subscribed connection and the stream that receives its messages."""
 
-    def __init__(self, seat: _Socket, subscription: Subscription) -> None:
-        self._seat = seat
+    def __init__(self, socket: _Socket, subscription: Subscription) -> None:
+        self._socket = socket
         self._subscription = subscription
 
     def deliver(self) -> None:
-        for kind, channel, data in self._seat.drain():
+        for kind, channel, data in self._socket.drain():
             if kind == b"message":
                 self._subscription.put(Message(channel, data))
 
@@ -128,12 +128,12 @@ class EmbeddedClient(RedisClient):
     def __init__(self, server: EmbeddedServer, scripts: Sequence[Script]) -> None:
         super().__init__()
         self._server = server
-        self._seat = server.seat()
+        self._socket = server.socket()
         self._calls = 0
         self._open = True
         for script in scripts:
             _check_compiles(script)
-            self._seat.run(("SCRIPT", "LOAD", script.source))
+            self._socket.run(("SCRIPT", "LOAD", script.source))
 
     @override
     async def _call(self, args: tuple[Arg, ...], keys: Sequence[Arg] | None, *, repeatable: bool) -> Any:
@@ -141,7 +141,7 @@ class EmbeddedClient(RedisClient):
         # is lost.
         await anyio.lowlevel.checkpoint()
         self._calls += 1
-        reply = _bytes_for_text(self._seat.run(args))
+        reply = _bytes_for_text(self._socket.run(args))
         self._server.deliver()
         if isinstance(reply, Exception):
             raise reply
@@ -163,15 +163,15 @@ class EmbeddedClient(RedisClient):
     @asynccontextmanager
     async def subscribe(self, *channels: str, max_waiting: int = 1000) -> AsyncIterator[Subscription]:
         subscription = Subscription(max_waiting)
-        seat = self._server.seat()
-        seat.run(("SUBSCRIBE", *channels))
-        listener = _Listener(seat, subscription)
+        socket = self._server.socket()
+        socket.run(("SUBSCRIBE", *channels))
+        listener = _Listener(socket, subscription)
         self._server.listen(listener)
         try:
             yield subscription
         finally:
             self._server.forget(listener)
-            seat.close()
+            socket.close()
 
     @override
     def statistics(self) -> ClientStatistics:
@@ -192,7 +192,7 @@ class EmbeddedClient(RedisClient):
     def close(self) -> None:
         """Close the connection."""
         self._open = False
-        self._seat.close()
+        self._socket.close()
 
 
 def _check_compiles(script: Script) -> None:

@@ -202,7 +202,7 @@ async def test_a_wrong_first_message_closes_with_1008(guarded: Guarded, first: b
 
 
 @VIRTUAL_TIME
-async def test_silence_is_closed_at_the_deadline(guarded: Guarded) -> None:
+async def test_a_socket_that_sends_nothing_is_closed_at_the_deadline(guarded: Guarded) -> None:
     async with await guarded.enter() as client:
         start = trio.current_time()
         # Half a message does not count.

@@ -130,7 +130,7 @@ async def test_what_the_network_holds_back_for_less_than_the_deadline_is_no_loss
 
 
 @VIRTUAL_TIME
-async def test_a_peer_that_leaves_in_words_is_noticed(watched: Watched) -> None:
+async def test_a_peer_that_sends_a_close_frame_is_noticed(watched: Watched) -> None:
     async with watched.memory_server.connect() as client:
         await client.upgrade()
         await client.stream.aclose()
@@ -151,7 +151,7 @@ async def test_who_left_is_forgotten_at_once(watched: Watched) -> None:
 
 
 @VIRTUAL_TIME
-async def test_a_dead_peer_keeps_nobody_waiting(watched: Watched) -> None:
+async def test_a_vanished_peer_delays_nobody(watched: Watched) -> None:
     kept = Kept(lambda stream: NarrowStream(stream, capacity=1_000))
     async with watched.memory_server.connect(kept) as dead, watched.memory_server.connect() as client:
         await dead.upgrade()

@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 
 from portfolio_trio.access import NewSessionLimit, TooManySessions
 from portfolio_trio.settings import Settings
+from tests.support.clock import ManualClock
 
 FLOOD = 1_000
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def __call__(self) -> float:
-        return self.time
 
 
 def granted(limit: NewSessionLimit, address: str | None, asked: int = FLOOD) -> int:
@@ -32,7 +25,7 @@ def granted(limit: NewSessionLimit, address: str | None, asked: int = FLOOD) -> 
 
 
 def test_a_refusal_says_when_to_come_back() -> None:
-    limit = NewSessionLimit(per_address=0.5, total=20, clock=Clock())
+    limit = NewSessionLimit(per_address=0.5, total=20, clock=ManualClock(0.0))
     assert granted(limit, "192.0.2.1") == 2
     with pytest.raises(TooManySessions) as refused:
         limit.check("192.0.2.1")
@@ -42,14 +35,14 @@ def test_a_refusal_says_when_to_come_back() -> None:
 
 @pytest.mark.parametrize("flood", ["192.0.2.1", "127.0.0.1", "::1", "2001:db8::1"])
 def test_a_flood_of_one_address_leaves_the_others_their_sessions(flood: str) -> None:
-    limit = NewSessionLimit(per_address=5, total=20, clock=Clock())
+    limit = NewSessionLimit(per_address=5, total=20, clock=ManualClock(0.0))
     assert granted(limit, flood) == 6
     assert granted(limit, "192.0.2.2") == 6
     assert granted(limit, "127.0.0.2") == 6
 
 
 def test_four_addresses_that_flood_leave_the_others_their_sessions_by_default() -> None:
-    clock, chosen = Clock(), Settings()
+    clock, chosen = ManualClock(0.0), Settings()
     limit = NewSessionLimit(
         per_address=chosen.sessions_per_second_per_address, total=chosen.sessions_per_second, clock=clock
     )
@@ -63,13 +56,13 @@ def test_four_addresses_that_flood_leave_the_others_their_sessions_by_default() 
 
 
 def test_a_subnet_is_one_address_and_what_has_none_counts_in_the_total_alone() -> None:
-    limit = NewSessionLimit(per_address=5, total=20, clock=Clock())
+    limit = NewSessionLimit(per_address=5, total=20, clock=ManualClock(0.0))
     assert sum(granted(limit, f"2001:db8::{number:x}", 3) for number in range(100)) == 6
     assert granted(limit, None) == 21 - 6
 
 
 def test_all_together_have_a_ceiling() -> None:
-    clock = Clock()
+    clock = ManualClock(0.0)
     limit = NewSessionLimit(per_address=5, total=20, clock=clock)
     assert sum(granted(limit, f"192.0.2.{number}", 3) for number in range(100)) == 21
     clock.time = 1
@@ -77,13 +70,13 @@ def test_all_together_have_a_ceiling() -> None:
 
 
 def test_without_a_limit_per_address_one_may_use_the_whole_ceiling() -> None:
-    limit = NewSessionLimit(per_address=None, total=20, clock=Clock())
+    limit = NewSessionLimit(per_address=None, total=20, clock=ManualClock(0.0))
     assert granted(limit, "127.0.0.1") == 21
     assert len(limit) == 0
 
 
 def test_the_address_that_has_not_asked_for_longest_is_forgotten() -> None:
-    limit = NewSessionLimit(per_address=1, total=1e6, clock=Clock(), remembered=100)
+    limit = NewSessionLimit(per_address=1, total=1e6, clock=ManualClock(0.0), remembered=100)
     for number in range(10_000):
         # This one keeps asking, and is not forgotten over all the others.
         assert granted(limit, "192.0.2.1", 1) == (number < 2)
@@ -98,7 +91,7 @@ def test_the_address_that_has_not_asked_for_longest_is_forgotten() -> None:
 )
 def test_what_is_refused_takes_nothing(gaps: list[float], rate: float, names: list[str]) -> None:
     """A client that asks only when requests are granted gets as much as one that asks all the time."""
-    clock = Clock()
+    clock = ManualClock(0.0)
     eager, patient = (NewSessionLimit(per_address=rate, total=2 * rate, clock=clock) for _ in range(2))
     for gap, name in zip(gaps, names, strict=False):
         clock.time += gap

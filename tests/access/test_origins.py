@@ -154,7 +154,7 @@ def test_an_entry_that_would_never_match_is_refused(entry: str) -> None:
 @pytest.mark.parametrize(
     "host", ["localhost", "app.localhost", "127.0.0.1", "127.1.2.3", "[::1]", "192.0.2.1", "[2001:db8::1]"]
 )
-def test_what_no_name_server_has_a_say_in_is_the_servers_own(host: str) -> None:
+def test_names_that_no_dns_resolves_are_the_servers_own(host: str) -> None:
     assert OriginPolicy(hosts=()).permits(f"http://{host}:8000", f"{host}:8000")
 
 

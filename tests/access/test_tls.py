@@ -77,13 +77,13 @@ async def test_a_client_that_knows_the_authority_is_served(files: Files) -> None
 
 
 @VIRTUAL_TIME
-async def test_tls_1_2_is_spoken(files: Files) -> None:
+async def test_tls_1_2_is_accepted(files: Files) -> None:
     client = _client(files)
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     assert await _ask(ssl_context(files.certificate, files.key), client) == (200, "TLSv1.2")
 
 
-def test_nothing_older_is_spoken(files: Files) -> None:
+def test_older_versions_of_tls_are_refused(files: Files) -> None:
     context = ssl_context(files.certificate, files.key)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.verify_mode is ssl.CERT_NONE

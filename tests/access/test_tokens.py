@@ -22,6 +22,7 @@ from portfolio_trio.access import (
     split_secrets,
 )
 from portfolio_trio.http._upgrade import SESSION_ID
+from tests.support.clock import ManualClock
 
 SECRET = "a secret of this server, long enough for it"  # noqa: S105 - of servers that live for one test
 OTHER = "a secret of another server, as long as that"
@@ -31,16 +32,8 @@ session_ids = st.from_regex(SESSION_ID, fullmatch=True)
 secrets = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=32, max_size=80)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def __call__(self) -> float:
-        return self.time
-
-
-def tokens(*all_secrets: str, clock: Clock | None = None, ttl_seconds: float = 60.0) -> SessionTokens:
-    return SessionTokens(*(all_secrets or (SECRET,)), ttl_seconds=ttl_seconds, now=clock or Clock())
+def tokens(*all_secrets: str, clock: ManualClock | None = None, ttl_seconds: float = 60.0) -> SessionTokens:
+    return SessionTokens(*(all_secrets or (SECRET,)), ttl_seconds=ttl_seconds, now=clock or ManualClock(NOON))
 
 
 def fault(token: str | None, session_id: str = "mine", *, checker: SessionTokens | None = None) -> TokenFault:
@@ -115,7 +108,7 @@ def test_no_text_raises_anything_else(text: str) -> None:
 
 @given(st.floats(0, 1e6))
 def test_a_token_lasts_exactly_its_time(age: float) -> None:
-    clock = Clock()
+    clock = ManualClock(NOON)
     checker = tokens(clock=clock, ttl_seconds=500_000)
     token = checker.issue("mine")
     clock.time += age
@@ -126,7 +119,7 @@ def test_a_token_lasts_exactly_its_time(age: float) -> None:
 
 
 def test_the_last_second_is_refused() -> None:
-    clock = Clock()
+    clock = ManualClock(NOON)
     checker = tokens(clock=clock)
     token = checker.issue("mine")
     clock.time = NOON + 59.999
@@ -147,7 +140,7 @@ def test_a_new_secret_signs_and_the_old_one_still_verifies() -> None:
 
 
 def test_an_old_secret_does_not_outlive_expiry_or_session() -> None:
-    clock = Clock()
+    clock = ManualClock(NOON)
     both = tokens(OTHER, SECRET, clock=clock)
     token = tokens(SECRET, clock=clock).issue("mine")
     assert fault(token, "yours", checker=both) is TokenFault.OTHER_SESSION
@@ -218,7 +211,7 @@ def test_a_huge_token_is_not_even_decoded() -> None:
 
 
 @pytest.mark.parametrize("token", [TOKEN, TOKEN[:-8] + "AAAAAAAA", TOKEN[3:], "no token at all"])
-def test_neither_token_nor_secret_is_in_what_is_said(token: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_error_texts_contain_neither_token_nor_secret(token: str, caplog: pytest.LogCaptureFixture) -> None:
     checker = tokens(OTHER, SECRET)
     with caplog.at_level(logging.DEBUG), pytest.raises(TokenRefused) as refused:
         checker.check(token, "yours")

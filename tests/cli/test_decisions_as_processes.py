@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
-import signal
 import subprocess
 import sys
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.app import METRICS
-from tests.support.processes import PATIENCE, Tree, serving_alone
+from tests.support.processes import PATIENCE, Tree, serving_alone, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX end the view")
 
 PROGRAM = (sys.executable, "-m", "portfolio_trio")
+FOLLOW = ("--ticker", "msft", "--follow")
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +32,6 @@ def resting() -> Iterator[Tree]:
 
 def url(tree: Tree, session: str) -> str:
     return f"ws://127.0.0.1:{tree.port}/ws/{session}"
-
-
-def ask(tree: Tree, session: str, **request: object) -> dict[str, Any]:
-    with tree.websocket(session) as client:
-        client.send(json.dumps(request))
-        answer: dict[str, Any] = json.loads(client.recv(timeout=PATIENCE))
-        return answer
 
 
 def runs_of(lines: list[str], ticker: str) -> list[list[str]]:
@@ -62,30 +53,9 @@ def check_runs(lines: list[str], count: int) -> None:
         assert [line.split(" = ")[0] for line in results] == [f"MSFT: {metric}" for metric in METRICS]
 
 
-def watch(tree: Tree, session: str, *, until: str, do: Callable[[str], object] = str) -> list[str]:
-    """What is printed up to a line, then Ctrl-C; something is done at each line."""
-    command = [*PROGRAM, "watch", url(tree, session), "--ticker", "msft", "--follow", "--plain"]
-    lines = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
-        assert watching.stdout is not None
-        # One that does not get there ends, so that the test does.
-        patience = threading.Timer(PATIENCE, watching.kill)
-        patience.start()
-        for line in watching.stdout:
-            lines.append(line.rstrip())
-            do(lines[-1])
-            if lines[-1] == until:
-                watching.send_signal(signal.SIGINT)
-                break
-        status = watching.wait(PATIENCE)
-        patience.cancel()
-    assert status == 0, lines
-    return lines
-
-
 def test_watch_follows_tick_after_tick() -> None:
     with serving_alone("embedded://", "--market-update-interval-seconds", "1") as tree:
-        lines = watch(tree, "ticks", until="MSFT: run 3 completed")
+        lines = watch(url(tree, "ticks"), *FOLLOW, until="MSFT: run 3 completed")
     check_runs(lines, 3)
     first, *_, last = (lines.index(f"MSFT: run {number} completed") for number in (1, 2, 3))
     assert any("worth" in line and "portfolio" not in line for line in lines[first:last]), lines
@@ -94,9 +64,9 @@ def test_watch_follows_tick_after_tick() -> None:
 def test_watch_follows_edit_after_edit(resting: Tree) -> None:
     def edit(line: str) -> None:
         if line in {"MSFT: run 1 completed", "MSFT: run 2 completed"}:
-            ask(resting, "edits", action="trade", ticker="AAPL", shares=1)
+            resting.ask("edits", action="trade", ticker="AAPL", shares=1)
 
-    lines = watch(resting, "edits", until="MSFT: run 3 completed", do=edit)
+    lines = watch(url(resting, "edits"), *FOLLOW, until="MSFT: run 3 completed", do=edit)
     check_runs(lines, 3)
     assert [line.split(":")[0] for line in lines if line.startswith("portfolio")] == [
         f"portfolio, version {version}" for version in (1, 2, 3)
@@ -104,8 +74,8 @@ def test_watch_follows_edit_after_edit(resting: Tree) -> None:
 
 
 def test_plan_prints_the_trades_and_writes_them(resting: Tree, tmp_path: Path) -> None:
-    ask(resting, "p", action="set_targets", budgets={"AAPL": 1, "TSLA": 2, "MSFT": 1})
-    answer = ask(resting, "p", action="plan", to="budgets", cash=1_000)
+    resting.ask("p", action="set_targets", budgets={"AAPL": 1, "TSLA": 2, "MSFT": 1})
+    answer = resting.ask("p", action="plan", to="budgets", cash=1_000)
     path = tmp_path / "trades.csv"
     command = [*PROGRAM, "plan", url(resting, "p"), "--to", "budgets", "--cash", "1000", "--csv", str(path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
@@ -123,7 +93,7 @@ def test_plan_prints_the_trades_and_writes_them(resting: Tree, tmp_path: Path) -
 
 
 def test_a_plan_that_there_is_none_of_is_one_line(resting: Tree) -> None:
-    ask(resting, "none", action="set_holdings", holdings={})
+    resting.ask("none", action="set_holdings", holdings={})
     command = [*PROGRAM, "plan", url(resting, "none"), "--to", "budgets"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (1, "", 1)

@@ -96,7 +96,9 @@ async def test_a_subscriber_asks_for_nothing_and_sees_everything(autojump_clock:
     assert screen.lines[-1].startswith("worth 0.00 as of 2026-11-18T11:07:")
 
 
-async def test_a_lost_connection_is_told_and_the_analysis_asked_for_again(autojump_clock: MockClock) -> None:
+async def test_a_lost_connection_is_reported_and_the_analysis_requested_again(
+    autojump_clock: MockClock,
+) -> None:
     screen = Screen()
     async with open_app(metric_delay_seconds=SLOW) as app:
         transport = Transport(app)
@@ -121,7 +123,7 @@ async def test_what_is_not_held_is_said_once_and_the_view_stays(autojump_clock: 
         assert "1 JPM" in screen.lines[-1]
 
 
-async def test_a_passing_trouble_is_asked_about_again(autojump_clock: MockClock) -> None:
+async def test_a_temporary_failure_is_tried_again(autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.send_state()
         for _ in range(2):

@@ -249,7 +249,7 @@ async def test_an_older_run_of_somebody_else_ends_nothing(autojump_clock: MockCl
         assert await results.completed() == {}
 
 
-async def test_a_run_that_starts_again_without_a_word_starts_the_outcomes_over(
+async def test_a_restart_that_was_not_announced_starts_the_outcomes_over(
     autojump_clock: MockClock,
 ) -> None:
     async def script(peer: Peer) -> None:

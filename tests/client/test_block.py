@@ -48,7 +48,7 @@ async def test_nothing_outlives_the_block(autojump_clock: MockClock) -> None:
             await portfolio.get_portfolio()
 
 
-async def test_a_block_that_ends_says_goodbye_and_ends_the_loops(autojump_clock: MockClock) -> None:
+async def test_a_block_that_ends_closes_the_socket_and_ends_the_loops(autojump_clock: MockClock) -> None:
     codes = []
     ended = []
 
@@ -68,7 +68,9 @@ async def test_a_block_that_ends_says_goodbye_and_ends_the_loops(autojump_clock:
     assert ended == [1]
 
 
-async def test_a_server_that_does_not_say_goodbye_is_not_waited_for_long(autojump_clock: MockClock) -> None:
+async def test_a_server_that_does_not_answer_the_close_is_not_waited_for_long(
+    autojump_clock: MockClock,
+) -> None:
     async with open_app() as app:
         transport = Transport(app, lambda stream: NarrowStream(stream, 300))
         async with enter(app, transport, limits=Limits(close_seconds=2)):

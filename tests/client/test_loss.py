@@ -123,7 +123,9 @@ async def test_a_server_that_stays_away_is_tried_again_with_growing_pauses(autoj
             assert portfolio.state.version == 1
 
 
-async def test_a_server_that_always_closes_again_is_not_stormed(autojump_clock: MockClock) -> None:
+async def test_a_server_that_always_closes_again_is_tried_at_growing_intervals(
+    autojump_clock: MockClock,
+) -> None:
     async def overloaded(peer: Peer) -> None:
         await peer.send_state()
         await peer.socket.aclose(1013, "too much")

@@ -94,7 +94,7 @@ def test_a_sender_that_has_forgotten_this_worker_begins_anew_and_that_shows(*, l
     assert tracker.follows(batch(3, previous=2)) != lost
 
 
-def test_a_sender_that_died_may_come_back_under_its_name() -> None:
+def test_a_lost_sender_may_come_back_under_its_name() -> None:
     tracker = SequenceTracker()
     tracker.follows(batch(1))
     tracker.forget("one")

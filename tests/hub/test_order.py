@@ -62,15 +62,9 @@ class Replies:
             await wait_all_tasks_blocked()
 
 
-async def subscribed(app: App) -> Client:
-    client = await app.connect(events=True)
-    assert (await client.receive())["type"] == "portfolio"
-    return client
-
-
 async def test_replies_in_the_wrong_order_show_no_old_holdings(autojump_clock: MockClock) -> None:
     async with open_app() as app:
-        one, two, subscriber, plain = *[await subscribed(app) for _ in range(3)], await app.connect()
+        one, two, subscriber, plain = *[await app.subscribe() for _ in range(3)], await app.connect()
         replies = Replies(app, "trade")
         for number, client in enumerate((one, two, plain)):
             await client.send("trade", ticker="AAPL", shares=1, id=number)
@@ -88,7 +82,7 @@ async def test_a_state_that_was_read_before_an_edit_is_not_the_answer_after_it(
     autojump_clock: MockClock,
 ) -> None:
     async with open_app() as app:
-        reader, editor = await subscribed(app), await subscribed(app)
+        reader, editor = await app.subscribe(), await app.subscribe()
         plain = await app.connect()
         await plain.ask("get_portfolio")
         replies = Replies(app, "get_portfolio")
@@ -103,7 +97,7 @@ async def test_a_state_that_was_read_before_an_edit_is_not_the_answer_after_it(
 
 async def test_who_comes_during_an_edit_gets_the_newest(autojump_clock: MockClock) -> None:
     async with open_app() as app:
-        editor = await subscribed(app)
+        editor = await app.subscribe()
         replies = Replies(app, "get_portfolio", "trade")
         app.server.services.store, store = app.store._store, app.store
         app.server.services.store = store
@@ -116,7 +110,7 @@ async def test_who_comes_during_an_edit_gets_the_newest(autojump_clock: MockCloc
 
 async def test_a_value_of_older_holdings_is_not_shown(autojump_clock: MockClock) -> None:
     async with open_app(market_update_interval_seconds=10_000) as app:
-        subscriber, editor = await subscribed(app), await subscribed(app)
+        subscriber, editor = await app.subscribe(), await app.subscribe()
         replies = Replies(app, "peek_portfolio")
         feed: Any = app.server.updater._audience
         feed._store = replies
@@ -132,7 +126,7 @@ async def test_a_value_of_older_holdings_is_not_shown(autojump_clock: MockClock)
 async def test_an_end_that_was_decided_is_told_and_so_is_the_next(autojump_clock: MockClock) -> None:
     async with open_app() as app:
         for shares in range(1, 30):
-            client = await subscribed(app)
+            client = await app.subscribe()
             await client.send("analyze", ticker="AAPL", id="a")
             await client.until("analysis_started")
             await client.send("trade", ticker="AAPL", shares=shares, id="t")
@@ -241,7 +235,7 @@ async def test_who_cancels_right_after_an_edit_sees_the_end_that_the_edit_brough
     autojump_clock: MockClock,
 ) -> None:
     async with open_app(metric_delay_seconds=(2, 5)) as app:
-        editor, subscriber = await subscribed(app), await subscribed(app)
+        editor, subscriber = await app.subscribe(), await app.subscribe()
         await editor.send("analyze", ticker="AAPL", id="a")
         await editor.until("analysis_started")
         # In one piece, so that the run's task has not ended when the cancellation is read.

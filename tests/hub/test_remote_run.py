@@ -82,7 +82,7 @@ def test_the_open_run_is_known_with_its_owner() -> None:
     assert remote.owner == ""
 
 
-def test_a_run_that_was_cancelled_before_it_was_heard_of_does_not_open() -> None:
+def test_a_run_that_was_cancelled_before_it_was_known_does_not_open() -> None:
     remote = RemoteState()
     assert remote.cancel(5) is None
     assert remote.follow(5, "AAPL", 1, "two") is None
@@ -108,7 +108,7 @@ NEWS = st.lists(
 
 
 @given(NEWS)
-def test_news_never_go_back(news: list[tuple[str, int, int]]) -> None:
+def test_what_is_known_never_goes_back(news: list[tuple[str, int, int]]) -> None:
     remote, over = RemoteState(), set[int]()
     for kind, first, second in news:
         before = known(remote)

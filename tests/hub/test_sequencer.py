@@ -187,7 +187,7 @@ def test_a_run_ends_once_and_one_that_was_not_seen_to_start_has_no_results() -> 
     assert subscriber.seen == ["start 2", "end 2"]
 
 
-def test_one_that_ended_before_it_began_says_so_once() -> None:
+def test_the_end_of_a_run_that_never_started_is_shown_once() -> None:
     sequencer = EventSequencer()
     subscriber = subscribed(sequencer)
     for event in (end(1), end(1), end(None), start(1)):
@@ -291,7 +291,7 @@ def test_an_end_waits_for_results_that_were_lost_and_so_does_what_follows() -> N
     assert subscriber.seen == ["start 1", "result 1a", "result 1b", "result 1c", "end 1", "start 2", "end 2"]
 
 
-def test_an_end_whose_results_are_gone_is_shown_once_whoever_says_it() -> None:
+def test_an_end_whose_results_are_lost_is_shown_once_whatever_reports_it() -> None:
     sequencer = EventSequencer()
     subscriber = subscribed(sequencer)
     for event in (start(1), result(1, "a"), end(1, outcomes=2), start(2), end(1)):
@@ -309,7 +309,7 @@ def test_an_end_that_is_known_is_what_is_shown_when_too_much_waits() -> None:
     assert subscriber.seen == ["start 1", "end 1", "start 2"]
 
 
-def test_a_run_that_was_under_way_when_the_first_came_ends_without_what_it_gave_before() -> None:
+def test_a_run_in_progress_when_the_first_socket_came_ends_without_its_earlier_results() -> None:
     sequencer = EventSequencer()
     sequencer.adopt(running(1))
     late = Watcher()

@@ -139,7 +139,7 @@ def test_lines_may_end_in_commas() -> None:
     assert same(parse(GOOD.replace("MSFT\n", "MSFT,,\n")), parse(GOOD))
 
 
-def test_tickers_that_are_words_of_a_bar_are_tickers() -> None:
+def test_tickers_that_are_names_of_columns_are_tickers() -> None:
     """Opendoor and Lowe's."""
     assert parse("date,OPEN,LOW\n2026-11-18,1,2\n").tickers == ("OPEN", "LOW")
 

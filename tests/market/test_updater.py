@@ -138,7 +138,7 @@ async def test_a_failed_sweep_is_logged_and_the_next_one_runs(
     assert events(caplog) == [("market_update_failed", {"error": "the store is away"})]
 
 
-async def test_trouble_is_a_line_as_it_begins_and_one_as_it_ends(
+async def test_a_lasting_failure_is_a_line_at_its_start_and_one_at_its_end(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -229,10 +229,10 @@ async def test_an_audience_that_fails_costs_no_session_its_value(
 ) -> None:
     ledger = Ledger()
 
-    def stumble(tick: Tick) -> None:
+    def fail(tick: Tick) -> None:
         raise LookupError("a fault of ours")
 
-    ledger.ticked = stumble  # type: ignore[method-assign] # as above
+    ledger.ticked = fail  # type: ignore[method-assign] # as above
     await run_for(61, ledger)
     assert [what for what, _ in ledger.told].count("swept") == 2
     assert len(ledger.sweeps) == 2

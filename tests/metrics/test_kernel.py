@@ -109,7 +109,7 @@ def test_signs_of_a_hedge_survive() -> None:
     assert sum(map(abs, weights)) == pytest.approx(1.0, rel=1e-15)
 
 
-def test_what_is_beside_a_mountain_of_cash_has_its_value() -> None:
+def test_a_small_position_beside_much_cash_has_its_value() -> None:
     portfolio = make_portfolio({"A": 1.0, "B": -2.0})
     beside = portfolio._replace(
         holdings=portfolio.holdings | {"CASH": 1e15}, prices=portfolio.prices | {"CASH": 1.0}

@@ -12,8 +12,8 @@ from portfolio_trio.peers.membership import WORKER_TTL_SECONDS
 from portfolio_trio.peers.subscriber import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
-from tests.peers.test_two_servers import die, subscriber_of, two_apps
-from tests.support.app import METRICS, App, Client, Frame
+from tests.peers.test_two_servers import die
+from tests.support.app import METRICS, App, Client, Frame, open_pair
 
 pytestmark = pytest.mark.trio
 
@@ -45,11 +45,11 @@ def end_of(frames: list[Frame], run_id: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "way", ["completes", "is switched", "is cancelled", "meets an edit", "is superseded"]
 )
-async def test_who_missed_the_batches_tells_the_same_end(
+async def test_a_server_that_missed_the_batches_shows_the_same_end(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    async with two_apps(**QUIET) as (one, two):
-        here, there, other = await subscriber_of(one), await subscriber_of(two), await subscriber_of(one)
+    async with open_pair(**QUIET) as (one, two):
+        here, there, other = await one.subscribe(), await two.subscribe(), await one.subscribe()
         await here.send("analyze", ticker="AAPL")
         await there.until("analysis_started")
         with monkeypatch.context() as deaf:
@@ -78,8 +78,8 @@ async def test_the_end_of_what_lost_workers_ran_is_that_of_the_document(
     monkeypatch: pytest.MonkeyPatch,
     completes: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    async with two_apps(**QUIET) as (one, two):
-        here, there = await subscriber_of(one), await subscriber_of(two)
+    async with open_pair(**QUIET) as (one, two):
+        here, there = await one.subscribe(), await two.subscribe()
         await here.send("analyze", ticker="AAPL")
         await there.until("analysis_started")
         mute(one, monkeypatch)
@@ -91,11 +91,11 @@ async def test_the_end_of_what_lost_workers_ran_is_that_of_the_document(
         assert told.get("reason") == (None if completes else "disconnected")
 
 
-async def test_another_end_in_the_document_waits_for_the_word_of_who_ran_it(
+async def test_another_end_in_the_document_waits_for_the_report_of_the_worker_that_ran_it(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_apps(**QUIET) as (one, two):
-        here, there = await subscriber_of(one), await subscriber_of(two)
+    async with open_pair(**QUIET) as (one, two):
+        here, there = await one.subscribe(), await two.subscribe()
         await here.send("analyze", ticker="AAPL")
         await there.until("analysis_started")
         mute(one, monkeypatch)
@@ -114,11 +114,11 @@ async def test_another_end_in_the_document_waits_for_the_word_of_who_ran_it(
         assert end_of(await there.silence(WORD_SECONDS), 1)["reason"] == told["reason"] == "cancelled"
 
 
-async def test_who_comes_between_the_end_of_a_run_and_the_next_start_hears_of_both(
+async def test_a_socket_that_opens_between_an_end_and_the_next_start_sees_both(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_apps(**QUIET) as (one, two):
-        here = await subscriber_of(one)
+    async with open_pair(**QUIET) as (one, two):
+        here = await one.subscribe()
         await here.send("analyze", ticker="AAPL")
         await here.until("analysis_started")
         start = one.store.start_analysis
@@ -126,7 +126,7 @@ async def test_who_comes_between_the_end_of_a_run_and_the_next_start_hears_of_bo
 
         async def start_late(*args: Any, **options: Any) -> Any:
             # The run before has been told to be over; the document does not know yet.
-            newcomer.append(await subscriber_of(two))
+            newcomer.append(await two.subscribe())
             return await start(*args, **options)
 
         with monkeypatch.context() as late:
@@ -146,14 +146,14 @@ def results_in(frames: list[Frame], run_id: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("missed", ["the last batches", "all but the start", "those of another run, too"])
 @pytest.mark.parametrize("receipt", [True, False])
-async def test_who_missed_the_batches_of_a_completed_run_sees_its_results_before_its_end(
+async def test_a_server_that_missed_the_batches_of_a_completed_run_shows_its_results_before_its_end(
     autojump_clock: MockClock,
     monkeypatch: pytest.MonkeyPatch,
     missed: str,
     receipt: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    async with two_apps(**QUIET) as (one, two):
-        here, there = await subscriber_of(one), await subscriber_of(two)
+    async with open_pair(**QUIET) as (one, two):
+        here, there = await one.subscribe(), await two.subscribe()
         asked = {"ticker": "AAPL", "receipt": True} if receipt else {"ticker": "AAPL"}
         await here.send("analyze", **asked)
         seen, known = await here.until("analysis_started"), await there.until("analysis_started")
@@ -180,8 +180,8 @@ async def test_a_run_that_is_cancelled_before_it_is_seen_is_told_once(
     monkeypatch: pytest.MonkeyPatch,
     heard: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    async with two_apps(**QUIET) as (one, two):
-        here, there, other = await subscriber_of(one), await subscriber_of(two), await subscriber_of(two)
+    async with open_pair(**QUIET) as (one, two):
+        here, there, other = await one.subscribe(), await two.subscribe(), await two.subscribe()
         with monkeypatch.context() as deaf:
             if not heard:
                 mute(one, deaf)
@@ -197,11 +197,11 @@ async def test_a_run_that_is_cancelled_before_it_is_seen_is_told_once(
 
 
 @pytest.mark.parametrize("lost", [1, 2, 4])
-async def test_who_missed_results_but_hears_the_end_sees_them_before_it(
+async def test_a_socket_that_missed_results_sees_them_before_the_end(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, lost: int
 ) -> None:
-    async with two_apps(**QUIET) as (one, two):
-        here, there = await subscriber_of(one), await subscriber_of(two)
+    async with open_pair(**QUIET) as (one, two):
+        here, there = await one.subscribe(), await two.subscribe()
         await here.send("analyze", ticker="AAPL")
         seen, known = await here.until("analysis_started"), await there.until("analysis_started")
         with monkeypatch.context() as deaf:
@@ -221,8 +221,8 @@ async def test_a_run_whose_end_the_document_has_forgotten_was_complete_if_its_re
     monkeypatch: pytest.MonkeyPatch,
     edited: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    async with two_apps(**QUIET) as (one, two):
-        here, there = await subscriber_of(one), await subscriber_of(two)
+    async with open_pair(**QUIET) as (one, two):
+        here, there = await one.subscribe(), await two.subscribe()
         await here.send("analyze", ticker="AAPL")
         known = await there.until("analysis_started")
         with monkeypatch.context() as deaf:
@@ -242,8 +242,8 @@ async def test_a_run_whose_end_the_document_has_forgotten_was_complete_if_its_re
 async def test_a_lost_workers_completed_run_is_seen_whole(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_apps(**QUIET) as (one, two):
-        here, there = await subscriber_of(one), await subscriber_of(two)
+    async with open_pair(**QUIET) as (one, two):
+        here, there = await one.subscribe(), await two.subscribe()
         await here.send("analyze", ticker="AAPL")
         await there.until("analysis_started")
         mute(one, monkeypatch)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.peers.test_two_servers import subscriber_of, two_apps
+from tests.support.app import open_pair
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.trio
 
 
 async def test_an_edit_elsewhere_brings_a_run(autojump_clock: MockClock) -> None:
-    async with two_apps() as (one, two):
-        follower, editor = await subscriber_of(one), await two.connect()
+    async with open_pair() as (one, two):
+        follower, editor = await one.subscribe(), await two.connect()
         await follower.send("analyze", ticker="AAPL", follow=True)
         await follower.until("analysis_completed")
         assert (await editor.ask("trade", ticker="AAPL", shares=1))["version"] == 2
@@ -33,9 +33,9 @@ async def test_an_edit_elsewhere_brings_a_run(autojump_clock: MockClock) -> None
 async def test_it_ends_when_somebody_elsewhere_asks_or_cancels(
     action: str, fields: dict[str, str], reason: str, autojump_clock: MockClock
 ) -> None:
-    async with two_apps() as (one, two):
-        follower, other = await subscriber_of(one), await two.connect()
-        watcher = await subscriber_of(two)
+    async with open_pair() as (one, two):
+        follower, other = await one.subscribe(), await two.connect()
+        watcher = await two.subscribe()
         await follower.send("analyze", ticker="AAPL", follow=True, id="f")
         await follower.until("analysis_completed")
         await other.ask(action, **fields)

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.redis import EmbeddedServer
 from portfolio_trio.settings import Delay
-from tests.support.app import METRICS, App, Client, open_app
+from tests.support.app import METRICS, App, open_app
 from tests.support.clock import virtual_wall_time
 
 pytestmark = pytest.mark.trio
@@ -30,12 +30,6 @@ def hold_batches(app: App, monkeypatch: pytest.MonkeyPatch) -> trio.Event:
     return release
 
 
-async def subscriber_of(app: App) -> Client:
-    subscriber = await app.connect(events=True)
-    assert (await subscriber.receive())["type"] == "portfolio"
-    return subscriber
-
-
 async def test_nothing_of_a_run_elsewhere_is_seen_after_an_edit_here(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,7 +38,7 @@ async def test_nothing_of_a_run_elsewhere_is_seen_after_an_edit_here(
         open_app(embedded=shared, metric_delay_seconds=Delay(2, 5)) as one,
         open_app(embedded=shared, seed=1) as two,
     ):
-        runner, editor = await subscriber_of(one), await subscriber_of(two)
+        runner, editor = await one.subscribe(), await two.subscribe()
         await runner.send("analyze", ticker="AAPL")
         await editor.until("analysis_started")
         release = hold_batches(one, monkeypatch)

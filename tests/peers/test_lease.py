@@ -111,7 +111,7 @@ async def test_who_gets_the_lease_again_too_late_ticks_at_once(autojump_clock: M
 # --- the end ------------------------------------------------------------------------------------------------
 
 
-async def test_a_goodbye_is_the_last_word(autojump_clock: MockClock) -> None:
+async def test_nothing_is_sent_after_the_retirement(autojump_clock: MockClock) -> None:
     async with opened() as member:
         await trio.sleep_until(2.5 * HEARTBEAT)
         heartbeats = len(member.workers.heartbeats)
@@ -122,7 +122,7 @@ async def test_a_goodbye_is_the_last_word(autojump_clock: MockClock) -> None:
         assert (member.workers.retired, len(member.workers.heartbeats)) == (1, heartbeats)
 
 
-async def test_a_goodbye_that_nobody_takes_is_bounded(
+async def test_a_retirement_without_an_answer_is_bounded(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened() as member:

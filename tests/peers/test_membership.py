@@ -160,7 +160,7 @@ async def test_a_store_that_is_away_is_reported_once_each_time(
         assert "take their prices from csv" in said[2][1]["error"]
 
 
-async def test_a_first_election_is_a_line_as_any_other(
+async def test_the_first_election_is_logged_like_any_other(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -190,7 +190,7 @@ async def test_a_lease_that_is_over_when_its_answer_comes_is_no_election(
     assert [event for event, _ in events(caplog)] == ["leader_began", "leader_ended", "leader_began"]
 
 
-async def test_who_was_given_up_reads_every_document_anew(
+async def test_a_worker_that_counted_as_lost_reads_every_document_again(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened() as member:
@@ -205,7 +205,7 @@ async def test_who_was_given_up_reads_every_document_anew(
 # --- lost workers -------------------------------------------------------------------------------------------
 
 
-async def test_lost_workers_are_handled_at_once_and_forgotten_once_all_have_heard(
+async def test_lost_workers_are_handled_at_once_and_forgotten_once_all_know(
     autojump_clock: MockClock,
 ) -> None:
     async with opened() as member:
@@ -223,7 +223,7 @@ async def test_lost_workers_are_handled_at_once_and_forgotten_once_all_have_hear
         assert member.membership._lost_at == {}
 
 
-async def test_one_that_comes_back_is_not_buried(autojump_clock: MockClock) -> None:
+async def test_a_lost_worker_that_comes_back_is_not_forgotten(autojump_clock: MockClock) -> None:
     async with opened() as member:
         await trio.sleep_until(INTERVAL - 1.5 * WORKER_TTL_SECONDS)
         member.workers.lost = ("two", "three")
@@ -233,7 +233,7 @@ async def test_one_that_comes_back_is_not_buried(autojump_clock: MockClock) -> N
         assert member.crowd.buried == [("two",)]
 
 
-async def test_a_follower_that_takes_over_knows_who_has_died(autojump_clock: MockClock) -> None:
+async def test_a_follower_that_takes_over_knows_the_lost_workers(autojump_clock: MockClock) -> None:
     async with opened(leads=False) as member:
         member.workers.lost = ("two",)
         await trio.sleep(2 * WORKER_TTL_SECONDS)
@@ -262,7 +262,7 @@ async def test_after_a_gap_the_documents_and_the_tick_are_read(autojump_clock: M
         assert (member.crowd.missed, member.price) == (1, 8.0)
 
 
-async def test_a_heartbeat_shows_a_tick_of_which_nothing_was_heard(autojump_clock: MockClock) -> None:
+async def test_a_heartbeat_shows_a_tick_whose_message_was_lost(autojump_clock: MockClock) -> None:
     async with opened(leads=False) as member:
         tick = member.workers.tick_elsewhere(8.0)
         member.workers.heard = Subscription(1)

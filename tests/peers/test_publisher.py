@@ -63,7 +63,7 @@ def open_publisher(wire: Wire, max_bytes: int = ROOMY) -> PeerPublisher:
     return PeerPublisher(wire, max_bytes=max_bytes, faults=Faults())  # type: ignore[arg-type] # posts batches, which is all that is wanted
 
 
-async def test_what_gathers_leaves_as_one_batch_in_its_order(nursery: trio.Nursery) -> None:
+async def test_waiting_events_leave_as_one_batch_in_order(nursery: trio.Nursery) -> None:
     wire = Wire()
     publisher = open_publisher(wire)
     nursery.start_soon(publisher.run)
@@ -76,7 +76,7 @@ async def test_what_gathers_leaves_as_one_batch_in_its_order(nursery: trio.Nurse
     assert {batch.sender for _, batch in wire.sent} == {publisher.me} == {"me"}
 
 
-async def test_what_is_told_while_a_batch_is_on_its_way_is_the_next_one(nursery: trio.Nursery) -> None:
+async def test_events_during_a_send_form_the_next_batch(nursery: trio.Nursery) -> None:
     wire = Wire(gates={"two": trio.Event()})
     publisher = open_publisher(wire)
     nursery.start_soon(publisher.run)
@@ -91,7 +91,7 @@ async def test_what_is_told_while_a_batch_is_on_its_way_is_the_next_one(nursery:
     assert wire.follows("two") == [True, True]
 
 
-async def test_what_was_told_before_the_publisher_ran_is_sent(nursery: trio.Nursery) -> None:
+async def test_events_queued_before_the_publisher_ran_are_sent(nursery: trio.Nursery) -> None:
     wire = Wire()
     publisher = open_publisher(wire)
     publisher.send(["two"], peer_event("a"))
@@ -100,7 +100,7 @@ async def test_what_was_told_before_the_publisher_ran_is_sent(nursery: trio.Nurs
     assert wire.frames("two") == [["a"]]
 
 
-async def test_one_that_takes_nothing_holds_up_nobody_else(
+async def test_a_worker_that_accepts_nothing_delays_no_other(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     wire = Wire(gates={"deaf": trio.Event()}, failures={"gone": 100, "away": 100})
@@ -133,7 +133,7 @@ async def test_a_batch_that_fails_is_sent_again_under_its_number(
     assert [moment for moment, _ in wire.attempts] == [*moments, moments[-1]]
 
 
-async def test_a_batch_waits_for_one_who_does_not_listen_yet(
+async def test_a_batch_waits_for_a_worker_that_does_not_listen_yet(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     wire = Wire(unheard={"two": UNHEARD_TRIES - 1})
@@ -144,7 +144,7 @@ async def test_a_batch_waits_for_one_who_does_not_listen_yet(
     assert (wire.follows("two"), wire.frames("two")) == ([True], [["a"]])
 
 
-async def test_a_batch_that_nobody_hears_is_given_up_and_shows_in_the_next_one(
+async def test_a_batch_that_nobody_receives_is_dropped_and_leaves_a_gap(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     wire = Wire(unheard={"two": UNHEARD_TRIES})
@@ -158,7 +158,7 @@ async def test_a_batch_that_nobody_hears_is_given_up_and_shows_in_the_next_one(
     assert (wire.follows("two"), wire.frames("two")) == ([False], [["b"]])
 
 
-async def test_too_much_is_dropped_and_shows(nursery: trio.Nursery) -> None:
+async def test_what_exceeds_the_limit_is_dropped_and_leaves_a_gap(nursery: trio.Nursery) -> None:
     wire = Wire(gates={"two": trio.Event()})
     publisher = open_publisher(wire, max_bytes=10 * (EVENT_CHARACTERS + 100))
     nursery.start_soon(publisher.run)
@@ -200,7 +200,7 @@ async def test_events_without_a_message_are_bounded_too(nursery: trio.Nursery) -
     assert wire.follows("two") == [True, False]
 
 
-async def test_one_event_that_is_too_large_shows_as_a_gap(nursery: trio.Nursery) -> None:
+async def test_an_event_that_is_too_large_leaves_a_gap(nursery: trio.Nursery) -> None:
     wire = Wire()
     publisher = open_publisher(wire, max_bytes=1_000)
     nursery.start_soon(publisher.run)
@@ -224,7 +224,7 @@ async def test_lost_workers_are_forgotten(nursery: trio.Nursery) -> None:
     assert (wire.follows("two"), wire.follows("three")) == ([True, False], [True, True])
 
 
-async def test_a_box_that_was_forgotten_repeats_no_number(nursery: trio.Nursery) -> None:
+async def test_the_queue_of_a_worker_that_was_forgotten_repeats_no_number(nursery: trio.Nursery) -> None:
     wire = Wire()
     publisher = open_publisher(wire)
     nursery.start_soon(publisher.run)

@@ -106,7 +106,7 @@ def test_an_event_arrives_once_and_in_order_or_a_gap_says_that_it_did_not(
 
 
 @given(STEPS)
-def test_whatever_fails_on_the_way_arrives_in_the_end(steps: list[tuple[str, str, int]]) -> None:
+def test_a_batch_whose_sending_fails_arrives_in_the_end(steps: list[tuple[str, str, int]]) -> None:
     wire, told = play([step for step in steps if step[0] != "forget"], max_bytes=1_000_000)
     for worker, reader in wire.readers.items():
         assert (reader.events, reader.last_gap) == (told[worker], -1)

@@ -76,7 +76,7 @@ async def test_a_newer_run_is_seen_when_the_one_before_it_has_ended() -> None:
         assert open_run(group) == 2
 
 
-async def test_an_end_that_nobody_tells_is_looked_up(autojump_clock: MockClock) -> None:
+async def test_an_end_that_is_not_reported_is_read_from_the_document(autojump_clock: MockClock) -> None:
     async with opened("s") as world, world.subscribe("s") as (_, subscriber):
         world.batch(peer_event("claim", 1), peer_event("analysis_started", 1))
         world.batch(peer_event("claim", 2), peer_event("analysis_started", 2))
@@ -93,7 +93,7 @@ async def test_an_end_that_nobody_tells_is_looked_up(autojump_clock: MockClock) 
         assert len(subscriber.seen) == 3
 
 
-async def test_a_word_that_stands_in_the_document_is_found_before_it_is_pushed_out(
+async def test_a_reported_end_in_the_document_is_read_before_later_ends_replace_it(
     autojump_clock: MockClock,
 ) -> None:
     async with opened("s") as world, world.subscribe("s") as (_, subscriber):
@@ -120,7 +120,7 @@ async def test_a_document_that_cannot_be_read_is_read_as_soon_as_it_can(autojump
         assert subscriber.seen[1:] == ["analysis_cancelled 1 switched", "<analysis_started 2>"]
 
 
-async def test_the_word_of_who_ran_it_is_waited_for_where_the_document_has_another(
+async def test_the_report_of_the_worker_that_ran_it_is_awaited_if_the_document_has_another_end(
     autojump_clock: MockClock,
 ) -> None:
     async with opened("s") as world, world.subscribe("s") as (_, subscriber):
@@ -134,7 +134,7 @@ async def test_the_word_of_who_ran_it_is_waited_for_where_the_document_has_anoth
         assert subscriber.seen[1:] == ["analysis_cancelled 1 portfolio_changed", "<analysis_started 2>"]
 
 
-async def test_each_run_has_its_own_time_to_be_told_of(autojump_clock: MockClock) -> None:
+async def test_each_run_has_its_own_time_to_be_reported(autojump_clock: MockClock) -> None:
     async with opened("s") as world, world.subscribe("s") as (_, subscriber):
         for run_id in (1, 2, 3):
             world.batch(peer_event("claim", run_id), peer_event("analysis_started", run_id))
@@ -159,7 +159,7 @@ async def test_one_reading_ends_all_that_the_document_says_is_over() -> None:
         assert told == ["analysis_cancelled 1 switched", "analysis_cancelled 2 switched"]
 
 
-async def test_news_of_a_run_whose_beginning_is_missing_lead_to_a_read() -> None:
+async def test_events_of_a_run_whose_start_is_missing_lead_to_a_read() -> None:
     async with opened("s") as world, world.subscribe("s") as (group, subscriber):
         world.store.change("s", current_analysis=current(3))
         world.batch(peer_event("analysis_result", 3))
@@ -341,7 +341,7 @@ async def test_a_state_names_the_run_that_has_been_seen_to_start_and_no_other() 
         ]
 
 
-async def test_a_claim_here_is_refused_by_newer_news() -> None:
+async def test_a_claim_is_refused_if_a_newer_run_or_version_is_known() -> None:
     async with opened("s") as world, world.subscribe("s") as (group, _):
         world.batch(peer_event("claim", 5))
         await wait_all_tasks_blocked()

@@ -145,7 +145,7 @@ async def test_what_is_missed_during_a_reading_is_read_after_it() -> None:
         assert subscriber.seen == [STATE, STATE]
 
 
-async def test_few_documents_are_on_their_way_at_a_time() -> None:
+async def test_few_documents_are_read_concurrently() -> None:
     names = [f"s{number}" for number in range(2 * READS_AT_ONCE + 1)]
     async with opened(*names) as world, AsyncExitStack() as stack:
         for name in names:
@@ -180,7 +180,7 @@ async def test_a_socket_that_has_not_subscribed_is_left_to_its_first_state() -> 
         assert (world.store.calls, subscriber.seen) == ([], [])
 
 
-async def test_many_ends_that_nobody_tells_are_waited_for_once(autojump_clock: MockClock) -> None:
+async def test_many_ends_that_are_not_reported_are_awaited_once(autojump_clock: MockClock) -> None:
     async with opened("s") as world, world.subscribe("s") as (_, subscriber):
         for run_id in range(1, 6):
             world.batch(peer_event("claim", run_id), peer_event("analysis_started", run_id))
@@ -194,7 +194,7 @@ async def test_many_ends_that_nobody_tells_are_waited_for_once(autojump_clock: M
         assert subscriber.seen[-1] == "<analysis_started 5>"
 
 
-async def test_a_reading_shows_what_no_batch_has_told(autojump_clock: MockClock) -> None:
+async def test_a_read_shows_what_no_batch_contained(autojump_clock: MockClock) -> None:
     async with opened("s") as world, world.subscribe("s") as (group, subscriber):
         world.batch(peer_event("claim", 1), peer_event("analysis_started", 1))
         await wait_all_tasks_blocked()
@@ -228,7 +228,7 @@ async def test_a_reading_ends_a_run_here_that_was_superseded() -> None:
 # --- attached workers --------------------------------------------------------------------------------------
 
 
-async def test_events_of_a_session_without_sockets_strike_this_worker_off_once() -> None:
+async def test_events_of_a_session_without_sockets_detach_this_worker_once() -> None:
     async with opened("s", "t") as world:
         world.store.gate = trio.Event()
         for number in range(1, 100):
@@ -256,7 +256,7 @@ async def test_a_store_that_is_away_is_asked_again_with_the_next_event() -> None
         assert world.store.attached["s"] == set()
 
 
-async def test_who_comes_while_this_worker_is_struck_off_is_attached_again() -> None:
+async def test_a_socket_that_opens_during_the_detaching_attaches_the_worker_again() -> None:
     async with opened("s") as world, trio.open_nursery() as nursery:
         async with world.subscribe("s"):
             pass
@@ -274,7 +274,7 @@ async def test_who_comes_while_this_worker_is_struck_off_is_attached_again() -> 
             assert subscriber.seen == [STATE]
 
 
-async def test_who_came_before_is_not_struck_off() -> None:
+async def test_a_socket_that_opened_before_prevents_the_detaching() -> None:
     async with opened("s") as world, world.subscribe("s"):
         await world.peer_subscriber.leave("s")
         assert world.store.calls == []
@@ -361,7 +361,7 @@ async def test_a_run_whose_number_another_one_has_is_of_a_document_that_fell_bac
             group.document.claim("AAPL", start(1), group.incarnation)
 
 
-async def test_news_of_another_run_with_the_number_of_one_here_is_not_shown() -> None:
+async def test_events_of_another_run_with_the_number_of_a_local_one_are_not_shown() -> None:
     async with opened("s") as world, world.subscribe("s") as (group, subscriber):
         group.document.claim("AAPL", start(1), group.incarnation)
         subscriber.run_id = 1

@@ -141,7 +141,7 @@ async def test_the_values_are_there_from_the_first_message(autojump_clock: MockC
         assert state["valued"]["tick_id"] == update["tick_id"]
 
 
-async def test_no_values_are_said_that_are_of_another_tick_than_the_total(
+async def test_values_of_another_tick_than_the_total_are_left_out(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unswept(_store: PortfolioStore, *_args: object, **_options: object) -> NoReturn:

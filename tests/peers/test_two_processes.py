@@ -18,12 +18,12 @@ from trio_websocket import ConnectionClosed
 from tests.support.app import METRICS, Client, Frame, results
 from tests.support.processes import (
     FOR_EVER,
+    TICKING,
     Dialer,
     Pair,
     Shared,
     Tree,
     json_or_skip,
-    lasting_redis,
     open_dialers,
     serving_with_workers,
     two_processes,
@@ -32,26 +32,11 @@ from tests.support.redis_servers import private_cluster
 
 pytestmark = pytest.mark.trio
 
-# No tick starts a run again: what happens is what a test does.
-CALM = ("--freshness-tolerance", "1000")
-TICKING = (*CALM, "--market-update-interval-seconds", "0.5", "--log-level", "debug")
 TICKS_IN_COMMON = 3
 LOOKS = 3
 RUN_ENDS = {"analysis_completed", "analysis_cancelled", "analysis_failed"}
 
 session_ids = (f"s{number}" for number in count())
-
-
-@pytest.fixture
-def redis() -> Iterator[Shared]:
-    with lasting_redis() as shared:
-        yield shared
-
-
-@pytest.fixture(scope="module")
-def redis_pair() -> Iterator[Pair]:
-    with lasting_redis() as shared, two_processes(shared, *TICKING) as pair:
-        yield pair
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +88,7 @@ def assert_in_order(frames: Sequence[Frame], current: int | None = None) -> None
             current = None
 
 
-# --- the stories, each of which any two servers have to tell ---
+# --- scenarios that any two servers have to pass ---
 
 
 async def the_newest_analyze_wins(shared: Shared, here: Dialer, there: Dialer) -> None:

@@ -13,8 +13,6 @@ import trio
 
 from portfolio_trio.store import TICKS
 from tests.peers.test_two_processes import (
-    CALM,
-    TICKING,
     assert_in_order,
     both_have_one_market,
     events_until,
@@ -26,6 +24,8 @@ from tests.peers.test_two_processes import (
 )
 from tests.support.app import METRICS, Client, Frame, results
 from tests.support.processes import (
+    NO_RESTARTS,
+    TICKING,
     WORKERS,
     Dialer,
     Pair,
@@ -42,21 +42,9 @@ INTERVAL = 2.0
 
 
 @pytest.fixture
-def redis() -> Iterator[Shared]:
-    with lasting_redis() as shared:
-        yield shared
-
-
-@pytest.fixture(scope="module")
-def redis_pair() -> Iterator[Pair]:
-    with lasting_redis() as shared, two_processes(shared, *TICKING) as pair:
-        yield pair
-
-
-@pytest.fixture
 def doomed_pair() -> Iterator[Pair]:
     interval = ("--market-update-interval-seconds", str(INTERVAL))
-    with lasting_redis() as shared, two_processes(shared, *CALM, *interval) as pair:
+    with lasting_redis() as shared, two_processes(shared, *NO_RESTARTS, *interval) as pair:
         yield pair
 
 
@@ -107,7 +95,7 @@ async def test_kill_9_of_the_process_that_leads_the_market_and_runs_analyses(doo
         await until(lambda: not shared.do("HGET", WORKERS, f"worker:{lost}"))
 
 
-async def test_a_leader_that_stood_still_for_longer_than_its_lease(redis_pair: Pair) -> None:
+async def test_a_leader_that_was_stopped_for_longer_than_its_lease(redis_pair: Pair) -> None:
     shared, servers = redis_pair.shared, redis_pair.servers
     session_id = next(session_ids)
     async with open_dialers(*servers) as dialers:

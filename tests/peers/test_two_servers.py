@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from portfolio_trio.redis.errors import Unavailable
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
 from portfolio_trio.supervisor.listeners import StartError
-from tests.support.app import METRICS, App, Client, Frame, open_app, results
+from tests.support.app import METRICS, App, Frame, open_app, open_pair, results
 from tests.support.clock import virtual_wall_time
 from tests.support.logs import events
 
@@ -25,24 +23,6 @@ pytestmark = pytest.mark.trio
 
 SLOW = Delay(2, 5)
 RUN_EVENTS = {"analysis_started", "analysis_result", "metric_error", "analysis_completed"}
-
-
-@asynccontextmanager
-async def two_apps(**settings: Any) -> AsyncIterator[tuple[App, App]]:
-    """Two servers; the first one leads the market."""
-    shared = EmbeddedServer(virtual_wall_time)
-    async with (
-        open_app(embedded=shared, **settings) as one,
-        open_app(embedded=shared, seed=1, **settings) as two,
-    ):
-        yield one, two
-
-
-async def subscriber_of(app: App, session_id: str = "s") -> Client:
-    """A socket that has its state and gets the session's events."""
-    subscriber = await app.connect(session_id, events=True)
-    assert (await subscriber.receive())["type"] == "portfolio"
-    return subscriber
 
 
 def kinds(frames: list[Frame]) -> list[tuple[str, int | None]]:
@@ -60,7 +40,7 @@ def die(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_newest_analyze_wins_whichever_server_it_reached(autojump_clock: MockClock) -> None:
-    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
+    async with open_pair(metric_delay_seconds=SLOW) as (one, two):
         here, there = await one.connect(), await two.connect()
         await here.ask("get_portfolio")
         await there.ask("get_portfolio")
@@ -80,8 +60,8 @@ async def test_the_newest_analyze_wins_whichever_server_it_reached(autojump_cloc
 
 
 async def test_subscribers_of_both_servers_see_the_same(autojump_clock: MockClock) -> None:
-    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
-        here, there = await subscriber_of(one), await subscriber_of(two)
+    async with open_pair(metric_delay_seconds=SLOW) as (one, two):
+        here, there = await one.subscribe(), await two.subscribe()
         requester = await one.connect()
         await requester.send("analyze", ticker="AAPL", id=7)
         seen = [await subscriber.until("analysis_completed") for subscriber in (here, there)]
@@ -94,9 +74,9 @@ async def test_subscribers_of_both_servers_see_the_same(autojump_clock: MockCloc
         assert (changed[0]["type"], changed[0]["version"]) == ("portfolio", 2)
 
 
-async def test_a_run_of_one_trip_is_seen_on_the_other_server(autojump_clock: MockClock) -> None:
-    async with two_apps() as (one, two):
-        plain, watcher = await one.connect(), await subscriber_of(two)
+async def test_a_run_of_one_call_is_seen_on_the_other_server(autojump_clock: MockClock) -> None:
+    async with open_pair() as (one, two):
+        plain, watcher = await one.connect(), await two.subscribe()
         await plain.ask("get_portfolio")
         await plain.send("analyze", ticker="AAPL")
         with trio.fail_after(60):
@@ -106,9 +86,9 @@ async def test_a_run_of_one_trip_is_seen_on_the_other_server(autojump_clock: Moc
 
 
 async def test_an_edit_elsewhere_starts_the_run_again(autojump_clock: MockClock) -> None:
-    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
-        subscriber = await subscriber_of(one)
-        editor = await subscriber_of(two)
+    async with open_pair(metric_delay_seconds=SLOW) as (one, two):
+        subscriber = await one.subscribe()
+        editor = await two.subscribe()
         await subscriber.send("analyze", ticker="AAPL")
         assert (await subscriber.receive())["version"] == 1
         await trio.sleep(1)
@@ -126,8 +106,8 @@ async def test_an_edit_elsewhere_starts_the_run_again(autojump_clock: MockClock)
 
 
 async def test_cancel_reaches_a_run_on_the_other_server(autojump_clock: MockClock) -> None:
-    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
-        runner, here, there = await one.connect(), await subscriber_of(one), await subscriber_of(two)
+    async with open_pair(metric_delay_seconds=SLOW) as (one, two):
+        runner, here, there = await one.connect(), await one.subscribe(), await two.subscribe()
         canceller = await two.connect()
         await runner.send("analyze", ticker="AAPL")
         await here.until("analysis_started")
@@ -148,8 +128,8 @@ async def test_cancel_reaches_a_run_on_the_other_server(autojump_clock: MockCloc
 async def test_a_superseded_run_is_over_for_subscribers_of_both_before_the_new_one(
     autojump_clock: MockClock,
 ) -> None:
-    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
-        subscribers = [await subscriber_of(one), await subscriber_of(two)]
+    async with open_pair(metric_delay_seconds=SLOW) as (one, two):
+        subscribers = [await one.subscribe(), await two.subscribe()]
         here, there = await one.connect(), await two.connect()
         for number in range(6):
             await (here, there)[number % 2].send("analyze", ticker=("AAPL", "MSFT", "GOOGL")[number % 3])
@@ -177,8 +157,8 @@ def assert_orderly(frames: list[Frame]) -> None:
 
 
 async def test_a_late_subscriber_sees_what_runs_elsewhere_to_its_end(autojump_clock: MockClock) -> None:
-    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
-        runner = await subscriber_of(one)
+    async with open_pair(metric_delay_seconds=SLOW) as (one, two):
+        runner = await one.subscribe()
         await runner.send("analyze", ticker="AAPL")
         await runner.until("analysis_started")
         subscriber = await two.connect(events=True)
@@ -195,11 +175,11 @@ async def test_a_late_subscriber_sees_what_runs_elsewhere_to_its_end(autojump_cl
         assert kinds(await late.silence(10)) == [("analysis_cancelled", 2)]
 
 
-async def test_who_came_while_a_run_was_being_cancelled_is_told_its_end(
+async def test_a_socket_that_opens_while_a_run_is_cancelled_sees_its_end(
     autojump_clock: MockClock,
 ) -> None:
-    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
-        runner = await subscriber_of(one)
+    async with open_pair(metric_delay_seconds=SLOW) as (one, two):
+        runner = await one.subscribe()
         await runner.send("analyze", ticker="AAPL")
         await runner.until("analysis_started")
         # The first server has not heard of the second: the cancellation goes to no inbox.
@@ -212,9 +192,9 @@ async def test_who_came_while_a_run_was_being_cancelled_is_told_its_end(
         assert (await one.document())["current_analysis"] is None
 
 
-async def test_the_last_socket_that_leaves_is_struck_off(autojump_clock: MockClock) -> None:
-    async with two_apps() as (one, two):
-        first, second, other = await subscriber_of(one), await one.connect(), await subscriber_of(two)
+async def test_the_last_socket_that_closes_detaches_its_server(autojump_clock: MockClock) -> None:
+    async with open_pair() as (one, two):
+        first, second, other = await one.subscribe(), await one.connect(), await two.subscribe()
         await second.ask("get_portfolio")
         assert len((await one.document())["attached"]) == 2
         await first.socket.aclose()
@@ -227,9 +207,9 @@ async def test_the_last_socket_that_leaves_is_struck_off(autojump_clock: MockClo
 
 
 async def test_one_ticks_and_sweeps_and_all_have_its_prices(autojump_clock: MockClock) -> None:
-    async with two_apps() as (one, two):
+    async with open_pair() as (one, two):
         assert (one.server.membership.leads, two.server.membership.leads) == (True, False)
-        here, there = await subscriber_of(one), await subscriber_of(two)
+        here, there = await one.subscribe(), await two.subscribe()
         # Not at the very moment of a tick.
         await trio.sleep(1)
         for tick in range(1, 4):
@@ -245,8 +225,8 @@ async def test_one_ticks_and_sweeps_and_all_have_its_prices(autojump_clock: Mock
 
 
 async def test_a_name_that_one_server_admitted_has_one_price_on_both(autojump_clock: MockClock) -> None:
-    async with two_apps() as (one, two):
-        editor, subscriber = await two.connect(), await subscriber_of(one)
+    async with open_pair() as (one, two):
+        editor, subscriber = await two.connect(), await one.subscribe()
         changed = await editor.ask("set_holdings", holdings={"ZZTOP": 3})
         assert (await subscriber.receive())["total_value"] == changed["total_value"]
         before = two.server.services.book.current.prices["ZZTOP"]
@@ -272,8 +252,8 @@ async def test_the_lease_goes_over_at_once_when_its_holder_ends(autojump_clock: 
 async def test_a_killed_leader_is_followed_within_one_interval(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, interval: float
 ) -> None:
-    async with two_apps(market_update_interval_seconds=interval) as (one, two):
-        subscriber = await subscriber_of(two)
+    async with open_pair(market_update_interval_seconds=interval) as (one, two):
+        subscriber = await two.subscribe()
         await subscriber.until("portfolio_update")
         ticked = trio.current_time()
         await trio.sleep(interval * 0.9)
@@ -291,8 +271,8 @@ async def test_a_killed_leader_is_followed_within_one_interval(
 async def test_a_killed_servers_run_is_over_and_its_session_usable(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
-        runner, subscriber = await one.connect(), await subscriber_of(two)
+    async with open_pair(metric_delay_seconds=SLOW) as (one, two):
+        runner, subscriber = await one.connect(), await two.subscribe()
         lonely = await one.connect("lonely")
         await runner.send("analyze", ticker="AAPL")
         await lonely.send("analyze", ticker="AAPL")
@@ -315,8 +295,8 @@ async def test_a_killed_servers_run_is_over_and_its_session_usable(
 async def test_a_session_is_usable_at_once_when_its_server_was_killed(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
-        runner, client = await one.connect(), await subscriber_of(two)
+    async with open_pair(metric_delay_seconds=SLOW) as (one, two):
+        runner, client = await one.connect(), await two.subscribe()
         await runner.send("analyze", ticker="AAPL")
         await client.until("analysis_started")
         die(one, monkeypatch)
@@ -327,11 +307,11 @@ async def test_a_session_is_usable_at_once_when_its_server_was_killed(
         assert len(results(frames)) == len(METRICS)
 
 
-async def test_a_server_that_was_given_up_reads_everything_anew(
+async def test_a_server_that_counted_as_lost_reads_everything_again(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_apps(metric_delay_seconds=SLOW) as (one, two):
-        runner, subscriber, editor = await one.connect(), await subscriber_of(one), await subscriber_of(two)
+    async with open_pair(metric_delay_seconds=SLOW) as (one, two):
+        runner, subscriber, editor = await one.connect(), await one.subscribe(), await two.subscribe()
         await runner.send("analyze", ticker="AAPL", id=1)
         await editor.until("analysis_started")
         with monkeypatch.context() as patch:
@@ -355,8 +335,8 @@ async def test_a_server_that_was_given_up_reads_everything_anew(
 async def test_a_batch_that_could_not_be_sent_is_sent_again(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, *, arrives: bool
 ) -> None:
-    async with two_apps() as (one, two):
-        here, there = await subscriber_of(one), await subscriber_of(two)
+    async with open_pair() as (one, two):
+        here, there = await one.subscribe(), await two.subscribe()
         await here.ask("trade", ticker="AAPL", shares=1)
         assert (await there.receive())["version"] == 2
         client = one.server._redis
@@ -394,7 +374,7 @@ async def test_other_prices_on_the_same_store_are_refused(autojump_clock: MockCl
 async def test_a_store_that_is_away_for_a_while_costs_no_member(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with two_apps() as (one, two):
+    async with open_pair() as (one, two):
         with monkeypatch.context() as patch:
             die(one, patch)
             die(two, patch)
@@ -410,8 +390,8 @@ async def test_a_store_that_is_away_for_a_while_costs_no_member(
 
 
 async def test_servers_that_drain_together_tell_each_others_subscribers(autojump_clock: MockClock) -> None:
-    async with two_apps(metric_delay_seconds=Delay(50, 60), drain_seconds=5) as (one, two):
-        runner, subscriber = await subscriber_of(one), await subscriber_of(two)
+    async with open_pair(metric_delay_seconds=Delay(50, 60), drain_seconds=5) as (one, two):
+        runner, subscriber = await one.subscribe(), await two.subscribe()
         await runner.send("analyze", ticker="AAPL")
         await subscriber.until("analysis_started")
         async with trio.open_nursery() as nursery:
@@ -427,8 +407,8 @@ async def test_servers_that_drain_together_tell_each_others_subscribers(autojump
 async def test_a_server_that_drains_alone_waits_for_a_run_elsewhere_no_longer_than_for_its_own(
     autojump_clock: MockClock,
 ) -> None:
-    async with two_apps(metric_delay_seconds=SLOW, drain_seconds=1) as (one, two):
-        runner, subscriber = await subscriber_of(one), await subscriber_of(two)
+    async with open_pair(metric_delay_seconds=SLOW, drain_seconds=1) as (one, two):
+        runner, subscriber = await one.subscribe(), await two.subscribe()
         await runner.send("analyze", ticker="AAPL")
         await subscriber.until("analysis_started")
         began = trio.current_time()

@@ -9,26 +9,22 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import trio
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
-from trio_websocket import CloseReason, ConnectionClosed
+from trio_websocket import ConnectionClosed
 
-from portfolio_trio.redis import EmbeddedServer
 from portfolio_trio.redis.errors import Unavailable
 from portfolio_trio.server.server import GOODBYE_SECONDS, PEERS_SECONDS
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import SessionMissing
-from tests.session.test_histories import check_order, check_recorded, check_values, check_versions
-from tests.support.app import METRICS, App, Client, open_app
-from tests.support.clock import virtual_wall_time
+from tests.support.app import METRICS, App, Frame, Reader, open_pair
+from tests.support.laws import check_completed, check_order, check_recorded, check_values, check_versions
 from tests.support.observer import Observer
-
-Frame = dict[str, Any]
 
 TICKERS = ("AAPL", "GOOGL", "MSFT")
 DRAIN_SECONDS = 3.0
@@ -62,23 +58,6 @@ LOSSES = steps_of("batch fails", "batch may be lost", "batch vanishes", "message
 FALLS = steps_of("document falls back")
 
 
-@dataclass
-class Subscriber:
-    client: Client
-    frames: list[Frame] = field(default_factory=list)
-    closed: CloseReason | None = None
-
-    async def read(self) -> None:
-        # Ends with the connection, however the library says that it is over.
-        try:
-            while True:
-                self.frames.append(await self.client.receive())
-        except ConnectionClosed as end:
-            self.closed = end.reason
-        except Exception:  # noqa: BLE001 - see above
-            return
-
-
 class Story:
     """Plays a history and keeps what everybody saw."""
 
@@ -89,8 +68,8 @@ class Story:
         self.has_fallen = False
         self.has_vanished = False
         self.past: list[Frame] = []
-        self.subscribers: dict[tuple[int, int], Subscriber] = {}
-        self.watchers: list[Subscriber] = []
+        self.subscribers: dict[tuple[int, int], Reader] = {}
+        self.watchers: list[Reader] = []
         self.timeline: list[str] = []
         self.draining: int | None = None
         self.drain_took: float | None = None
@@ -131,9 +110,9 @@ class Story:
                 assert (await stopper.until("analysis_cancelled"))[-1]["reason"] == "cancelled"
         await trio.sleep(10)
 
-    async def join(self, number: int, *, events: bool) -> Subscriber:
+    async def join(self, number: int, *, events: bool) -> Reader:
         app = self.apps[number]
-        subscriber = Subscriber(await app.connect(events=events))
+        subscriber = Reader(await app.connect(events=events))
         app.nursery.start_soon(subscriber.read)
         return subscriber
 
@@ -200,9 +179,7 @@ class Story:
             self.subscribers[draining, 0],
             self.subscribers[draining, 1],
         ):
-            assert subscriber.closed is not None
-            assert subscriber.closed.code == 1001
-            assert "retry_after=" in (subscriber.closed.reason or "")
+            assert subscriber.was_told
 
     async def check_the_end(self) -> None:
         if self.draining is not None:
@@ -289,17 +266,12 @@ def without_repeats(frames: list[Frame]) -> list[Frame]:
 
 def play(steps: list[Step], delay: Delay | None, *, lossless: bool, falls: bool = False) -> None:
     async def main() -> None:
-        shared = EmbeddedServer(virtual_wall_time)
-        options: dict[str, Any] = {
-            "metric_delay_seconds": delay,
-            "market_update_interval_seconds": 10_000,
-            "drain_seconds": DRAIN_SECONDS,
-        }
-        async with (
-            open_app(embedded=shared, **options) as one,
-            open_app(embedded=shared, seed=1, **options) as two,
-        ):
-            story = Story((one, two), lossless=lossless, falls=falls)
+        async with open_pair(
+            metric_delay_seconds=delay,
+            market_update_interval_seconds=10_000,
+            drain_seconds=DRAIN_SECONDS,
+        ) as apps:
+            story = Story(apps, lossless=lossless, falls=falls)
             try:
                 await story.play(steps)
                 if lossless:
@@ -335,14 +307,7 @@ def assert_no_run_was_lost(story: Story) -> None:
         started = {f["run_id"] for f in watcher.frames if f["type"] == "analysis_started"}
         ended = {f.get("run_id") for f in watcher.frames if f["type"] in ENDS}
         assert started <= ended
-        for end in watcher.frames:
-            if end["type"] == "analysis_completed" and end["run_id"] in started:
-                told = [
-                    f["metric"]
-                    for f in watcher.frames
-                    if f["type"] in {"analysis_result", "metric_error"} and f["run_id"] == end["run_id"]
-                ]
-                assert sorted(told) == sorted(METRICS)
+        check_completed([f for f in watcher.frames if f.get("run_id") in started])
 
 
 EXAMPLES = int(os.environ.get("PORTFOLIO_TEST_HISTORIES", "60"))

@@ -32,7 +32,7 @@ def unpack(data: bytes) -> list[bytes]:
 
 
 @given(WORDS)
-def test_packing_keeps_every_word(words: list[Arg]) -> None:
+def test_packing_keeps_every_argument(words: list[Arg]) -> None:
     packed = unpack(pack(tuple(words)))
     assert len(packed) == len(words)
     for word, sent in zip(words, packed, strict=True):

@@ -140,7 +140,7 @@ async def test_the_default_back_off_is_bounded_and_jittered() -> None:
     assert len({backoff.compute(10) for _ in range(20)}) > 1
 
 
-async def test_a_connection_that_dies_young_does_not_reset_the_back_off(
+async def test_a_short_connection_does_not_reset_the_back_off(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     paper = Paper(lambda _number: PaperServer())

@@ -260,7 +260,7 @@ def tcp_address(server: Server) -> str:
     return f"127.0.0.1:{port}"
 
 
-async def test_what_would_break_the_connection_is_refused_and_it_lives(server: Server) -> None:
+async def test_commands_that_would_break_the_connection_are_refused(server: Server) -> None:
     async with open_redis(server.url) as client:
         for command in ("SUBSCRIBE c", "MONITOR", "CLIENT REPLY OFF", "RESET", "WATCH k", "BLPOP k 0"):
             with pytest.raises(CommandRefused):

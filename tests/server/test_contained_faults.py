@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from portfolio_trio.faults import Faults
+from portfolio_trio.hub.local_runs import LocalRuns
 from portfolio_trio.hub.run_state import Run
 from portfolio_trio.settings import Delay
 from tests.session.test_races import a_second, meddle
@@ -21,8 +22,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.trio
 
 
-def stumble(*_: object, **__: object) -> Any:
+def fail(*_: object, **__: object) -> Any:
     raise LookupError("a fault of ours")
+
+
+class FailingRuns(LocalRuns):
+    """Cannot be restarted by a tick."""
+
+    __slots__ = ()
+    reprice = fail
 
 
 def newest_session(app: App) -> Session:
@@ -32,7 +40,7 @@ def newest_session(app: App) -> Session:
 async def test_a_fault_is_contained_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     faults, ended = Faults(), []
     with faults.contained("here", instead=lambda: ended.append(1)):
-        stumble()
+        fail()
     with faults.contained("there"):
         pass
     assert (faults.counts, ended) == ({"here": 1}, [1])
@@ -46,10 +54,10 @@ async def test_a_fault_at_each_tick_is_a_traceback_for_each_period(
     faults = Faults()
     for number in range(25):
         with faults.contained("here"):
-            stumble()
+            fail()
         if number == 1:
             with faults.contained("there"):
-                stumble()
+                fail()
             with faults.contained("here"):
                 raise ZeroDivisionError
         await trio.sleep(1)
@@ -71,7 +79,7 @@ async def test_cancellation_passes_a_fault_of_the_same_group() -> None:
         try:
             await trio.sleep_forever()
         finally:
-            stumble()
+            fail()
 
     with trio.CancelScope() as scope:
         with faults.contained("here"):
@@ -135,7 +143,7 @@ async def test_a_subscriber_that_fails_is_closed_and_nobody_else_notices(autojum
         await other.receive()
         broken = await app.connect(events=True)
         await broken.receive()
-        newest_session(app).subscriber._outbox.put = stumble  # type: ignore[method-assign] # a fault of ours
+        newest_session(app).subscriber._outbox.put = fail  # type: ignore[method-assign] # a fault of ours
         await one.send("trade", ticker="AAPL", shares=1, id=1)
         assert (await one.until("portfolio"))[-1]["version"] == 1
         assert (await one.receive())["id"] == 1
@@ -148,7 +156,7 @@ async def test_a_subscriber_that_fails_does_not_cost_the_others_their_tick(autoj
     async with open_app(faults=1) as app:
         broken = await app.connect(events=True)
         await broken.receive()
-        newest_session(app).subscriber._outbox.put_latest = stumble  # type: ignore[method-assign] # a fault of ours
+        newest_session(app).subscriber._outbox.put_latest = fail  # type: ignore[method-assign] # a fault of ours
         others = [await app.connect(name, events=True) for name in ("s", "t")]
         for other in others:
             await other.receive()
@@ -162,7 +170,7 @@ async def test_a_run_that_cannot_be_ended_does_not_hold_up_who_asks_anew(autojum
         broken = await app.connect()
         await broken.send("analyze", ticker="AAPL")
         await trio.sleep(1)
-        newest_session(app).runner.stop = stumble  # type: ignore[method-assign] # a fault of ours
+        newest_session(app).runner.stop = fail  # type: ignore[method-assign] # a fault of ours
         other = await app.connect()
         await other.send("analyze", ticker="MSFT")
         assert {frame["ticker"] for frame in await other.take(5)} == {"MSFT"}
@@ -175,7 +183,7 @@ async def test_a_fault_in_a_session_ends_that_session(
     async with open_app(faults=1) as app:
         broken, other = await app.connect(), await app.connect()
         await broken.ask("get_portfolio")
-        next(iter(app.server._sessions))._handler.answer = stumble  # type: ignore[method-assign] # as above
+        next(iter(app.server._sessions))._handler.answer = fail  # type: ignore[method-assign] # as above
         await broken.send("get_portfolio")
         assert await broken.closed() == 1011
         assert (await other.ask("get_portfolio"))["type"] == "portfolio"
@@ -190,7 +198,7 @@ async def test_a_run_whose_end_fails_does_not_hold_up_who_waits_for_it(
         broken = await app.connect()
         await broken.send("analyze", ticker="AAPL")
         await trio.sleep(1)
-        monkeypatch.setattr(Run, "restart", stumble)
+        monkeypatch.setattr(Run, "restart", fail)
         other = await app.connect()
         # The run is to start again on the new holdings, and cannot.
         await other.ask("trade", ticker="AAPL", shares=1)
@@ -206,12 +214,12 @@ async def test_a_session_that_fails_at_a_tick_costs_the_others_nothing(autojump_
             await client.receive()
         hub, peek = app.server.services.hub, app.store.peek_portfolio
         broken: Any = hub.group("s")
-        broken.runs.reprice = stumble
+        broken.runs.__class__ = FailingRuns
 
-        async def peek_or_stumble(session_id: str) -> Any:
-            return stumble() if session_id == "t" else await peek(session_id)
+        async def peek_or_fail(session_id: str) -> Any:
+            return fail() if session_id == "t" else await peek(session_id)
 
-        app.store.peek_portfolio = peek_or_stumble
+        app.store.peek_portfolio = peek_or_fail
         assert await app.server.updater.tick()
         assert app.server.services.faults.counts == {"a tick": 1, "a sweep": 1}
         assert [await client.closed() for client in clients[:2]] == [1011, 1011]

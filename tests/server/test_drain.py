@@ -112,7 +112,7 @@ async def ask(app: App, request: bytes) -> Answer:
     return await Wire(app.dial()).ask(request)
 
 
-async def test_a_socket_whose_acceptance_is_on_its_way_is_told_and_holds_up_nobody(
+async def test_a_socket_being_accepted_gets_the_close_and_delays_nobody(
     autojump_clock: MockClock,
 ) -> None:
     async with open_app() as app:
@@ -140,7 +140,7 @@ async def test_a_socket_that_never_takes_its_acceptance_does_not_hold_the_drain_
         assert trio.current_time() - began <= 8
 
 
-async def test_a_socket_that_has_not_said_who_it_is_is_told_at_once(autojump_clock: MockClock) -> None:
+async def test_a_socket_that_is_not_authenticated_is_closed_at_once(autojump_clock: MockClock) -> None:
     async with open_app(auth_secret=SECRET, auth_seconds=5) as app:
         stranger = await app.connect()
         await trio.testing.wait_all_tasks_blocked()
@@ -161,8 +161,8 @@ async def test_a_token_that_comes_with_the_drain_opens_nothing(autojump_clock: M
         assert not app.server._sessions
 
 
-async def test_a_session_that_fails_at_its_goodbye_holds_up_nobody(autojump_clock: MockClock) -> None:
-    async def stumble() -> None:
+async def test_a_session_that_fails_while_closing_delays_nobody(autojump_clock: MockClock) -> None:
+    async def fail() -> None:
         await trio.lowlevel.checkpoint()
         raise LookupError("a fault of ours")
 
@@ -170,13 +170,13 @@ async def test_a_session_that_fails_at_its_goodbye_holds_up_nobody(autojump_cloc
         broken, other = await app.connect(), await app.connect()
         await other.ask("get_portfolio")
         session: Any = next(iter(app.server._sessions))
-        session.subscriber._outbox.empty = stumble
+        session.subscriber._outbox.empty = fail
         await app.server.drain()
         assert await broken.closed() == 1011
         assert tells_when_to_come_back(await goodbye(other))
 
 
-async def test_a_run_that_is_open_at_the_end_is_told_its_end_once(autojump_clock: MockClock) -> None:
+async def test_the_end_of_a_run_that_is_open_at_the_deadline_is_sent_once(autojump_clock: MockClock) -> None:
     async with open_app(metric_delay_seconds=Delay(100, 100), drain_seconds=1) as app:
         client = await app.connect(events=True)
         await client.send("analyze", ticker="AAPL")

@@ -230,8 +230,7 @@ async def test_an_address_makes_only_so_many_sessions_by_opening_sockets(
     monkeypatch.setattr("portfolio_trio.access._new_sessions.counted_as", lambda _: "one")
     async with open_app(socket_sessions_per_second_per_address=0.1) as app:
         for number in range(3):
-            subscriber = await app.connect(f"s{number}", events=True)
-            assert (await subscriber.receive())["type"] == "portfolio"
+            await app.subscribe(f"s{number}")
         late = await app.connect("s3", events=True)
         told = await late.receive()
         assert (told["code"], told["retryable"]) == ("rate_limited", True)

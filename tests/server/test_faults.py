@@ -158,8 +158,7 @@ async def test_a_full_server_can_still_be_read_and_is_not_ready(redis: Server) -
         # Reading keeps it alive, though nothing new can be written down.
         assert int(redis.do("TTL", "portfolio:{s}")) > 50
         assert len((await client.ask("get_results"))["results"]) == len(streamed)
-        subscriber = await elsewhere.connect(events=True)
-        assert (await subscriber.receive())["type"] == "portfolio"
+        subscriber = await elsewhere.subscribe()
         # Nor does a worker that cannot be written down as attached break a session: that is no activity, too.
         redis.do("JSON.DEL", "portfolio:{s}", "$.attached")
         assert not (await app.store.attach("s")).attached

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from websockets.sync.client import ClientConnection
 
 from tests.local_redis.directories import fresh_directory, runs_in, want_local_redis
-from tests.support.processes import COMMAND, PATIENCE, Tree, serving_alone, serving_with_workers
+from tests.support.processes import COMMAND, PATIENCE, Tree, ask, serving_alone, serving_with_workers
 from tests.support.redis_servers import wait_until
 
 SESSION = "one-that-lasts"
@@ -26,12 +25,6 @@ def directory() -> Iterator[Path]:
     want_local_redis()
     with fresh_directory() as path:
         yield path
-
-
-def ask(client: ClientConnection, **request: object) -> dict[str, object]:
-    client.send(json.dumps(request))
-    answer: dict[str, object] = json.loads(client.recv(PATIENCE))
-    return answer
 
 
 def edit(tree: Tree, shares: float) -> object:
@@ -72,11 +65,7 @@ def stop(tree: Tree) -> None:
     tree.supervisor.terminate()
 
 
-def interrupt_the_terminal(tree: Tree) -> None:
-    os.killpg(tree.supervisor.pid, signal.SIGINT)
-
-
-@pytest.mark.parametrize("end", [kill_the_server, kill_both, stop, interrupt_the_terminal])
+@pytest.mark.parametrize("end", [kill_the_server, kill_both, stop, Tree.interrupt_the_terminal])
 def test_an_edit_and_its_session_are_there_after_the_next_start(
     directory: Path, end: Callable[[Tree], None]
 ) -> None:
@@ -86,7 +75,7 @@ def test_an_edit_and_its_session_are_there_after_the_next_start(
         version = edit(tree, 7.5)
         end(tree)
         status = tree.supervisor.wait(PATIENCE)
-    if end in {stop, interrupt_the_terminal}:
+    if end in {stop, Tree.interrupt_the_terminal}:
         assert status == 0
         assert not runs_in(directory)
         assert "bye bye" in (directory / "redis.log").read_text().splitlines()[-1]

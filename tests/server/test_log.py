@@ -57,7 +57,7 @@ async def ask_all_night(app: App) -> None:
         await trio.sleep(10)
 
 
-async def test_a_night_without_a_store(
+async def test_an_outage_of_the_store_for_hours_is_a_few_lines(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, lines: io.StringIO
 ) -> None:
     async with open_app(market_update_interval_seconds=TICK) as app:
@@ -81,7 +81,7 @@ async def test_a_night_without_a_store(
     assert back["seconds"] == pytest.approx(NIGHT, abs=10)
 
 
-async def test_a_night_without_prices(
+async def test_an_outage_of_the_prices_for_hours_is_a_few_lines(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, lines: io.StringIO
 ) -> None:
     async with open_app(market_update_interval_seconds=TICK) as app:

@@ -35,7 +35,7 @@ async def no_websocket(_upgrade: Upgrade) -> None:
 
 
 class Visitor:
-    """Asks one front door with the page behind it."""
+    """Sends requests to an HTTP server with the routes of the page."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         routes = page_routes(PAGE, OriginPolicy(hosts=("risk.example",)))

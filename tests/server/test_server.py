@@ -10,14 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from tests.support.app import METRICS
-from tests.support.processes import PATIENCE, Tree, serving_alone
+from tests.support.processes import PATIENCE, Tree, ask, serving_alone, watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 def process() -> Iterator[Tree]:
     with serving_alone("embedded://", "--max-message-bytes", "262144", "--header-seconds", "1") as started:
         yield started
-
-
-def ask(socket: ClientConnection, **request: object) -> dict[str, Any]:
-    socket.send(json.dumps(request))
-    answer: dict[str, Any] = json.loads(socket.recv(PATIENCE))
-    return answer
 
 
 def analyze(socket: ClientConnection, ticker: str = "AAPL") -> list[str]:
@@ -211,20 +205,10 @@ def test_a_port_that_is_taken_is_named(process: Tree) -> None:
 
 def test_watch_shows_a_session_and_ends_on_ctrl_c(process: Tree) -> None:
     url = f"ws://127.0.0.1:{process.port}/ws/watched"
-    command = [sys.executable, "-m", "portfolio_trio", "watch", url, "--ticker", "AAPL", "--plain"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
-        assert watching.stdout is not None
-        lines = []
-        for line in watching.stdout:
-            lines.append(line)
-            if "completed" in line:
-                watching.send_signal(signal.SIGINT)
-                break
-        assert watching.wait(PATIENCE) == 0
+    lines = watch(url, "--ticker", "AAPL", until="completed")
     assert sum("AAPL" in line and "concentration" in line for line in lines) == 1
-    absent = subprocess.run(
-        [*command[:4], "ws://127.0.0.1:1/ws/x"], capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
+    command = [sys.executable, "-m", "portfolio_trio", "watch", "ws://127.0.0.1:1/ws/x"]
+    absent = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (absent.returncode, len(absent.stderr.splitlines())) == (1, 1)
 
 

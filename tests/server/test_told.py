@@ -42,7 +42,7 @@ FAILURES: list[RedisError] = [
 
 @VIRTUAL_TIME
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
-async def test_what_redis_says_is_for_the_log(
+async def test_error_texts_of_redis_go_to_the_log_only(
     failure: RedisError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(*_: Any, **__: Any) -> None:
@@ -72,14 +72,14 @@ async def test_what_redis_says_is_for_the_log(
     assert PRIVATE in said_here[1]["error"]
 
 
-def test_only_texts_of_the_stores_own_are_told() -> None:
+def test_only_error_texts_of_the_store_reach_clients() -> None:
     """Whose text is told as it is writes it itself, out of what the client knows."""
     for _, kind in inspect.getmembers(errors, inspect.isclass):
         if issubclass(kind, StoreError) and kind.for_clients is None:
             assert "message" not in inspect.signature(kind).parameters
 
 
-def test_a_node_of_a_cluster_is_said_so() -> None:
+def test_a_node_of_a_cluster_is_reported_as_such() -> None:
     for error in (MovedError("1234 10.0.0.7:6379"), ResponseError("MOVED 1234 10.0.0.7:6379")):
         said = translate(error)
         assert "use redis+cluster://" in str(said)

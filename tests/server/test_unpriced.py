@@ -214,7 +214,7 @@ async def test_a_column_that_has_gone_is_valued_at_its_last_price(
         assert (await client.ask("trade", ticker="GOOGL", shares=-1))["unpriced"] == {}
 
 
-async def test_a_name_nobody_ever_knew_freezes_the_value_and_says_so(
+async def test_an_unknown_name_freezes_the_value_and_is_reported(
     mock_clock: MockClock, tmp_path: Path
 ) -> None:
     async with market(tmp_path) as (app, _, __):

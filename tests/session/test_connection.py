@@ -562,7 +562,7 @@ async def test_what_a_slow_client_has_not_got_yet_of_the_old_run_it_never_gets(
         assert await client.silence(10) == []
 
 
-async def test_a_restart_waits_for_the_frame_on_its_way(autojump_clock: MockClock) -> None:
+async def test_a_restart_waits_for_the_frame_that_is_being_sent(autojump_clock: MockClock) -> None:
     async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
         slow, transport = await app.connect_stalling()
         other = await app.connect()

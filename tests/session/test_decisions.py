@@ -116,7 +116,7 @@ async def test_answers_are_what_their_models_would_write(
     assert kinds >= {"risk", "what_if", "plan", "history"}
 
 
-async def test_without_enough_history_the_rest_of_the_risk_stands() -> None:
+async def test_without_enough_history_the_rest_of_the_risk_is_given() -> None:
     short = make_portfolio({"A": 1.0, "B": 2.0}, rows=50)
     seen = Seen(
         holdings=short.holdings,

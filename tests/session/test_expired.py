@@ -10,10 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from portfolio_trio.redis import EmbeddedServer
 from portfolio_trio.settings import Delay
-from tests.support.app import METRICS, App, Client, Frame, open_app, results
-from tests.support.clock import virtual_wall_time
+from tests.support.app import METRICS, App, Frame, open_app, open_pair, results
 
 pytestmark = pytest.mark.trio
 
@@ -22,23 +20,9 @@ TTL = 100
 
 @asynccontextmanager
 async def two_apps(**settings: Any) -> AsyncIterator[tuple[App, App]]:
-    shared = EmbeddedServer(virtual_wall_time)
-    options: dict[str, Any] = {
-        "session_ttl_seconds": TTL,
-        "market_update_interval_seconds": 10_000,
-        **settings,
-    }
-    async with (
-        open_app(embedded=shared, **options) as one,
-        open_app(embedded=shared, seed=1, **options) as two,
-    ):
-        yield one, two
-
-
-async def subscribed(app: App) -> Client:
-    client = await app.connect(events=True)
-    assert (await client.receive())["type"] == "portfolio"
-    return client
+    idle = {"session_ttl_seconds": TTL, "market_update_interval_seconds": 10_000}
+    async with open_pair(**{**idle, **settings}) as apps:
+        yield apps
 
 
 async def lose(app: App) -> None:
@@ -72,9 +56,9 @@ async def test_a_client_that_only_analyzes_is_told_once(autojump_clock: MockCloc
                 assert (await client.ask("analyze", ticker="AAPL"))["code"] == "session_expired"
 
 
-async def test_what_was_edited_and_run_before_does_not_stand_in_the_way(autojump_clock: MockClock) -> None:
+async def test_earlier_edits_and_runs_do_not_matter_in_the_new_document(autojump_clock: MockClock) -> None:
     async with two_apps() as (one, two):
-        client, subscriber = await subscribed(one), await subscribed(two)
+        client, subscriber = await one.subscribe(), await two.subscribe()
         for _ in range(3):
             await client.ask("trade", ticker="AAPL", shares=1)
             await client.send("analyze", ticker="AAPL")
@@ -98,7 +82,7 @@ async def test_what_was_edited_and_run_before_does_not_stand_in_the_way(autojump
 async def test_each_state_names_the_document_it_is_of(autojump_clock: MockClock) -> None:
     """A version or run id of before the loss may come again: only this tells them apart."""
     async with two_apps() as (one, two):
-        client, subscriber = await one.connect(events=True), await subscribed(two)
+        client, subscriber = await one.connect(events=True), await two.subscribe()
         states = [await client.receive(), await client.ask("get_portfolio")]
         states.append(await client.ask("trade", ticker="AAPL", shares=1))
         states.append(await client.ask("set_holdings", holdings={"AAPL": 3}))
@@ -152,7 +136,7 @@ async def test_each_socket_is_told_once_whatever_it_asks(
 
 async def test_a_reset_in_the_middle_of_a_run(autojump_clock: MockClock) -> None:
     async with two_apps(metric_delay_seconds=Delay(2, 5)) as (one, two):
-        client, other, subscriber = await subscribed(one), await subscribed(two), await subscribed(two)
+        client, other, subscriber = await one.subscribe(), await two.subscribe(), await two.subscribe()
         await client.send("analyze", ticker="AAPL", id="old")
         await client.until("analysis_started")
         await subscriber.until("analysis_started")
@@ -179,7 +163,7 @@ async def test_an_answer_of_the_old_document_that_comes_late_is_asked_for_again(
     autojump_clock: MockClock,
 ) -> None:
     async with open_app() as app:
-        subscriber, late = await subscribed(app), await app.connect()
+        subscriber, late = await app.subscribe(), await app.connect()
         await subscriber.ask("trade", ticker="AAPL", shares=1)
         store, arrived = app.store, trio.Event()
 

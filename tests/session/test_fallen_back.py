@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.settings import Delay
 from tests.hub.test_order import assert_orderly, versions
-from tests.session.test_expired import subscribed, two_apps
+from tests.session.test_expired import two_apps
 from tests.support.app import METRICS, App, Client, Frame
 
 pytestmark = pytest.mark.trio
@@ -59,7 +59,7 @@ async def test_numbers_do_not_fall_and_the_truth_is_shown(
     autojump_clock: MockClock, asked: str, asks_first: str
 ) -> None:
     async with two_apps() as (one, two):
-        client, subscriber, there = await subscribed(one), await subscribed(one), await subscribed(two)
+        client, subscriber, there = await one.subscribe(), await one.subscribe(), await two.subscribe()
         await advance(client, 1)
         lagging = await one.document()
         await advance(client, 3)
@@ -95,9 +95,9 @@ async def test_numbers_do_not_fall_and_the_truth_is_shown(
 
 
 @pytest.mark.parametrize("survives", ["the run", "some results", "nothing of it", "only its edit is lost"])
-async def test_a_run_on_its_way_starts_again_by_itself(autojump_clock: MockClock, survives: str) -> None:
+async def test_a_run_in_progress_starts_again_by_itself(autojump_clock: MockClock, survives: str) -> None:
     async with two_apps(metric_delay_seconds=SLOW) as (one, two):
-        client, plain, subscriber = await subscribed(one), await two.connect(), await subscribed(two)
+        client, plain, subscriber = await one.subscribe(), await two.connect(), await two.subscribe()
         await plain.ask("get_portfolio")
         before = await one.document()
         await client.ask("trade", ticker="AAPL", shares=1)
@@ -134,7 +134,7 @@ async def test_a_run_starts_again_when_somebody_else_finds_out(
     autojump_clock: MockClock, asked: str, runs_on: int
 ) -> None:
     async with two_apps(metric_delay_seconds=SLOW) as (one, two):
-        client, runner = await subscribed(one), await subscribed((one, two)[runs_on])
+        client, runner = await one.subscribe(), await (one, two)[runs_on].subscribe()
         await client.ask("trade", ticker="AAPL", shares=1)
         lagging = await one.document()
         await runner.send("analyze", ticker="AAPL", id="mine")
@@ -151,7 +151,7 @@ async def test_a_run_starts_again_when_somebody_else_finds_out(
 
 async def test_a_tick_finds_out_where_nobody_asks(autojump_clock: MockClock) -> None:
     async with two_apps() as (one, two):
-        client, subscribers = await subscribed(one), [await subscribed(one), await subscribed(two)]
+        client, subscribers = await one.subscribe(), [await one.subscribe(), await two.subscribe()]
         lagging = await one.document()
         await advance(client, 2)
         frames = [await subscriber.silence(1) for subscriber in subscribers]
@@ -167,7 +167,7 @@ async def test_a_tick_finds_out_where_nobody_asks(autojump_clock: MockClock) -> 
 async def test_a_document_that_went_on_to_the_same_version_is_found_out(autojump_clock: MockClock) -> None:
     """A worker that had not heard of the lost edit makes another one, which gets its number."""
     async with two_apps() as (one, two):
-        client, there = await subscribed(one), await subscribed(two)
+        client, there = await one.subscribe(), await two.subscribe()
         lagging = await one.document()
         group = two.server.services.hub.group("s")
         assert group is not None
@@ -188,7 +188,7 @@ async def test_a_document_that_went_on_to_the_same_version_is_found_out(autojump
 
 async def test_an_edit_for_a_version_that_was_lost_is_refused(autojump_clock: MockClock) -> None:
     async with two_apps() as (one, _):
-        client = await subscribed(one)
+        client = await one.subscribe()
         lagging = await one.document()
         await client.ask("trade", ticker="AAPL", shares=1)
         await fall_back(one, lagging)

@@ -167,9 +167,7 @@ async def test_a_drain_ends_it(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("way", ["cancel", "disconnect"])
-async def test_the_other_sockets_hear_that_nothing_is_followed_any_more(
-    way: str, autojump_clock: MockClock
-) -> None:
+async def test_the_other_sockets_see_that_the_following_ended(way: str, autojump_clock: MockClock) -> None:
     async with open_app(market_update_interval_seconds=600) as app:
         client = await follow(app)
         other, watcher = await app.connect(events=True), await app.connect(events=True)
@@ -257,7 +255,7 @@ async def test_many_that_follow_all_get_their_run(autojump_clock: MockClock) -> 
         assert app.server.services.followers.free == FOLLOWERS_AT_ONCE
 
 
-async def test_who_leaves_the_line_holds_up_nobody(autojump_clock: MockClock) -> None:
+async def test_a_waiter_that_leaves_the_queue_delays_nobody(autojump_clock: MockClock) -> None:
     """A tick comes while there is no turn; some are gone when there is one again."""
     async with open_app(market_update_interval_seconds=INTERVAL, freshness_tolerance=1.0) as app:
         turns = app.server.services.followers

@@ -8,7 +8,6 @@ middle of it, while others knock. A history that breaks a law is shrunk and prin
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from contextlib import suppress
@@ -19,7 +18,6 @@ import trio
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
-from trio_websocket import CloseReason, ConnectionClosed
 
 from portfolio_trio.market import SimulatedSource
 from portfolio_trio.peers.orphans import TRIES
@@ -27,10 +25,16 @@ from portfolio_trio.server.server import GOODBYE_SECONDS, PEERS_SECONDS
 from portfolio_trio.session.analysis import START_SECONDS
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import PortfolioStore, StoreError, StoreUnavailable
-from tests.support.app import METRICS, App, Client, open_app
+from tests.support.app import METRICS, App, Client, Frame, Reader, open_app
+from tests.support.laws import (
+    check_completed,
+    check_order,
+    check_recorded,
+    check_snapshots,
+    check_values,
+    check_versions,
+)
 from tests.support.streams import PromptStream, StallingStream, taking_at_once
-
-Frame = dict[str, Any]
 
 # The first three are held by a new session; all can be bought.
 TICKERS = ("AAPL", "GOOGL", "MSFT", "JPM")
@@ -120,33 +124,15 @@ class MoodyStore:
         raise StoreUnavailable("the reply was lost", sent=True)
 
 
-class Subscriber:
+class Subscriber(Reader):
     """One socket: what it saw, and the transport that can be stalled."""
 
     def __init__(self, client: Client, transport: StallingStream) -> None:
-        self.client = client
+        super().__init__(client)
         self.transport = transport
-        self.frames: list[Frame] = []
         self.is_stalled = False
-        self.closed: CloseReason | None = None
         self.read_at_drain = True
         """Its peer has been there and reading for as long as the drain lasts."""
-
-    async def read(self) -> None:
-        # Ends with the connection, however the library says that it is over.
-        try:
-            while True:
-                self.frames.append(await self.client.receive())
-        except ConnectionClosed as end:
-            self.closed = end.reason
-        except Exception:  # noqa: BLE001 - see above
-            return
-
-    @property
-    def was_told(self) -> bool:
-        """Whether the server has said that it goes away, and when to come back."""
-        reason = self.closed
-        return reason is not None and reason.code == 1001 and "retry_after=" in (reason.reason or "")
 
 
 @dataclass
@@ -372,87 +358,6 @@ def check_turns(frames: list[Frame]) -> None:
             assert run_id not in ended, f"run {run_id} ended twice"
             ended.add(run_id)
             current = None
-
-
-def check_versions(frames: list[Frame]) -> None:
-    """Once a subscriber has seen holdings, no number on older ones."""
-    version = 0
-    of_run: dict[int, int] = {}
-    for frame in frames:
-        if frame["type"] == "portfolio":
-            assert frame["version"] >= version
-            version = frame["version"]
-        elif frame["type"] == "analysis_started":
-            of_run[frame["run_id"]] = frame["version"]
-        elif frame["type"] == "analysis_result":
-            assert of_run[frame["run_id"]] >= version, f"{frame} is on older holdings than {version}"
-
-
-def check_values(frames: list[Frame]) -> None:
-    """No older tick is shown after a newer one."""
-    shown = [f["tick_id"] for f in frames if f["type"] == "portfolio_update"]
-    assert shown == sorted(shown)
-
-
-def check_order(frames: list[Frame]) -> None:
-    """Results of a newer run are never followed by one of an older run, and none comes twice."""
-    results = [(f["run_id"], f["metric"]) for f in frames if f["type"] == "analysis_result"]
-    assert [run for run, _ in results] == sorted(run for run, _ in results)
-    assert len(set(results)) == len(results)
-
-
-def check_snapshots(frames: list[Frame], ticks: dict[int, dict[str, float]]) -> None:
-    """All results of a run saw the same holdings at the prices of one tick."""
-    seen: dict[int, str] = {}
-    for frame in frames:
-        if frame["type"] != "analysis_result":
-            continue
-        saw = json.dumps([frame[name] for name in ("snapshot", "tick_id", "as_of", "receipt")])
-        assert seen.setdefault(frame["run_id"], saw) == saw, f"run {frame['run_id']} saw two snapshots"
-        prices = ticks[frame["tick_id"]]
-        assert frame["receipt"]["prices"] == {name: prices[name] for name in frame["receipt"]["holdings"]}
-
-
-def check_completed(frames: list[Frame]) -> None:
-    """A completed run has an outcome for each metric, once."""
-    for end in frames:
-        if end["type"] == "analysis_completed":
-            told = [
-                f["metric"]
-                for f in frames
-                if f["type"] in {"analysis_result", "metric_error"} and f["run_id"] == end["run_id"]
-            ]
-            assert sorted(told) == sorted(METRICS)
-            assert end["results"] + end["errors"] == len(METRICS)
-
-
-def check_recorded(watched: list[Frame], recorded: list[Frame], *, in_order: bool = True) -> None:
-    """What was seen is in the document, once; a completed run as a whole.
-
-    Runs are seen in their order. So are the results of each, unless batches get lost: what one should have
-    brought is read in the document, when later results may have been seen.
-    """
-    # The receipt of a run stands with its first result only.
-    receipts = {f["run_id"]: {"receipt": f["receipt"]} for f in recorded if "receipt" in f}
-    recorded = [{**f, **receipts.get(f["run_id"], {})} for f in recorded]
-    keys = [(f["run_id"], f["metric"]) for f in recorded]
-    assert len(set(keys)) == len(keys), "a result is recorded twice"
-    streamed = [
-        {key: value for key, value in frame.items() if key != "type"}
-        for frame in watched
-        if frame["type"] == "analysis_result"
-    ]
-    seen_runs = [frame["run_id"] for frame in streamed]
-    assert seen_runs == sorted(seen_runs), "a result of a run behind those of a newer one"
-    if not in_order:
-        for results in (streamed, recorded):
-            results.sort(key=lambda result: (result["run_id"], result["metric"]))
-    rest = iter(recorded)
-    assert all(frame in rest for frame in streamed), "a streamed result is not recorded, or out of order"
-    completed = {f["run_id"] for f in watched if f["type"] == "analysis_completed"}
-    assert [f for f in recorded if f["run_id"] in completed] == [
-        f for f in streamed if f["run_id"] in completed
-    ]
 
 
 DELAYS = st.sampled_from([None, Delay(2, 5), Delay(2, 2)])

@@ -34,7 +34,7 @@ async def test_an_idle_connection_has_one_task(autojump_clock: MockClock) -> Non
         assert tasks_of_sockets(app) == [1, 1]
 
 
-async def test_pings_add_a_task_only_while_they_are_on_their_way(autojump_clock: MockClock) -> None:
+async def test_pings_add_a_task_only_while_they_are_being_sent(autojump_clock: MockClock) -> None:
     async with open_app(ping_interval_seconds=20) as app:
         await app.connect()
         await trio.sleep(20 * 10 + 1)

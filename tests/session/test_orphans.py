@@ -12,7 +12,7 @@ from portfolio_trio.peers.orphans import ORPHANS, Orphan, Orphans
 from portfolio_trio.session.analysis import START_SECONDS
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
-from tests.session.test_expired import subscribed, two_apps
+from tests.session.test_expired import two_apps
 from tests.support.app import App, open_app
 
 pytestmark = pytest.mark.trio
@@ -65,7 +65,7 @@ async def current_of(app: App) -> Any:
 async def test_a_start_that_comes_too_late_does_not_stay(autojump_clock: MockClock) -> None:
     # With metrics that take their time: a start that takes all results leaves no run behind.
     async with two_apps(metric_delay_seconds=Delay(2, 2)) as (one, two):
-        client, subscriber = await subscribed(one), await subscribed(two)
+        client, subscriber = await one.subscribe(), await two.subscribe()
         wire = Wire(one)
         wire.lag = START_SECONDS + 1
         await client.send("analyze", ticker="AAPL", id=1)
@@ -81,7 +81,7 @@ async def test_a_start_that_comes_too_late_does_not_stay(autojump_clock: MockClo
 
 async def test_a_start_whose_reply_is_lost_does_not_stay(autojump_clock: MockClock) -> None:
     async with two_apps(metric_delay_seconds=Delay(2, 2)) as (one, two):
-        client = await subscribed(one)
+        client = await one.subscribe()
         wire = Wire(one)
         wire.lost, wire.away = {"start_analysis"}, {"finish_analysis"}
         await client.send("analyze", ticker="AAPL")
@@ -107,7 +107,7 @@ async def test_a_start_that_took_all_results_and_whose_reply_is_lost_leaves_noth
     autojump_clock: MockClock,
 ) -> None:
     async with open_app() as app:
-        client = await subscribed(app)
+        client = await app.subscribe()
         wire = Wire(app)
         wire.lost = {"start_analysis"}
         await client.send("analyze", ticker="AAPL")
@@ -125,7 +125,7 @@ async def test_a_start_that_took_all_results_and_whose_reply_is_lost_leaves_noth
 
 async def test_cancel_clears_what_nobody_carries_out(autojump_clock: MockClock) -> None:
     async with two_apps() as (one, two):
-        client, subscriber = await subscribed(one), await subscribed(two)
+        client, subscriber = await one.subscribe(), await two.subscribe()
         await one.store.start_analysis("s", ticker="AAPL", started_at="2026-11-18T11:06:40.000Z", tick_id=1)
         late = await two.connect("s", events=True)
         await late.receive()
@@ -140,7 +140,7 @@ async def test_a_run_that_could_not_be_cleared_when_its_socket_went_is_cleared_l
     autojump_clock: MockClock,
 ) -> None:
     async with open_app(metric_delay_seconds=Delay(1, 1), market_update_interval_seconds=10_000) as app:
-        client = await subscribed(app)
+        client = await app.subscribe()
         wire = Wire(app)
         store: Any = wire
 
@@ -171,7 +171,7 @@ async def test_few_are_remembered() -> None:
 
 async def test_who_has_seen_a_run_end_does_not_cancel_it_again(autojump_clock: MockClock) -> None:
     async with open_app(metric_delay_seconds=Delay(2, 5)) as app:
-        client, subscriber = await subscribed(app), await subscribed(app)
+        client, subscriber = await app.subscribe(), await app.subscribe()
         wire = Wire(app)
         wire.away |= {"record_results", "finish_analysis"}
         await client.send("analyze", ticker="AAPL")

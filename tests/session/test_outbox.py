@@ -112,7 +112,7 @@ def test_a_frame_counts_as_it_is_on_the_wire(text: str, size: int) -> None:
     assert outbox.overflowed
 
 
-def test_what_is_on_its_way_counts_until_it_has_left() -> None:
+def test_frames_being_sent_count_until_they_are_sent() -> None:
     outbox = Outbox(1_000)
     outbox.put("a" * 596)
     assert outbox.take() != []

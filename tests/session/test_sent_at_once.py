@@ -37,7 +37,7 @@ def test_every_frame_arrives_whole_and_in_order(room: int) -> None:
         trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-def test_all_that_a_run_says_leaves_in_one_send() -> None:
+def test_all_messages_of_a_run_leave_in_one_send() -> None:
     sends: list[list[str]] = []
 
     async def main() -> None:
@@ -61,7 +61,7 @@ def test_all_that_a_run_says_leaves_in_one_send() -> None:
 
 
 @pytest.mark.trio
-async def test_whoever_gets_events_sees_a_run_of_one_trip(autojump_clock: MockClock) -> None:
+async def test_subscribers_see_a_run_of_one_call(autojump_clock: MockClock) -> None:
     async with open_app() as app:
         plain, watcher = await app.connect(), await app.connect(events=True)
         await watcher.receive()

@@ -175,7 +175,7 @@ async def test_a_run_that_the_document_lacks_is_refused_as_such(engine: Engine) 
             await record(2)
 
 
-async def test_a_namesake_is_another_run(engine: Engine) -> None:
+async def test_a_run_with_the_same_number_is_another_run(engine: Engine) -> None:
     """Who did not know of the lost run may have been given its number."""
     async with engine.opened() as it:
         await it.create(holdings=FIRST)

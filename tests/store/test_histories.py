@@ -308,7 +308,7 @@ def test_every_engine_agrees_with_the_model(engines: list[Engine], history: list
 
 
 @pytest.mark.trio
-async def test_a_long_life_with_every_kind_of_call(engines: list[Engine]) -> None:
+async def test_a_long_history_with_every_kind_of_call(engines: list[Engine]) -> None:
     """One fixed history that certainly goes through trimming, late writes, repetition and expiry."""
     batch = Record(run=0, version=0, recorded=0, count=3, finish=False)
     late = Record(run=-1, version=0, recorded=None, count=1, finish=True)

@@ -58,7 +58,7 @@ async def test_lost_workers_leave_a_run_that_was_cut_off(engine: Engine) -> None
         assert (end, end.told) == (cancelled(1, "disconnected"), False)
 
 
-async def test_the_word_of_the_worker_that_ran_it_stands(engine: Engine) -> None:
+async def test_the_report_of_the_worker_that_ran_it_is_kept(engine: Engine) -> None:
     async with engine.opened() as it:
         await it.create()
         await start(it)
@@ -101,7 +101,7 @@ async def test_a_last_record_sent_again_is_known_though_the_next_run_has_begun(e
         assert len(await it.store.get_results("s")) == 1
 
 
-async def test_a_namesake_that_completed_is_no_repetition(engine: Engine) -> None:
+async def test_a_completed_run_with_the_same_number_is_no_repetition(engine: Engine) -> None:
     async with engine.opened() as it:
         await it.create()
         await it.store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1, token="new")

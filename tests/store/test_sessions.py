@@ -41,7 +41,7 @@ async def test_open_creates_the_whole_document(engine: Engine) -> None:
         assert 0 < await it.client.ttl(KEY) <= TTL
 
 
-async def test_a_session_lives_for_ever_where_it_shall(engine: Engine) -> None:
+async def test_a_ttl_of_zero_keeps_a_session_for_ever(engine: Engine) -> None:
     async with engine.opened() as it:
         ever = PortfolioStore(it.client, ttl_seconds=0)
         await ever.open_session("s", holdings=HOLDINGS, tick=TICK, at=AT)
@@ -138,7 +138,7 @@ async def test_what_is_not_there_is_missing_for_every_call(engine: Engine) -> No
         assert await it.client.dbsize() == 0
 
 
-async def test_a_session_expires_after_a_day_of_silence() -> None:
+async def test_a_session_expires_after_a_day_without_requests() -> None:
     now = 1_800_000_000.0
     async with Engine("embedded", "embedded://").opened(wall_clock=lambda: now) as it:
         await it.create()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -28,20 +27,13 @@ from portfolio_trio.store import (
     WrongType,
 )
 from tests.store.engines import AT, HOLDINGS, TICK, Engine, FakeTick, Opened, result
+from tests.support.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
 TTL, LEASE = 10.0, 5.0
 # An engine of our own clock is needed to see a lease end; a real server has its own.
 START: Final = 1_800_000_000.0
-
-
-@dataclass
-class Clock:
-    now: float = START
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def tick_of(tick_id: int) -> SharedTick:
@@ -84,14 +76,14 @@ async def test_a_worker_that_retires_gives_up_its_lease_at_once_and_is_cleaned_u
         assert (taken.leads, sorted(taken.lost)) == (True, ["one", "two"])
 
 
-async def test_a_dead_leader_is_followed_when_its_lease_ends() -> None:
-    clock = Clock()
+async def test_a_lost_leader_is_replaced_when_its_lease_ends() -> None:
+    clock = ManualClock()
     async with Engine("embedded", "embedded://").opened(wall_clock=clock) as it:
         one, two = worker(it, "one"), worker(it, "two")
         await one.heartbeat()
-        clock.now += LEASE - 0.001
+        clock.time += LEASE - 0.001
         assert not (await two.heartbeat()).leads
-        clock.now += 0.001
+        clock.time += 0.001
         assert (await two.heartbeat()).leads
         # The old one is alive still and has lost the lease, not its life.
         late = await one.heartbeat()
@@ -99,11 +91,11 @@ async def test_a_dead_leader_is_followed_when_its_lease_ends() -> None:
 
 
 async def test_lost_workers_are_named_until_they_are_forgotten() -> None:
-    clock = Clock()
+    clock = ManualClock()
     async with Engine("embedded", "embedded://").opened(wall_clock=clock) as it:
         one, two = worker(it, "one"), worker(it, "two")
         await one.heartbeat()
-        clock.now += TTL
+        clock.time += TTL
         assert (await two.heartbeat()).lost == ("one",)
         assert (await two.heartbeat()).lost == ("one",)
         await two.forget(["one"])
@@ -112,12 +104,12 @@ async def test_lost_workers_are_named_until_they_are_forgotten() -> None:
 
 
 async def test_other_prices_on_the_same_redis_are_refused_while_anybody_lives() -> None:
-    clock = Clock()
+    clock = ManualClock()
     async with Engine("embedded", "embedded://").opened(wall_clock=clock) as it:
         await worker(it, "one").heartbeat()
         with pytest.raises(OtherSource, match=r"simulated, not from csv"):
             await worker(it, "two", source="csv").heartbeat()
-        clock.now += TTL
+        clock.time += TTL
         assert (await worker(it, "two", source="csv").heartbeat()).leads
 
 
@@ -161,12 +153,12 @@ async def test_only_the_leader_publishes_and_never_an_older_tick(engine: Engine)
         assert await two.read_tick() == tick_of(7)
 
 
-async def test_a_leader_that_slept_through_its_lease_is_refused() -> None:
-    clock = Clock()
+async def test_a_leader_whose_lease_has_ended_is_refused() -> None:
+    clock = ManualClock()
     async with Engine("embedded", "embedded://").opened(wall_clock=clock) as it:
         one, two = worker(it, "one"), worker(it, "two")
         await one.heartbeat()
-        clock.now += LEASE
+        clock.time += LEASE
         with pytest.raises(NotUpdater):
             await one.publish_tick(tick_of(7))
         await two.heartbeat()
@@ -196,20 +188,20 @@ STEPS: Final = st.lists(
 @given(STEPS)
 def test_there_is_one_leader_at_a_time_and_ticks_only_rise(steps: list[tuple[str, Any]]) -> None:
     async def main() -> None:
-        clock = Clock()
+        clock = ManualClock()
         async with Engine("embedded", "embedded://").opened(wall_clock=clock) as it:
             workers = [worker(it, f"w{number}") for number in range(3)]
             leader, until, newest = None, 0.0, 0
             for number, (kind, value) in enumerate(steps, start=1):
                 if kind == "wait":
-                    clock.now += value
+                    clock.time += value
                 elif kind == "heartbeat":
                     leads = (await workers[value].heartbeat()).leads
-                    assert leads == (leader == value or clock.now >= until)
+                    assert leads == (leader == value or clock.time >= until)
                     if leads:
-                        leader, until = value, clock.now + LEASE
+                        leader, until = value, clock.time + LEASE
                 else:
-                    may = leader == value and clock.now < until
+                    may = leader == value and clock.time < until
                     try:
                         await workers[value].publish_tick(tick_of(number))
                     except NotUpdater:

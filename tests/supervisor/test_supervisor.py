@@ -182,7 +182,9 @@ def test_a_second_stop_ends_them_at_once() -> None:
     assert (story.status, story.over_at) == (0, 52.0)
 
 
-def test_who_is_deaf_is_killed_when_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_that_ignores_the_signal_is_killed_after_the_time_limit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     story = Story(Crew({2: [Life(drain_seconds=NEVER)]})).told()
     end = story.stopped_at + PATIENCE
     assert story.of(2)[0].signals == [(story.stopped_at, TERM), (end, signal.SIGKILL)]

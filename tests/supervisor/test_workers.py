@@ -109,10 +109,6 @@ def test_the_supervisor_tells_what_all_workers_have_counted(shared_tree: Tree) -
     )
 
 
-def interrupt_the_terminal(tree: Tree) -> None:
-    os.killpg(tree.supervisor.pid, signal.SIGINT)
-
-
 def terminate(tree: Tree) -> None:
     tree.supervisor.terminate()
 
@@ -122,7 +118,7 @@ def orphan(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop", "status"), [(interrupt_the_terminal, 0), (terminate, 0), (orphan, -signal.SIGKILL)]
+    ("stop", "status"), [(Tree.interrupt_the_terminal, 0), (terminate, 0), (orphan, -signal.SIGKILL)]
 )
 def test_workers_let_analyses_finish_and_end(
     redis_url: str, stop: Callable[[Tree], None], status: int
@@ -173,7 +169,7 @@ def test_what_keeps_workers_from_starting_is_one_line(flags: tuple[str, ...], wo
 
 
 @pytest.mark.trio
-async def test_a_worker_says_when_it_serves_and_ends_when_the_line_does(
+async def test_a_worker_reports_when_it_serves_and_ends_with_the_supervisors_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The garbage collector of the tests stays as it is.

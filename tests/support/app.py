@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import trio
 from trio.testing import memory_stream_pair
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from portfolio_trio.protocol.messages import SUBPROTOCOL
+from portfolio_trio.redis import EmbeddedServer
 from portfolio_trio.server.server import Server, open_server
 from portfolio_trio.settings import Settings
 from portfolio_trio.telemetry import OFF
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from portfolio_trio.metrics import MetricRegistry
-    from portfolio_trio.redis import EmbeddedServer
     from portfolio_trio.telemetry import Telemetry
     from tests.http.frames import Answer
 
@@ -81,6 +81,31 @@ class Client:
                 return -1 if end.reason is None else int(end.reason.code)
 
 
+class Reader:
+    """Keeps what one socket receives."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.frames: list[Frame] = []
+        self.closed: CloseReason | None = None
+
+    async def read(self) -> None:
+        """Until the end of the connection, however the library says that it is over."""
+        try:
+            while True:
+                self.frames.append(await self.client.receive())
+        except ConnectionClosed as end:
+            self.closed = end.reason
+        except Exception:  # noqa: BLE001 - see above
+            return
+
+    @property
+    def was_told(self) -> bool:
+        """Whether the server has said that it goes away, and when to come back."""
+        reason = self.closed
+        return reason is not None and reason.code == 1001 and "retry_after=" in (reason.reason or "")
+
+
 class App:
     """A server and the nursery its clients live in."""
 
@@ -99,6 +124,12 @@ class App:
     async def connect(self, session_id: str = "s", *, events: bool = False) -> Client:
         """Open a socket; with ``events`` it speaks the subprotocol."""
         return await self.connect_through(self.dial(), session_id, events=events)
+
+    async def subscribe(self, session_id: str = "s") -> Client:
+        """Open a socket that gets the session's events, and has got its state."""
+        subscriber = await self.connect(session_id, events=True)
+        assert (await subscriber.receive())["type"] == "portfolio"
+        return subscriber
 
     async def connect_stalling(
         self, session_id: str = "s", *, events: bool = False
@@ -167,6 +198,17 @@ async def open_app(
         yield App(server, nursery)
         assert server.services.faults.counts.total() == faults, server.services.faults.counts
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_pair(**settings: Any) -> AsyncGenerator[tuple[App, App]]:
+    """Two servers on one Redis in memory; the first one leads the market."""
+    shared = EmbeddedServer(virtual_wall_time)
+    async with (
+        open_app(embedded=shared, **settings) as one,
+        open_app(embedded=shared, seed=1, **settings) as two,
+    ):
+        yield one, two
 
 
 def results(frames: Sequence[Frame]) -> list[tuple[str, str]]:

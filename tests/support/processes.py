@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,9 @@ STORY_SECONDS = 60
 WORKERS, TICK = "portfolio-workers:{market}", "portfolio-tick:{market}"
 FOR_EVER = ("--metric-delay-seconds", "600")
 QUICK = ("--metric-delay-seconds", "0,0.2")
+# No tick starts a run again: what happens is what a test does.
+NO_RESTARTS = ("--freshness-tolerance", "1000")
+TICKING = (*NO_RESTARTS, "--market-update-interval-seconds", "0.5", "--log-level", "debug")
 COMMAND = (sys.executable, "-m", "portfolio_trio", "serve", "--port", "0")
 
 
@@ -104,6 +107,15 @@ class Tree:
         )
         return client
 
+    def ask(self, session: str, **request: object) -> Frame:
+        """The answer to the only request of a socket."""
+        with self.websocket(session) as client:
+            return ask(client, **request)
+
+    def interrupt_the_terminal(self) -> None:
+        """Do what Ctrl-C in its terminal does."""
+        os.killpg(self.supervisor.pid, signal.SIGINT)
+
     def end(self, by: signal.Signals) -> int:
         """Send a signal and wait for the end; the exit status."""
         self.supervisor.send_signal(by)
@@ -127,6 +139,34 @@ class Tree:
         self._reader.join(PATIENCE)
         assert self.supervisor.stderr is not None
         self.supervisor.stderr.close()
+
+
+def ask(socket: ClientConnection, **request: object) -> Frame:
+    """Send one request and take the next message."""
+    socket.send(json.dumps(request))
+    answer: Frame = json.loads(socket.recv(PATIENCE))
+    return answer
+
+
+def watch(url: str, *flags: str, until: str, do: Callable[[str], object] = str) -> list[str]:
+    """What ``watch`` prints up to a line that ends so, then Ctrl-C; something is done at each line."""
+    command = [sys.executable, "-m", "portfolio_trio", "watch", url, "--plain", *flags]
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        # One that does not get there ends, so that the test does.
+        patience = threading.Timer(PATIENCE, watching.kill)
+        patience.start()
+        for line in watching.stdout:
+            lines.append(line.rstrip())
+            do(lines[-1])
+            if lines[-1].endswith(until):
+                watching.send_signal(signal.SIGINT)
+                break
+        status = watching.wait(PATIENCE)
+        patience.cancel()
+    assert status == 0, lines
+    return lines
 
 
 @contextmanager
