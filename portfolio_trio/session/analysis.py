@@ -1,7 +1,7 @@
-"""One run: start, metric tasks, record, stream.
+"""One run: start, metrics, record, stream.
 
-The task that calls ``Analysis.run`` owns everything here: the metric tasks run in a nursery inside it, so
-that cancelling the caller's scope ends everything, at any point.
+The task that calls ``Analysis.run`` does everything here and waits for delayed metrics itself; heavy metrics
+have tasks in a nursery inside it. So cancelling the caller's scope ends everything, at any point.
 
 Immediate metrics are computed before the run is started, from what is known of the document. The script that
 starts the run stores the results, if the document still is what they were computed from; otherwise the run
@@ -11,6 +11,7 @@ sees it.
 
 from __future__ import annotations
 
+from math import inf
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -97,6 +98,8 @@ class ResultSink(Protocol):
 _Ready = tuple[int, "Outcome"]
 # Position, metric and artificial delay of metrics that are not immediate.
 _Later = tuple[int, "Metric", float]
+# When to compute a metric, its position, and the metric.
+_Due = tuple[float, int, "Metric"]
 
 # Metrics computed in the run's own task block all other sessions; after this many seconds the others get a
 # turn, and this run can be cancelled.
@@ -211,16 +214,55 @@ class Analysis:
         return outcomes
 
     async def _stream(self, snapshot: Snapshot, at_once: Sequence[Metric], later: Sequence[_Later]) -> int:
-        """Start slow metrics, pass on immediate outcomes, then the others; return the number of results."""
+        """Start heavy metrics, pass on immediate outcomes, then the others; return the number of results."""
         send, receive = trio.open_memory_channel[_Ready](len(later))
+        now = trio.current_time()
+        due = sorted((now + delay, place, metric) for place, metric, delay in later if not metric.heavy)
+        heavy = [each for each in later if each[1].heavy]
+        if not heavy:
+            return await self._hand_on_all(snapshot, at_once, due, receive, 0)
         async with background() as tasks:
-            for place, metric, delay in later:
-                tasks.start_soon(self._compute, place, metric, delay, snapshot, send)
-            results = 0
-            if at_once:
-                outcomes = await self._compute_at_once(at_once, snapshot)
-                results = await self._hand_on(snapshot, outcomes, last=False)
-            return results + await self._record_all(snapshot, receive, len(later))
+            for place, metric, delay in heavy:
+                tasks.start_soon(self._compute_in_thread, place, metric, delay, snapshot, send)
+            return await self._hand_on_all(snapshot, at_once, due, receive, len(heavy))
+
+    async def _hand_on_all(
+        self,
+        snapshot: Snapshot,
+        at_once: Sequence[Metric],
+        due: list[_Due],
+        receive: trio.MemoryReceiveChannel[_Ready],
+        heavy: int,
+    ) -> int:
+        """Pass on all outcomes as they come; return the number of results.
+
+        Args:
+            snapshot: The inputs.
+            at_once: Metrics to compute now.
+            due: Metrics to compute later, in the order of their times.
+            receive: Outcomes of heavy metrics.
+            heavy: The number of these.
+        """
+        results = 0
+        if at_once:
+            outcomes = await self._compute_at_once(at_once, snapshot)
+            results = await self._hand_on(snapshot, outcomes, last=False)
+        while due or heavy:
+            batch: list[_Ready] = []
+            with trio.move_on_at(due[0][0] if due else inf):
+                batch.append(await receive.receive())
+            # Outcomes that are ready at the same time are recorded by one script and sent together.
+            while receive.statistics().current_buffer_used:
+                batch.append(receive.receive_nowait())
+            heavy -= len(batch)
+            now = trio.current_time()
+            ready = [(place, metric) for at, place, metric in due if at <= now]
+            del due[: len(ready)]
+            computed = await self._compute_at_once([metric for _, metric in ready], snapshot)
+            batch += zip([place for place, _ in ready], computed, strict=True)
+            outcomes = [outcome for _, outcome in sorted(batch, key=itemgetter(0))]
+            results += await self._hand_on(snapshot, outcomes, last=not (due or heavy))
+        return results
 
     async def _start(self, computed: Computed | None) -> RunStart:
         # After the shield it would be too late.
@@ -257,7 +299,7 @@ class Analysis:
         orphan = Orphan(self._session_id, self._incarnation, token=self._token)
         self._services.peer_subscriber.adopt(orphan)
 
-    async def _compute(
+    async def _compute_in_thread(
         self,
         place: int,
         metric: Metric,
@@ -265,15 +307,12 @@ class Analysis:
         snapshot: Snapshot,
         send: trio.MemorySendChannel[_Ready],
     ) -> None:
-        """One metric task; the channel has room for all outcomes."""
+        """The task of one heavy metric; the channel has room for all outcomes."""
         if delay:
             await trio.sleep(delay)
-        if metric.heavy:
-            computed = await trio.to_thread.run_sync(
-                snapshot.attempt, metric, abandon_on_cancel=True, limiter=self._services.heavy
-            )
-        else:
-            computed = snapshot.attempt(metric)
+        computed = await trio.to_thread.run_sync(
+            snapshot.attempt, metric, abandon_on_cancel=True, limiter=self._services.heavy
+        )
         at = rfc3339(self._services.now())
         send.send_nowait((place, self._outcome(snapshot, metric, computed, at)))
 
@@ -285,21 +324,6 @@ class Analysis:
                 metric.name, computed, session_id=self._session_id, run_id=snapshot.run_id
             )
         return snapshot.outcome(metric, computed, at)
-
-    async def _record_all(
-        self, snapshot: Snapshot, receive: trio.MemoryReceiveChannel[_Ready], waiting: int
-    ) -> int:
-        """Pass on the outcomes of the metric tasks until all have one; return the number of results."""
-        results = 0
-        while waiting:
-            batch = [await receive.receive()]
-            # Outcomes that are ready at the same time are recorded by one script and sent together.
-            while receive.statistics().current_buffer_used:
-                batch.append(receive.receive_nowait())
-            waiting -= len(batch)
-            outcomes = [outcome for _, outcome in sorted(batch, key=itemgetter(0))]
-            results += await self._hand_on(snapshot, outcomes, last=not waiting)
-        return results
 
     async def _hand_on(self, snapshot: Snapshot, outcomes: Sequence[Outcome], *, last: bool) -> int:
         """Record outcomes, then queue them; return the number of results."""

@@ -3,7 +3,7 @@
     connection nursery
     ├─ reader    takes requests one after another, answers them, decides
     ├─ writer    exists while frames wait that the socket did not accept at once
-    └─ run       at most one: the scope of the current analysis, its metric tasks inside
+    └─ run       at most one: the scope of the current analysis, the tasks of heavy metrics inside
 
 The reader never waits for a metric. It waits for a run only after having cancelled it, so that the next one
 starts when the last one has ended.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -173,6 +174,54 @@ async def test_held_up_and_heavy_metrics_do_not_hold_up_the_others(autojump_cloc
     # Side by side, not one after another.
     assert trio.current_time() == pytest.approx(2.0)
     assert isinstance(autojump_clock, MockClock)
+
+
+async def test_delayed_metrics_are_computed_when_they_are_due_without_a_task(
+    autojump_clock: MockClock,
+) -> None:
+    delays, moments = iter((3.0, 1.0, 2.0)), []
+
+    def now() -> float:
+        moments.append(trio.current_time())
+        return 1.0
+
+    analysis, store, sink = prepare(
+        *(named(name, now) for name in ("a", "b", "c")), delays=lambda: next(delays)
+    )
+    began, tasks = trio.current_time(), Tasks()
+    trio.lowlevel.add_instrument(tasks)
+    try:
+        assert await analysis.run() == (3, 0)
+    finally:
+        trio.lowlevel.remove_instrument(tasks)
+    assert [moment - began for moment in moments] == pytest.approx([1.0, 2.0, 3.0])
+    assert tasks.started == 0
+    assert store.writes == [(1, False), (1, False), (1, True)]
+    assert sink.batches == [[("b", 1.0)], [("c", 1.0)], [("a", 1.0)]]
+    assert isinstance(autojump_clock, MockClock)
+
+
+async def test_a_heavy_metric_and_delayed_ones_end_the_run_together() -> None:
+    delays, may_end = iter((0.0, 0.01, 0.02)), threading.Event()
+
+    def last() -> float:
+        may_end.set()
+        return 2.0
+
+    def heavy() -> float:
+        assert may_end.wait(30)
+        return 3.0
+
+    analysis, store, sink = prepare(
+        named("heavy", heavy, heavy=True),
+        named("first", lambda: 1.0),
+        named("last", last),
+        delays=lambda: next(delays),
+    )
+    with trio.fail_after(30):
+        assert await analysis.run() == (3, 0)
+    assert [finish for _, finish in store.writes] == [*[False] * (len(store.writes) - 1), True]
+    assert sink.batches == [[("first", 1.0)], [("last", 2.0)], [("heavy", 3.0)]]
 
 
 async def test_a_heavy_metric_has_a_thread_while_the_light_ones_are_handed_on() -> None:
