@@ -44,6 +44,7 @@ FLOORS: Final = (
         "locks",
         "log_throttle",
         "nurseries",
+        "right_of_way",
         "settings_flags",
         "targets",
         "telemetry",

@@ -75,7 +75,7 @@ class Exchange(Protocol):
 class Audience(Protocol):
     """The listeners to ticks."""
 
-    def ticked(self, tick: Tick) -> None:
+    async def ticked(self, tick: Tick) -> None:
         """A tick has been published; no session has been valued at it yet."""
 
     async def swept(self, tick: Tick) -> None:
@@ -179,7 +179,7 @@ class MarketUpdater:
         tick = await self._book.advance(self._exchange.publish)
         # The boundary to the listeners: their errors must not keep sessions from being valued at the tick.
         with self._faults.contained("a tick"):
-            self._audience.ticked(tick)
+            await self._audience.ticked(tick)
         began = trio.current_time()
         report = await self._ledger.revalue_all(tick, price_lookup=self._book.values_for, lost=lost)
         seconds = trio.current_time() - began

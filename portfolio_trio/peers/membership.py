@@ -324,5 +324,5 @@ class Membership:
         )
         if await self._book.adopt(tick, unpriced=shared.unpriced):
             self._exchange.ticked_at = trio.current_time()
-            self._audience.ticked(self._book.current)
+            await self._audience.ticked(self._book.current)
         return True

@@ -83,7 +83,9 @@ def _market(services: Services, workers: Workers) -> tuple[MarketUpdater, Member
     book, store, faults = services.book, services.store, services.faults
     interval = services.settings.market_update_interval_seconds
     exchange = Exchange(workers, book)
-    audience = TickFeed(services.hub, store, book, faults, services.peer_subscriber)
+    audience = TickFeed(
+        services.hub, store, book, faults, services.peer_subscriber, right_of_way=services.right_of_way
+    )
     updater = MarketUpdater(
         book,
         store,

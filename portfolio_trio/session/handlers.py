@@ -152,6 +152,10 @@ class RequestHandler:
             await self._answer_now(request)
 
     async def _answer_now(self, request: Request) -> None:
+        with self._services.right_of_way:
+            await self._carry_out_and_answer(request)
+
+    async def _carry_out_and_answer(self, request: Request) -> None:
         try:
             self._document.check()
             if self._document.incarnation is None:

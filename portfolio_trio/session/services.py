@@ -14,6 +14,7 @@ from portfolio_trio.access import KeepAlive
 from portfolio_trio.hub.error_messages import explain
 from portfolio_trio.log_throttle import Seldom
 from portfolio_trio.metrics import ReturnsCache
+from portfolio_trio.right_of_way import RightOfWay
 from portfolio_trio.session.snapshot import Snapshots
 from portfolio_trio.session.turns import Turns
 from portfolio_trio.store import StoreError
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 HEAVY_THREADS: Final = 16
-# Enough to keep the core busy if Redis is near; each more delays other requests.
-FOLLOWERS_AT_ONCE: Final = 1
+# One is computed while Redis records the other; each more delays other requests.
+FOLLOWERS_AT_ONCE: Final = 2
 FAILURE_LOG_SECONDS: Final = 60.0
 
 
@@ -57,6 +58,7 @@ class Services:
         now: Seconds since the epoch; virtual in tests.
         heavy: Limits the worker threads of heavy metrics.
         followers: Limits the runs that start by themselves at a tick, until they have their snapshot.
+        right_of_way: Lets requests pass before work that starts by itself.
         snapshots: Takes the snapshots of runs.
         immediate: All metrics, if none of them ever waits; else None.
         keep_alive: Pings the sockets.
@@ -92,6 +94,7 @@ class Services:
         # name look-ups.
         self.heavy = trio.CapacityLimiter(HEAVY_THREADS)
         self.followers = Turns(FOLLOWERS_AT_ONCE)
+        self.right_of_way = RightOfWay()
         self.keep_alive = KeepAlive(
             interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds, faults=faults
         )

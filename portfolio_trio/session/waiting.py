@@ -87,6 +87,7 @@ class Waiting:
             while not (self._has_turn and self._is_behind):
                 self.pass_turn()
                 await self._woken.park()
+            await self._socket.services.right_of_way.give_way()
         except trio.Cancelled:
             self._is_gone = True
             self.pass_turn()

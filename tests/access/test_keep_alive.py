@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portfolio_trio.access import KeepAlive
-from portfolio_trio.access._keep_alive import AT_ONCE
+from portfolio_trio.access._keep_alive import AT_ONCE, PAUSE_SECONDS
 from portfolio_trio.faults import Faults
 from portfolio_trio.http import Disconnected, WebSocketTransport
 from tests.http.frames import PING, PONG, frame
@@ -280,7 +280,7 @@ class Prompt:
         Prompt.in_flight += 1
         Prompt.most = max(Prompt.most, Prompt.in_flight)
         Prompt.pinged += 1
-        await trio.sleep(0.005)
+        await trio.sleep(PAUSE_SECONDS / 2)
         Prompt.in_flight -= 1
 
     def lose(self) -> None:

@@ -44,7 +44,8 @@ class Ledger:
         self.report = Report()
         self.told: list[tuple[str, int]] = []
 
-    def ticked(self, tick: Tick) -> None:
+    async def ticked(self, tick: Tick) -> None:
+        await trio.lowlevel.checkpoint()
         self.told.append(("ticked", tick.tick_id))
 
     async def swept(self, tick: Tick) -> None:
@@ -229,7 +230,7 @@ async def test_an_audience_that_fails_costs_no_session_its_value(
 ) -> None:
     ledger = Ledger()
 
-    def fail(tick: Tick) -> None:
+    async def fail(tick: Tick) -> None:
         raise LookupError("a fault of ours")
 
     ledger.ticked = fail  # type: ignore[method-assign] # as above

@@ -144,7 +144,8 @@ class Crowd:
         self.sweeps.append(("done", trio.current_time()))
         return Report()
 
-    def ticked(self, tick: Tick) -> None:
+    async def ticked(self, tick: Tick) -> None:
+        await trio.lowlevel.checkpoint()
         self.ticked_ids.append(tick.tick_id)
 
     async def swept(self, tick: Tick) -> None:

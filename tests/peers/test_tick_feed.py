@@ -10,9 +10,12 @@ import trio
 from trio.testing import MockClock
 
 from portfolio_trio.canonical import canonical
+from portfolio_trio.hub.local_runs import LocalRuns
 from portfolio_trio.market import SimulatedSource
+from portfolio_trio.peers.tick_feed import READS_AT_ONCE, SLICE, TickFeed
+from portfolio_trio.right_of_way import PATIENCE_SECONDS
 from portfolio_trio.settings import Delay
-from portfolio_trio.store import PortfolioStore, StoreUnavailable
+from portfolio_trio.store import Portfolio, PortfolioStore, StoreUnavailable
 from tests.support.app import HOLDINGS, App, open_app, results
 
 pytestmark = pytest.mark.trio
@@ -167,3 +170,83 @@ async def test_what_is_kept_of_a_session_has_no_values(autojump_clock: MockClock
         kept = group.sequencer.newest
         assert kept is not None
         assert (kept.version, kept.values) == (2, None)
+
+
+READ_SECONDS = 0.01
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many reads of documents were under way when each began; a read takes its time."""
+    peek, under_way, seen = PortfolioStore.peek_portfolio, 0, list[int]()
+
+    async def slowly(store: PortfolioStore, session_id: str) -> Portfolio:
+        nonlocal under_way
+        under_way += 1
+        seen.append(under_way)
+        await trio.sleep(READ_SECONDS)
+        under_way -= 1
+        return await peek(store, session_id)
+
+    monkeypatch.setattr(PortfolioStore, "peek_portfolio", slowly)
+    return seen
+
+
+async def test_few_sessions_are_updated_at_the_same_time(autojump_clock: MockClock, reads: list[int]) -> None:
+    async with open_app() as app:
+        clients = [await app.connect(f"s{number}", events=True) for number in range(4 * READS_AT_ONCE + 1)]
+        for client in clients:
+            await client.receive()
+        await app.server.updater.tick()
+        assert (len(reads), max(reads)) == (len(clients), READS_AT_ONCE)
+        tick_id = app.server.services.book.current.tick_id
+        for client in clients:
+            update = await client.receive()
+            assert (update["type"], update["tick_id"]) == ("portfolio_update", tick_id)
+
+
+async def test_updates_let_requests_pass(autojump_clock: MockClock, reads: list[int]) -> None:
+    rounds = 3
+    async with open_app() as app:
+        for number in range(rounds * READS_AT_ONCE):
+            await (await app.connect(f"s{number}", events=True)).receive()
+        began = trio.current_time()
+        with app.server.services.right_of_way:
+            await app.server.updater.tick()
+        assert trio.current_time() - began == pytest.approx(rounds * (PATIENCE_SECONDS + READ_SECONDS))
+
+
+async def test_other_tasks_run_while_many_sessions_are_told_of_a_tick(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices = 4
+    seen: list[str] = []
+    monkeypatch.setattr(LocalRuns, "reprice", lambda *_: seen.append("t"))
+
+    async def be_another_task() -> None:
+        while True:
+            seen.append("-")
+            await trio.lowlevel.checkpoint()
+
+    async with open_app() as app:
+        services = app.server.services
+        feed = TickFeed(
+            services.hub,
+            services.store,
+            services.book,
+            services.faults,
+            services.peer_subscriber,
+            right_of_way=services.right_of_way,
+        )
+        for number in range(slices * SLICE):
+            await app.connect(f"s{number}")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(be_another_task)
+            await feed.ticked(services.book.current)
+            nursery.cancel_scope.cancel()
+        # The tasks of one pass run in any order: the other one may be last in a pass and first in the next.
+        assert "".join(seen).strip("-").count("-") >= slices - 2
+        began = trio.current_time()
+        with services.right_of_way:
+            await feed.ticked(services.book.current)
+        assert trio.current_time() - began == pytest.approx(slices * PATIENCE_SECONDS)

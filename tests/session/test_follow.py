@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from portfolio_trio.right_of_way import PATIENCE_SECONDS
 from portfolio_trio.session.connection import Session
 from portfolio_trio.session.services import FOLLOWERS_AT_ONCE
+from portfolio_trio.store import Portfolio, PortfolioStore
 from tests.support.app import App, Client, open_app
 
 if TYPE_CHECKING:
@@ -253,6 +255,30 @@ async def test_many_that_follow_all_get_their_run(autojump_clock: MockClock) -> 
             for client in clients:
                 check_laws(await client.until("analysis_completed"))
         assert app.server.services.followers.free == FOLLOWERS_AT_ONCE
+
+
+async def test_a_run_that_starts_by_itself_lets_requests_pass(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = PATIENCE_SECONDS / 2
+    get = PortfolioStore.get_portfolio
+
+    async def slowly(*args: Any, **options: Any) -> Portfolio:
+        await trio.sleep(seconds)
+        return await get(*args, **options)
+
+    async with open_app(market_update_interval_seconds=600, freshness_tolerance=1.0) as app:
+        client, other = await follow(app), await app.connect("other")
+        await client.until("analysis_completed")
+        monkeypatch.setattr(PortfolioStore, "get_portfolio", slowly)
+        await other.send("get_portfolio")
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(app.server.updater.tick)
+            await client.until("analysis_started")
+            assert trio.current_time() - began == pytest.approx(seconds)
+        assert (await other.receive())["type"] == "portfolio"
 
 
 async def test_a_waiter_that_leaves_the_queue_delays_nobody(autojump_clock: MockClock) -> None:
