@@ -335,7 +335,7 @@ MUTANTS = (
         "portfolio_trio/hub/canceller.py",
         "        if not isinstance(message, AnalysisCancelled) or message.reason != EndReason.CANCELLED:\n",
         "        if not isinstance(message, AnalysisCancelled):\n",
-        ORDER,
+        ("tests/hub/test_canceller.py",),
     ),
     Mutant(
         "the limit of sessions created by opening sockets",
@@ -1047,13 +1047,6 @@ MUTANTS = (
         ENDS,
     ),
     Mutant(
-        "the check that results are not shown twice",
-        "portfolio_trio/hub/remote_events.py",
-        " and metric not in sequencer.outcomes:\n",
-        ":\n",
-        ENDS,
-    ),
-    Mutant(
         "the time for each run's end to be reported",
         "portfolio_trio/peers/subscriber.py",
         "is_out = awaited == run_id and trio.current_time() >= until",
@@ -1066,6 +1059,13 @@ MUTANTS = (
         "            self.services.peer_subscriber.adopt(orphan)\n            raise\n",
         "            raise\n",
         ("tests/peers/test_ends_of_runs.py", "tests/session/test_orphans.py"),
+    ),
+    Mutant(
+        "forgetting the last end with the document it was in",
+        "portfolio_trio/hub/peer_link.py",
+        "        self.told = None\n",
+        "",
+        ("tests/hub/test_peer_link.py",),
     ),
     Mutant(
         "the end of a run for sockets that came before the next start",
@@ -1338,7 +1338,7 @@ MUTANTS = (
         "portfolio_trio/session/handlers.py",
         "        self._group.remote.outdate(changed.version)\n",
         "",
-        PEERS,
+        ORDER,
     ),
     Mutant(
         "the end of the runs of lost workers",

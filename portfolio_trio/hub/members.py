@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from portfolio_trio.hub.ordered_event import EventSubscriber
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -13,18 +15,12 @@ if TYPE_CHECKING:
     from portfolio_trio.protocol.results import ComputedResult
 
 
-class SessionSubscriber(Protocol):
-    """What a socket is sent."""
+class SessionSubscriber(EventSubscriber, Protocol):
+    """What a socket is sent; one without the subprotocol ignores events."""
 
     @property
     def receives_events(self) -> bool:
         """Whether the socket uses the subprotocol."""
-
-    def enqueue(self, frame: str, run: Run | None = None) -> None:
-        """Queue an event of the session; a socket without the subprotocol ignores it."""
-
-    def enqueue_latest(self, frame: str) -> None:
-        """Queue an event, replacing the latest one that still waits."""
 
     def answer(self, *messages: Message | ComputedResult, run: Run | None = None) -> None:
         """Queue messages that the socket gets with or without the subprotocol."""

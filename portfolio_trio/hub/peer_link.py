@@ -37,7 +37,7 @@ class PeerLink:
     Attributes:
         incarnation: The known document of the session; empty before the first.
         remote: The known state of the session on other workers.
-        told: The last reported end of a run of this worker.
+        told: The last reported end of a run of this worker; None if none was in this document.
     """
 
     __slots__ = ("_sender", "_session_id", "incarnation", "remote", "told")
@@ -65,6 +65,7 @@ class PeerLink:
         unnamed = [worker for worker in self.others if worker not in others]
         self._sender.send(unnamed, PeerEvent(session_id=self._session_id, kind="look"))
         self.incarnation, self.remote = incarnation, RemoteState()
+        self.told = None
 
     def set_peers(self, others: tuple[str, ...]) -> None:
         """Update the list of other workers with sockets of the session, from the store."""

@@ -71,12 +71,9 @@ class RemoteEvents:
             run_id: The run; nothing is shown if it is no longer open.
             results: As they were sent, without their envelopes.
         """
-        sequencer = self._group.sequencer
-        for result in results:
-            metric = str(result["metric"])
-            if sequencer.is_open(run_id) and metric not in sequencer.outcomes:
-                frame = to_json({"type": "analysis_result", **result}).decode()
-                self._group.broadcast(OrderedEvent("outcome", frame, run_id, metric=metric))
+        for result in results if self._group.sequencer.is_open(run_id) else ():
+            frame = to_json({"type": "analysis_result", **result}).decode()
+            self._group.broadcast(OrderedEvent("outcome", frame, run_id, metric=str(result["metric"])))
 
     def close(self, ending: Ending) -> None:
         """Show the sockets that a run is over, if it is open and its end was not reported in time."""

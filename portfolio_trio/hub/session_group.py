@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from portfolio_trio.hub.remote_run import RemoteState
     from portfolio_trio.hub.run_state import Run
     from portfolio_trio.protocol.messages import PortfolioUpdate
-    from portfolio_trio.store import Head, Known, RunStart
 
 
 class SessionGroup:
@@ -259,19 +258,3 @@ class SessionGroup:
         """A cancel when nothing is running: the worker that follows the newest run ends the following."""
         if self.peers.others and self.document.known.run_id:
             self.peers.send_cancel(self.document.known.run_id)
-
-    # --- the document, as runs see it ---
-
-    @property
-    def known(self) -> Known:
-        """The highest numbers that any socket here may have been shown."""
-        return self.document.known
-
-    @property
-    def head(self) -> Head | None:
-        """The portfolio in the document, unless something newer is known."""
-        return self.document.head
-
-    def claim(self, ticker: str, start: RunStart, incarnation: str) -> None:
-        """As `KnownDocument.claim`."""
-        self.document.claim(ticker, start, incarnation)

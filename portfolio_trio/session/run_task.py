@@ -138,12 +138,12 @@ class RunTask:
     @property
     def known(self) -> Known:
         """What is known of the document."""
-        return self._group.known
+        return self._group.document.known
 
     @property
     def head(self) -> Head | None:
         """The document, as far as it is known without a call to Redis."""
-        return self._group.head if self._group.incarnation == self._incarnation else None
+        return self._group.document.head if self._group.incarnation == self._incarnation else None
 
     def computing(self, inputs: AnalysisInputs) -> None:
         """The snapshot that the metrics see: from now on new prices may end the run."""
@@ -182,7 +182,7 @@ class RunTask:
         standing.run_id, standing.token, standing.incarnation = start.run_id, token, self._incarnation
         self.run.run_id, self.version = start.run_id, start.version
         self.run_ids.append(start.run_id)
-        self._group.claim(self.run.ticker, start, self._incarnation)
+        self._group.document.claim(self.run.ticker, start, self._incarnation)
 
     def started(self, snapshot: Snapshot, start: RunStart) -> None:
         """The run has its snapshot."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Runner:
-    """The runs of one socket, one after another.
+    """The runs of one socket, one after another; a `SessionRunner`.
 
     Args:
         socket: The socket.
@@ -64,10 +64,7 @@ class Runner:
     async def stop(
         self, reason: EndReason, *, canceller: Canceller | None = None
     ) -> AnalysisCancelled | None:
-        """End the run and wait until its task has ended; return its last event, if it was open.
-
-        All sockets see that event, even if the caller is cancelled; the canceller gets it as its answer.
-        """
+        """As `SessionRunner.stop`."""
         if self._waiting is not None:
             self._waiting.end(reason, canceller)
             self._waiting = None
@@ -89,11 +86,7 @@ class Runner:
         return await self.stop(EndReason.CANCELLED)
 
     async def supersede(self, run_id: int, standing: int | None = None) -> None:
-        """End the run if its number is below this one, and wait until its task has ended.
-
-        ``standing`` is the run that the newer one replaced; any other run had ended in the document before,
-        and its last results are on their way.
-        """
+        """As `SessionRunner.supersede`."""
         if self._waiting is not None and run_id > self._waiting.last.run_id:
             await self.stop(EndReason.SUPERSEDED)
         run = self.run
@@ -103,7 +96,7 @@ class Runner:
             await self.stop(EndReason.SUPERSEDED)
 
     def renew(self, version: int, standing: int | None = None) -> None:
-        """Restart the run if it works on an older version; ``standing`` as for `supersede`."""
+        """As `SessionRunner.renew`."""
         self._wake()
         task = self._task
         # A run without a number finds out when it gets one.
@@ -138,11 +131,7 @@ class Runner:
             await self._task.ended.wait()
 
     async def clear(self) -> None:
-        """Record in the document that the last run is over, if it may still be current there.
-
-        Raises:
-            StoreError: The store refused or could not be reached.
-        """
+        """As `SessionRunner.clear`."""
         await self._socket.clear(self.run)
 
     def unfollow(self) -> None:

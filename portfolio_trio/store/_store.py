@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from portfolio_trio.store._documents import read_document, read_portfolio
 from portfolio_trio.store._edit_calls import EditCalls
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
         SweepReport,
         Tick,
     )
-
-# Larger than any count, and exact in Lua.
-_ALL: Final = 2**53
 
 
 class PortfolioStore(SessionCalls, RunCalls, EditCalls):
@@ -82,20 +79,6 @@ class PortfolioStore(SessionCalls, RunCalls, EditCalls):
             Counts by outcome. A key that is not a session document is reported there and left unchanged.
         """
         return await Sweep(self._client, Prices(tick, price_lookup), lost, telemetry=self._telemetry).run()
-
-    async def get_results(
-        self, session_id: str, *, ticker: str | None = None, limit: int | None = None
-    ) -> list[dict[str, JsonValue]]:
-        """Return stored results, oldest first: of one ticker if named, the newest ``limit`` if given.
-
-        Not bounded in bytes: use `newest_results` to answer clients.
-
-        Raises:
-            SessionMissing: There is no such session.
-        """
-        limit = _ALL if limit is None else limit
-        page = await self.newest_results(session_id, ticker=ticker, limit=limit, max_bytes=_ALL)
-        return list(page.results)
 
     async def newest_results(
         self, session_id: str, *, ticker: str | None = None, limit: int, max_bytes: int

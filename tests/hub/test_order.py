@@ -95,6 +95,23 @@ async def test_a_state_that_was_read_before_an_edit_is_not_the_answer_after_it(
         assert versions(await plain.silence(1)) == [2]
 
 
+async def test_a_client_without_events_gets_no_results_on_holdings_before_its_own_edit(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_app() as app:
+        client = await app.connect()
+        replies = Replies(app, "start_analysis", "trade")
+        await client.send("analyze", ticker="AAPL")
+        await wait_all_tasks_blocked()
+        await client.send("trade", ticker="AAPL", shares=1)
+        await replies.come(1, 0)
+        await replies.come(0)
+        frames = await client.silence(1)
+        assert [f.get("version") for f in frames if f["type"] == "portfolio"] == [2]
+        results = [f for f in frames if f["type"] == "analysis_result"]
+        assert [f["run_id"] for f in results] == [2] * len(METRICS)
+
+
 async def test_who_comes_during_an_edit_gets_the_newest(autojump_clock: MockClock) -> None:
     async with open_app() as app:
         editor = await app.subscribe()

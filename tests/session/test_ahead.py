@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
-from portfolio_trio.hub.session_group import SessionGroup
+from portfolio_trio.hub.known_document import KnownDocument
 from tests.support.app import App, open_app
 
 pytestmark = pytest.mark.trio
@@ -62,7 +62,7 @@ async def story(monkeypatch: pytest.MonkeyPatch, *, ahead: bool) -> tuple[list[A
     """What a client sees and what the document keeps; times and random names left out."""
     with monkeypatch.context() as patch:
         if not ahead:
-            patch.setattr(SessionGroup, "head", None)
+            patch.setattr(KnownDocument, "head", None)
         async with open_app() as app:
             client = await app.connect(events=True)
             await client.send("analyze", ticker="AAPL", id=1)

@@ -13,11 +13,15 @@ from portfolio_trio.store import PortfolioStore, all_scripts
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from pydantic import JsonValue
+
     from portfolio_trio.redis import RedisClient
 
 AT: Final = "2026-11-22T10:00:00.000Z"
 LATER: Final = "2026-11-22T10:00:07.500Z"
 TTL: Final = 86_400
+# Larger than any count, and exact in Lua.
+MANY: Final = 2**53
 HOLDINGS: Final[Mapping[str, float]] = {"AAPL": 100, "GOOGL": 50, "MSFT": 75}
 PRICES: Final[Mapping[str, float]] = {"AAPL": 190.5, "GOOGL": 140.25, "MSFT": 410.0, "TSLA": 250.125}
 
@@ -35,6 +39,14 @@ TICK: Final = FakeTick(1)
 def result(number: int, run_id: int = 1, ticker: str = "AAPL") -> str:
     head = f'{{"ticker":"{ticker}","metric":"m{number}","value":{number}.5'
     return f'{head},"timestamp":"{AT}","run_id":{run_id}}}'
+
+
+async def stored_results(
+    store: PortfolioStore, session_id: str, *, ticker: str | None = None, limit: int = MANY
+) -> list[dict[str, JsonValue]]:
+    """The results in a document, oldest first."""
+    page = await store.newest_results(session_id, ticker=ticker, limit=limit, max_bytes=MANY)
+    return list(page.results)
 
 
 class Opened:

@@ -4,7 +4,7 @@ import pytest
 
 from portfolio_trio.redis import open_redis
 from portfolio_trio.store import PortfolioStore, RunSuperseded, all_scripts, check_engine
-from tests.store.engines import AT, HOLDINGS, TICK, FakeTick
+from tests.store.engines import AT, HOLDINGS, TICK, FakeTick, stored_results
 from tests.support.redis_servers import NO_PRIVATE_JSON_SERVER, json_command, private_cluster
 
 pytestmark = pytest.mark.trio
@@ -35,7 +35,7 @@ async def test_every_script_works_where_keys_lie_on_several_nodes() -> None:
                 assert not (await store.finish_analysis(name, run_id=run.run_id)).cleared
                 assert (await store.trade(name, "AAPL", 1, tick=TICK, at=AT)).version == 2
                 assert (await store.set_holdings(name, HOLDINGS, tick=TICK, at=AT)).version == 3
-                assert len(await store.get_results(name)) == 1
+                assert len(await stored_results(store, name)) == 1
             large = {**TICK.prices, **{f"T{number}": 1.0 for number in range(500)}}
             report = await store.revalue_all(FakeTick(2, prices=large))
             assert (report.revalued, report.errors) == (len(names), 0)

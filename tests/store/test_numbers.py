@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from portfolio_trio.canonical import canonical, canonical_shares
 from portfolio_trio.protocol.messages import AnalysisResult
 from portfolio_trio.store import ValueOverflow
-from tests.store.engines import AT, Engine, FakeTick
+from tests.store.engines import AT, Engine, FakeTick, stored_results
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ async def recording(engine: Engine, computed: Sequence[float]) -> None:
         records = [result.to_record() for result in results]
         await it.store.record_results("s", run_id=run.run_id, version=run.version, results=records, at=AT)
         sent = [json.loads(result.to_json())["value"] for result in results]
-        assert [stored["value"] for stored in await it.store.get_results("s")] == sent
+        assert [stored["value"] for stored in await stored_results(it.store, "s")] == sent
 
 
 @law

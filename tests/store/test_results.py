@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from portfolio_trio.store import SessionMissing, WrongType
-from tests.store.engines import AT, Engine, Opened
+from tests.store.engines import AT, Engine, Opened, stored_results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,7 +151,7 @@ async def test_the_newest_result_stays_however_long_it_is(engine: Engine) -> Non
     async with engine.opened(max_results_bytes=100) as it:
         await it.create()
         await run(it, "AAPL", pad=1_000)
-        assert named(await it.store.get_results("s")) == [(1, "m4")]
+        assert named(await stored_results(it.store, "s")) == [(1, "m4")]
 
 
 async def test_a_document_that_does_not_count_its_bytes_is_measured_once(engine: Engine) -> None:
@@ -161,7 +161,7 @@ async def test_a_document_that_does_not_count_its_bytes_is_measured_once(engine:
             await run(it, "AAPL", pad=1_000)
         for path in ("$.result_sizes", "$.results_bytes"):
             await it.client.execute_command("JSON.DEL", "portfolio:{s}", path)
-        assert len(await it.store.get_results("s")) == 15
+        assert len(await stored_results(it.store, "s")) == 15
         for count in (5, 5, 5):
             await run(it, "AAPL", pad=1_000, count=count)
         document: dict[str, Any] = await it.store.get_document("s")

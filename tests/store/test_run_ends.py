@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from portfolio_trio.store import Ending, RunNotCurrent, RunSuperseded
-from tests.store.engines import AT, TICK, Engine, FakeTick, Opened, result
+from tests.store.engines import AT, TICK, Engine, FakeTick, Opened, result, stored_results
 
 pytestmark = pytest.mark.anyio
 
@@ -98,7 +98,7 @@ async def test_a_last_record_sent_again_is_known_though_the_next_run_has_begun(e
                 "s", run_id=1, version=1, results=["{}"], at=AT, finish=True, recorded=0
             )
             await start(it)
-        assert len(await it.store.get_results("s")) == 1
+        assert len(await stored_results(it.store, "s")) == 1
 
 
 async def test_a_completed_run_with_the_same_number_is_no_repetition(engine: Engine) -> None:

@@ -9,7 +9,7 @@ from portfolio_trio.store import (
     RunSuperseded,
     StoreError,
 )
-from tests.store.engines import AT, HOLDINGS, LATER, TICK, Engine, FakeTick, Opened, result
+from tests.store.engines import AT, HOLDINGS, LATER, TICK, Engine, FakeTick, Opened, result, stored_results
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,7 @@ async def start(it: Opened) -> int:
 
 
 async def metrics_of(it: Opened) -> list[object]:
-    return [found["metric"] for found in await it.store.get_results("s")]
+    return [found["metric"] for found in await stored_results(it.store, "s")]
 
 
 async def test_starting_hands_out_rising_run_ids_and_what_to_work_on(engine: Engine) -> None:
@@ -227,4 +227,4 @@ async def test_a_sweep_between_two_batches_does_not_disturb_the_run(engine: Engi
         await it.store.record_results(
             "s", run_id=run_id, version=1, results=["{}"], at=AT, recorded=1, finish=True
         )
-        assert len(await it.store.get_results("s")) == 2
+        assert len(await stored_results(it.store, "s")) == 2

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from portfolio_trio.store import MissingPrices, PortfolioStore, SessionMissing, TooManyHoldings, Valued
-from tests.store.engines import AT, HOLDINGS, LATER, PRICES, TICK, TTL, Engine, FakeTick
+from tests.store.engines import AT, HOLDINGS, LATER, MANY, PRICES, TICK, TTL, Engine, FakeTick, stored_results
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -129,7 +129,7 @@ async def test_what_is_not_there_is_missing_for_every_call(engine: Engine) -> No
             store.finish_analysis("s", run_id=1),
             store.set_holdings("s", {}, tick=TICK, at=AT),
             store.trade("s", "AAPL", 1, tick=TICK, at=AT),
-            store.get_results("s"),
+            stored_results(store, "s"),
             store.get_document("s"),
         ):
             with pytest.raises(SessionMissing):
@@ -157,16 +157,16 @@ async def test_a_session_expires_after_a_day_without_requests() -> None:
 async def test_results_are_given_by_ticker_and_newest_last(engine: Engine) -> None:
     async with engine.opened() as it:
         await it.create()
-        assert await it.store.get_results("s") == []
+        assert await stored_results(it.store, "s") == []
         await it.store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1)
         texts = [f'{{"ticker":"{ticker}","n":{n}}}' for n, ticker in enumerate(("A", "B", "A", "B", "A"))]
         await it.store.record_results("s", run_id=1, version=1, results=texts, at=AT)
 
-        async def numbers(store: PortfolioStore, ticker: str | None, limit: int | None) -> list[object]:
-            return [found["n"] for found in await store.get_results("s", ticker=ticker, limit=limit)]
+        async def numbers(store: PortfolioStore, ticker: str | None, limit: int = MANY) -> list[object]:
+            return [found["n"] for found in await stored_results(store, "s", ticker=ticker, limit=limit)]
 
-        assert await numbers(it.store, None, None) == [0, 1, 2, 3, 4]
-        assert await numbers(it.store, "A", None) == [0, 2, 4]
+        assert await numbers(it.store, None) == [0, 1, 2, 3, 4]
+        assert await numbers(it.store, "A") == [0, 2, 4]
         assert await numbers(it.store, None, 2) == [3, 4]
         assert await numbers(it.store, "B", 1) == [3]
         assert await numbers(it.store, "A", 0) == []

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from portfolio_trio.store import MissingPrices
-from tests.store.engines import AT, Engine, FakeTick, result
+from tests.store.engines import AT, Engine, FakeTick, result, stored_results
 from tests.support.tickers import ALPHABET, FIRST, OF_THE_WORLD, TICKERS
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def life_of(engine: Engine, names: Sequence[str]) -> None:
                     finish=True,
                     recorded=0,
                 )
-        found = await store.get_results("s", ticker=last)
+        found = await stored_results(store, "s", ticker=last)
         assert found == [json.loads(recorded)]
         assert (await store.get_document("s"))["holdings"] == held
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portfolio_trio.store import Known, WrongType
-from tests.store.engines import AT, TICK, Engine, Opened
+from tests.store.engines import AT, TICK, Engine, Opened, stored_results
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -26,7 +26,7 @@ def calls(it: Opened) -> Iterator[Coroutine[object, object, object]]:
     yield store.finish_analysis("s", run_id=1)
     yield store.set_holdings("s", {"AAPL": 1}, tick=TICK, at=AT)
     yield store.trade("s", "AAPL", 1, tick=TICK, at=AT)
-    yield store.get_results("s")
+    yield stored_results(store, "s")
 
 
 async def all_refuse(it: Opened) -> None:
