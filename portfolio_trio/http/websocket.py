@@ -251,11 +251,12 @@ class WebSocketTransport:
         Raises `Disconnected` if none comes within `timeout` seconds; the connection is then aborted.
         """
         payload, sent = secrets.token_bytes(_PING_BYTES), False
-        with trio.move_on_after(timeout) as scope:
+        with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
             try:
                 if self._end is None:
                     self._pinged = payload
-                    await self.sender.send(ping_frame(payload))
+                    if not self.sender.send_now(ping_frame(payload)):
+                        await self.sender.send(b"")
                     sent = True
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 raise self._disconnected() from None
