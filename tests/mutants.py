@@ -479,10 +479,10 @@ MUTANTS = (
     ),
     Mutant(
         "the removal of values from the kept state of a session",
-        "portfolio_trio/hub/sequencer.py",
-        '**state.__dict__, "id": None, "values": None}',
-        '**state.__dict__, "id": None}',
-        ("tests/peers/test_tick_feed.py",),
+        "portfolio_trio/hub/kept_state.py",
+        '"id", "values", "valued"',
+        '"id", "valued"',
+        ("tests/hub/test_kept_state.py",),
     ),
     Mutant(
         "the closes among the prices of another worker's tick",
@@ -1435,7 +1435,7 @@ MUTANTS = (
     Mutant(
         "the newest state in an overtaken answer",
         "portfolio_trio/hub/sequencer.py",
-        "if self.newest is None or _place(self.newest) <= _place(state):",
+        "if self.newest is None or (self.newest.version, self.newest.tick_id) <= place:",
         "if True:",
         ORDER,
     ),

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from portfolio_trio.hub.kept_state import KeptState
 from portfolio_trio.hub.ordered_event import OrderedEvent
 from portfolio_trio.hub.subscribers import Subscribers
 from portfolio_trio.protocol.messages import AnalysisCancelled, Portfolio, Running
@@ -35,8 +36,7 @@ class EventSequencer:
 
     Attributes:
         subscribers: The sockets that get events.
-        newest: The newest known state of the document, without the values of its lines: it is kept as long as
-            the session has sockets.
+        newest: The newest known state of the document.
         open: The run whose start has been shown, but not its end.
         outcomes: The metrics of the open run whose result or error has been shown.
         released: How many waiting events have been released so far.
@@ -56,7 +56,7 @@ class EventSequencer:
 
     def __init__(self, alone: Callable[[Any], AbstractContextManager[object]] = nullcontext) -> None:
         self.subscribers = Subscribers(alone)
-        self.newest: Portfolio | None = None
+        self.newest: KeptState | None = None
         self.open: Running | None = None
         self.outcomes: tuple[str, ...] = ()
         self.released = 0
@@ -285,13 +285,8 @@ class EventSequencer:
 
     def _merge(self, state: Portfolio) -> Portfolio:
         """Record a state; return it, or a newer one that is known."""
-        if self.newest is None or _place(self.newest) <= _place(state):
-            # A set of the fields that were given would be a tenth of an idle session.
-            kept = {**state.__dict__, "id": None, "values": None}
-            self.newest = Portfolio.model_construct(_fields_set=set(), **kept)
+        place = state.version, state.valued.tick_id
+        if self.newest is None or (self.newest.version, self.newest.tick_id) <= place:
+            self.newest = KeptState(state)
             return state
-        return self.newest
-
-
-def _place(state: Portfolio) -> tuple[int, int]:
-    return state.version, state.valued.tick_id
+        return self.newest.message()

@@ -19,6 +19,8 @@ class ClientDocument:
             has expired.
     """
 
+    __slots__ = ("_group", "_subscriber", "incarnation")
+
     def __init__(self, group: SessionGroup, subscriber: SessionSubscriber) -> None:
         self._group = group
         self._subscriber = subscriber

@@ -53,6 +53,22 @@ class Session:
         first: The request that it was opened with.
     """
 
+    __slots__ = (
+        "_close",
+        "_count_new",
+        "_first",
+        "_group",
+        "_handler",
+        "_nursery",
+        "_services",
+        "_session_id",
+        "_throttle",
+        "_transport",
+        "ended",
+        "runner",
+        "subscriber",
+    )
+
     def __init__(
         self,
         services: Services,

@@ -101,6 +101,8 @@ class NewestWhatIf:
         nursery: The connection's.
     """
 
+    __slots__ = ("_carry_out", "_moved", "_nursery", "_passed_over", "_requester", "_running", "_waiting")
+
     def __init__(
         self,
         carry_out: Callable[[AskWhatIf], Awaitable[None]],

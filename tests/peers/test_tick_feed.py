@@ -169,7 +169,7 @@ async def test_what_is_kept_of_a_session_has_no_values(autojump_clock: MockClock
         (group,) = app.server.services.hub.groups
         kept = group.sequencer.newest
         assert kept is not None
-        assert (kept.version, kept.values) == (2, None)
+        assert (kept.version, kept.message().values) == (2, None)
 
 
 READ_SECONDS = 0.01
