@@ -19,7 +19,8 @@ local reply, status = read(
   key, '$.run_counter', '$.current_analysis.run_id', '$.current_analysis.ticker', '$.current_analysis.token',
   '$.attached', '$.incarnation', '$.run_ends')
 if status then return {status} end
-if is_other(reply, incarnation) then return {'missing'} end
+status = other(reply, incarnation)
+if status then return {status} end
 if not whole(reply, '$.run_counter') then return {'wrong_type'} end
 
 local ends = field(reply, '$.run_ends')
@@ -45,5 +46,5 @@ if not (has_number and has_token) then return with_others({'superseded', current
 
 local changed = with_end(ends, current, how, own)
 redis.call('JSON.MSET', key, '$.current_analysis', 'null', key, '$.run_ends', changed)
-local ticker = string.sub(field(reply, '$.current_analysis.ticker') or '""', 2, -2)
+local ticker = string.match(field(reply, '$.current_analysis.ticker') or '', '^"([%w.=^&/_:-]+)"$') or ''
 return with_others({'ok', current, ticker, end_of(changed, current)}, reply, worker)

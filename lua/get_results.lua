@@ -7,6 +7,7 @@
 --         {"missing"}, {"wrong_type"}
 -- fence   none: nothing is written, so a full server answers as well
 -- include prelude.lua
+-- include results.lua
 
 local key, ticker, limit, max_bytes = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 -- Limits of one call, which blocks the whole server: results examined per step, results examined for one ticker, and
@@ -52,7 +53,7 @@ end
 
 local reply, status = read(key, '$.version', '$.run_counter')
 if status then return {status} end
-local length = (redis.call('JSON.ARRLEN', key, '$.analysis_results') or {})[1]
+local length = count_of(key)
 if not (whole(reply, '$.version') and length) then return {'wrong_type'} end
 
 -- Ranges of places, newest first; `oldest` is the last place taken.

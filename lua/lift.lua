@@ -15,7 +15,8 @@ local reply, status = read(key, '$.run_counter', '$.version', '$.current_analysi
 if status then return {status} end
 local counter, version = tonumber(whole(reply, '$.run_counter')), tonumber(whole(reply, '$.version'))
 if not (counter and version) then return {'wrong_type'} end
-if is_other(reply, incarnation) then return {'missing'} end
+status = other(reply, incarnation)
+if status then return {status} end
 run_id, seen = tonumber(run_id), tonumber(seen)
 
 local current = tonumber(whole(reply, '$.current_analysis.run_id'))

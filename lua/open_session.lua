@@ -27,13 +27,15 @@ if status == 'missing' and document ~= '' then
   return {'created'}
 end
 if status then return {status} end
-if is_other(reply, incarnation) then return {'missing'} end
+status = other(reply, incarnation)
+if status then return {status} end
 
 local holdings, version = field(reply, '$.holdings'), whole(reply, '$.version')
-local total, valuation = number(reply, '$.total_value'), field(reply, '$.valued')
+local total, valuation = total_of(reply), field(reply, '$.valued')
 local current, attached = field(reply, '$.current_analysis'), field(reply, '$.attached')
 local counter, own = whole(reply, '$.run_counter'), string.match(field(reply, '$.incarnation') or '', '"([^"]+)"')
-if not (holdings and version and total and valuation and current and counter) then return {'wrong_type'} end
+local is_list = not attached or string.sub(attached, 1, 1) == '['
+if not (holdings and version and total and valuation and current and counter and is_list) then return {'wrong_type'} end
 if is_behind(reply, known) then return {'behind'} end
 
 -- A write that a full server may refuse; returns whether it was accepted.

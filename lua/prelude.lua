@@ -8,6 +8,8 @@
 -- holdings never passes through cjson, which prints both differently from engine to engine.
 
 local HOLDING = '"([^"]+)":%s*([^%s,}]+)'
+-- No line of holdings has more shares, and no total is as high: from here on `canonical` is not exact.
+local LIMIT = 1e22
 
 -- Text of a number that every JSON engine reads back exactly, as `canonical` in portfolio_trio/canonical.py
 -- makes it: at most 15 significant digits and 22 decimals, and 13 digits if a whole number might be printed with
@@ -53,14 +55,19 @@ local function field(reply, path)
   return text
 end
 
--- Whether a document is another one than the caller means ("" for any): the session has expired, and was
--- created again.
-local function is_other(reply, incarnation)
-  return incarnation ~= '' and field(reply, '$.incarnation') ~= '"' .. incarnation .. '"'
+-- A status if a document is not the one that the caller means ("" for any): `missing`, because the session has expired
+-- and was created again, or `wrong_type`, because the store never wrote its incarnation. Documents of earlier releases
+-- have none.
+local function other(reply, incarnation)
+  local own = field(reply, '$.incarnation')
+  if own and not string.find(own, '^"[%w_-]+"$') then return 'wrong_type' end
+  if incarnation ~= '' and own ~= '"' .. incarnation .. '"' then return 'missing' end
 end
 
 -- JSON text of the owner's targets; documents of earlier releases have none.
 local function targets_of(reply) return field(reply, '$.targets') or 'null' end
+
+local function is_ticker(name) return #name <= 32 and string.find(name, '^[A-Z0-9^][A-Z0-9.=^&/_:-]*$') ~= nil end
 
 -- Prices by ticker, from JSON text {"AAPL":190.5}.
 local function prices_by_ticker(text)
@@ -71,7 +78,7 @@ end
 
 -- Values holdings text in document order; a line of zero shares needs no price. Returns the total as JSON
 -- text, or nil and a reply that says why: {"missing_prices", ticker, ...}, {"overflow"} if the total is 1e22 or
--- more, {"wrong_type"} if a line has no number.
+-- more, {"wrong_type"} if a line has no number, or one without a price no ticker.
 local function value_of(holdings, prices)
   local total, unpriced = 0, {'missing_prices'}
   for ticker, text in string.gmatch(holdings, HOLDING) do
@@ -79,13 +86,70 @@ local function value_of(holdings, prices)
     if not shares then return nil, {'wrong_type'} end
     if price then
       total = total + shares * price
+    elseif not is_ticker(ticker) then
+      return nil, {'wrong_type'}
     elseif shares ~= 0 then
       unpriced[#unpriced + 1] = ticker
     end
   end
   if #unpriced > 1 then return nil, unpriced end
-  if not (math.abs(total) < 1e22) then return nil, {'overflow'} end
+  if not (math.abs(total) < LIMIT) then return nil, {'overflow'} end
   return canonical(total)
+end
+
+-- The following functions check JSON text for what the store writes, so that a script changes nothing in a document
+-- that somebody else has written, and its caller can read what it returns.
+
+-- The sum of an object of numbers by ticker, each from `least` to `most`; nil if it is something else.
+local function sum_of(text, least, most)
+  local sum = 0
+  local rest = string.gsub(text, '"([^"]*)":%s*([^%s,}]+)', function(name, number)
+    local value = tonumber(number)
+    if not (value and value >= least and value <= most and is_ticker(name)) then return nil end
+    sum = sum + value
+    return ''
+  end)
+  return string.find(rest, '^{[%s,]*}$') and sum or nil
+end
+
+local function is_holdings(text) return sum_of(text, -LIMIT, LIMIT) ~= nil end
+
+local function is_targets(text)
+  if text == 'null' then return true end
+  local members = '^{%s*"weights":%s*(.-),%s*"budgets":%s*(.-),%s*"band":%s*([^%s,}]+)%s*}$'
+  local weights, budgets, band = string.match(text, members)
+  local function is_shares(part) return part == 'null' or (sum_of(part, 0, 1) or 0) > 0 end
+  return weights ~= nil and is_shares(weights) and is_shares(budgets) and sum_of('{"B":' .. band .. '}', 0, 1) ~= nil
+end
+
+local function is_whole(text) return string.find(text, '^%d+$') ~= nil and tonumber(text) < 2 ^ 53 end
+local function is_moment(text) return string.find(text, '^"[%dTZ:.-]+"$') ~= nil and #text <= 42 end
+local function is_code(text) return string.find(text, '^"[%w_-]*"$') ~= nil and #text <= 66 end
+
+-- What the members of a current run are.
+local MEMBERS = {
+  ticker = function(text) return is_ticker(string.sub(text, 2, -2)) and string.find(text, '^".*"$') ~= nil end,
+  started_at = is_moment, run_id = is_whole, version = is_whole, tick_id = is_whole, recorded = is_whole,
+  worker = is_code, token = is_code}
+
+-- Whether it is a current run, or null. Those of other releases may have other members, or lack worker and token.
+local function is_current(text)
+  if text == 'null' then return true end
+  local seen = {worker = true, token = true}
+  local rest = string.gsub(text, '"([%l_]+)":%s*("?[^%s",{}%[%]\\]*"?)', function(name, value)
+    if MEMBERS[name] and not MEMBERS[name](value) then return nil end
+    seen[name] = true
+    return ''
+  end)
+  for name in pairs(MEMBERS) do
+    if not seen[name] then return false end
+  end
+  return string.find(rest, '^{[%s,]*}$') ~= nil
+end
+
+local function is_valued(text)
+  local tick_id, as_of = string.match(text, '^{"tick_id":%s*(%d+),%s*"as_of":%s*("[^"]*")}$')
+  return tick_id ~= nil and is_whole(tick_id) and is_moment(as_of)
 end
 
 -- Milliseconds since 1970 by the clock of this server, the one clock that all workers share.
@@ -101,10 +165,16 @@ local function number(reply, path)
   return nil
 end
 
+-- JSON text of the total, or nil if it is not one.
+local function total_of(reply)
+  local text = number(reply, '$.total_value')
+  return text and math.abs(tonumber(text)) < LIMIT and text or nil
+end
+
 -- Adds to a reply the names of the workers, except one, that have sockets of the session: they need to
 -- know what a script has done.
 local function with_others(answer, reply, me)
-  for worker in string.gmatch(field(reply, '$.attached') or '', '"([^"]+)"') do
+  for worker in string.gmatch(field(reply, '$.attached') or '', '"([%w_-]+)"') do
     if worker ~= me then answer[#answer + 1] = worker end
   end
   return answer
@@ -113,10 +183,10 @@ end
 local function integer(value) return string.format('%d', value) end
 
 -- Text of the whole number that `path` matched, not negative and exact as a double; nil if there is none. A
--- version of 1.5 or 1e300 cannot be counted up.
+-- version of 1.5 or 1e300 cannot be counted up, and neither can the highest of all.
 local function whole(reply, path)
   local value = tonumber(field(reply, path) or '')
-  if value and value >= 0 and value < 2 ^ 53 and value % 1 == 0 then return integer(value) end
+  if value and value >= 0 and value < 2 ^ 53 - 1 and value % 1 == 0 then return integer(value) end
   return nil
 end
 
@@ -130,7 +200,7 @@ local function flag(yes) return yes and '1' or '0' end
 local function is_behind(reply, known)
   local incarnation, run_id, seen = string.match(known, '^(%S+) (%d+) (%d+)$')
   if not incarnation or field(reply, '$.incarnation') ~= quoted(incarnation) then return false end
-  return tonumber(whole(reply, '$.run_counter') or 0) < tonumber(run_id)
+  return tonumber(whole(reply, '$.run_counter')) < tonumber(run_id)
     or tonumber(whole(reply, '$.version')) < tonumber(seen)
 end
 
@@ -145,10 +215,11 @@ end
 local MAX_ENDS = 32
 
 -- Iterates over the recorded ends of the newest runs: calls `see` with each run_id and its JSON text, oldest first.
+-- Leaves out what the store did not write, such as a brace in a string.
 local function each_end(ends, see)
-  for text in string.gmatch(ends or '', '%b{}') do
-    local run_id = tonumber(string.match(text, '"run_id":%s*(%d+)') or '')
-    if run_id then see(run_id, text) end
+  for text, run_id in string.gmatch(ends or '', '({"run_id":%s*(%d+)[^{}\\]*})') do
+    local _, quotes = string.gsub(text, '"', '')
+    if quotes % 2 == 0 then see(tonumber(run_id), text) end
   end
 end
 

@@ -28,7 +28,7 @@ local count = #ARGV - FIRST + 1
 -- long as no later run has stored any: so check that the list ends with as many of them as this call would leave.
 local function ends_with_them()
   local after = expected + count
-  local length = redis.call('JSON.ARRLEN', key, '$.analysis_results')[1]
+  local length = count_of(key) or 0
   if length < after then return false end
   local tail = '$.analysis_results[' .. integer(length - after) .. ':].run_id'
   for id in string.gmatch(redis.call('JSON.GET', key, tail), '[^%[%],%s]+') do
@@ -62,7 +62,8 @@ local reply, status = read(
   '$.results_bytes', '$.attached', '$.incarnation', '$.run_counter', '$.current_analysis.token',
   '$.run_ends')
 if status then return {status} end
-if is_other(reply, incarnation) then return {'missing'} end
+status = other(reply, incarnation)
+if status then return {status} end
 local held, current = whole(reply, '$.version'), whole(reply, '$.current_analysis.run_id')
 local recorded = whole(reply, '$.current_analysis.recorded')
 if not held or (current and not recorded) then return {'wrong_type'} end
@@ -79,6 +80,7 @@ local refused = refusal(held, current, recorded, is_namesake, ended)
 if refused then return refused end
 
 local bytes = appended(key, reply, {unpack(ARGV, FIRST)}, max_results, max_bytes)
+if not bytes then return {'wrong_type'} end
 if finish then
   redis.call('JSON.MSET',
     key, '$.current_analysis', 'null',

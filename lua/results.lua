@@ -3,10 +3,15 @@
 --
 -- The loader inserts this text where a script says `-- include results.lua`, after the prelude.
 
+-- The length of a list of the document; nil if there is none.
+local function length_of(key, path) return redis.call('JSON.ARRLEN', key, path)[1] or nil end
+
+-- The number of results, or nil if the document has no list of them.
+local function count_of(key) return length_of(key, '$.analysis_results') end
+
 -- Sizes for a document that does not record them, because it was written by hand or by a version that
 -- did not count: each result counts with the average length.
-local function measured(key)
-  local length = redis.call('JSON.ARRLEN', key, '$.analysis_results')[1]
+local function measured(key, length)
   local each = 0
   if length > 0 then each = math.ceil(#redis.call('JSON.GET', key, '$.analysis_results') / length) end
   redis.call('JSON.SET', key, '$.result_sizes', '[' .. string.sub(string.rep(',' .. integer(each), length), 2) .. ']')
@@ -23,10 +28,13 @@ local function trimmed(key, length, bytes, max_results, max_bytes)
   end
   while not fits() do
     local path = '$.result_sizes[' .. integer(first) .. ':' .. integer(math.min(first + 16, length)) .. ']'
-    for size in string.gmatch(field(read(key, path, '$.version'), path), '%d+') do
+    local before = first
+    for size in string.gmatch(field(read(key, path, '$.version'), path) or '', '%d+') do
       if fits() then break end
       bytes, first = bytes - size, first + 1
     end
+    -- Somebody else wrote something that is not a size.
+    if first == before then first = first + 1 end
   end
   if first > 0 then
     redis.call('JSON.ARRTRIM', key, '$.analysis_results', integer(first), integer(length - 1))
@@ -35,18 +43,27 @@ local function trimmed(key, length, bytes, max_results, max_bytes)
   return bytes
 end
 
--- Appends JSON texts, one result each; returns how many bytes of results the document holds now. `reply` has
--- $.results_bytes.
+-- The new length of a list after texts were appended; nil if there is no list, and nothing was changed.
+local function lengthened(key, path, texts)
+  local reply = redis.pcall('JSON.ARRAPPEND', key, path, unpack(texts))
+  if not reply.err then return reply[1] or nil end
+  if not length_of(key, path) then return nil end
+  redis.call('JSON.ARRAPPEND', key, path, unpack(texts)) -- not the document's fault: let the error out
+end
+
+-- Appends JSON texts, one result each; returns how many bytes of results the document holds now, or nil if it has no
+-- list of results; then nothing was changed. `reply` has $.results_bytes.
 local function appended(key, reply, results, max_results, max_bytes)
-  local bytes = whole(reply, '$.results_bytes') or measured(key)
-  if #results == 0 then return bytes end
+  local bytes = whole(reply, '$.results_bytes')
+  local length = #results > 0 and lengthened(key, '$.analysis_results', results) or (not bytes and count_of(key))
+  if #results == 0 then return bytes or (length and measured(key, length)) or nil end
+  if not length then return nil end
   local sizes = {}
   for index, text in ipairs(results) do
     sizes[index] = integer(#text)
-    bytes = bytes + #text
+    bytes = bytes and bytes + #text
   end
-  local length = redis.call('JSON.ARRAPPEND', key, '$.analysis_results', unpack(results))[1]
-  redis.call('JSON.ARRAPPEND', key, '$.result_sizes', unpack(sizes))
+  if not bytes or lengthened(key, '$.result_sizes', sizes) ~= length then bytes = measured(key, length) end
   return trimmed(key, length, bytes, max_results, max_bytes)
 end
 

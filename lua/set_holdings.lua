@@ -19,9 +19,11 @@ local reply, status = read(
   key, '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter', '$.run_ends',
   '$.targets')
 if status then return {status} end
-if is_other(reply, incarnation) then return {'missing'} end
+status = other(reply, incarnation)
+if status then return {status} end
 local held, current = whole(reply, '$.version'), field(reply, '$.current_analysis')
-if not (held and current) then return {'wrong_type'} end
+if not (held and current and whole(reply, '$.run_counter')) then return {'wrong_type'} end
+if not (is_current(current) and is_targets(targets_of(reply))) then return {'wrong_type'} end
 if is_behind(reply, known) then return {'behind'} end
 if expected ~= '' and tonumber(expected) ~= tonumber(held) then return {'version', held} end
 

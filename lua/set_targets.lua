@@ -19,11 +19,14 @@ local reply, status = read(
   key, '$.holdings', '$.version', '$.total_value', '$.valued', '$.current_analysis', '$.attached', '$.incarnation',
   '$.run_counter', '$.run_ends')
 if status then return {status} end
-if is_other(reply, incarnation) then return {'missing'} end
+status = other(reply, incarnation)
+if status then return {status} end
 local holdings, held = field(reply, '$.holdings'), whole(reply, '$.version')
-local total, valuation = number(reply, '$.total_value'), field(reply, '$.valued')
+local total, valuation = total_of(reply), field(reply, '$.valued')
 local current = field(reply, '$.current_analysis')
-if not (holdings and held and total and valuation and current) then return {'wrong_type'} end
+local counter = whole(reply, '$.run_counter')
+if not (holdings and held and total and valuation and current and counter) then return {'wrong_type'} end
+if not (is_holdings(holdings) and is_valued(valuation) and is_current(current)) then return {'wrong_type'} end
 if is_behind(reply, known) then return {'behind'} end
 if expected ~= '' and tonumber(expected) ~= tonumber(held) then return {'version', held} end
 

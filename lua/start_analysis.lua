@@ -33,14 +33,15 @@ local reply, status = read(
   '$.current_analysis.run_id', '$.current_analysis.token', '$.current_analysis.recorded', '$.run_ends', '$.targets',
   '$.results_bytes')
 if status then return {status} end
-if is_other(reply, incarnation) then return {'missing'} end
+status = other(reply, incarnation)
+if status then return {status} end
 
 local counter, holdings = whole(reply, '$.run_counter'), field(reply, '$.holdings')
-local version, total, targets = whole(reply, '$.version'), number(reply, '$.total_value'), targets_of(reply)
+local version, total, targets = whole(reply, '$.version'), total_of(reply), targets_of(reply)
 if not (counter and holdings and version and total) then return {'wrong_type'} end
 if is_behind(reply, known) then return {'behind'} end
 
-local replaced, ends = number(reply, '$.current_analysis.run_id') or '0', field(reply, '$.run_ends')
+local replaced, ends = whole(reply, '$.current_analysis.run_id') or '0', field(reply, '$.run_ends')
 
 local function started(run_id, instead_of)
   return with_others({'ok', run_id, holdings, version, total, instead_of, targets, '0'}, reply, worker)
@@ -69,6 +70,8 @@ local function says(text, seen) return text == seen or (string.gsub(text, '%s', 
 local run_id = integer(counter + 1)
 local takes = expected.run_id == run_id and expected.version == version
   and says(holdings, expected.holdings) and says(targets, expected.targets)
+-- What the caller has seen, it has read; anything else it will read when the run has started.
+if not takes and not (is_holdings(holdings) and is_targets(targets)) then return {'wrong_type'} end
 local changes = {key, '$.run_counter', run_id, key, '$.last_activity', quoted(now)}
 local function change(path, value)
   for _, part in ipairs({key, path, value}) do changes[#changes + 1] = part end
@@ -79,7 +82,11 @@ if ended ~= '' and (tonumber(ended) == tonumber(replaced) or end_of(changed, end
   changed = with_end(changed, ended, how, true)
 end
 if replaced ~= '0' then changed = with_end(changed, replaced, cancelled('superseded'), false) end
-if takes then change('$.results_bytes', integer(appended(key, reply, results, tonumber(ARGV[16]), tonumber(ARGV[17])))) end
+if takes then
+  local bytes = appended(key, reply, results, tonumber(ARGV[16]), tonumber(ARGV[17]))
+  if not bytes then return {'wrong_type'} end
+  change('$.results_bytes', integer(bytes))
+end
 if takes and finish then
   changed = with_end(changed, run_id, completed(#results, errors, token), true)
   change('$.current_analysis', 'null')

@@ -6,6 +6,7 @@
 -- reply   {"ok", holdings, version, total_value, current_analysis, targets, other attached worker ...}, the first
 --         five as JSON text
 --         {"version", version}: the document has another version;
+--         {"unchanged", ticker, shares to trade, shares held}: so few are lost to rounding;
 --         {"missing_prices", ticker, ...}: held after the trade, but not among the prices; {"too_many_holdings"},
 --         {"overflow"}, {"missing"}: none, or another document; {"behind"}: it has fallen behind what is known, see
 --         lift;
@@ -23,8 +24,8 @@ local incarnation, known = ARGV[11], ARGV[12]
 
 local function line(name, text) return quoted(name) .. ':' .. text end
 
--- Holdings text after the trade, its number of lines, and whether the line is new. The other lines keep
--- their shares and position, but not their text: engines print more digits than they read back.
+-- Holdings text after the trade, its number of lines, whether the line is new, and its shares before and after. The
+-- other lines keep their shares and position, but not their text: engines print more digits than they read back.
 local function traded(holdings)
   local lines, held, at = {}, 0, nil
   for name, text in string.gmatch(holdings, HOLDING) do
@@ -39,21 +40,27 @@ local function traded(holdings)
   elseif at then
     table.remove(lines, at)
   end
-  return '{' .. table.concat(lines, ',') .. '}', #lines, not at
+  return '{' .. table.concat(lines, ',') .. '}', #lines, not at, held, shares
 end
 
 local reply, status = read(
   key, '$.holdings', '$.version', '$.current_analysis', '$.attached', '$.incarnation', '$.run_counter', '$.run_ends',
   '$.targets')
 if status then return {status} end
-if is_other(reply, incarnation) then return {'missing'} end
+status = other(reply, incarnation)
+if status then return {status} end
 local before, held = field(reply, '$.holdings'), whole(reply, '$.version')
 local current = field(reply, '$.current_analysis')
-if not (before and held and current) then return {'wrong_type'} end
+if not (before and held and current and whole(reply, '$.run_counter')) then return {'wrong_type'} end
+if not (is_holdings(before) and is_current(current) and is_targets(targets_of(reply))) then return {'wrong_type'} end
 if is_behind(reply, known) then return {'behind'} end
 if ARGV[10] ~= '' and tonumber(ARGV[10]) ~= tonumber(held) then return {'version', held} end
 
-local holdings, count, added = traded(before)
+local holdings, count, added, shares_before, shares_after = traded(before)
+if canonical(shares_after) == canonical(shares_before) then
+  return {'unchanged', ticker, ARGV[2], canonical(shares_before)}
+end
+if math.abs(shares_after) >= LIMIT then return {'overflow'} end
 if added and count > max_holdings then return {'too_many_holdings'} end
 local total, refusal = value_of(holdings, prices_by_ticker(prices))
 if not total then return refusal end

@@ -57,6 +57,7 @@ LOGS = ("tests/test_logs.py", "tests/test_escaping.py")
 TROUBLE = (*LOGS, "tests/market/test_updater.py", "tests/peers/test_membership.py")
 PAGE = ("tests/web/test_page.py", "tests/server/test_page_route.py")
 MODULES = ("tests/web/test_modules.py",)
+FOREIGN = ("tests/store/test_foreign_documents.py", "tests/session/test_foreign_documents.py")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,55 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "a list of sizes that somebody else has changed does not keep Redis busy for ever",
+        "lua/results.lua",
+        "    if first == before then first = first + 1 end\n",
+        "    if first == before then error('for ever') end\n",
+        FOREIGN,
+    ),
+    Mutant(
+        "a brace in a text of somebody else does not break the list of ends",
+        "lua/prelude.lua",
+        "    if quotes % 2 == 0 then see(",
+        "    if true then see(",
+        FOREIGN,
+    ),
+    Mutant(
+        "a run does not start on holdings that cannot be read",
+        "lua/start_analysis.lua",
+        "if not takes and not (is_holdings(holdings) and is_targets(targets)) then",
+        "if false then",
+        FOREIGN,
+    ),
+    Mutant(
+        "a trade on holdings that cannot be read is not made",
+        "lua/trade.lua",
+        "if not (is_holdings(before) and is_current(current) and is_targets(targets_of(reply))) then",
+        "if false then",
+        FOREIGN,
+    ),
+    Mutant(
+        "a line that is no ticker does not end a sweep of all sessions",
+        "lua/prelude.lua",
+        "    elseif not is_ticker(ticker) then\n      return nil, {'wrong_type'}\n",
+        "",
+        FOREIGN,
+    ),
+    Mutant(
+        "the bound on shares in a document",
+        "portfolio_trio/store/_fields.py",
+        "Field(strict=True, ge=-TOTAL_LIMIT, le=TOTAL_LIMIT)",
+        "Field()",
+        FOREIGN,
+    ),
+    Mutant(
+        "a trade that is lost to rounding is refused",
+        "lua/trade.lua",
+        "if canonical(shares_after) == canonical(shares_before) then",
+        "if false then",
+        STORE,
+    ),
     Mutant(
         "old answers of a worker are dropped",
         "portfolio_trio/supervisor/child_process.py",
@@ -410,7 +460,7 @@ MUTANTS = (
     Mutant(
         "the check of version numbers in a document",
         "lua/prelude.lua",
-        "value >= 0 and value < 2 ^ 53 and value % 1 == 0",
+        "value >= 0 and value < 2 ^ 53 - 1 and value % 1 == 0",
         "true",
         STORE,
     ),
@@ -1625,8 +1675,8 @@ MUTANTS = (
     Mutant(
         "the fence of the incarnation",
         "lua/prelude.lua",
-        "  return incarnation ~= '' and ",
-        "  return false and ",
+        "  if incarnation ~= '' and own ~= ",
+        "  if false and own ~= ",
         ("tests/store/test_sessions.py",),
     ),
     Mutant(

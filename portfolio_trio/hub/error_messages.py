@@ -9,6 +9,7 @@ from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.messages import Error
 from portfolio_trio.store import (
     MissingPrices,
+    NothingTraded,
     OutcomeUnknown,
     PortfolioChanged,
     ResultsOutOfStep,
@@ -33,6 +34,7 @@ class NoNewSession(StoreError):  # noqa: N818 - named as the store's other error
 _STORE_CODES: tuple[tuple[type[StoreError], ErrorCode], ...] = (
     (MissingPrices, ErrorCode.BAD_PRICE),
     (NoNewSession, ErrorCode.RATE_LIMITED),
+    (NothingTraded, ErrorCode.INVALID_MESSAGE),
     (OutcomeUnknown, ErrorCode.OUTCOME_UNKNOWN),
     (PortfolioChanged, ErrorCode.PORTFOLIO_CHANGED),
     (RunNotCurrent, ErrorCode.SUPERSEDED),

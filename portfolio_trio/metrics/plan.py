@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from portfolio_trio.canonical import canonical_shares
 from portfolio_trio.metrics.errors import MetricError
 from portfolio_trio.metrics.kernel import ZERO_VARIANCE
 from portfolio_trio.metrics.risk_budgets import budgeted_sizes
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Goal: TypeAlias = Literal["weights", "budgets"]
 
 _NEARLY_WHOLE: Final = 1e-9
+# Trades of fewer shares, or of a smaller part of a position, may be lost to rounding.
+_FEW: Final = 1e-9
 _ROUNDING: Final = 1e-12
 
 
@@ -89,7 +92,7 @@ def positions_to_plan(
 
 
 def plan(positions: Positions, wish: Wish) -> Plan:
-    """Make the plan; executing every line of it reaches the target.
+    """Make the plan; executing every line of it reaches the target, and no line is too small to be executed.
 
     Raises:
         MetricError: There is no plan: ``value_too_low``, ``not_long_only``, ``zero_variance``,
@@ -111,7 +114,7 @@ def plan(positions: Positions, wish: Wish) -> Plan:
         trades = _whole(positions, trades, wish.cash)
     # If a position is closed, all of its shares are traded.
     gone = np.abs(positions.shares + trades) <= _ROUNDING * np.abs(positions.shares)
-    trades = np.where(gone, -positions.shares, trades)
+    trades = _that_change(positions.shares, np.where(gone, -positions.shares, trades))
     after = positions.with_shares(positions.shares + trades)
     traded = trades * positions.prices
     left, moved = wish.cash - float(traded.sum()), float(np.abs(traded).sum())
@@ -127,6 +130,15 @@ def plan(positions: Positions, wish: Wish) -> Plan:
         # Rounding errors of the sum are not cash.
         cash_left=left if abs(left) > _ROUNDING * (positions.gross + abs(wish.cash) + moved) else 0.0,
     )
+
+
+def _that_change(shares: npt.NDArray[np.float64], trades: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Leave out the trades that would be refused: they are too small to change a position."""
+    for place in np.flatnonzero(np.abs(trades) <= np.maximum(_FEW, _ROUNDING * np.abs(shares))):
+        held, traded = canonical_shares(float(shares[place])), canonical_shares(float(trades[place]))
+        if canonical_shares(held + traded, held, traded) == held:
+            trades[place] = 0.0
+    return trades
 
 
 def _wanted(positions: Positions, to: Goal, total: float) -> npt.NDArray[np.float64]:

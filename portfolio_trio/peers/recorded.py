@@ -43,7 +43,12 @@ async def results_of(store: PortfolioStore, state: State, run: Running, metrics:
     except WrongType:
         # The document has something else in their place: show the end without them.
         return []
-    return [result for result in page.results if result.get("run_id") == run.run_id]
+    return [
+        result
+        for result in page.results
+        # Somebody else may have written one without a name.
+        if result.get("run_id") == run.run_id and isinstance(result.get("metric"), str)
+    ]
 
 
 def likely_end(state: State, run: Running, results: Collection[Result], metrics: Collection[str]) -> Ending:

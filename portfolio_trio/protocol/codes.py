@@ -77,7 +77,8 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
         retryable=True, meaning="The session expired; a new one with the default holdings replaced it."
     ),
     ErrorCode.SESSION_BROKEN: ErrorMeaning(
-        retryable=False, meaning="The session's key in the store holds something else; it is left untouched."
+        retryable=False,
+        meaning="The session's document in the store holds what no server writes; it is left unchanged.",
     ),
     ErrorCode.RATE_LIMITED: ErrorMeaning(retryable=True, meaning="Too many requests on this socket."),
     ErrorCode.DRAINING: ErrorMeaning(retryable=True, meaning="The server is going away; connect again."),

@@ -10,6 +10,7 @@ from portfolio_trio.store._workers import SWEPT, TICKS, Workers
 from portfolio_trio.store.errors import (
     FellBack,
     MissingPrices,
+    NothingTraded,
     NotUpdater,
     OtherSource,
     OutcomeUnknown,
@@ -61,6 +62,7 @@ __all__ = [
     "Known",
     "MissingPrices",
     "NotUpdater",
+    "NothingTraded",
     "OtherSource",
     "OutcomeUnknown",
     "Portfolio",

@@ -93,19 +93,19 @@ class EditCalls(DocumentCalls):
 
         Raises:
             OutcomeUnknown: The reply was lost, and the trade may have been made.
-            VersionConflict: The holdings are not at ``expected_version``.
+            VersionConflict: The holdings have another version.
             MissingPrices: The traded line would stay without a price, or another has not even a last known.
+            NothingTraded: So few shares would be lost to rounding.
             TooManyHoldings: One line more than allowed.
-            ValueOverflow: The value is 1e22 or more.
+            ValueOverflow: The value or the number of shares is 1e22 or more.
             SessionMissing: There is no such session.
             FellBack: The document has fallen behind ``known``.
         """
-        prices = Prices(tick, price_lookup, last_known)
-        offer = prices.offer(1)
+        offer = (prices := Prices(tick, price_lookup, last_known)).offer(1)
         trade = (checked_ticker(ticker), canonical_text(checked_shares(shares)), self._max_holdings)
         expected = "" if expected_version is None else expected_version
-        times = (tick.tick_id, prices.as_of, checked_time(at))
-        rest = (*times, self._ttl, self.worker, expected, incarnation, known.text)
+        times = (tick.tick_id, prices.as_of, checked_time(at), self._ttl)
+        rest = (*times, self.worker, expected, incarnation, known.text)
         try:
             reply = await self._edit("trade", session_id, *trade, prices_text(offer), *rest, known=known)
         except MissingPrices as missing:

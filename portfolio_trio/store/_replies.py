@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from portfolio_trio.store._fields import Name, Shares, StoredTargets, Total
 from portfolio_trio.store.errors import (
     MissingPrices,
+    NothingTraded,
     PortfolioChanged,
     ResultsOutOfStep,
     RunNotCurrent,
@@ -27,16 +29,17 @@ from portfolio_trio.store.models import (
     RunStart,
     Valued,
 )
-from portfolio_trio.targets import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from portfolio_trio.store.models import Computed, Outcome
+    from portfolio_trio.targets import Targets
 
-_HOLDINGS: Final = TypeAdapter(dict[str, float])
+_HOLDINGS: Final = TypeAdapter(dict[Name, Shares])
+_TOTAL: Final = TypeAdapter(Total)
 _CURRENT: Final = TypeAdapter(CurrentAnalysis | None)
-_TARGETS: Final = TypeAdapter(Targets | None)
+_TARGETS: Final[TypeAdapter[Targets | None]] = TypeAdapter(StoredTargets)
 _VALUED: Final = TypeAdapter(Valued)
 _ENDING: Final = TypeAdapter(Ending)
 _ENDINGS: Final = TypeAdapter(tuple[Ending, ...])
@@ -51,6 +54,7 @@ _REFUSALS: Final[Mapping[bytes, Callable[[str, Sequence[bytes]], StoreError]]] =
     b"version": lambda session_id, rest: VersionConflict(session_id, int(rest[0])),
     b"missing_prices": lambda _, rest: MissingPrices([name.decode() for name in rest]),
     b"overflow": lambda _session_id, _: ValueOverflow(),
+    b"unchanged": lambda _, rest: NothingTraded(rest[0].decode(), float(rest[1]), float(rest[2])),
 }
 _OUTCOMES: Final[Mapping[bytes, Outcome]] = {
     b"ok": "revalued",
@@ -94,7 +98,7 @@ def portfolio(
             session_id=session_id,
             holdings=_HOLDINGS.validate_json(holdings),
             version=int(version),
-            total_value=float(total),
+            total_value=_TOTAL.validate_json(total),
             valued=_VALUED.validate_json(valued),
             current_analysis=_CURRENT.validate_json(current),
             targets=_TARGETS.validate_json(targets),

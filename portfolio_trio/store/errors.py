@@ -91,14 +91,14 @@ class SessionMissing(StoreError):
 
 
 class WrongType(StoreError):
-    """The session's key holds something that is not a session document; it was left unchanged."""
+    """The session's key holds something that the store never writes; it was left unchanged."""
 
     for_clients = None
 
     def __init__(self, session_id: str) -> None:
         super().__init__(
-            f"the key of session {session_id!r} holds something other than a session document; "
-            "it was left untouched: inspect it, then delete or rename it"
+            f"the key of session {session_id!r} holds something other than a session document as servers "
+            "write it; it was left untouched: inspect it, then mend, delete or rename it"
         )
         self.session_id = session_id
 
@@ -212,6 +212,23 @@ class TooManyHoldings(StoreError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"a portfolio may have at most {limit} holdings; sell one first")
         self.limit = limit
+
+
+class NothingTraded(StoreError):
+    """So few shares would be lost to rounding: a line has at most 15 significant digits and nine decimals.
+
+    Attributes:
+        held: The shares of the line, which stay.
+    """
+
+    for_clients = None
+
+    def __init__(self, ticker: str, shares: float, held: float) -> None:
+        super().__init__(
+            f"{shares:.15g} shares of {ticker} are too few to change a holding of {held:.15g}, which has "
+            "at most 15 significant digits; trade more at once"
+        )
+        self.held = held
 
 
 class MissingPrices(StoreError):

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from pydantic import Field
-
-from portfolio_trio.targets import Targets  # noqa: TC001 - pydantic needs it
+# pydantic needs them (TC001).
+from portfolio_trio.store._fields import (  # noqa: TC001
+    Code,
+    Moment,
+    Name,
+    Shares,
+    StoredTargets,
+    Total,
+    Whole,
+)
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-Whole: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
-"""A non-negative integer in the form that the store writes."""
+    from portfolio_trio.targets import Targets
 
 PriceLookup: TypeAlias = Callable[[Iterable[str]], Mapping[str, float]]
 """Returns prices of names that the tick lacks; names without a price are left out."""
@@ -46,7 +52,7 @@ class Valued:
     """
 
     tick_id: Whole
-    as_of: str
+    as_of: Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +70,14 @@ class CurrentAnalysis:
         token: Random, drawn by that process for the call that started the run.
     """
 
-    ticker: str
-    started_at: str
+    ticker: Name
+    started_at: Moment
     run_id: Whole
     version: Whole
     tick_id: Whole
     recorded: Whole
-    worker: str = ""
-    token: str = ""
+    worker: Code = ""
+    token: Code = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ class Ending:
 
     run_id: Whole
     outcome: Literal["completed", "cancelled", "failed"]
-    reason: str = ""
+    reason: Code = ""
     results: Whole = 0
     errors: Whole = 0
     told: bool = field(default=False, compare=False)
@@ -123,17 +129,17 @@ class Portfolio:
     """
 
     session_id: str
-    holdings: Mapping[str, float]
+    holdings: Mapping[Name, Shares]
     version: Whole
-    total_value: float
+    total_value: Total
     valued: Valued
     current_analysis: CurrentAnalysis | None
-    targets: Targets | None = None
+    targets: StoredTargets = None
     created: bool = False
     others: tuple[str, ...] = ()
     attached: bool = True
-    run_counter: int = field(default=0, compare=False)
-    incarnation: str = field(default="", compare=False)
+    run_counter: Whole = field(default=0, compare=False)
+    incarnation: Code = field(default="", compare=False)
     run_ends: tuple[Ending, ...] = field(default=(), compare=False)
     texts: tuple[bytes, bytes] = field(default=(b"", b""), compare=False, repr=False)
 

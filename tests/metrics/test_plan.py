@@ -14,6 +14,7 @@ from skfolio.moments import EWCovariance  # type: ignore[import-untyped]
 from skfolio.optimization import RiskBudgeting  # type: ignore[import-untyped]
 from skfolio.prior import EmpiricalPrior  # type: ignore[import-untyped]
 
+from portfolio_trio.canonical import canonical_shares
 from portfolio_trio.metrics import AnalysisError, MetricError, ReturnsCache, Targets
 from portfolio_trio.metrics.plan import Goal, Plan, Wish, plan, positions_to_plan
 from portfolio_trio.metrics.risk import COLUMNS, holding_risks
@@ -229,6 +230,41 @@ def test_scale_of_shares_scales_the_plan(case: Case, exponent: int) -> None:
             scaled.plan()
         return
     assert scaled.plan().trades == pytest.approx(factor * ours.trades, rel=1e-12)
+
+
+def is_made(held: float, traded: float) -> bool:
+    """Whether ``trade`` makes a trade: it refuses those that change nothing."""
+    traded = canonical_shares(traded)
+    return canonical_shares(held + traded, held, traded) != canonical_shares(held)
+
+
+@LAW
+@given(cases("weights"), st.integers(0, 14))
+def test_every_line_is_a_trade_that_is_made(case: Case, power: int) -> None:
+    holdings = {
+        name: canonical_shares(count * 10.0**power) for name, count in case.portfolio.holdings.items()
+    }
+    # The second plan has what rounding has left of the first.
+    for _ in range(2):
+        done = replace_holdings(case, holdings).plan(Wish("weights"))
+        for held, traded in zip(done.before.shares.tolist(), done.trades.tolist(), strict=True):
+            assert not traded or is_made(held, traded)
+        after = zip(done.after.tickers, done.after.shares.tolist(), strict=True)
+        holdings = {name: kept for name, shares in after if (kept := canonical_shares(shares))}
+        assume(holdings)
+
+
+def test_what_rounding_leaves_of_a_reached_target_is_no_line() -> None:
+    case = Case(make_portfolio({"A": 1e12, "B": 1e12, "C": 3e11}), Targets(), Wish("weights"))
+    after = case.plan().after
+    reached = zip(after.tickers, map(canonical_shares, after.shares.tolist()), strict=True)
+    again = replace_holdings(case, dict(reached)).plan()
+    assert again.trades.tolist()[:2] == [0.0, 0.0]
+    assert again.after.shares.tolist()[:2] == again.before.shares.tolist()[:2]
+
+
+def replace_holdings(case: Case, holdings: dict[str, float]) -> Case:
+    return case._replace(portfolio=case.portfolio._replace(holdings=holdings))
 
 
 def test_without_targets_it_is_equal_shares_of_what_is_held() -> None:

@@ -475,6 +475,24 @@ async def test_a_trade_that_states_its_version_is_made_once(autojump_clock: Mock
         assert (await app.document())["holdings"]["AAPL"] == 101
 
 
+async def test_a_trade_that_changes_nothing_is_refused_and_the_run_goes_on(autojump_clock: MockClock) -> None:
+    async with open_app(metric_delay_seconds=Delay(1, 2)) as app:
+        client = await app.connect(events=True)
+        await client.receive()
+        await client.send("set_holdings", holdings={"AAPL": 1e12, "MSFT": 1})
+        await client.until("portfolio")
+        await client.send("analyze", ticker="AAPL")
+        await client.until("analysis_started")
+        refused = await client.ask("trade", ticker="AAPL", shares=1e-9, id=7)
+        assert (refused["code"], refused["retryable"], refused["id"]) == ("invalid_message", False, 7)
+        assert "trade more at once" in refused["detail"]
+        assert {frame["type"] for frame in await client.until("analysis_completed")} == {
+            "analysis_result",
+            "analysis_completed",
+        }
+        assert (await app.document())["version"] == 2
+
+
 @pytest.mark.parametrize("version", ["1.5", "1e300", "-1", '"x"'])
 async def test_a_document_that_nobody_wrote_like_this_is_named_and_the_socket_stays(
     autojump_clock: MockClock, version: str

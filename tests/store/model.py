@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from portfolio_trio.store import (
     Ending,
     MissingPrices,
+    NothingTraded,
     PortfolioChanged,
     ResultsOutOfStep,
     RunNotCurrent,
@@ -168,7 +169,10 @@ class Model:
 
     def trade(self, ticker: str, shares: float, tick: FakeTick, at: str) -> int:
         holdings = copy.copy(self.document()["holdings"])
-        held = holdings.get(ticker, 0) + shares
+        before = holdings.get(ticker, 0)
+        held = before + shares
+        if held == before:
+            raise NothingTraded(ticker, shares, before)
         if held:
             holdings[ticker] = held
         else:

@@ -8,6 +8,7 @@ import pytest
 from portfolio_trio.canonical import canonical
 from portfolio_trio.store import (
     MissingPrices,
+    NothingTraded,
     PortfolioStore,
     TooManyHoldings,
     Valued,
@@ -114,8 +115,34 @@ async def test_a_full_portfolio_still_trades_what_it_holds(engine: Engine) -> No
     async with engine.opened(max_holdings=3) as it:
         await it.create()
         assert (await it.store.trade("s", "AAPL", 1, tick=TICK, at=AT)).holdings["AAPL"] == 101
-        # Nothing bought of something new is no new line.
-        assert (await it.store.trade("s", "TSLA", 0, tick=TICK, at=AT)).holdings.keys() == HOLDINGS.keys()
+
+
+@pytest.mark.parametrize(
+    ("held", "traded"), [(1e12, 1e-9), (-1e12, 1e-3), (1e15, 1.0), (1e6, 4e-9), (0.5, 0.0)]
+)
+async def test_a_trade_that_is_lost_to_rounding_is_refused(
+    engine: Engine, held: float, traded: float
+) -> None:
+    async with engine.opened() as it:
+        await it.create(holdings={"AAPL": held, "MSFT": 1})
+        await it.store.start_analysis("s", ticker="AAPL", started_at=AT, tick_id=1)
+        before = await it.store.get_document("s")
+        with pytest.raises(NothingTraded) as refused:
+            await it.store.trade("s", "AAPL", traded, tick=TICK, at=LATER)
+        assert refused.value.held == held
+        # Neither the version nor the run has ended.
+        assert await it.store.get_document("s") == before
+        assert (await it.store.trade("s", "AAPL", 1e4, tick=TICK, at=AT)).version == 2
+
+
+async def test_more_shares_than_a_document_may_have_are_refused(engine: Engine) -> None:
+    async with engine.opened() as it:
+        await it.create(holdings={"AAPL": 1})
+        tick = FakeTick(2, prices={"AAPL": 1e-9})
+        await it.client.execute_command("JSON.SET", "portfolio:{s}", "$.holdings.AAPL", "9.99999e21")
+        assert (await it.store.trade("s", "AAPL", -1e15, tick=tick, at=AT)).holdings["AAPL"] < 1e22
+        with pytest.raises(ValueOverflow):
+            await it.store.trade("s", "AAPL", 1e20, tick=tick, at=AT)
 
 
 async def test_a_portfolio_beyond_a_lowered_limit_can_still_be_sold(engine: Engine) -> None:
@@ -209,7 +236,16 @@ async def test_numbers_survive_the_round_trip(engine: Engine) -> None:
         "H": 0.1 + 0.2,
     }
     kept = {**shares, "A": 0.333333333, "C": 123456789.123457, "H": 0.3}
-    prices = {"A": 0.1, "B": 1e6 + 1 / 7, "C": 1e-9, "D": 1 / 3, "F": 2**53 + 2.0, "G": 3.3, "H": 1.0}
+    prices = {
+        "A": 0.1,
+        "B": 1e6 + 1 / 7,
+        "C": 1e-9,
+        "D": 1 / 3,
+        "F": 2**53 + 2.0,
+        "G": 3.3,
+        "H": 1.0,
+        "E": 7.0,
+    }
     tick = FakeTick(2, prices=prices)
     async with engine.opened() as it:
         await it.create(holdings={})
@@ -221,7 +257,8 @@ async def test_numbers_survive_the_round_trip(engine: Engine) -> None:
         expected = canonical(total)
         assert portfolio.total_value == expected
         # The script adds up in the same order, so it comes to the same double.
-        assert (await it.store.trade("s", "H", 0, tick=tick, at=AT)).total_value == expected
+        assert (await it.store.trade("s", "E", 1, tick=tick, at=AT)).total_value == canonical(total + 7.0)
+        assert (await it.store.trade("s", "E", -1, tick=tick, at=AT)).total_value == expected
         assert (await it.store.revalue(["s"], tick=FakeTick(3, prices=prices)))[0].after == expected
         assert (await it.store.get_portfolio("s", at=AT)).holdings == kept
         traded = await it.store.trade("s", "A", 1 / 7, tick=tick, at=AT)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from portfolio_trio.canonical import canonical, canonical_shares
 from portfolio_trio.protocol.messages import AnalysisResult
-from portfolio_trio.store import ValueOverflow
+from portfolio_trio.store import NothingTraded, ValueOverflow
 from tests.store.engines import AT, Engine, FakeTick, stored_results
 
 if TYPE_CHECKING:
@@ -83,8 +83,13 @@ async def edits(
         for name, traded in steps:
             traded = canonical_shares(traded)  # noqa: PLW2901 - as it is kept
             before = kept.get(name, 0.0)
-            kept[name] = canonical_shares(before + traded, before, traded)
-            if not kept[name]:
+            after = canonical_shares(before + traded, before, traded)
+            if after == before:
+                with pytest.raises(NothingTraded):
+                    await it.store.trade("s", name, traded, tick=FakeTick(2, prices=quoted), at=AT)
+                continue
+            kept[name] = after
+            if not after:
                 del kept[name]
             told = await it.store.trade("s", name, traded, tick=FakeTick(2, prices=quoted), at=AT)
             assert (told.holdings, told.total_value) == (kept, total_of(kept, quoted))

@@ -22,6 +22,7 @@ ALLOWED: Final = {
     "ARGV",
     "KEYS",
     "ipairs",
+    "pairs",
     "math",
     "redis",
     "string",
