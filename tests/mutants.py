@@ -1049,7 +1049,7 @@ MUTANTS = (
     ),
     Mutant(
         "the early read for the end of a run",
-        "portfolio_trio/peers/subscriber.py",
+        "portfolio_trio/peers/run_ends.py",
         "while not await self._documents.read_quietly(group, again=False, waited=Waited.SHORT):",
         "while False:",
         ("tests/peers/test_subscriber.py",),
@@ -1098,7 +1098,7 @@ MUTANTS = (
     ),
     Mutant(
         "the time for each run's end to be reported",
-        "portfolio_trio/peers/subscriber.py",
+        "portfolio_trio/peers/run_ends.py",
         "is_out = awaited == run_id and trio.current_time() >= until",
         "is_out = trio.current_time() >= until",
         ("tests/peers/test_subscriber.py",),
@@ -1660,7 +1660,7 @@ MUTANTS = (
     ),
     Mutant(
         "the check of all overdue ends",
-        "portfolio_trio/peers/subscriber.py",
+        "portfolio_trio/peers/run_ends.py",
         "if group.sequencer.awaited in {None, awaited} or group.sequencer.released >= due:",
         "if True:",
         ("tests/peers/test_subscriber_reads.py",),
@@ -2280,7 +2280,7 @@ MUTANTS = (
     ),
     Mutant(
         "the wait of a canceller for a run that it has not seen start",
-        "portfolio_trio/peers/subscriber.py",
+        "portfolio_trio/peers/run_ends.py",
         "                await group.wait_over(run_id)\n",
         "                await group.wait_ended(run_id)\n",
         ENDS,
@@ -2322,7 +2322,7 @@ MUTANTS = (
     ),
     Mutant(
         "the repetition of the early read until it succeeds",
-        "portfolio_trio/peers/subscriber.py",
+        "portfolio_trio/peers/run_ends.py",
         "            if trio.current_time() >= until:\n                break\n",
         "            break\n",
         ("tests/peers/test_subscriber.py",),

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio_websocket import ConnectionClosed
 
-from portfolio_trio.peers.subscriber import HOLD_SECONDS, WORD_SECONDS
+from portfolio_trio.peers.run_ends import HOLD_SECONDS, WORD_SECONDS
 from tests.support.app import METRICS
 from tests.support.observer import Observer
 from tests.support.processes import Dialer, lasting_redis, serving_alone

@@ -19,13 +19,9 @@ from portfolio_trio.hub.events import RUN_ENDS, Batch, SequenceTracker
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.log_throttle import Seldom
-from portfolio_trio.peers.document_reader import (
-    RETRY,
-    RETRY_SECONDS,
-    DocumentReader,
-    Waited,
-)
+from portfolio_trio.peers.document_reader import RETRY, DocumentReader, Waited
 from portfolio_trio.peers.orphans import Orphan, Orphans
+from portfolio_trio.peers.run_ends import RunEnds
 from portfolio_trio.protocol.messages import Portfolio
 from portfolio_trio.store import StoreError
 
@@ -45,12 +41,6 @@ log: Final = logging.getLogger(__name__)
 
 # Events that may wait while one of a session is handled; beyond that, the document is read instead.
 EVENTS_PER_SESSION: Final = 1_000
-# Seconds of waiting for the end of a run after which the document is read for the first time.
-LOOK_SECONDS: Final = 0.25
-# Seconds of waiting for the worker that ran it to report its end, before any end in the document is shown.
-HOLD_SECONDS: Final = 2.0
-# Seconds of waiting if the document has no report of that worker; by then it is lost, or has reported.
-WORD_SECONDS: Final = 10.0
 
 
 class PeerSubscriber:
@@ -62,6 +52,9 @@ class PeerSubscriber:
         faults: Contains errors of one session.
         to_message: Makes the message for a document.
         metrics: The metrics of a run.
+
+    Attributes:
+        ends: Finds out how runs ended.
     """
 
     def __init__(
@@ -78,6 +71,7 @@ class PeerSubscriber:
         self._documents = DocumentReader(
             hub, store, faults, to_message=to_message, metrics=metrics, find_out=self.find_out
         )
+        self.ends = RunEnds(hub, self._documents)
         self._log = Seldom(log, clock=trio.current_time)
         self._tracker = SequenceTracker()
         self._orphans = Orphans(store)
@@ -172,29 +166,13 @@ class PeerSubscriber:
         for orphan in self._orphans.all if self._running else ():
             self._nursery.start_soon(self._clear, orphan)
 
-    async def find_end(self, group: SessionGroup, run_id: int) -> None:
-        """Wait for the end of a run; if it is not reported, show the one in the document.
-
-        After `WORD_SECONDS` that may be an end recorded by another worker than the one that ran it.
-        A run whose start has not been seen within `HOLD_SECONDS` is not waited for any longer.
-        """
-        until = trio.current_time() + WORD_SECONDS
-        while not group.sequencer.is_over(run_id):
-            with trio.move_on_after(HOLD_SECONDS):
-                await group.wait_over(run_id)
-                return
-            waited = Waited.OUT if trio.current_time() >= until else Waited.LONG
-            await self._documents.read_quietly(group, again=False, waited=waited)
-            if waited is Waited.OUT or not group.sequencer.is_open(run_id):
-                return
-
     def reread(self, group: SessionGroup) -> None:
         """The session has a document other than the known one: read it."""
         self._start(group, self._documents.read_quietly, group)
 
     def find_out(self, group: SessionGroup, run_id: int) -> None:
         """A run that is open here is over in the document: show how it ended, if that is not reported."""
-        self._start(group, self._resolve, group, run_id)
+        self._start(group, self.ends.resolve, group, run_id)
 
     async def lift(self, group: SessionGroup, known: Known) -> None:
         """A document has fallen behind these numbers: give it new ones, and show it to all.
@@ -313,42 +291,6 @@ class PeerSubscriber:
         """An event waits for the end of a run."""
         if group.sequencer.awaited is not None:
             self.find_out(group, group.sequencer.awaited)
-
-    async def _resolve(self, group: SessionGroup, run_id: int) -> None:
-        """Find out how a run ended, if that is not reported in time."""
-        until = trio.current_time() + WORD_SECONDS
-        with trio.move_on_after(LOOK_SECONDS):
-            await group.wait_ended(run_id)
-            return
-        # In a busy session its end does not stay in the document for long.
-        while not await self._documents.read_quietly(group, again=False, waited=Waited.SHORT):
-            with trio.move_on_after(RETRY_SECONDS):
-                await group.wait_ended(run_id)
-                return
-            if trio.current_time() >= until:
-                break
-        while group.sequencer.is_open(run_id):
-            due = 0
-            for _ in range(2):
-                # Events that wait at half-time will then have waited long enough, for any run.
-                due = group.sequencer.released + group.sequencer.waiting
-                with trio.move_on_after(HOLD_SECONDS / 2):
-                    await group.wait_ended(run_id)
-                    return
-            awaited: int | None = run_id
-            while self._hub.group(group.session_id) is group:
-                # Later events have their own waiting time.
-                is_out = awaited == run_id and trio.current_time() >= until
-                waited = Waited.OUT if is_out else Waited.LONG
-                if not await self._documents.read_quietly(group, again=False, waited=waited):
-                    break
-                if group.sequencer.awaited in {None, awaited} or group.sequencer.released >= due:
-                    break
-                awaited = group.sequencer.awaited
-            else:
-                return
-            if group.sequencer.awaited is None:
-                return
 
     async def _clear_in_time(self, orphan: Orphan) -> None:
         """Clear a run as soon as Redis can be reached; until then the document lacks its reported end."""

@@ -276,7 +276,7 @@ class RequestHandler:
                 # No task runs it: there will be no other report.
                 self._group.publish(told, canceller=canceller, incarnation=self._group.incarnation)
             else:
-                await self._services.peer_subscriber.find_end(self._group, run_id)
+                await self._services.peer_subscriber.ends.find(self._group, run_id)
                 self._group.remote_events.close(ended)
         if canceller.answered or self._group.sequencer.is_over(run_id):
             self._answer(canceller, told)

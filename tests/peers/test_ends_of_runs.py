@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from portfolio_trio.peers.membership import WORKER_TTL_SECONDS
-from portfolio_trio.peers.subscriber import HOLD_SECONDS, LOOK_SECONDS, WORD_SECONDS
+from portfolio_trio.peers.run_ends import HOLD_SECONDS, LOOK_SECONDS, WORD_SECONDS
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
 from tests.peers.test_two_servers import die

@@ -10,7 +10,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.hub.state import portfolio_message
 from portfolio_trio.peers.document_reader import RETRY_SECONDS
-from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION, HOLD_SECONDS, LOOK_SECONDS, WORD_SECONDS
+from portfolio_trio.peers.run_ends import HOLD_SECONDS, LOOK_SECONDS, WORD_SECONDS
+from portfolio_trio.peers.subscriber import EVENTS_PER_SESSION
 from portfolio_trio.store import Ending, PortfolioChanged, RunSuperseded
 from tests.peers.fakes import current, open_run, opened, peer_event, running, start
 

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.hub.run_state import EndReason
 from portfolio_trio.peers.document_reader import MAX_RETRY_SECONDS, READS_AT_ONCE, RETRY_SECONDS
-from portfolio_trio.peers.subscriber import HOLD_SECONDS, WORD_SECONDS
+from portfolio_trio.peers.run_ends import HOLD_SECONDS, WORD_SECONDS
 from portfolio_trio.store import Ending, FellBack
 from tests.peers.fakes import current, open_run, opened, peer_event, start
 

@@ -9,7 +9,7 @@ import trio
 from hypothesis import Phase, given, settings
 from trio.testing import MockClock
 
-from portfolio_trio.peers.subscriber import WORD_SECONDS
+from portfolio_trio.peers.run_ends import WORD_SECONDS
 from portfolio_trio.settings import Delay
 from tests.store.documents import changed, changes
 from tests.support.app import App, Client, Frame, open_app

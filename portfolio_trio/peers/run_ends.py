@@ -1,0 +1,100 @@
+"""Waiting for the worker that ran a run to report its end; if it does not, the document is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from portfolio_trio.peers.document_reader import RETRY_SECONDS, Waited
+
+if TYPE_CHECKING:
+    from portfolio_trio.hub.hub import Hub
+    from portfolio_trio.hub.session_group import SessionGroup
+    from portfolio_trio.peers.document_reader import DocumentReader
+
+# Seconds of waiting for the end of a run after which the document is read for the first time.
+LOOK_SECONDS: Final = 0.25
+# Seconds of waiting for the worker that ran it to report its end, before any end in the document is shown.
+HOLD_SECONDS: Final = 2.0
+# Seconds of waiting if the document has no report of that worker; by then it is lost, or has reported.
+WORD_SECONDS: Final = 10.0
+
+
+class RunEnds:
+    """Shows the sockets the ends of runs that are not reported in time.
+
+    Args:
+        hub: The sockets.
+        documents: Reads the documents.
+    """
+
+    def __init__(self, hub: Hub, documents: DocumentReader) -> None:
+        self._hub = hub
+        self._documents = documents
+
+    async def find(self, group: SessionGroup, run_id: int) -> None:
+        """Wait for the end of a run; if it is not reported, show the one in the document.
+
+        After `WORD_SECONDS` that may be an end recorded by another worker than the one that ran it.
+        A run whose start has not been seen within `HOLD_SECONDS` is not waited for any longer.
+        """
+        until = trio.current_time() + WORD_SECONDS
+        while not group.sequencer.is_over(run_id):
+            with trio.move_on_after(HOLD_SECONDS):
+                await group.wait_over(run_id)
+                return
+            waited = Waited.OUT if trio.current_time() >= until else Waited.LONG
+            await self._documents.read_quietly(group, again=False, waited=waited)
+            if waited is Waited.OUT or not group.sequencer.is_open(run_id):
+                return
+
+    async def resolve(self, group: SessionGroup, run_id: int) -> None:
+        """Find out how a run that is open here ended, while later events wait for that."""
+        until = trio.current_time() + WORD_SECONDS
+        if await _ended_within(LOOK_SECONDS, group, run_id):
+            return
+        # In a busy session its end does not stay in the document for long.
+        while not await self._documents.read_quietly(group, again=False, waited=Waited.SHORT):
+            if await _ended_within(RETRY_SECONDS, group, run_id):
+                return
+            if trio.current_time() >= until:
+                break
+        while group.sequencer.is_open(run_id):
+            due = 0
+            for _ in range(2):
+                # Events that wait at half-time will then have waited long enough, for any run.
+                due = group.sequencer.released + group.sequencer.waiting
+                if await _ended_within(HOLD_SECONDS / 2, group, run_id):
+                    return
+            await self._read_ends(group, run_id, due=due, until=until)
+            if group.sequencer.awaited is None or self._hub.group(group.session_id) is not group:
+                return
+
+    async def _read_ends(self, group: SessionGroup, run_id: int, *, due: int, until: float) -> None:
+        """Show the ends in the document until the events that have waited long enough are released.
+
+        Args:
+            group: The session.
+            run_id: The run that was awaited at first.
+            due: How many events are to be released in all.
+            until: When any end of that run is shown.
+        """
+        awaited: int | None = run_id
+        while self._hub.group(group.session_id) is group:
+            # Later events have their own waiting time.
+            is_out = awaited == run_id and trio.current_time() >= until
+            waited = Waited.OUT if is_out else Waited.LONG
+            if not await self._documents.read_quietly(group, again=False, waited=waited):
+                return
+            if group.sequencer.awaited in {None, awaited} or group.sequencer.released >= due:
+                return
+            awaited = group.sequencer.awaited
+
+
+async def _ended_within(seconds: float, group: SessionGroup, run_id: int) -> bool:
+    """Wait for the end of a run; False if the sockets have not seen it after so many seconds."""
+    with trio.move_on_after(seconds):
+        await group.wait_ended(run_id)
+        return True
+    return False
