@@ -55,6 +55,7 @@ DECISIONS = ("tests/session/test_decisions.py",)
 LARGE_PLANS = ("tests/session/test_large_plans.py",)
 LOGS = ("tests/test_logs.py", "tests/test_escaping.py")
 TROUBLE = (*LOGS, "tests/market/test_updater.py", "tests/peers/test_membership.py")
+KEPT = ("tests/http/test_kept_connections.py",)
 PAGE = ("tests/web/test_page.py", "tests/server/test_page_route.py")
 MODULES = ("tests/web/test_modules.py",)
 FOREIGN = ("tests/store/test_foreign_documents.py", "tests/session/test_foreign_documents.py")
@@ -2529,6 +2530,76 @@ MUTANTS = (
         "return not any(_NEVER.fullmatch(each) for each in parameters)",
         "return True",
         PAGE,
+    ),
+    Mutant(
+        "the end of a connection whose request had a body",
+        "portfolio_trio/http/_head.py",
+        '            and self.header("content-length") in {None, "0"}\n',
+        "",
+        KEPT,
+    ),
+    Mutant(
+        "the end of a connection whose request had a coding",
+        "portfolio_trio/http/_head.py",
+        '            and self.header("transfer-encoding") is None\n',
+        "",
+        KEPT,
+    ),
+    Mutant(
+        "the end of a connection that its client wants closed",
+        "portfolio_trio/http/_head.py",
+        '            and "close" not in (token.lower() for token in self.tokens("connection"))\n',
+        "",
+        KEPT,
+    ),
+    Mutant(
+        "the end of a connection of an old client",
+        "portfolio_trio/http/_head.py",
+        '            self.http_version == "1.1"\n            and "close"',
+        '            "close"',
+        KEPT,
+    ),
+    Mutant(
+        "the bound of requests on one connection",
+        "portfolio_trio/http/_http_server.py",
+        " and left > 0 and ",
+        " and ",
+        KEPT,
+    ),
+    Mutant(
+        "what came behind a request on a kept connection",
+        "portfolio_trio/http/_http_server.py",
+        "            behind, _ = reader.connection.trailing_data\n",
+        "",
+        KEPT,
+    ),
+    Mutant(
+        "the deadline of a kept connection",
+        "portfolio_trio/http/_http_server.py",
+        "seconds = self._keep_seconds if kept else",
+        "seconds = 1e6 if kept else",
+        KEPT,
+    ),
+    Mutant(
+        "the end of idle connections when the server leaves",
+        "portfolio_trio/server/server.py",
+        "        self.http_server.close_kept()\n",
+        "",
+        ("tests/server/test_drain.py",),
+    ),
+    Mutant(
+        "the last answer of a server that leaves",
+        "portfolio_trio/http/_http_server.py",
+        " and not self._closing\n",
+        "\n",
+        KEPT,
+    ),
+    Mutant(
+        "the place of a kept connection among those that wait",
+        "portfolio_trio/http/_http_server.py",
+        "            visit.answered()\n            behind",
+        "            behind",
+        KEPT,
     ),
     Mutant(
         "the release in the addresses of the page",

@@ -47,6 +47,20 @@ class Head:
         return tuple(item for item in items if item)
 
     @property
+    def allows_another(self) -> bool:
+        """Whether the connection may be kept: only where nothing is in doubt about where this request ends.
+
+        A request with both Content-Length and Transfer-Encoding must close it (RFC 9112, 6.1); here any body
+        does.
+        """
+        return (
+            self.http_version == "1.1"
+            and "close" not in (token.lower() for token in self.tokens("connection"))
+            and self.header("transfer-encoding") is None
+            and self.header("content-length") in {None, "0"}
+        )
+
+    @property
     def is_upgrade(self) -> bool:
         """Whether the client requests a WebSocket upgrade."""
         return (
@@ -59,12 +73,15 @@ class Head:
 class HeadReader:
     """Reads one head from a stream; knows afterwards what arrived, even if it was not a valid head.
 
-    `received` counts the peer's bytes; `wants_head_only` is whether it asked with HEAD.
+    `received` counts the peer's bytes, with those of `behind`, which came behind the request before;
+    `wants_head_only` is whether it asked with HEAD.
     """
 
-    def __init__(self, stream: trio.abc.Stream, *, max_bytes: int) -> None:
+    def __init__(self, stream: trio.abc.Stream, *, max_bytes: int, behind: bytes = b"") -> None:
         self.connection = h11.Connection(h11.SERVER, max_incomplete_event_size=max_bytes)
-        self.received = 0
+        if behind:
+            self.connection.receive_data(behind)
+        self.received = len(behind)
         self.wants_head_only = False
         self._stream = stream
         self._max_bytes = max_bytes

@@ -69,6 +69,8 @@ class HttpServer:
         route_seconds: How long a route may take; then 503.
         send_seconds: How long sending an answer may take; then the connection is closed.
         linger_seconds: How long a connection waits, after its answer, for the client to close.
+        keep_seconds: How long a connection that is kept after an answer waits for the next head.
+        max_requests: How many requests a connection may send; the answer to the last one closes it.
         max_header_bytes: A larger head gets 431.
         max_body_bytes: A larger body gets 413.
     """
@@ -83,6 +85,8 @@ class HttpServer:
         route_seconds: float = 30.0,
         send_seconds: float = 10.0,
         linger_seconds: float = 2.0,
+        keep_seconds: float = 5.0,
+        max_requests: int = 64,
         max_header_bytes: int = 16_384,
         max_body_bytes: int = 65_536,
     ) -> None:
@@ -93,8 +97,20 @@ class HttpServer:
         self._route_seconds = route_seconds
         self._send_seconds = send_seconds
         self._linger_seconds = linger_seconds
+        self._keep_seconds = keep_seconds
+        self._max_requests = max_requests
+        self._kept: dict[trio.CancelScope, HeadReader] = {}
+        self._closing = False
         self._max_header_bytes = max_header_bytes
         self._max_body_bytes = max_body_bytes
+
+    def close_kept(self) -> None:
+        """Close the connections that wait for another request, and keep none from now on."""
+        self._closing = True
+        for scope, reader in self._kept.items():
+            # What has begun to arrive is still answered.
+            if not reader.received:
+                scope.cancel()
 
     async def serve(self, stream: trio.abc.Stream, visit: Visit | None = None) -> None:
         """Serve one connection to its end and close it.
@@ -129,48 +145,63 @@ class HttpServer:
             await trio.aclose_forcefully(stream)
 
     async def _answer_unless_upgrade(self, stream: trio.abc.Stream, visit: Visit) -> Upgrade | None:
-        reader = HeadReader(stream, max_bytes=self._max_header_bytes)
-        head = None
-        try:
-            head = await self._read_head(reader)
-            if head is None:
+        """Answer one request after another while the connection is kept; return an upgrade unanswered."""
+        behind = b""
+        for left in reversed(range(self._max_requests)):
+            reader = HeadReader(stream, max_bytes=self._max_header_bytes, behind=behind)
+            head, keep = None, False
+            try:
+                head = await self._read_head(reader, kept=left < self._max_requests - 1)
+                if head is None:
+                    return None
+                if (upgrade := self._find_upgrade(head, stream)) is not None:
+                    upgrade.visit = visit
+                    visit.asked()
+                    return upgrade
+                response = await self._respond(head, reader.connection, stream, visit)
+                keep = response.keeps and head.allows_another and left > 0 and not self._closing
+            except HttpError as refusal:
+                response = refusal.response
+            if head is not None:
+                _log_answer(head, response, stream)
+            if not keep:
+                await send_response(
+                    stream,
+                    response,
+                    send_seconds=self._send_seconds,
+                    linger_seconds=self._linger_seconds,
+                    head_only=reader.wants_head_only,
+                    visit=visit,
+                )
                 return None
-            if (upgrade := self._find_upgrade(head, stream)) is not None:
-                upgrade.visit = visit
-                visit.asked()
-                return upgrade
-            response = await self._respond(head, reader.connection, stream, visit)
-        except HttpError as refusal:
-            response = refusal.response
-        if head is not None:
-            # Without the query, which may contain a token.
-            access_log.debug(
-                "answered",
-                extra={
-                    "event": "answered",
-                    "method": head.method,
-                    "path": head.path,
-                    "status": response.status,
-                    "bytes": len(response.body),
-                    "peer": peer_of(stream),
-                },
-            )
-        await send_response(
-            stream,
-            response,
-            send_seconds=self._send_seconds,
-            linger_seconds=self._linger_seconds,
-            head_only=reader.wants_head_only,
-            visit=visit,
-        )
+            if not await self._send(stream, response, head_only=reader.wants_head_only):
+                return None
+            visit.answered()
+            behind, _ = reader.connection.trailing_data
         return None
 
-    async def _read_head(self, reader: HeadReader) -> Head | None:
-        with trio.move_on_after(self._header_seconds):
-            return await reader.read()
+    async def _send(self, stream: trio.abc.Stream, response: Response, *, head_only: bool) -> bool:
+        """Send an answer after which the connection is kept; whether all of it was accepted in time."""
+        with trio.move_on_after(self._send_seconds):
+            await stream.send_all(response.encode(head_only=head_only, keep=True))
+            return True
+        return False
+
+    async def _read_head(self, reader: HeadReader, *, kept: bool) -> Head | None:
+        """Read one head; None if the client has none, or none yet on a kept connection that shall close."""
+        if kept and self._closing and not reader.received:
+            return None
+        seconds = self._keep_seconds if kept else self._header_seconds
+        with trio.move_on_after(seconds) as scope:
+            if kept:
+                self._kept[scope] = reader
+            try:
+                return await reader.read()
+            finally:
+                self._kept.pop(scope, None)
         if not reader.received:
             return None
-        raise refuse(408, "timeout", f"The request's head did not arrive within {self._header_seconds:g} s.")
+        raise refuse(408, "timeout", f"The request's head did not arrive within {seconds:g} s.")
 
     def _find_upgrade(self, head: Head, stream: trio.abc.Stream) -> Upgrade | None:
         if not head.path.startswith(_WEBSOCKETS):
@@ -257,6 +288,21 @@ def _place_of(path: str) -> tuple[str, str]:
     if not path.startswith(_SESSIONS) or not SESSION_ID.fullmatch(session_id):
         return path, ""
     return f"{_SESSIONS}{SESSION_PLACE}{slash}{rest}", session_id
+
+
+def _log_answer(head: Head, response: Response, stream: trio.abc.Stream) -> None:
+    # Without the query, which may contain a token.
+    access_log.debug(
+        "answered",
+        extra={
+            "event": "answered",
+            "method": head.method,
+            "path": head.path,
+            "status": response.status,
+            "bytes": len(response.body),
+            "peer": peer_of(stream),
+        },
+    )
 
 
 def _wrong_method(allowed: set[str]) -> HttpError:

@@ -53,7 +53,7 @@ class Visit:
         self._pending.forget(self)
 
     def answered(self) -> None:
-        """The answer has been sent: the connection waits for its client again, to close."""
+        """The answer has been sent: the connection waits for its client again, to ask or to close."""
         if not self.expelled:
             self._pending.add(self)
 
@@ -66,7 +66,7 @@ class Visit:
 
 
 class Pending:
-    """The connections that wait for their client: to send its request, or to close after its answer.
+    """The connections that wait for their client: to send its request, another one, or to close.
 
     Above ``per_address`` of one address, the oldest is closed in favour of the newest. So clients that
     connect and stay silent, or send a body byte by byte, cannot lock out others, least of all other

@@ -20,16 +20,18 @@ _DRAIN_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP answer; every answer closes its connection.
+    """One HTTP answer.
 
     `headers` are additional headers; Content-Type, Content-Length, Connection and Date are made from the
-    other fields.
+    other fields. `keeps` allows the connection to stay open for another request; without it the answer closes
+    its connection.
     """
 
     status: int = 200
     body: bytes = b""
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    keeps: bool = False
 
     @classmethod
     def json(cls, value: object, *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Self:
@@ -61,16 +63,22 @@ class Response:
         }
         return cls.json(body, status=status, headers=headers)
 
-    def encode(self, *, head_only: bool = False) -> bytes:
-        """Return the bytes on the wire; `head_only` leaves the body out, as the answer to HEAD must."""
+    def encode(self, *, head_only: bool = False, keep: bool = False) -> bytes:
+        """Return the bytes on the wire.
+
+        `head_only` leaves the body out, as the answer to HEAD must; `keep` does not announce that the
+        connection closes.
+        """
         connection = h11.Connection(h11.SERVER)
         reason = HTTPStatus(self.status).phrase
         head = connection.send(
-            h11.Response(status_code=self.status, headers=self._header_lines(), reason=reason.encode())
+            h11.Response(
+                status_code=self.status, headers=self._header_lines(keep=keep), reason=reason.encode()
+            )
         )
         return (head or b"") + (b"" if head_only else self.body)
 
-    def _header_lines(self) -> list[tuple[str, str]]:
+    def _header_lines(self, *, keep: bool) -> list[tuple[str, str]]:
         # RFC 9110, 7.8: a sender of Upgrade must also list it in Connection.
         upgrades = any(name.lower() == "upgrade" for name, _ in self.headers)
         # RFC 9110, 8.6 and 15.4.5: a 304 has no content, and does not describe any.
@@ -78,7 +86,7 @@ class Response:
         return [
             ("Date", formatdate(usegmt=True)),
             *(() if self.status == HTTPStatus.NOT_MODIFIED else content),
-            ("Connection", "upgrade, close" if upgrades else "close"),
+            *(() if keep else [("Connection", "upgrade, close" if upgrades else "close")]),
             *self.headers,
         ]
 

@@ -138,6 +138,7 @@ class Server:
         From the start on no new session is opened, so the existing ones are all there are.
         """
         self._leaving = self._draining = True
+        self.http_server.close_kept()
         for waiting in self._sockets.values():
             if waiting is not None:
                 waiting.cancel()

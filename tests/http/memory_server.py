@@ -1,5 +1,6 @@
 """An HTTP server in memory and a client at it."""
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ import trio.testing
 from portfolio_trio.http import (
     Disconnected,
     HttpServer,
+    Pending,
     Request,
     Response,
     Upgrade,
@@ -55,6 +57,9 @@ class MemoryServer:
             ("POST", "/echo"): self._echo,
             ("GET", "/broken"): self._broken,
             ("GET", "/slow"): self._slow,
+            ("GET", "/kept"): self._kept,
+            ("GET", "/known"): self._known,
+            ("POST", "/kept"): self._kept,
         }
         self.http_server = HttpServer(routes=routes, websocket=self._enter, **settings)
 
@@ -62,6 +67,12 @@ class MemoryServer:
         """Return a client's end; `wrap` gets the server's end and returns what the server shall see."""
         ours, theirs = stream_pair()
         self._nursery.start_soon(self.serve, theirs if wrap is None else wrap(theirs))
+        return Client(ours)
+
+    def connect_as(self, pending: Pending) -> "Client":
+        """Return a client's end whose connection is one of `pending`, and can be closed for others."""
+        ours, theirs = stream_pair()
+        self._nursery.start_soon(self.serve, theirs, pending.enter(theirs))
         return Client(ours)
 
     async def serve(self, stream: trio.abc.Stream, visit: Visit | None = None) -> None:
@@ -94,6 +105,13 @@ class MemoryServer:
 
     async def _broken(self, _: Request) -> Response:
         raise LookupError("a route that fails")
+
+    async def _kept(self, request: Request) -> Response:
+        self.requests.append(request)
+        return Response(body=f"{len(self.requests)}".encode(), keeps=True)
+
+    async def _known(self, _: Request) -> Response:
+        return Response(status=304, headers=(("ETag", '"a"'),), keeps=True)
 
     async def _slow(self, _: Request) -> Response:
         await trio.sleep(3_600)
@@ -129,6 +147,19 @@ class Client:
 
     async def rest_frames(self) -> list[Frame]:
         return read_frames(await self.rest())
+
+    async def next_answer(self, *, head_only: bool = False) -> Answer:
+        """Return the next answer of a connection that is kept; what comes behind it stays."""
+        while b"\r\n\r\n" not in self._buffer:
+            await self._more()
+        top, _, rest = self._buffer.partition(b"\r\n\r\n")
+        found = re.search(rb"(?i)\r\ncontent-length: (\d+)", top)
+        size = 0 if head_only or found is None else int(found[1])
+        while len(rest) < size:
+            await self._more()
+            rest = self._buffer.partition(b"\r\n\r\n")[2]
+        self._buffer = rest[size:]
+        return read_answer(top + b"\r\n\r\n" + rest[:size], head_only=head_only)
 
     async def upgrade(self, request: bytes | None = None) -> Answer:
         """Open the WebSocket and return the server's answer."""

@@ -74,6 +74,20 @@ async def test_all_are_told_when_to_come_back(autojump_clock: MockClock) -> None
         assert all([tells_when_to_come_back(await goodbye(client)) for client in clients])
 
 
+async def test_a_connection_kept_for_another_request_is_closed_at_once(autojump_clock: MockClock) -> None:
+    """It closes at the start of the drain, which lasts as long as the analysis."""
+    async with open_app(metric_delay_seconds=Delay(3, 3), drain_seconds=100) as app:
+        client = await app.connect()
+        await client.send("analyze", ticker="AAPL")
+        browser = Wire(app.dial())
+        await browser.send(plain_head(b"/"))
+        assert (await browser.next_answer()).status == 200
+        began = trio.current_time()
+        app.nursery.start_soon(app.server.drain)
+        assert await browser.rest() == b""
+        assert trio.current_time() == began
+
+
 async def test_notice_is_given_on_an_open_port(autojump_clock: MockClock) -> None:
     async with open_app(drain_notice_seconds=5) as app:
         client = await app.connect()

@@ -15,7 +15,7 @@ from portfolio_trio.server.page_route import page_routes
 from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Settings
 from portfolio_trio.web import open_page
-from tests.http.frames import Answer, read_answer
+from tests.http.frames import Answer, plain_head, read_answer
 from tests.http.memory_server import Client
 from tests.support.streams import stream_pair
 
@@ -45,7 +45,7 @@ class Visitor:
     async def ask(self, path: str = "/", method: str = "GET", **headers: str) -> Answer:
         ours, theirs = stream_pair()
         self._nursery.start_soon(self._server.serve, theirs)
-        lines = {"host": "127.0.0.1:8000"}
+        lines = {"host": "127.0.0.1:8000", "connection": "close"}
         lines |= {name.replace("_", "-"): value for name, value in headers.items()}
         head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {it}\r\n" for name, it in lines.items())
         client = Client(ours)
@@ -179,3 +179,19 @@ async def test_the_page_can_be_turned_off(*, on: bool) -> None:
             async with client:
                 answer = await client.ask(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer.status == (200 if on else 404)
+
+
+async def test_the_files_of_a_visit_come_over_one_connection(nursery: trio.Nursery) -> None:
+    """Also those that the browser already has; what the client may not ask for closes it."""
+    ours, theirs = stream_pair()
+    server = HttpServer(routes=page_routes(PAGE, OriginPolicy()), websocket=no_websocket)
+    nursery.start_soon(server.serve, theirs)
+    async with Client(ours) as client:
+        for asset in (PAGE.index, *PAGE.assets):
+            await client.send(plain_head(asset.path.encode()))
+            answer = await client.next_answer()
+            assert (answer.status, answer.body) == (200, asset.plain)
+        await client.send(plain_head(MAIN.path.encode(), if_none_match=b"*"))
+        assert (await client.next_answer()).status == 304
+        await client.send(plain_head(b"/session", method=b"POST"))
+        assert read_answer(await client.rest()).headers["connection"] == "close"
