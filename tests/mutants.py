@@ -58,6 +58,7 @@ TROUBLE = (*LOGS, "tests/market/test_updater.py", "tests/peers/test_membership.p
 KEPT = ("tests/http/test_kept_connections.py",)
 PAGE = ("tests/web/test_page.py", "tests/server/test_page_route.py")
 MODULES = ("tests/web/test_modules.py",)
+ROOM = ("tests/market/test_book_room.py", "tests/server/test_market_room.py")
 FOREIGN = ("tests/store/test_foreign_documents.py", "tests/session/test_foreign_documents.py")
 
 
@@ -73,6 +74,27 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "an address does not fill the market with many sessions",
+        "portfolio_trio/market/_admissions.py",
+        "of_address = most if address is None else free - self._by_address[address]",
+        "of_address = most",
+        ROOM,
+    ),
+    Mutant(
+        "sockets of one address share its part of the market",
+        "portfolio_trio/session/handlers.py",
+        "prices_for(tickers, session_id=session_id, address=address)",
+        "prices_for(tickers, session_id=session_id)",
+        ROOM,
+    ),
+    Mutant(
+        "new sessions of one address share its part of the market",
+        "portfolio_trio/session/services.py",
+        "partial(self.book.prices_for, session_id=session_id, address=address)",
+        "partial(self.book.prices_for, session_id=session_id)",
+        ROOM,
+    ),
     Mutant(
         "a list of sizes that somebody else has changed does not keep Redis busy for ever",
         "lua/results.lua",
@@ -1261,8 +1283,8 @@ MUTANTS = (
     Mutant(
         "the limit of one session's names in the market",
         "portfolio_trio/session/handlers.py",
-        "book.prices_for(named, session_id=self._group.session_id)\n",
-        "book.prices_for(named)\n",
+        "prices_for(tickers, session_id=session_id, address=address)",
+        "prices_for(tickers)",
         ("tests/server/test_market_room.py",),
     ),
     Mutant(

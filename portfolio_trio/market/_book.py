@@ -255,28 +255,29 @@ class PriceBook:
             extra={"event": "names_left", "names": len(gone)},
         )
 
-    def prices_for(self, tickers: Iterable[str], *, session_id: str | None = None) -> Mapping[str, float]:
+    def prices_for(
+        self, tickers: Iterable[str], *, session_id: str | None = None, address: str | None = None
+    ) -> Mapping[str, float]:
         """Return the current prices of `tickers`, admitting unknown names.
 
-        A new name joins the current tick at its first price; no other price changes. A name that
-        cannot be priced is left out: it has no price at this tick, or the source does not supply it,
-        or the book is full.
+        A new name joins the current tick at its first price; no other price changes. A name is left out that
+        has no price at this tick, that the source does not supply, or for which there is no room.
 
         Args:
             tickers: The names.
-            session_id: The session that wants to hold them; if None, they are held already and count for no
-                session.
+            session_id: The session that wants to hold them; None if they are held already, and are nobody's.
+            address: What the client's address counts as; None if it does not count.
 
         Raises:
-            MarketFullError: The session has already added as many names as it may; none was admitted.
+            MarketFullError: The session or the address has added as many names as it may; none was admitted.
         """
         wanted = list(tickers)
         self._admissions.ask(wanted)
         known = self.current.prices
         unknown = [ticker for ticker in dict.fromkeys(wanted) if ticker not in known]
         if unknown:
-            self._check_share([ticker for ticker in unknown if ticker not in self._columns], session_id)
-            self._admit(unknown, session_id)
+            self._check_share(unknown, session_id, address)
+            self._admit(unknown, session_id, address)
         prices = self.current.prices
         return {ticker: prices[ticker] for ticker in wanted if ticker in prices}
 
@@ -353,11 +354,12 @@ class PriceBook:
     def _is_quoted(self, ticker: str) -> bool:
         return ticker in self._columns and ticker not in self.cash
 
-    def _check_share(self, new: Sequence[str], session_id: str | None) -> None:
+    def _check_share(self, unknown: Sequence[str], session_id: str | None, address: str | None) -> None:
+        new = [ticker for ticker in unknown if ticker not in self._columns]
         if session_id is None or not new:
             return
         try:
-            self._admissions.check(session_id, len(new), self._max_names - len(self._columns))
+            self._admissions.check(session_id, address, len(new), self._max_names - len(self._columns))
         except MarketFullError as full:
             # One such name is enough: for a source that supplies no unknown names, room is not the problem.
             if self._calls.admit(new[0], self._columns.rows) is None:
@@ -368,18 +370,17 @@ class PriceBook:
             )
             raise
 
-    def _admit(self, tickers: Iterable[str], session_id: str | None = None) -> None:
+    def _admit(self, tickers: Iterable[str], *owner: str | None) -> None:
         first = {}
         for ticker in tickers:
             if ticker in self._columns:
                 continue
-            price = self._admit_column(ticker, session_id)
-            if price is not None:
+            if (price := self._admit_column(ticker, *owner)) is not None:
                 first[ticker] = self._parted.pop(ticker, price)
         if first:
             self._tick = replace(self.current, prices=MappingProxyType({**self.current.prices, **first}))
 
-    def _admit_column(self, ticker: str, session_id: str | None = None) -> float | None:
+    def _admit_column(self, ticker: str, *owner: str | None) -> float | None:
         """Add the history of `ticker` from the source; return its first price, None if there is none."""
         if len(self._columns) >= self._max_names:
             return None
@@ -388,7 +389,7 @@ class PriceBook:
             return None
         price, column = admission
         self._columns.add(ticker, column)
-        self._admissions.enter(ticker, price, session_id)
+        self._admissions.enter(ticker, price, *owner)
         return price
 
 

@@ -31,11 +31,11 @@ class BookNotOpenError(MarketError):
 
 
 class MarketFullError(MarketError):
-    """One session asked for more new names than it may add to the market now."""
+    """A session, or all of an address, asked for more new names than they may add to the market now."""
 
-    def __init__(self, new: int, most: int) -> None:
+    def __init__(self, new: int, most: int, who: str = "this session") -> None:
         super().__init__(
-            f"{new} of the names are new to the market, and this session may add {most} now: name "
+            f"{new} of the names are new to the market, and {who} may add {most} now: name "
             "fewer, or try again after a few ticks, when names that nobody holds have been removed"
         )
 

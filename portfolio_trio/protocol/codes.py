@@ -89,7 +89,8 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
     ),
     ErrorCode.STORE_FULL: ErrorMeaning(retryable=True, meaning="The store's memory is full."),
     ErrorCode.MARKET_FULL: ErrorMeaning(
-        retryable=True, meaning="The session has added as many new names to the market as it may for now."
+        retryable=True,
+        meaning="The session, or all of its address, added as many names to the market as they may for now.",
     ),
     ErrorCode.VALUE_OVERFLOW: ErrorMeaning(
         retryable=False, meaning="The portfolio's value is too large: hold fewer shares."

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from portfolio_trio import __version__
-from portfolio_trio.access import OriginRefused, RateLimit, Refused, first_message
+from portfolio_trio.access import OriginRefused, RateLimit, Refused, counted_as, first_message
 from portfolio_trio.escaping import echo
 from portfolio_trio.http import HttpServer, accept_websocket
 from portfolio_trio.log_throttle import Seldom
@@ -285,7 +285,14 @@ class Server:
             await transport.close(CloseCode.GOING_AWAY, self.services.goodbye(), timeout=CLOSE_SECONDS)
             return None
         count_new = partial(self.gate.new_by_socket.check, upgrade.peer)
-        return Session(self.services, upgrade.session_id, transport, count_new=count_new, first=first)
+        return Session(
+            self.services,
+            upgrade.session_id,
+            transport,
+            count_new=count_new,
+            address=counted_as(upgrade.peer),
+            first=first,
+        )
 
     async def _authenticate(
         self, transport: WebSocketTransport, session_id: str, slots: Slots

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
 
-from portfolio_trio.access import Refused, new_session_id
+from portfolio_trio.access import Refused, counted_as, new_session_id
 from portfolio_trio.escaping import echo
 from portfolio_trio.http import Response
 from portfolio_trio.hub.unpriced import refusal
@@ -69,7 +69,7 @@ class SessionRoute:
             self._gate.check_origin(origin, host)
             ask = _read(request.body or b"{}")
             self._check(ask, request.peer)
-            return await self._open(ask, headers)
+            return await self._open(ask, request.peer, headers)
         except Refused as refused:
             return refusal_of(refused, headers)
         except ValidationError as error:
@@ -93,9 +93,13 @@ class SessionRoute:
             tokens.check(None if ask.token is None else ask.token.get_secret_value(), ask.session_id)
         self._gate.new_sessions.check(peer)
 
-    async def _open(self, ask: NewSession, headers: tuple[tuple[str, str], ...]) -> Response:
+    async def _open(
+        self, ask: NewSession, peer: str | None, headers: tuple[tuple[str, str], ...]
+    ) -> Response:
         tokens = self._gate.tokens
-        opened = await self._services.open_session(ask.session_id or new_session_id(), holdings=ask.holdings)
+        opened = await self._services.open_session(
+            ask.session_id or new_session_id(), holdings=ask.holdings, address=counted_as(peer)
+        )
         body: dict[str, object] = {"session_id": opened.session_id}
         if tokens is not None:
             body["token"] = tokens.issue(opened.session_id)

@@ -50,10 +50,12 @@ class Session:
         session_id: The session.
         transport: The socket.
         count_new: Counts the session if it has to be created; raises `Refused` if it is one too many.
+        address: What the client's address counts as; None if it does not count.
         first: The request that it was opened with.
     """
 
     __slots__ = (
+        "_address",
         "_close",
         "_count_new",
         "_first",
@@ -76,12 +78,14 @@ class Session:
         transport: WebSocketTransport,
         *,
         count_new: Callable[[], None],
+        address: str | None = None,
         first: Authenticate | None = None,
     ) -> None:
         self._services = services
         self._session_id = session_id
         self._transport = transport
         self._count_new = count_new
+        self._address = address
         self._first = first
         settings = services.settings
         self.subscriber = SocketWriter(transport, settings, self, services.telemetry)
@@ -131,7 +135,7 @@ class Session:
         """What the nursery is needed for."""
         self.subscriber.open(self._nursery)
         document = ClientDocument(self._group, self.subscriber)
-        socket = Socket(self._services, self._group, self.subscriber, document)
+        socket = Socket(self._services, self._group, self.subscriber, document, self._address)
         self.runner = Runner(socket, self._nursery)
         self._handler = RequestHandler(socket, self.runner, self._count_new, self._nursery)
         self._services.keep_alive.watch(self)

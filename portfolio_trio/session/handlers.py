@@ -6,7 +6,6 @@ Requests of one socket are carried out one after another, in order of arrival.
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 import trio
@@ -41,7 +40,7 @@ from portfolio_trio.targets import BAND, Targets
 from portfolio_trio.times import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from portfolio_trio import store
     from portfolio_trio.protocol.messages import Portfolio
@@ -76,6 +75,7 @@ class RequestHandler:
         self._group = socket.group
         self._requester = socket.writer
         self._document = socket.document
+        self._address = socket.address
         self._runner = runner
         self._count_new = count_new
         self._what_ifs = questions.NewestWhatIf(self._answer_now, socket.writer, nursery)
@@ -195,7 +195,7 @@ class RequestHandler:
             case SetHoldings() | Trade() | SetTargets():
                 await self._edit(request)
             case GetRisk() | AskWhatIf() | MakePlan() | GetHistory():
-                answer = await questions.answer(self._services, await self._read(), request)
+                answer = await questions.answer(self._services, await self._read(), request, self._prices_for)
                 self._requester.answer(answer)
             case GetResults():
                 await self._results(request)
@@ -315,8 +315,13 @@ class RequestHandler:
         else:
             # Whether it sells out is decided by the store, which knows the holdings.
             named = []
-        prices = self._services.book.prices_for(named, session_id=self._group.session_id)
+        prices = self._prices_for(named)
         return [ticker for ticker in named if ticker not in prices]
+
+    def _prices_for(self, tickers: Iterable[str]) -> Mapping[str, float]:
+        """The prices of names that this client may want to hold."""
+        session_id, address = self._group.session_id, self._address
+        return self._services.book.prices_for(tickers, session_id=session_id, address=address)
 
     async def _change(self, request: SetHoldings | Trade | SetTargets) -> store.Portfolio:
         services = self._services
@@ -329,7 +334,6 @@ class RequestHandler:
                 incarnation=self._document.incarnation or "",
                 known=self._group.document.known,
             )
-        lookup = partial(services.book.prices_for, session_id=self._group.session_id)
         if isinstance(request, SetHoldings):
             return await services.store.set_holdings(
                 self._group.session_id,
@@ -339,7 +343,7 @@ class RequestHandler:
                 expected_version=request.version,
                 incarnation=self._document.incarnation or "",
                 known=self._group.document.known,
-                price_lookup=lookup,
+                price_lookup=self._prices_for,
             )
         return await services.store.trade(
             self._group.session_id,
@@ -350,7 +354,7 @@ class RequestHandler:
             tick=services.book.current,
             at=rfc3339(services.now()),
             expected_version=request.version,
-            price_lookup=lookup,
+            price_lookup=self._prices_for,
             last_known=services.book.last_known,
         )
 

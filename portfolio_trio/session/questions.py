@@ -38,8 +38,16 @@ class Written(Message):
         return self.text
 
 
-async def answer(services: Services, held: store.Portfolio, request: Question) -> Message:
+async def answer(
+    services: Services, held: store.Portfolio, request: Question, prices_for: store.PriceLookup
+) -> Message:
     """Answer a request from the holdings, just read, and the newest prices; nothing is written.
+
+    Args:
+        services: The layers below.
+        held: The portfolio.
+        request: The request.
+        prices_for: Finds the prices of names in the request that are not held.
 
     Raises:
         MarketFullError: It contains too many tickers that are new to the market.
@@ -47,7 +55,7 @@ async def answer(services: Services, held: store.Portfolio, request: Question) -
     """
     try:
         # Holdings, tick and prices are read without a checkpoint in between, so they are consistent.
-        seen = _see(services, held, request)
+        seen = _see(services, held, request, prices_for)
         if isinstance(seen, Error):
             return seen
         job = prepare(request, seen)
@@ -69,13 +77,15 @@ async def _in_thread(services: Services, compute: Callable[[], dict[str, object]
     return await trio.to_thread.run_sync(compute, abandon_on_cancel=True, limiter=services.heavy)
 
 
-def _see(services: Services, held: store.Portfolio, request: Question) -> Seen | Error:
+def _see(
+    services: Services, held: store.Portfolio, request: Question, prices_for: store.PriceLookup
+) -> Seen | Error:
     book, targets = services.book, held.targets or NO_TARGETS
     names = {name: shares for name, shares in held.holdings.items() if shares}
     also = [name for name in named(request, targets) if name not in names]
     if len(names) + len(also) > MAX_HOLDINGS:
         raise TooManyHoldings(MAX_HOLDINGS)
-    prices = {**book.prices_for(names), **book.prices_for(also, session_id=held.session_id)}
+    prices = {**book.prices_for(names), **prices_for(also)}
     unpriced = [name for name in also if name not in prices]
     if unpriced:
         return refusal(book, unpriced, request.id)

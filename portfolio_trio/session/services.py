@@ -117,7 +117,12 @@ class Services:
         return self._returns
 
     async def open_session(
-        self, session_id: str, *, holdings: Mapping[str, float] | None = None, attach: bool = False
+        self,
+        session_id: str,
+        *,
+        holdings: Mapping[str, float] | None = None,
+        attach: bool = False,
+        address: str | None = None,
     ) -> Portfolio:
         """The session's portfolio; a new one holds ``holdings``, or the default, at the newest tick.
 
@@ -128,6 +133,7 @@ class Services:
             session_id: The session.
             holdings: The holdings of a new session.
             attach: Record in the document that this worker has sockets of the session.
+            address: What the client's address counts as; None if it does not count.
 
         Raises:
             StoreError: The store refused or could not be reached.
@@ -141,7 +147,7 @@ class Services:
             price_lookup=(
                 self.book.values_for
                 if holdings is None
-                else partial(self.book.prices_for, session_id=session_id)
+                else partial(self.book.prices_for, session_id=session_id, address=address)
             ),
             attach=attach,
         )

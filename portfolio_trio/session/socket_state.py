@@ -58,6 +58,7 @@ class Socket:
         group: The session and its sockets.
         writer: The socket.
         document: The document that its client means.
+        address: What its client's address counts as; None if it does not count.
         standing: The run that may still be in the document.
         leaving: Cancelled runs of which the writer may be in the middle of a frame.
     """
@@ -66,6 +67,7 @@ class Socket:
     group: SessionGroup
     writer: SocketWriter
     document: ClientDocument
+    address: str | None = None
     standing: Standing = field(default_factory=Standing)
     leaving: list[Run] = field(default_factory=list)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 from typing_extensions import override
@@ -45,6 +47,40 @@ async def test_one_session_cannot_take_all_the_room() -> None:
                 book.prices_for(invented(request), session_id="greedy")
     assert book.prices_for(["IBM", "ORCL"], session_id="other").keys() == {"IBM", "ORCL"}
     assert len(book.prices_for(invented(99), session_id="third")) == 500
+
+
+async def test_one_address_cannot_take_all_the_room_with_many_sessions() -> None:
+    book, _ = await market()
+    for request in range(200):
+        with suppress(MarketFullError):
+            book.prices_for(invented(request), session_id=f"greedy {request}", address="192.0.2.1")
+    # Name by name it gets no more, either.
+    for request in range(2_000):
+        with suppress(MarketFullError):
+            book.prices_for([f"Z{request}"], session_id=f"z{request}", address="192.0.2.1")
+    with pytest.raises(MarketFullError, match="the sessions of this address together may add 0 now"):
+        book.prices_for(["Z"], session_id="z", address="192.0.2.1")
+    assert 4_000 < len(book.bars.tickers) <= 5_000 + len(LISTED)
+    # Another address has room, and after it the next.
+    for number in range(2, 5):
+        asked = {"session_id": f"s{number}", "address": f"192.0.2.{number}"}
+        for request in range(2):
+            assert len(book.prices_for(invented(1_000 * number + request, 200), **asked)) == 200
+
+
+async def test_an_address_gets_its_share_back_with_the_names() -> None:
+    book, clock = await market(max_names=200 + len(LISTED))
+    for number in range(100):
+        book.prices_for([f"A{number}"], session_id=f"s{number}", address="192.0.2.1")
+    with pytest.raises(MarketFullError, match="this address"):
+        book.prices_for(["B"], session_id="b", address="192.0.2.1")
+    await sweep(book, clock, count=IDLE_ROUNDS)
+    assert book.prices_for(["B"], session_id="b", address="192.0.2.1").keys() == {"B"}
+    assert not (book._admissions._by_address.keys() - {"192.0.2.1"})
+    await sweep(book, clock, count=IDLE_ROUNDS)
+    # Nothing is remembered of addresses without names.
+    assert not book._admissions._by_address
+    assert not book._admissions._by_session
 
 
 async def test_many_sessions_leave_room_for_the_next() -> None:
