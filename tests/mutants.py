@@ -1255,16 +1255,23 @@ MUTANTS = (
     Mutant(
         "the closing for text that is not UTF-8",
         "portfolio_trio/http/_frame_reader.py",
-        "data[start:end]).decode()",
-        'data[start:end]).decode(errors="replace")',
+        "payload.decode()",
+        'payload.decode(errors="replace")',
         ("tests/http/test_frame_reader.py",),
     ),
     Mutant(
         "the check that a text frame interrupts no message",
         "portfolio_trio/http/_frame_reader.py",
-        "        if self._parser is not None or data[at] != _TEXT",
-        "        if data[at] != _TEXT",
+        "        if self._parser is not None or data[at] != first",
+        "        if data[at] != first",
         ("tests/http/test_frame_reader.py",),
+    ),
+    Mutant(
+        "the count of pongs among the control frames",
+        "portfolio_trio/http/_frame_reader.py",
+        "            self._count_extra()\n            payload, end = pong\n",
+        "            payload, end = pong\n",
+        ("tests/server/test_entrance.py",),
     ),
     Mutant(
         "the limit of a whole text message",

@@ -67,7 +67,8 @@ class KeepAlive:
     def watch(self, socket: Watched) -> None:
         """Ping a socket from now on, until its peer is lost or it is forgotten."""
         self._due[socket] = trio.current_time() + self._interval
-        self._news.unpark_all()
+        if self._news:
+            self._news.unpark_all()
 
     def forget(self, socket: Watched) -> None:
         """Stop pinging a socket; it need not be watched."""

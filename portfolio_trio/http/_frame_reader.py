@@ -1,9 +1,9 @@
 """Receiving on a WebSocket: frames as messages, pings, pongs and the close (RFC 6455, section 5).
 
-Nearly everything that clients of this server send is a text message in one complete frame. Those are decoded
-here, directly from the bytes. Everything else goes to wsproto: fragments, control frames, binary messages,
-incomplete frames, and invalid ones. Its parser is created for them and dropped afterwards, so that an idle
-connection has none.
+Nearly everything that clients of this server send is a text message in one complete frame, or the answer to a
+ping. Those are decoded here, directly from the bytes. Everything else goes to wsproto: fragments, other
+control frames, binary messages, incomplete frames, and invalid ones. Its parser is created for them and
+dropped afterwards, so that an idle connection has none.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 from portfolio_trio.http._frames import FrameCutter
 
 _TEXT = 0x81
+_PONG = 0x8A
 _MASKED = 0x80
 _MAX_SHORT_PAYLOAD = 125
 _MEDIUM = 126
@@ -74,23 +75,12 @@ class FrameReader:
 
     def take_text(self) -> str | None:
         """Take the next frame if it is a whole text message; None, and nothing is taken, if it is not."""
-        data, at = self._data, self._at
-        if self._parser is not None or data[at] != _TEXT or len(data) < at + _SHORT_HEAD:
+        whole = self._whole(_TEXT)
+        if whole is None:
             return None
-        size = data[at + 1] ^ _MASKED
-        start = at + _SHORT_HEAD
-        if size == _MEDIUM:
-            size, start = int.from_bytes(data[at + 2 : at + 4]), at + _MEDIUM_HEAD
-            if size <= _MAX_SHORT_PAYLOAD:
-                return None
-        elif size > _MAX_SHORT_PAYLOAD:
-            # Not masked, or too long to have arrived in one piece.
-            return None
-        end = start + size
-        if end > len(data) or size > self._max_bytes:
-            return None
+        payload, end = whole
         try:
-            text = _unmask(data[start - _MASK_BYTES : start], data[start:end]).decode()
+            text = payload.decode()
         except UnicodeDecodeError:
             return None
         self._advance(end)
@@ -103,17 +93,50 @@ class FrameReader:
 
         Raises `FrameError`. Nothing can be taken after that, or after a close.
         """
+        pong = self._whole(_PONG)
+        if pong is not None:
+            self._count_extra()
+            payload, end = pong
+            self._advance(end)
+            return Pong(payload=payload)
         if self._parser is None:
             self._parser = _Parser(self._max_bytes)
         end, extra = self._parser.cutter.cut(self._data, self._at)
-        if extra and self._grant is not None and not self._grant():
-            raise FrameError(_POLICY, "rate_limited: too many control frames and fragments")
+        if extra:
+            self._count_extra()
         piece = self._data[self._at : end]
         self._advance(end)
         event = self._parser.parse(piece)
         if self._parser.between_messages and not self.unread:
             self._parser = None
         return event
+
+    def _whole(self, first: int) -> tuple[bytes, int] | None:
+        """The payload of the next frame and where it ends, if it begins with this byte and is all there.
+
+        None also if it would need a parser to judge it, or if one is in the middle of a message.
+        """
+        data, at = self._data, self._at
+        if self._parser is not None or data[at] != first or len(data) < at + _SHORT_HEAD:
+            return None
+        size = data[at + 1] ^ _MASKED
+        start = at + _SHORT_HEAD
+        if size == _MEDIUM and first == _TEXT:
+            size, start = int.from_bytes(data[at + 2 : at + 4]), at + _MEDIUM_HEAD
+            if size <= _MAX_SHORT_PAYLOAD:
+                return None
+        elif size > _MAX_SHORT_PAYLOAD:
+            # Not masked, or too long to have arrived in one piece.
+            return None
+        end = start + size
+        if end > len(data) or size > self._max_bytes:
+            return None
+        return _unmask(data[start - _MASK_BYTES : start], data[start:end]), end
+
+    def _count_extra(self) -> None:
+        """Count a control frame or a fragment."""
+        if self._grant is not None and not self._grant():
+            raise FrameError(_POLICY, "rate_limited: too many control frames and fragments")
 
     def _advance(self, end: int) -> None:
         if end < len(self._data):
