@@ -2,13 +2,16 @@
 
     python benchmarks/decisions.py
 
-Processor time of this thread, the best of several slices: other programs cost it nothing.
+Each answer is the first one after a tick, for which the snapshot is taken anew, or a further one, for which
+it is cached; it is compared with the arithmetic of an analysis that finds the same. Processor time of this
+thread, the best of several slices: other programs cost it nothing.
 """
 
 from __future__ import annotations
 
 import time
-from functools import partial
+from dataclasses import replace
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +23,7 @@ from portfolio_trio.session.decisions import Seen, prepare
 from portfolio_trio.targets import NO_TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from portfolio_trio.session.decisions import Question
 
@@ -28,14 +31,15 @@ SLICES = 7
 SLICE_SECONDS = 0.1
 
 
-def microseconds(call: Callable[[], object]) -> float:
-    """CPU of one call: the best of several slices."""
-    call()
+def microseconds(call: Callable[[Seen], object], snapshots: Sequence[Seen]) -> float:
+    """CPU of one call, which gets the snapshots in turn: the best of several slices."""
+    snapshot = cycle(snapshots)
+    call(next(snapshot))
     best = float("inf")
     for _ in range(SLICES):
         began, count = time.thread_time(), 0
         while time.thread_time() - began < SLICE_SECONDS:
-            call()
+            call(next(snapshot))
             count += 1
         best = min(best, (time.thread_time() - began) / count)
     return best * 1e6
@@ -61,6 +65,11 @@ def seen(count: int) -> Seen:
     )
 
 
+def next_tick(what: Seen) -> Seen:
+    """The same at other prices: only the newest snapshot of a portfolio is cached."""
+    return replace(what, prices={name: price * 1.001 for name, price in what.prices.items()}, tick_id=2)
+
+
 def run_of_metrics(what: Seen) -> None:
     """The arithmetic of one analysis."""
     inputs = what.cache.inputs("N000", what.holdings, what.prices)
@@ -79,18 +88,24 @@ QUESTIONS: tuple[tuple[str, Question], ...] = (
 
 def main() -> None:
     """Print a row for each answer and number of holdings."""
-    print("| answer | holdings | us | of an analysis's arithmetic |")
-    print("|---|---:|---:|---:|")
+    print(
+        "| answer | holdings | first of a tick, us | of an analysis's | further ones, us | of an analysis's |"
+    )
+    print("|---|---:|---:|---:|---:|---:|")
     for count in (3, 30, 500):
         what = seen(count)
-        one = microseconds(partial(run_of_metrics, what))
+        cases = (what, next_tick(what)), (what,)
+        analyses = [microseconds(run_of_metrics, snapshots) for snapshots in cases]
         for name, question in QUESTIONS:
 
-            def answer(question: Question = question, what: Seen = what) -> str:
+            def answer(what: Seen, question: Question = question) -> str:
                 return exact_json(prepare(question, what).compute())
 
-            took = microseconds(answer)
-            print(f"| {name} | {count} | {took:,.0f} | {took / one:.1f} |", flush=True)
+            cells = [name, str(count)]
+            for snapshots, one in zip(cases, analyses, strict=True):
+                took = microseconds(answer, snapshots)
+                cells += [f"{took:,.0f}", f"{took / one:.1f}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

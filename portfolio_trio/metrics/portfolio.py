@@ -160,7 +160,15 @@ class PortfolioInputs:
         """The same, for computations on all holdings at once."""
         lines = self.lines
         shares, prices = np.frombuffer(lines.shares), np.frombuffer(lines.prices)
-        return Positions(self.tickers, shares, prices, self.history, self.wanted)
+        positions = Positions(self.tickers, shares, prices, self.history, self.wanted)
+        # The same sums and the same hash are not made twice.
+        vars(positions).update(
+            values=np.frombuffer(lines.values),
+            gross=lines.gross,
+            weights=self.weights,
+            snapshot=self.snapshot,
+        )
+        return positions
 
     @cached_property
     def _whole(self) -> Whole:
