@@ -1121,9 +1121,9 @@ MUTANTS = (
     ),
     Mutant(
         "the time for each run's end to be reported",
-        "portfolio_trio/peers/run_ends.py",
-        "is_out = awaited == run_id and trio.current_time() >= until",
-        "is_out = trio.current_time() >= until",
+        "portfolio_trio/peers/document_reader.py",
+        "            waited = min(waited, Waited.LONG)\n",
+        "            pass\n",
         ("tests/peers/test_subscriber.py",),
     ),
     Mutant(
@@ -1687,13 +1687,6 @@ MUTANTS = (
         "  if string.find(ended, '\"completed\"', 1, true) and string.find(",
         "  if false and string.find(",
         ENDS,
-    ),
-    Mutant(
-        "the check of all overdue ends",
-        "portfolio_trio/peers/run_ends.py",
-        "if group.sequencer.awaited in {None, awaited} or group.sequencer.released >= due:",
-        "if True:",
-        ("tests/peers/test_subscriber_reads.py",),
     ),
     Mutant(
         "the wait of a run that began unseen for the end before it",

@@ -39,7 +39,6 @@ class EventSequencer:
         newest: The newest known state of the document.
         open: The run whose start has been shown, but not its end.
         outcomes: The metrics of the open run whose result or error has been shown.
-        released: How many waiting events have been released so far.
     """
 
     __slots__ = (
@@ -50,7 +49,6 @@ class EventSequencer:
         "newest",
         "open",
         "outcomes",
-        "released",
         "subscribers",
     )
 
@@ -59,7 +57,6 @@ class EventSequencer:
         self.newest: KeptState | None = None
         self.open: Running | None = None
         self.outcomes: tuple[str, ...] = ()
-        self.released = 0
         self._last = 0
         # The open run was in progress when the first socket came: its earlier outcomes are not shown.
         self._joined = False
@@ -71,11 +68,6 @@ class EventSequencer:
     def awaited(self) -> int | None:
         """The run for whose end events wait."""
         return self.open.run_id if self._held and self.open is not None else None
-
-    @property
-    def waiting(self) -> int:
-        """How many events wait for the end of a run."""
-        return len(self._held)
 
     @property
     def last(self) -> int:
@@ -160,7 +152,6 @@ class EventSequencer:
             if place is None:
                 return
             event = self._held.pop(place)
-            self.released += 1
             if place == 0 or event.kind != "outcome" or not self._is_doomed:
                 self._broadcast(event)
 

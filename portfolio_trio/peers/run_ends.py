@@ -60,36 +60,13 @@ class RunEnds:
                 return
             if trio.current_time() >= until:
                 break
-        while group.sequencer.is_open(run_id):
-            due = 0
-            for _ in range(2):
-                # Events that wait at half-time will then have waited long enough, for any run.
-                due = group.sequencer.released + group.sequencer.waiting
-                if await _ended_within(HOLD_SECONDS / 2, group, run_id):
-                    return
-            await self._read_ends(group, run_id, due=due, until=until)
-            if group.sequencer.awaited is None or self._hub.group(group.session_id) is not group:
+        while group.sequencer.is_open(run_id) and self._hub.group(group.session_id) is group:
+            if await _ended_within(HOLD_SECONDS, group, run_id):
                 return
-
-    async def _read_ends(self, group: SessionGroup, run_id: int, *, due: int, until: float) -> None:
-        """Show the ends in the document until the events that have waited long enough are released.
-
-        Args:
-            group: The session.
-            run_id: The run that was awaited at first.
-            due: How many events are to be released in all.
-            until: When any end of that run is shown.
-        """
-        awaited: int | None = run_id
-        while self._hub.group(group.session_id) is group:
-            # Later events have their own waiting time.
-            is_out = awaited == run_id and trio.current_time() >= until
-            waited = Waited.OUT if is_out else Waited.LONG
-            if not await self._documents.read_quietly(group, again=False, waited=waited):
+            waited = Waited.OUT if trio.current_time() >= until else Waited.LONG
+            await self._documents.read_quietly(group, again=False, waited=waited)
+            if group.sequencer.awaited is None:
                 return
-            if group.sequencer.awaited in {None, awaited} or group.sequencer.released >= due:
-                return
-            awaited = group.sequencer.awaited
 
 
 async def _ended_within(seconds: float, group: SessionGroup, run_id: int) -> bool:
