@@ -25,6 +25,7 @@ LEAST_ROWS_PX = 56
 LEAST_ROW_PX = 20
 LEAST_PREVIEW_PX = 34
 LEAST_GAP_PX = 4
+TALL_PX = 800
 
 
 def test_a_trade_to_budget_is_that_of_the_score(person: Person) -> None:
@@ -252,6 +253,13 @@ def test_five_hundred_names_are_edited_by_those_that_are_looked_for(browser: Bro
         person.page.click("#tab-edit")
         rows = person.page.locator(".editor tbody tr")
         person.sees(".editor", f"50 of {MANY} shown")
+        # Taller than a telephone, yet what an analysis says begins on its first screen.
+        person.page.set_viewport_size({"width": 390, "height": 844})
+        assert (
+            person.measure("document.querySelector('#analysis .scroll').getBoundingClientRect().top")
+            < TALL_PX
+        )
+        person.page.set_viewport_size({"width": 1280, "height": 800})
         assert rows.count() == MANY - 450
         person.page.locator(".editor").get_by_label("Find a name").fill("n49")
         person.sees(".editor", "10 found")

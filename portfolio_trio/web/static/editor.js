@@ -16,7 +16,7 @@ export function mountEditor(actions) {
   const add = button({ click: () => rows.enter({ name: "", shares: "" }) }, "Add a name");
   const reload = button({ click: () => load() }, "Discard changes");
   const save = button({ class: "primary", click: () => actions.setHoldings(typed.holdings, edition) }, "Save holdings");
-  const area = el("textarea", { id: "paste", rows: 4, spellcheck: "false", placeholder: "AAPL\t100\nMSFT\t75", input: preview });
+  const area = el("textarea", { id: "paste", rows: 4, spellcheck: "false", placeholder: "For example\nAAPL\t100\nMSFT\t75", input: preview });
   const outcome = el("div", { class: "preview", role: "status" });
   const use = button({ disabled: true, click: takePasted }, "Use these instead");
   const panel = el("div", { class: "editor beside" },

@@ -63,6 +63,6 @@ export async function openSession(session) {
   }
   const body = await answer.json().catch(() => ({}));
   if (answer.ok) return body;
-  const wait = Number(answer.headers.get("retry-after") ?? 0) * 1000;
+  const wait = Number(answer.headers.get("retry-after")) * 1000;
   throw new Refusal(body.detail ?? `The server answered ${answer.status}.`, wait || (answer.status >= 500 ? 2_000 : 0));
 }
