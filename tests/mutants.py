@@ -1185,7 +1185,7 @@ MUTANTS = (
     Mutant(
         "the closing of the oldest silent connection of an address",
         "portfolio_trio/http/_pending.py",
-        "            next(iter(same)).expel()\n",
+        "            next(iter(same)).evict()\n",
         "            pass\n",
         ("tests/http/test_pending.py",),
     ),

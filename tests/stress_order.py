@@ -51,7 +51,7 @@ async def read(client: Client, frames: list[Frame]) -> None:
         return
 
 
-async def meddle(client: Client, until: float, draw: random.Random) -> None:
+async def send_requests(client: Client, until: float, draw: random.Random) -> None:
     """One client that asks, edits and cancels at random."""
     while trio.current_time() < until:
         action = draw.choice(("analyze", "analyze", "trade", "cancel", "get_portfolio"))
@@ -63,25 +63,25 @@ async def meddle(client: Client, until: float, draw: random.Random) -> None:
         await trio.sleep(draw.choice((0, 0.005, 0.05, 0.2)))
 
 
-async def trouble(shared: Shared, draw: random.Random) -> None:
+async def disturb(shared: Shared, draw: random.Random) -> None:
     """What happens to a Redis, one after the other, until cancelled."""
     (node,) = shared.nodes
     while True:
         await trio.sleep(draw.uniform(1, 4))
-        kind = draw.choice(("cut", "cut", "still", "dead"))
-        if kind == "cut":
+        kind = draw.choice(("disconnect", "disconnect", "pause", "kill"))
+        if kind == "disconnect":
             node.do("CLIENT KILL", "TYPE", draw.choice(("normal", "pubsub")))
             continue
-        (node.pause if kind == "still" else node.kill)()
+        (node.pause if kind == "pause" else node.kill)()
         try:
             await trio.sleep(draw.uniform(0.1, 1.5))
         finally:
             # Started by a blocking call, on purpose: nothing else is to happen meanwhile.
-            (node.resume if kind == "still" else node.start)()
+            (node.resume if kind == "pause" else node.start)()
 
 
-async def story(ports: list[int], seconds: float, troubled: Shared | None) -> dict[str, list[list[Frame]]]:
-    """Play it; what each subscriber of each session was sent."""
+async def play(ports: list[int], seconds: float, disturbed: Shared | None) -> dict[str, list[list[Frame]]]:
+    """Send requests for so long; what each subscriber of each session was sent."""
     draw = random.Random(7)
     seen: dict[str, list[list[Frame]]] = {session: [] for session in SESSIONS}
     until = trio.current_time() + seconds
@@ -89,13 +89,13 @@ async def story(ports: list[int], seconds: float, troubled: Shared | None) -> di
         dialers = [Dialer(port, nursery) for port in ports]
 
         async def visit(dialer: Dialer, session: str) -> None:
-            """Come, meddle for a while, and go: late joiners see it all, too."""
+            """Connect, send requests for a while, and leave: late joiners see it all, too."""
             while trio.current_time() < until:
                 client = await dialer.connect(session, events=True)
                 frames: list[Frame] = []
                 async with trio.open_nursery() as visit:
                     visit.start_soon(read, client, frames)
-                    await meddle(client, min(until, trio.current_time() + draw.uniform(1, 4)), draw)
+                    await send_requests(client, min(until, trio.current_time() + draw.uniform(1, 4)), draw)
                     await client.socket.aclose()
 
         for session in SESSIONS:
@@ -107,8 +107,8 @@ async def story(ports: list[int], seconds: float, troubled: Shared | None) -> di
                 for _ in range(2):
                     nursery.start_soon(visit, dialer, session)
         with trio.move_on_after(seconds):
-            if troubled is not None:
-                await trouble(troubled, draw)
+            if disturbed is not None:
+                await disturb(disturbed, draw)
             await trio.sleep_forever()
         await trio.sleep(REST_SECONDS)
         for dialer in dialers:
@@ -117,7 +117,7 @@ async def story(ports: list[int], seconds: float, troubled: Shared | None) -> di
     return seen
 
 
-def judged(seen: dict[str, list[list[Frame]]]) -> tuple[Counter[str], dict[str, str], int]:
+def summary(seen: dict[str, list[list[Frame]]]) -> tuple[Counter[str], dict[str, str], int]:
     """The faults seen: their counts, the first of each kind, and the number of frames."""
     faults: Counter[str] = Counter()
     examples: dict[str, str] = {}
@@ -131,10 +131,10 @@ def judged(seen: dict[str, list[list[Frame]]]) -> tuple[Counter[str], dict[str, 
 
 
 def main() -> int:
-    """Play the story once."""
+    """Play once, and report."""
     options = argparse.ArgumentParser()
     options.add_argument("--seconds", type=float, default=60)
-    options.add_argument("--faults", action="store_true", help="trouble the Redis meanwhile")
+    options.add_argument("--faults", action="store_true", help="disturb the Redis meanwhile")
     options.add_argument("--keep", type=Path, help="a file for what was seen and logged")
     chosen = options.parse_args()
     with (
@@ -142,10 +142,10 @@ def main() -> int:
         serving_alone(shared.url, *FLAGS) as one,
         serving_alone(shared.url, *FLAGS) as two,
     ):
-        seen = trio.run(story, [one.port, two.port], chosen.seconds, shared if chosen.faults else None)
+        seen = trio.run(play, [one.port, two.port], chosen.seconds, shared if chosen.faults else None)
     if chosen.keep is not None:
         chosen.keep.write_text(json.dumps({"seen": seen, "logs": [one.log, two.log]}))
-    faults, examples, frames = judged(seen)
+    faults, examples, frames = summary(seen)
     sys.stdout.write(f"{frames} frames\n")
     for fault, times in sorted(faults.items()):
         sys.stdout.write(f"{times:6}  {fault}: {examples[fault]}\n")

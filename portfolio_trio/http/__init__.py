@@ -1,4 +1,4 @@
-"""The front door: one port for plain HTTP and for WebSockets.
+"""The HTTP server: one port for plain HTTP and for WebSockets.
 
 `serve_listeners` accepts connections and `HttpServer.serve` takes each of them: it reads the head with h11
 under a deadline, answers plain requests from a table of routes, and passes WebSocket upgrades on

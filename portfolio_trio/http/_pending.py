@@ -17,10 +17,10 @@ class Visit:
     block is cancelled if the connection is closed in favour of another.
     """
 
-    __slots__ = ("_address", "_pending", "_scope", "expelled")
+    __slots__ = ("_address", "_pending", "_scope", "evicted")
 
     def __init__(self, pending: "Pending", address: str | None) -> None:
-        self.expelled = False
+        self.evicted = False
         """The connection is closed in favour of another."""
         self._pending = pending
         self._address = address
@@ -29,7 +29,7 @@ class Visit:
 
     def __enter__(self) -> Self:
         self._scope = trio.CancelScope()
-        if self.expelled:
+        if self.evicted:
             self._scope.cancel()
         self._scope.__enter__()
         return self
@@ -54,12 +54,12 @@ class Visit:
 
     def answered(self) -> None:
         """The answer has been sent: the connection waits for its client again, to ask or to close."""
-        if not self.expelled:
+        if not self.evicted:
             self._pending.add(self)
 
-    def expel(self) -> None:
+    def evict(self) -> None:
         """Close the connection in favour of another."""
-        self.expelled = True
+        self.evicted = True
         self._pending.forget(self)
         if self._scope is not None:
             self._scope.cancel()
@@ -102,7 +102,7 @@ class Pending:
         same = self._since.setdefault(visit.address, OrderedDict())
         same[visit] = trio.current_time()
         if self._per_address is not None and len(same) > self._per_address:
-            next(iter(same)).expel()
+            next(iter(same)).evict()
 
     def forget(self, visit: Visit) -> None:
         """Stop counting a connection; it need not be counted."""
@@ -122,6 +122,6 @@ class Pending:
         same = self._since.get(self._address_of(stream), ())
         oldest, since = next(iter(most.items()))
         if len(most) > len(same) + 1 or trio.current_time() - since >= _PATIENCE_SECONDS:
-            oldest.expel()
+            oldest.evict()
             return True
         return False

@@ -174,11 +174,11 @@ def test_no_address_has_more_than_its_limit(steps: list[tuple[str, str]]) -> Non
                 waiting[address].append(busy[address].pop(0))
             if len(waiting[address]) > 3:
                 gone = waiting[address].pop(0)
-                assert gone.expelled
+                assert gone.evicted
                 gone.answered()
             assert len(pending) == sum(map(len, waiting.values()))
             there = [visit for each in (*waiting.values(), *busy.values()) for visit in each]
-            assert not any(visit.expelled for visit in there)
+            assert not any(visit.evicted for visit in there)
 
     trio.run(main)
 

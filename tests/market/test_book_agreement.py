@@ -37,7 +37,7 @@ class LostError(Exception):
     """The tick was not shared, or that is unknown."""
 
 
-class Moody(SimulatedSource):
+class FaultySource(SimulatedSource):
     """A market whose feed can be down."""
 
     down = False
@@ -54,7 +54,7 @@ class Market:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.sources = [Moody() for _ in range(BOOKS)]
+        self.sources = [FaultySource() for _ in range(BOOKS)]
         # Room for two admitted names: the books can differ in what they know.
         self.books = [PriceBook(source, now=self.clock, max_names=24) for source in self.sources]
         self.shared: tuple[Tick, tuple[str, ...]] | None = None

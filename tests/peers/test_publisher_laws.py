@@ -34,7 +34,7 @@ class Reader:
     last_gap: int = -1
 
 
-class Moody:
+class FaultyWire:
     """A wire on which the next batches are lost, or may be, or are slow."""
 
     me = "me"
@@ -61,9 +61,9 @@ class Moody:
         reader.events += [int(each.frame[:6]) for each in batch.events]
 
 
-def play(steps: list[tuple[str, str, int]], max_bytes: int) -> tuple[Moody, dict[str, list[int]]]:
+def play(steps: list[tuple[str, str, int]], max_bytes: int) -> tuple[FaultyWire, dict[str, list[int]]]:
     """What was told to whom, and the wire that carried it."""
-    wire = Moody()
+    wire = FaultyWire()
     told: dict[str, list[int]] = {"two": [], "three": []}
 
     async def main() -> None:

@@ -12,7 +12,7 @@ from portfolio_trio.faults import Faults
 from portfolio_trio.hub.local_runs import LocalRuns
 from portfolio_trio.hub.run_state import Run
 from portfolio_trio.settings import Delay
-from tests.session.test_races import a_second, meddle
+from tests.session.test_races import a_second, hook
 from tests.support.app import App, open_app
 from tests.support.logs import events
 
@@ -116,7 +116,7 @@ async def test_a_socket_that_ends_before_its_writer_began_takes_no_more_events(
             await client.send("analyze", ticker="AAPL")
             await client.until("analysis_started")
             leavers.append(newest_session(app))
-        meddle(app, "finish_analysis", before=a_second)
+        hook(app, "finish_analysis", before=a_second)
         for number in range(10):
             # Ends the run, which its socket has yet to clear.
             others.append(await app.connect(f"s-{number}", events=True))

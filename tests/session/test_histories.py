@@ -82,34 +82,34 @@ STEPS = st.one_of(
 KNOCKS = st.one_of(STEPS, *[steps_of("knock")] * 5)
 
 
-class MoodyStore:
+class FaultyStore:
     """The real store, which on one of its calls fails, lags, or does its work and loses the reply."""
 
     def __init__(self, store: PortfolioStore, nursery: trio.Nursery) -> None:
         self._store = store
         self._nursery = nursery
-        self.call, self.mood = "", "store works"
+        self.call, self.state = "", "store works"
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
-        if name != self.call or self.mood == "store works":
+        if name != self.call or self.state == "store works":
             return method
 
-        async def moody(*args: Any, **more: Any) -> Any:
-            mood = self.mood
-            if mood == "store lags":
+        async def faulty(*args: Any, **more: Any) -> Any:
+            state = self.state
+            if state == "store lags":
                 await trio.sleep(1.0)
-            if mood == "store fails":
+            if state == "store fails":
                 await trio.lowlevel.checkpoint()
                 raise StoreUnavailable("Redis is away", sent=False)
-            if mood == "store is far behind":
+            if state == "store is far behind":
                 await self._carry_out_late(method, *args, **more)
             outcome = await method(*args, **more)
-            if mood == "store loses replies":
+            if state == "store loses replies":
                 raise StoreUnavailable("the connection was lost", sent=True)
             return outcome
 
-        return moody
+        return faulty
 
     async def _carry_out_late(self, method: Any, *args: Any, **more: Any) -> None:
         """Later than a start is waited for, although its requester may be gone, as with a real connection."""
@@ -140,7 +140,7 @@ class Story:
     """Plays a history and keeps what everybody saw."""
 
     app: App
-    store: MoodyStore
+    store: FaultyStore
     room: int
     "How many bytes a socket takes at once."
     subscribers: dict[tuple[str, int], Subscriber] = field(default_factory=dict)
@@ -166,7 +166,7 @@ class Story:
             await self.do(step)
             self.remember_tick()
             self.check()
-        self.store.mood = "store works"
+        self.store.state = "store works"
         for transport in (*(subscriber.transport for subscriber in self.everybody()), *self.late):
             transport.resume()
         if self.is_draining:
@@ -262,8 +262,8 @@ class Story:
                 await trio.sleep(step.seconds)
             case "settle":
                 await trio.testing.wait_all_tasks_blocked()
-            case mood:
-                self.store.call, self.store.mood = step.call, mood
+            case state:
+                self.store.call, self.store.state = step.call, state
 
     async def send(self, subscriber: Subscriber, action: str, **fields: object) -> None:
         # A socket that was closed as too slow receives nothing more; that is accepted.
@@ -393,7 +393,7 @@ def play(steps: list[Step], delay: Delay | None, room: int) -> None:
             drain_seconds=DRAIN_SECONDS,
             market_update_interval_seconds=10_000,
         ) as app:
-            store = MoodyStore(app.store, app.nursery)
+            store = FaultyStore(app.store, app.nursery)
             app.server.services.peer_subscriber._orphans._store = store  # type: ignore[assignment]
             app.server.services.store = store  # type: ignore[assignment]
             story = Story(app, store, room)

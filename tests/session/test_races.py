@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.trio
 
 
-class Meddler:
+class HookedStore:
     """A store that does what the real one does, and something else before or after one of its calls."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Meddler:
         if name != self._call:
             return method
 
-        async def meddled(*args: Any, **more: Any) -> Any:
+        async def hooked(*args: Any, **more: Any) -> Any:
             if self._before is not None:
                 await self._before()
             outcome = await method(*args, **more)
@@ -51,11 +51,11 @@ class Meddler:
                 await self._after()
             return outcome
 
-        return meddled
+        return hooked
 
 
-def meddle(app: App, call: str, **hooks: Callable[[], Awaitable[None]]) -> None:
-    app.server.services.store = Meddler(app.store, call, **hooks)  # type: ignore[assignment]
+def hook(app: App, call: str, **hooks: Callable[[], Awaitable[None]]) -> None:
+    app.server.services.store = HookedStore(app.store, call, **hooks)  # type: ignore[assignment]
 
 
 async def a_second() -> None:
@@ -68,7 +68,7 @@ async def test_a_run_cancelled_while_it_starts_does_not_stay_in_the_document(
     async with open_app() as app:
         client = await app.connect()
         # The script has run, its reply is on the way.
-        meddle(app, "start_analysis", after=a_second)
+        hook(app, "start_analysis", after=a_second)
         await client.send("analyze", ticker="AAPL")
         await trio.sleep(0.5)
         assert (await client.ask("cancel"))["type"] == "analysis_cancelled"
@@ -82,7 +82,7 @@ async def test_a_store_that_hangs_while_a_run_starts_holds_a_switch_up_for_a_bou
 ) -> None:
     async with open_app() as app:
         client = await app.connect()
-        meddle(app, "start_analysis", before=trio.sleep_forever)
+        hook(app, "start_analysis", before=trio.sleep_forever)
         await client.send("analyze", ticker="AAPL")
         await trio.sleep(0.5)
         asked = trio.current_time()
@@ -94,7 +94,7 @@ async def test_only_one_of_three_sockets_runs_at_a_time(autojump_clock: MockCloc
     async with open_app(metric_delay_seconds=Delay(2, 2)) as app:
         sockets = [await app.connect() for _ in range(3)]
         subscriber = await app.connect(events=True)
-        meddle(app, "start_analysis", after=a_second)
+        hook(app, "start_analysis", after=a_second)
         # The two that come later both find the other idle and the last of the session running.
         asking = (sockets[2], sockets[0], sockets[1])
         for socket, ticker in zip(asking, ("AAPL", "GOOGL", "MSFT"), strict=True):
@@ -136,7 +136,7 @@ async def test_a_restart_that_is_overtaken_is_not_waited_for_in_vain(
         one, two, subscriber = await app.connect(), await app.connect(), await app.connect(events=True)
         await one.send("analyze", ticker="AAPL", id=1)
         await trio.sleep(0.2)
-        meddle(app, "start_analysis", after=a_second)
+        hook(app, "start_analysis", after=a_second)
         (group,) = app.server.services.hub.groups
         group.runs.renew(2)
         await trio.sleep(0.2)
@@ -180,7 +180,7 @@ async def test_results_of_a_portfolio_that_changes_while_they_are_recorded_are_n
                 group.runs.reprice({})
 
         store = app.store
-        meddle(app, call, after=portfolio_changes_under_it)
+        hook(app, call, after=portfolio_changes_under_it)
         await client.send("analyze", ticker="AAPL")
         events = await subscriber.until("analysis_completed")
         assert {f["run_id"] for f in events if f["type"] == "analysis_result"} == {2}
@@ -199,7 +199,7 @@ async def test_a_store_that_is_away_is_said_to_be_and_is_used_again_when_it_is_b
         async def away() -> None:
             raise StoreUnavailable("Redis is away", sent=False)
 
-        meddle(app, call, before=away)
+        hook(app, call, before=away)
         client = await app.connect()
         request: dict[str, Any] = {"ticker": "AAPL"}
         action = "analyze"
@@ -220,7 +220,7 @@ async def test_a_portfolio_that_never_rests_ends_the_request_with_an_error(autoj
         async def changes_again() -> None:
             await other.ask("trade", ticker="AAPL", shares=1)
 
-        meddle(app, "start_analysis", after=changes_again)
+        hook(app, "start_analysis", after=changes_again)
         answer = await client.ask("analyze", ticker="AAPL", id=4)
         assert (answer["code"], answer["id"], answer["retryable"]) == ("portfolio_changed", 4, True)
         assert (await client.ask("get_portfolio"))["type"] == "portfolio"
