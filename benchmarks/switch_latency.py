@@ -49,12 +49,16 @@ def _turn(target: Server, kind: str, think: float, seconds: float) -> dict[str, 
         target, "--mode", "switch", "--clients", CLIENTS, "--think", think,
         "--seconds", seconds, "--warm-up", 1.0, "--count", 200,
     )  # fmt: skip
-    return {"server": target.name, "kind": kind, **figures}
+    cpu_us = 1e6 * figures["server_busy"] / figures["per_s"]
+    return {"server": target.name, "kind": kind, "cpu_us": cpu_us, **figures}
 
 
 def _bars(rows: list[dict[str, Any]]) -> list[Bar]:
     def values(name: str, kind: str, key: str) -> list[float]:
         return [row[key] or 0.0 for row in rows if row["server"] == name and row["kind"] == kind]
+
+    def against_peer(key: str, kind: str = "thinking") -> tuple[float, ...]:
+        return ratios(values(OURS, kind, key), values(TUNED, kind, key))
 
     calm, full = THINK
     p99, idle = values(OURS, calm, "switch_p99_ms"), values(OURS, calm, "idle_p50_ms")
@@ -63,11 +67,14 @@ def _bars(rows: list[dict[str, Any]]) -> list[Bar]:
         Bar("p50 / median idle round trip", ratios(values(OURS, calm, "switch_p50_ms"), idle)),
         Bar("p99 / median rested round trip", ratios(p99, values(OURS, calm, "rested_p50_ms"))),
         Bar("p99 / p99 of the idle round trip", ratios(p99, values(OURS, calm, "idle_p99_ms"))),
-        Bar("p99 of a switch / peer's", ratios(p99, values(TUNED, calm, "switch_p99_ms"))),
+        Bar("p50 of a switch / peer's", against_peer("switch_p50_ms"), most=1),
+        Bar("p99 of a switch / peer's", against_peer("switch_p99_ms"), most=1),
+        Bar("CPU of a switch / peer's", against_peer("cpu_us")),
         Bar("stale results", tuple(row["stale"] for row in rows if row["server"] == OURS), most=0, unit=""),
     ]
-    if pushed := ratios(values(OURS, full, "per_s"), values(TUNED, full, "per_s")):
+    if pushed := against_peer("per_s", full):
         bars.append(Bar("switches/s without a pause / peer's", pushed))
+        bars.append(Bar("CPU of a switch without a pause / peer's", against_peer("cpu_us", full)))
     return bars
 
 
@@ -83,11 +90,11 @@ def show(figures: dict[str, Any]) -> None:
         "idle p99",
         "rested p50",
         "stale",
-        "busy",
+        "CPU us",
     )
     keys = (
         "per_s", "switch_p50_ms", "switch_p99_ms", "idle_p50_ms", "idle_p99_ms", "rested_p50_ms", "stale",
-        "server_busy",
+        "cpu_us",
     )  # fmt: skip
     rows = [[row["server"], row["kind"], *(row[key] for key in keys)] for row in figures["rows"]]
     print(table(head, rows))
