@@ -211,8 +211,9 @@ local function names(list)
   return '[' .. table.concat(texts, ',') .. ']'
 end
 
--- The number of ends of runs that a document keeps.
-local MAX_ENDS = 32
+-- The number of ends of runs that a document keeps, and of older ones that the worker that ran the run has not reported:
+-- it may be stopped while many runs end, and all workers are to show the same end.
+local MAX_ENDS, MAX_UNTOLD = 32, 8
 
 -- Iterates over the recorded ends of the newest runs: calls `see` with each run_id and its JSON text, oldest first.
 -- Leaves out what the store did not write, such as a brace in a string.
@@ -230,21 +231,35 @@ local function end_of(ends, run_id)
   return found
 end
 
+-- Whether the worker that ran a run has reported this end.
+local function is_final(text)
+  return string.find(text, '"told":%s*true') ~= nil or string.find(text, '"outcome":%s*"completed"') ~= nil
+end
+
 -- JSON text of `run_ends` with the end of one more run. An end already recorded for that run stays, unless the
 -- worker that ran it reports another, which is marked as `told` if the run did not complete.
 local function with_end(ends, run_id, how, own)
-  local kept, known = {}, false
+  local kept, at = {}, nil
   if own and not string.find(how, '"completed"', 1, true) then how = how .. ',"told":true' end
   local ended = '{"run_id":' .. integer(run_id) .. ',' .. how .. '}'
   each_end(ends, function(id, text)
     if id == tonumber(run_id) then
-      known = true
+      at = #kept + 1
       if own then text = ended end
     end
     kept[#kept + 1] = text
   end)
-  if not known then kept[#kept + 1] = ended end
-  return '[' .. table.concat(kept, ',', math.max(1, #kept - MAX_ENDS + 1)) .. ']'
+  if not at then
+    kept[#kept + 1] = ended
+  elseif own and at <= #kept - MAX_ENDS then
+    -- It is news, however old the run is.
+    table.insert(kept, table.remove(kept, at))
+  end
+  local excess, texts = #kept - MAX_ENDS, {}
+  for index, text in ipairs(kept) do
+    if index > excess or not is_final(text) then texts[#texts + 1] = text end
+  end
+  return '[' .. table.concat(texts, ',', math.max(1, #texts - MAX_ENDS - MAX_UNTOLD + 1)) .. ']'
 end
 
 -- The members of an end for a run that was cancelled.

@@ -75,6 +75,27 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "an end that is only implied waits for the worker that ran the run",
+        "portfolio_trio/peers/document_reader.py",
+        'if ended.outcome != "completed" and not may_guess:',
+        "if False:",
+        ENDS,
+    ),
+    Mutant(
+        "an end that its worker has not reported outlasts those that were",
+        "lua/prelude.lua",
+        "    if index > excess or not is_final(text) then",
+        "    if index > excess then",
+        ENDS,
+    ),
+    Mutant(
+        "a process that was stopped waits again before it shows an end",
+        "portfolio_trio/peers/run_ends.py",
+        "        if trio.current_time() - due < STOPPED_SECONDS:",
+        "        if True:",
+        ENDS,
+    ),
+    Mutant(
         "an address does not fill the market with many sessions",
         "portfolio_trio/market/_admissions.py",
         "of_address = most if address is None else free - self._by_address[address]",
@@ -1066,8 +1087,8 @@ MUTANTS = (
     Mutant(
         "the wait for the end reported by the run's worker",
         "portfolio_trio/peers/document_reader.py",
-        "        is_last_word = waited is Waited.OUT or ended is None or ended.is_final\n",
-        "        is_last_word = True\n",
+        "(is_out or ended is None or ended.is_final)",
+        "True",
         ("tests/peers/test_ends_of_runs.py", "tests/peers/test_subscriber.py"),
     ),
     Mutant(
@@ -1677,7 +1698,7 @@ MUTANTS = (
     Mutant(
         "the bound of the recorded ends",
         "lua/prelude.lua",
-        "math.max(1, #kept - MAX_ENDS + 1)",
+        "math.max(1, #texts - MAX_ENDS - MAX_UNTOLD + 1)",
         "1",
         ENDS,
     ),
@@ -2304,8 +2325,8 @@ MUTANTS = (
     Mutant(
         "the wait of a canceller for a run that it has not seen start",
         "portfolio_trio/peers/run_ends.py",
-        "                await group.wait_over(run_id)\n",
-        "                await group.wait_ended(run_id)\n",
+        "partial(group.wait_over, run_id)",
+        "partial(group.wait_ended, run_id)",
         ENDS,
     ),
     Mutant(

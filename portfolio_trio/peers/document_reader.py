@@ -44,8 +44,8 @@ class Waited(IntEnum):
 
     NOT = 0  # just begun: the report of the worker that ran it may be on its way
     SHORT = 1  # for a while; only an end reported by the worker that ran it is shown
-    LONG = 2  # that worker has had time to report; the end in the document, or the one implied, is shown
-    OUT = 3  # any end of it is shown
+    LONG = 2  # that worker has had time to report; the completion that all its results prove is shown as well
+    OUT = 3  # any end in the document is shown, or the one implied
 
 
 class DocumentReader:
@@ -218,14 +218,18 @@ class DocumentReader:
             group.remote.end()
         async with group.start_lock:
             await group.runs.supersede(run.run_id + 1)
-        # Waiting for a run that is no longer in the document is pointless.
-        is_last_word = waited is Waited.OUT or ended is None or ended.is_final
-        if group.sequencer.open is run and is_last_word:
-            await self._end(group, state, run, ended)
+        is_out = waited is Waited.OUT
+        if group.sequencer.open is run and (is_out or ended is None or ended.is_final):
+            await self._end(group, state, run, ended, may_guess=is_out)
         return group.sequencer.open is not run
 
-    async def _end(self, group: SessionGroup, state: State, run: Running, ended: Ending | None) -> None:
-        """Show the end of the open run, preceded by the results that were in no batch."""
+    async def _end(
+        self, group: SessionGroup, state: State, run: Running, ended: Ending | None, *, may_guess: bool
+    ) -> None:
+        """Show the end of the open run, preceded by the results that were in no batch.
+
+        If many runs have ended since, the document may not have its end. Its worker may still report that.
+        """
         results: list[Result] = []
         lacks = ended is not None and group.sequencer.lacks(ended.results + ended.errors)
         if ended is None or (ended.outcome == "completed" and lacks):
@@ -233,6 +237,8 @@ class DocumentReader:
             results = await results_of(self._store, state, run, metrics)
         if ended is None:
             ended = likely_end(state, run, results, self._metrics)
+            if ended.outcome != "completed" and not may_guess:
+                return
         if ended.outcome == "completed":
             group.remote_events.show_recorded(run.run_id, results)
         group.remote_events.close(ended)

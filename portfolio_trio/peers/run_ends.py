@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -9,6 +10,8 @@ import trio
 from portfolio_trio.peers.document_reader import RETRY_SECONDS, Waited
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from portfolio_trio.hub.hub import Hub
     from portfolio_trio.hub.session_group import SessionGroup
     from portfolio_trio.peers.document_reader import DocumentReader
@@ -19,6 +22,8 @@ LOOK_SECONDS: Final = 0.25
 HOLD_SECONDS: Final = 2.0
 # Seconds of waiting if the document has no report of that worker; by then it is lost, or has reported.
 WORD_SECONDS: Final = 10.0
+# A wait that ends so many seconds late means that the process was stopped.
+STOPPED_SECONDS: Final = 1.0
 
 
 class RunEnds:
@@ -41,8 +46,7 @@ class RunEnds:
         """
         until = trio.current_time() + WORD_SECONDS
         while not group.sequencer.is_over(run_id):
-            with trio.move_on_after(HOLD_SECONDS):
-                await group.wait_over(run_id)
+            if await _within(HOLD_SECONDS, partial(group.wait_over, run_id)):
                 return
             waited = Waited.OUT if trio.current_time() >= until else Waited.LONG
             await self._documents.read_quietly(group, again=False, waited=waited)
@@ -71,7 +75,18 @@ class RunEnds:
 
 async def _ended_within(seconds: float, group: SessionGroup, run_id: int) -> bool:
     """Wait for the end of a run; False if the sockets have not seen it after so many seconds."""
-    with trio.move_on_after(seconds):
-        await group.wait_ended(run_id)
-        return True
-    return False
+    return await _within(seconds, partial(group.wait_ended, run_id))
+
+
+async def _within(seconds: float, wait: Callable[[], Awaitable[None]]) -> bool:
+    """Wait for something; False if it has not come after so many seconds.
+
+    If this process was stopped meanwhile, what was sent to it is still to be read: it waits once more.
+    """
+    while True:
+        due = trio.current_time() + seconds
+        with trio.move_on_at(due):
+            await wait()
+            return True
+        if trio.current_time() - due < STOPPED_SECONDS:
+            return False

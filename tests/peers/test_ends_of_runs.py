@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from portfolio_trio.peers.membership import WORKER_TTL_SECONDS
-from portfolio_trio.peers.run_ends import HOLD_SECONDS, LOOK_SECONDS, WORD_SECONDS
+from portfolio_trio.peers.run_ends import HOLD_SECONDS, LOOK_SECONDS, WORD_SECONDS, _within
 from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
 from tests.peers.test_two_servers import die
@@ -253,3 +255,97 @@ async def test_a_lost_workers_completed_run_is_seen_whole(
         frames = await there.silence(4 * WORKER_TTL_SECONDS)
         assert len(results_in(frames, 1)) == len(METRICS)
         assert end_of(frames, 1)["type"] == "analysis_completed"
+
+
+@contextmanager
+def stopped(app: App) -> Iterator[None]:
+    """In the block nothing of this server reaches the store, and nothing reaches it: as after SIGSTOP.
+
+    Only its clients are still served.
+    """
+    client, goes_on = app.server._redis, trio.Event()
+    call = client._call
+    receive = app.server.services.peer_subscriber.receive
+    kept: list[bytes] = []
+
+    async def wait_and_call(*args: Any, **options: Any) -> Any:
+        await goes_on.wait()
+        return await call(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "_call", wait_and_call)
+        patch.setattr(app.server.services.peer_subscriber, "receive", kept.append)
+        yield
+    goes_on.set()
+    for batch in kept:
+        receive(batch)
+
+
+# Its clients are served in between, so an end that it tells them then is not seen by others in time.
+@pytest.mark.parametrize(
+    ("seconds", "is_cancelled", "is_forgotten"),
+    [
+        (0.75 * WORD_SECONDS, True, False),
+        (0.75 * WORD_SECONDS, True, True),
+        (0.75 * WORD_SECONDS, False, False),
+        (3 * WORD_SECONDS, False, False),
+    ],
+)
+@pytest.mark.parametrize("edited", [True, False])
+async def test_many_runs_end_while_the_worker_of_one_is_stopped(
+    autojump_clock: MockClock,
+    seconds: float,
+    is_cancelled: bool,  # noqa: FBT001 - a parameter
+    is_forgotten: bool,  # noqa: FBT001 - a parameter
+    edited: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    async with open_pair(**{**QUIET, "metric_delay_seconds": Delay(50, 60)}) as (one, two):
+        here, there, other = await one.subscribe(), await two.subscribe(), await two.subscribe()
+        await here.send("analyze", ticker="AAPL")
+        await here.until("analysis_started")
+        await there.until("analysis_started")
+        seen: dict[Client, list[Frame]] = {}
+
+        async def watch(client: Client) -> None:
+            seen[client] = await client.silence(seconds + 3 * WORD_SECONDS)
+
+        async with trio.open_nursery() as nursery:
+            with stopped(one):
+                if is_cancelled:
+                    await here.send("cancel")
+                for client in (here, there, other):
+                    nursery.start_soon(watch, client)
+                for _ in range(40):
+                    await other.send("analyze", ticker="MSFT")
+                    await trio.sleep(0.01)
+                if is_forgotten:
+                    await two.server._redis.execute_command("JSON.SET", "portfolio:{s}", "$.run_ends", "[]")
+                if edited:
+                    await other.send("trade", ticker="MSFT", shares=1)
+                await trio.sleep(seconds)
+        told = [end_of(frames, 1) for frames in seen.values()]
+        assert told[0] == told[1] == told[2]
+
+
+async def test_a_process_that_was_stopped_reads_first_what_was_sent_to_it(mock_clock: MockClock) -> None:
+    reported = trio.Event()
+    found: list[bool] = []
+
+    async def look() -> None:
+        found.append(await _within(HOLD_SECONDS, reported.wait))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        await trio.testing.wait_all_tasks_blocked()
+        # The deadline has long passed when it goes on.
+        mock_clock.jump(WORD_SECONDS)
+        await trio.testing.wait_all_tasks_blocked()
+        reported.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert found == [True]
+
+
+async def test_a_wait_in_vain_takes_as_long_as_it_should(autojump_clock: MockClock) -> None:
+    began = trio.current_time()
+    assert not await _within(HOLD_SECONDS, trio.sleep_forever)
+    assert trio.current_time() - began == pytest.approx(HOLD_SECONDS)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 import trio
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from trio.testing import MockClock
 
 from portfolio_trio.peers.run_ends import WORD_SECONDS
@@ -125,5 +125,7 @@ async def survive(path: Path, value: object) -> None:
 
 @settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(change=changes)
+@example(change=(("holdings", "AAPL"), 1e308))
+@example(change=(("run_counter",), "x"))
 def test_every_answer_is_of_the_protocol(change: tuple[Path, object]) -> None:
     trio.run(survive, *change, clock=MockClock(autojump_threshold=0))

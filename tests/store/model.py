@@ -141,7 +141,9 @@ class Model:
             return
         run_id = current["run_id"]
         if all(end["run_id"] != run_id for end in ends):
-            document["run_ends"] = [*ends, {"run_id": run_id, **how}][-32:]
+            ends = [*ends, {"run_id": run_id, **how}]
+            untold = [end for end in ends[:-32] if end["outcome"] != "completed"]
+            document["run_ends"] = [*untold[-8:], *ends[-32:]]
         elif how["outcome"] == "completed":
             document["run_ends"] = [
                 {"run_id": run_id, **how} if end["run_id"] == run_id else end for end in ends
