@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 HEAVY_THREADS: Final = 16
-# One is computed while Redis records the other; each more delays other requests.
-FOLLOWERS_AT_ONCE: Final = 2
+# Two are computed while Redis records the third; each more delays other requests.
+FOLLOWERS_AT_ONCE: Final = 3
 FAILURE_LOG_SECONDS: Final = 60.0
 
 
