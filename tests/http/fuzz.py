@@ -36,7 +36,7 @@ from tests.http.frames import (
     read_answer,
     read_frame,
 )
-from tests.http.memory_server import Client, MemoryServer, echo, run_in_virtual_time
+from tests.http.memory_server import Client, MemoryServer, echo, ping_while_receiving, run_in_virtual_time
 from tests.support.streams import NarrowStream, SlicingStream
 
 STATUSES = {101, 200, 400, 404, 405, 408, 413, 426, 431, 501, 503, 505}
@@ -230,7 +230,7 @@ async def answer(transport: WebSocketTransport, kind: str, count: float) -> None
     if kind == "close":
         await transport.close(1013, "enough", timeout=3)
     elif kind == "ping":
-        await transport.ping(3)
+        await ping_while_receiving(transport, 3)
     elif kind == "abort":
         transport.abort()
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Self
 
 import pytest
@@ -19,6 +20,7 @@ from portfolio_trio.http import (
     WebSocketTransport,
     accept_websocket,
 )
+from portfolio_trio.nurseries import background
 from tests.http.frames import TEXT, Answer, Frame, frame, head, read_answer, read_frame, read_frames
 from tests.support.streams import read_to_end, stream_pair
 
@@ -38,6 +40,18 @@ async def echo(transport: WebSocketTransport) -> None:
     while True:
         message = await transport.receive()
         await transport.send([message if isinstance(message, str) else f"{len(message)} bytes"])
+
+
+async def ping_while_receiving(transport: WebSocketTransport, timeout: float) -> None:  # noqa: ASYNC109 - of the ping
+    """As a session does: pongs are seen while a message is being received."""
+
+    async def receive() -> None:
+        with suppress(Disconnected):
+            await echo(transport)
+
+    async with background() as tasks:
+        tasks.start_soon(receive)
+        await transport.ping(timeout)
 
 
 class MemoryServer:

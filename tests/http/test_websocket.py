@@ -10,7 +10,7 @@ from typing_extensions import override
 from portfolio_trio.http import Disconnected, WebSocketTransport
 from portfolio_trio.nurseries import background
 from tests.http.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close, frame, read_frames
-from tests.http.memory_server import VIRTUAL_TIME, Client, MemoryServer, echo
+from tests.http.memory_server import VIRTUAL_TIME, Client, MemoryServer, echo, ping_while_receiving
 from tests.support.streams import (
     BrokenStream,
     Kept,
@@ -665,18 +665,6 @@ async def test_pings_of_a_peer_that_never_reads_do_not_gather(memory_server: Mem
 
 
 # --- keepalive ---
-
-
-async def ping_while_receiving(transport: WebSocketTransport, timeout: float) -> None:  # noqa: ASYNC109 - of the ping
-    """As a session does: pongs are seen while a message is being received."""
-
-    async def receive() -> None:
-        with pytest.raises(Disconnected):
-            await echo(transport)
-
-    async with background() as tasks:
-        tasks.start_soon(receive)
-        await transport.ping(timeout)
 
 
 async def test_ping_returns_with_the_pong(memory_server: MemoryServer) -> None:
