@@ -2,7 +2,7 @@
 
     python benchmarks/run_all.py [--short] [--json PATH]
 
-``--short`` takes under three minutes. The exit status does not depend on the figures: they are ratios within
+``--short`` takes about three minutes. The exit status does not depend on the figures: they are ratios within
 one run, but of a machine that may be busy with other things.
 """
 

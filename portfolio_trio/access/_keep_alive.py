@@ -38,8 +38,9 @@ class Watched(Protocol):
 class KeepAlive:
     """Pings every socket; when a peer is gone, ends the session of its socket.
 
-    When a peer vanishes, its connection is aborted at most ``interval + timeout`` seconds later. Sockets see
-    pongs only while their messages are being received.
+    When a peer vanishes, its connection is aborted at most ``interval + timeout`` seconds later, or a round
+    later if its last request is still being answered at that moment: sockets see pongs only while their
+    messages are being received.
 
     One task waits for all sockets, because a separate task would be a tenth of the cost of an idle socket;
     only a ping in flight has its own task, so that no peer waits for another's pong. Where very many sockets
