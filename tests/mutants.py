@@ -22,6 +22,9 @@ LIMIT_SECONDS = 600
 PARTS = ("portfolio_trio", "lua", "tests", "examples", "docs", "pyproject.toml", "README.md", "compose.yaml")
 CORE = (
     "tests/session/test_connection.py",
+    "tests/session/test_portfolios.py",
+    "tests/session/test_expired.py",
+    "tests/session/test_slow_sockets.py",
     "tests/session/test_races.py",
     "tests/peers/test_tick_feed.py",
     "tests/session/test_histories.py",
@@ -478,7 +481,7 @@ MUTANTS = (
         "portfolio_trio/store/_edit_calls.py",
         "            if failure.sent:\n                raise OutcomeUnknown",
         "            if False:\n                raise OutcomeUnknown",
-        ("tests/session/test_connection.py",),
+        ("tests/session/test_portfolios.py",),
     ),
     Mutant(
         "the read of the portfolio before a trade is sent again",
@@ -674,7 +677,7 @@ MUTANTS = (
         "portfolio_trio/session/handlers.py",
         "self._group.answer(self._requester, await self._state()",
         "self._group.answer(self._requester, await self.open()",
-        ("tests/session/test_connection.py",),
+        ("tests/session/test_expired.py",),
     ),
     Mutant(
         "one answer to a cancel",
@@ -1257,21 +1260,21 @@ MUTANTS = (
         "portfolio_trio/http/websocket.py",
         "        if self.sender.busy:\n",
         "        if not self.sender:\n",
-        ("tests/http/test_websocket.py",),
+        ("tests/http/test_websocket_peers.py",),
     ),
     Mutant(
         "the life of a peer whose message is being answered",
         "portfolio_trio/http/websocket.py",
         "scope.cancelled_caught and (self._receiving or not sent):",
         "scope.cancelled_caught:",
-        ("tests/http/test_websocket.py",),
+        ("tests/http/test_websocket_peers.py",),
     ),
     Mutant(
         "the loss of a peer that accepts not even a ping",
         "portfolio_trio/http/websocket.py",
         "scope.cancelled_caught and (self._receiving or not sent):",
         "scope.cancelled_caught and self._receiving:",
-        ("tests/http/test_websocket.py",),
+        ("tests/http/test_websocket_peers.py",),
     ),
     Mutant(
         "the closing for text that is not UTF-8",

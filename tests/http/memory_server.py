@@ -201,3 +201,21 @@ class Client:
         if not data:
             raise EOFError(self._buffer)
         self._buffer += bytes(data)
+
+
+async def connected(memory_server: MemoryServer) -> Client:
+    client = memory_server.connect()
+    await client.upgrade()
+    return client
+
+
+async def settled(memory_server: MemoryServer) -> int:
+    """Return how many connections are open once nothing moves any longer."""
+    await trio.testing.wait_all_tasks_blocked()
+    return memory_server.open
+
+
+async def ends(memory_server: MemoryServer) -> list[int]:
+    """Return the codes with which sessions have ended once nothing moves any longer."""
+    await trio.testing.wait_all_tasks_blocked()
+    return [gone.code for gone in memory_server.disconnects]

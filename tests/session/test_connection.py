@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
 import trio
@@ -14,7 +13,6 @@ from portfolio_trio.settings import Delay
 from portfolio_trio.store import StoreUnavailable
 from tests.support.app import HOLDINGS, METRICS, open_app, results
 from tests.support.clock import START
-from tests.support.streams import NarrowStream
 
 pytestmark = pytest.mark.trio
 
@@ -257,116 +255,6 @@ async def test_a_single_holding_completes_with_an_error_in_place_of_the_correlat
         assert (seen[-1]["results"], seen[-1]["errors"]) == (4, 1)
 
 
-async def test_portfolio_of_a_new_session_is_worth_its_holdings(autojump_clock: MockClock) -> None:
-    async with open_app() as app:
-        client = await app.connect()
-        portfolio = await client.ask("get_portfolio", id=1)
-        prices = app.server.services.book.current.prices
-        assert portfolio["holdings"] == HOLDINGS
-        assert portfolio["version"] == 1
-        assert portfolio["total_value"] == pytest.approx(sum(n * prices[t] for t, n in HOLDINGS.items()))
-        assert portfolio["current_analysis"] is None
-
-
-async def test_holdings_can_be_short_fractional_or_zero(autojump_clock: MockClock) -> None:
-    async with open_app() as app:
-        client = await app.connect()
-        portfolio = await client.ask("set_holdings", holdings={"AAPL": -2.5, "MSFT": 0, "JPM": 1})
-        assert portfolio["holdings"] == {"AAPL": -2.5, "MSFT": 0, "JPM": 1}
-        assert portfolio["version"] == 2
-        await client.send("analyze", ticker="AAPL")
-        assert len(results(await client.take(5))) == 5
-        assert (await client.ask("analyze", ticker="MSFT"))["code"] == "not_held"
-
-
-async def test_an_empty_portfolio_is_an_error_and_not_a_number(autojump_clock: MockClock) -> None:
-    async with open_app() as app:
-        client = await app.connect()
-        assert (await client.ask("set_holdings", holdings={}))["total_value"] == 0
-        assert (await client.ask("analyze", ticker="AAPL"))["code"] == "empty_portfolio"
-        assert (await app.document())["current_analysis"] is None
-
-
-async def test_a_trade_changes_one_line(autojump_clock: MockClock) -> None:
-    async with open_app() as app:
-        client = await app.connect()
-        assert (await client.ask("trade", ticker="AAPL", shares=-100))["holdings"] == {
-            "GOOGL": 50,
-            "MSFT": 75,
-        }
-        assert (await client.ask("trade", ticker="JPM", shares=4))["holdings"]["JPM"] == 4
-
-
-async def test_a_value_beyond_all_numbers_is_refused_and_changes_nothing(autojump_clock: MockClock) -> None:
-    async with open_app() as app:
-        client = await app.connect()
-        book = app.server.services.book
-        book._tick = replace(book.current, prices={**book.current.prices, "AAPL": 1e300})
-        answer = await client.ask("trade", ticker="AAPL", shares=1e15)
-        assert (answer["code"], answer["retryable"]) == ("value_overflow", False)
-        assert (await app.document())["holdings"] == HOLDINGS
-
-
-async def test_a_version_that_is_gone_is_refused(autojump_clock: MockClock) -> None:
-    async with open_app() as app:
-        client = await app.connect()
-        assert (await client.ask("set_holdings", holdings={"MSFT": 1}, version=1))["version"] == 2
-        answer = await client.ask("set_holdings", holdings={"AAPL": 1}, version=1)
-        assert answer["code"] == "version_conflict"
-        assert (await app.document())["holdings"] == {"MSFT": 1}
-
-
-async def test_holdings_that_change_restart_the_run_on_the_new_snapshot(autojump_clock: MockClock) -> None:
-    async with open_app(metric_delay_seconds=SLOW) as app:
-        client = await app.connect(events=True)
-        await client.send("analyze", ticker="AAPL", id=5)
-        first = (await client.until("analysis_started"))[-1]
-        await client.until("analysis_result")
-        await client.send("set_holdings", holdings={"AAPL": 1, "JPM": 1})
-        frames = await client.until("analysis_completed")
-        changed = next(n for n, f in enumerate(frames) if f["type"] == "portfolio")
-        after = frames[changed:]
-        cancelled = next(f for f in frames if f["type"] == "analysis_cancelled")
-        assert cancelled["reason"] == "portfolio_changed"
-        assert {f["run_id"] for f in after if f["type"] == "analysis_result"} == {first["run_id"] + 1}
-        assert len(results(after)) == 5
-        assert {f["id"] for f in after if f["type"] == "analysis_result"} == {5}
-        recorded = [r["run_id"] for r in (await app.document())["analysis_results"]]
-        assert recorded == sorted(recorded)
-        assert recorded.count(first["run_id"] + 1) == 5
-
-
-async def test_an_edit_ends_the_run_at_once_and_not_at_its_next_write(autojump_clock: MockClock) -> None:
-    async with open_app(metric_delay_seconds=Delay(100, 100)) as app:
-        client, subscriber = await app.connect(), await app.connect(events=True)
-        await client.send("analyze", ticker="AAPL")
-        await subscriber.until("analysis_started")
-        started = trio.current_time()
-        await client.ask("trade", ticker="AAPL", shares=1)
-        assert (await subscriber.until("analysis_cancelled"))[-1]["reason"] == "portfolio_changed"
-        assert (await subscriber.until("analysis_started"))[-1]["version"] == 2
-        assert trio.current_time() == started
-
-
-async def test_cancel_right_behind_an_edit_leaves_nothing_running(autojump_clock: MockClock) -> None:
-    async with open_app(metric_delay_seconds=SLOW) as app:
-        client, subscriber = await app.connect(), await app.connect(events=True)
-        await client.send("analyze", ticker="AAPL")
-        await subscriber.until("analysis_started")
-        await client.send("trade", ticker="AAPL", shares=1)
-        await client.send("cancel", id=1)
-        await trio.sleep(10)
-        events = await subscriber.silence(1)
-        ends = [f["run_id"] for f in events if f["type"] == "analysis_cancelled"]
-        starts = [f["run_id"] for f in events if f["type"] == "analysis_started"]
-        # The second run may have been cancelled before its start had left.
-        assert ends[0] == 1
-        assert set(starts) <= set(ends) <= {1, 2}
-        assert len(ends) == len(set(ends))
-        assert results(events) == []
-        assert (await app.document())["current_analysis"] is None
-
-
 async def test_the_newest_analyze_wins_whichever_socket_sent_it(autojump_clock: MockClock) -> None:
     async with open_app(metric_delay_seconds=SLOW) as app:
         one, two = await app.connect(), await app.connect()
@@ -388,39 +276,6 @@ async def test_two_sessions_do_not_notice_each_other(autojump_clock: MockClock) 
         assert {ticker for ticker, _ in results(await two.take(5))} == {"MSFT"}
 
 
-async def test_a_session_expires_when_idle_and_market_ticks_do_not_keep_it(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_app(session_ttl_seconds=3_600, market_update_interval_seconds=600) as app:
-        client = await app.connect()
-        await client.ask("set_holdings", holdings={"MSFT": 1})
-        await trio.sleep(3_600 - 1)
-        assert (await client.ask("get_portfolio"))["version"] == 2
-        await trio.sleep(3_600 - 1)
-        assert (await app.document())["version"] == 2
-        await trio.sleep(2)
-        answer = await client.ask("analyze", ticker="MSFT")
-        assert answer["code"] == "session_expired"
-        assert answer["retryable"] is True
-        portfolio = await client.ask("get_portfolio")
-        assert (portfolio["version"], portfolio["holdings"]) == (1, HOLDINGS)
-
-
-async def test_what_an_expired_session_left_is_never_shown_as_the_clients_portfolio(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_app(session_ttl_seconds=3_600) as app:
-        client = await app.connect()
-        await client.ask("set_holdings", holdings={"MSFT": 1})
-        await trio.sleep(3_601)
-        answer = await client.ask("get_portfolio", id=1)
-        assert (answer["id"], answer["code"]) == (1, "session_expired")
-        # Reported once; the next request opens it again.
-        portfolio = await client.ask("get_portfolio", id=2)
-        assert (portfolio["version"], portfolio["holdings"]) == (1, HOLDINGS)
-        assert (await client.ask("trade", ticker="MSFT", shares=1))["version"] == 2
-
-
 async def test_a_cancel_is_answered_once_though_the_store_drops_in_between(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,59 +293,6 @@ async def test_a_cancel_is_answered_once_though_the_store_drops_in_between(
             answer = await client.ask("cancel", id=1)
             assert (answer["id"], answer["type"], answer["ticker"]) == (1, "analysis_cancelled", "AAPL")
             assert await client.silence(10) == []
-
-
-async def test_a_change_whose_reply_was_lost_is_not_called_retryable(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_app() as app:
-        client = await app.connect()
-        run = app.store._run
-
-        async def lossy(*args: object, **options: object) -> None:
-            await run(*args, **options)
-            raise StoreUnavailable("the connection was lost", sent=True)
-
-        with monkeypatch.context() as without:
-            without.setattr(app.store, "_run", lossy)
-            for change in (
-                {"action": "trade", "ticker": "AAPL", "shares": 1},
-                {"action": "set_holdings", "holdings": {"AAPL": 1}},
-            ):
-                answer = await client.ask(**change)
-                assert (answer["code"], answer["retryable"]) == ("outcome_unknown", False)
-                assert "read the portfolio" in answer["detail"]
-            # What may be asked again without harm is.
-            answer = await client.ask("get_portfolio")
-            assert (answer["code"], answer["retryable"]) == ("unavailable", True)
-        assert (await client.ask("get_portfolio"))["version"] == 3
-
-
-async def test_a_trade_that_states_its_version_is_made_once(autojump_clock: MockClock) -> None:
-    async with open_app() as app:
-        client = await app.connect()
-        trade = {"ticker": "AAPL", "shares": 1, "version": 1}
-        assert (await client.ask("trade", **trade))["holdings"]["AAPL"] == 101
-        assert (await client.ask("trade", **trade))["code"] == "version_conflict"
-        assert (await app.document())["holdings"]["AAPL"] == 101
-
-
-async def test_a_trade_that_changes_nothing_is_refused_and_the_run_goes_on(autojump_clock: MockClock) -> None:
-    async with open_app(metric_delay_seconds=Delay(1, 2)) as app:
-        client = await app.connect(events=True)
-        await client.receive()
-        await client.send("set_holdings", holdings={"AAPL": 1e12, "MSFT": 1})
-        await client.until("portfolio")
-        await client.send("analyze", ticker="AAPL")
-        await client.until("analysis_started")
-        refused = await client.ask("trade", ticker="AAPL", shares=1e-9, id=7)
-        assert (refused["code"], refused["retryable"], refused["id"]) == ("invalid_message", False, 7)
-        assert "trade more at once" in refused["detail"]
-        assert {frame["type"] for frame in await client.until("analysis_completed")} == {
-            "analysis_result",
-            "analysis_completed",
-        }
-        assert (await app.document())["version"] == 2
 
 
 @pytest.mark.parametrize("version", ["1.5", "1e300", "-1", '"x"'])
@@ -536,84 +338,6 @@ async def test_every_tick_revalues_every_session(autojump_clock: MockClock) -> N
         assert tick.tick_id == int((START + 30) * 1000)
 
 
-async def test_a_client_that_never_reads_is_closed_and_no_other_notices(autojump_clock: MockClock) -> None:
-    async with open_app(max_queue_bytes=20_000, send_seconds=5) as app:
-        ours = app.dial(lambda theirs: NarrowStream(theirs, 3_000))
-        deaf = await app.connect_through(ours, "deaf")
-        other = await app.connect("other")
-        for _ in range(50):
-            await deaf.send("analyze", ticker="AAPL")
-            await other.send("analyze", ticker="MSFT")
-            assert len(results(await other.take(5))) == 5
-        # Nothing more can be said to it, so nothing more is waited for.
-        await trio.sleep(5)
-        await trio.testing.wait_all_tasks_blocked()
-        assert [group.session_id for group in app.server.services.hub.groups] == ["other"]
-        assert len(app.server.connections.child_tasks) == 1
-        await other.send("analyze", ticker="MSFT")
-        assert len(results(await other.take(5))) == 5
-        assert (await app.document("deaf"))["current_analysis"] is None
-
-
-async def test_what_a_slow_client_has_not_got_yet_of_the_old_run_it_never_gets(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
-        client, transport = await app.connect_stalling()
-        subscriber = await app.connect(events=True)
-        await client.send("analyze", ticker="AAPL")
-        transport.stall_sending()
-        # All five are computed and recorded now: one is half-way out, four wait.
-        await trio.sleep(10)
-        assert len((await app.document())["analysis_results"]) == 5
-        assert "analysis_completed" not in [f["type"] for f in await subscriber.silence(1)]
-
-        await client.send("analyze", ticker="GOOGL")
-        await trio.sleep(10)
-        # The frame in flight must be sent before the new run takes its snapshot.
-        assert (await app.document())["run_counter"] == 1
-        assert [f["reason"] for f in await subscriber.until("analysis_cancelled")] == ["switched"]
-
-        transport.resume()
-        frames = await client.take(6)
-        assert [ticker for ticker, _ in results(frames)] == ["AAPL"] + ["GOOGL"] * 5
-        assert await client.silence(10) == []
-
-
-async def test_a_restart_waits_for_the_frame_that_is_being_sent(autojump_clock: MockClock) -> None:
-    async with open_app(metric_delay_seconds=SLOW, send_seconds=1000) as app:
-        slow, transport = await app.connect_stalling()
-        other = await app.connect()
-        await slow.send("analyze", ticker="AAPL")
-        transport.stall_sending()
-        await trio.sleep(4)
-        await other.ask("trade", ticker="AAPL", shares=1)
-        await trio.sleep(10)
-        assert (await app.document())["run_counter"] == 1
-        transport.resume()
-        runs = [frame["run_id"] for frame in await slow.take(6)]
-        assert runs == [1, 2, 2, 2, 2, 2]
-
-
-async def test_a_client_past_its_budget_is_closed_with_1013_and_all_of_it_is_freed(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_app(max_queue_bytes=5_000, send_seconds=1000, metric_delay_seconds=SLOW) as app:
-        slow, transport = await app.connect_stalling()
-        await slow.ask("get_portfolio")
-        transport.stall_sending()
-        for _ in range(100):
-            await slow.send("get_portfolio")
-        await trio.testing.wait_all_tasks_blocked()
-        (session,) = app.server._sessions
-        assert session.subscriber._outbox.overflowed
-        assert session.subscriber._outbox._bytes == 0
-        transport.resume()
-        assert await slow.closed() == 1013
-        await trio.testing.wait_all_tasks_blocked()
-        assert app.server.services.hub.groups == ()
-
-
 async def test_every_subscriber_sees_the_same_events_in_the_same_order(autojump_clock: MockClock) -> None:
     async with open_app(metric_delay_seconds=SLOW) as app:
         subscribers = [await app.connect(events=True) for _ in range(3)]
@@ -633,38 +357,6 @@ async def test_every_subscriber_sees_the_same_events_in_the_same_order(autojump_
         assert seen[0] == seen[1] == seen[2]
         kinds = [frame["type"] for frame in seen[2] if frame["type"] != "analysis_result"]
         assert kinds[-2:] == ["analysis_completed", "portfolio_update"] or kinds[-1] == "analysis_completed"
-
-
-async def test_two_sockets_that_edit_at_once_lose_nothing(autojump_clock: MockClock) -> None:
-    async with open_app() as app:
-        sockets = [await app.connect(), await app.connect()]
-        for n in range(40):
-            for socket, ticker in zip(sockets, ("AAPL", "JPM"), strict=True):
-                await socket.send("trade", ticker=ticker, shares=1, id=n)
-        answers = [await socket.take(40) for socket in sockets]
-        versions = sorted(frame["version"] for frames in answers for frame in frames)
-        assert versions == list(range(2, 82))
-        holdings = (await app.document())["holdings"]
-        assert (holdings["AAPL"], holdings["JPM"]) == (140, 40)
-
-
-async def test_a_peer_that_vanishes_is_gone_within_the_deadline_and_its_run_cancelled(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_app(
-        metric_delay_seconds=Delay(500, 500), ping_interval_seconds=20, ping_timeout_seconds=10
-    ) as app:
-        vanishing, transport = await app.connect_stalling()
-        subscriber = await app.connect(events=True)
-        await vanishing.send("analyze", ticker="AAPL")
-        await subscriber.until("analysis_started")
-        # Nothing more arrives from it, and nothing says that it is gone.
-        transport.stall_receiving()
-        gone = (await subscriber.until("analysis_cancelled"))[-1]
-        assert gone["reason"] == "disconnected"
-        # The read in progress still brings one pong; the second ping gets no answer.
-        assert trio.current_time() == pytest.approx(20 + 20 + 10)
-        assert (await app.document())["current_analysis"] is None
 
 
 async def test_drain_lets_a_run_finish_and_closes_with_1001(autojump_clock: MockClock) -> None:

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.settings import Delay
-from tests.support.app import METRICS, App, Frame, open_app, open_pair, results
+from tests.support.app import HOLDINGS, METRICS, App, Frame, open_app, open_pair, results
 
 pytestmark = pytest.mark.trio
 
@@ -187,3 +187,36 @@ async def test_an_answer_of_the_old_document_that_comes_late_is_asked_for_again(
         assert (await late.receive())["version"] == 1
         await subscriber.send("analyze", ticker="AAPL")
         assert gist(await late.silence(1)) == RUN_ONE
+
+
+async def test_a_session_expires_when_idle_and_market_ticks_do_not_keep_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_app(session_ttl_seconds=3_600, market_update_interval_seconds=600) as app:
+        client = await app.connect()
+        await client.ask("set_holdings", holdings={"MSFT": 1})
+        await trio.sleep(3_600 - 1)
+        assert (await client.ask("get_portfolio"))["version"] == 2
+        await trio.sleep(3_600 - 1)
+        assert (await app.document())["version"] == 2
+        await trio.sleep(2)
+        answer = await client.ask("analyze", ticker="MSFT")
+        assert answer["code"] == "session_expired"
+        assert answer["retryable"] is True
+        portfolio = await client.ask("get_portfolio")
+        assert (portfolio["version"], portfolio["holdings"]) == (1, HOLDINGS)
+
+
+async def test_what_an_expired_session_left_is_never_shown_as_the_clients_portfolio(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_app(session_ttl_seconds=3_600) as app:
+        client = await app.connect()
+        await client.ask("set_holdings", holdings={"MSFT": 1})
+        await trio.sleep(3_601)
+        answer = await client.ask("get_portfolio", id=1)
+        assert (answer["id"], answer["code"]) == (1, "session_expired")
+        # Reported once; the next request opens it again.
+        portfolio = await client.ask("get_portfolio", id=2)
+        assert (portfolio["version"], portfolio["holdings"]) == (1, HOLDINGS)
+        assert (await client.ask("trade", ticker="MSFT", shares=1))["version"] == 2
