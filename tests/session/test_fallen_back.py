@@ -144,8 +144,10 @@ async def test_a_run_starts_again_when_somebody_else_finds_out(
         events = await runner.silence(30)
         assert_orderly(events)
         mine = [f for f in events if f.get("id") == "mine"]
-        assert [f["run_id"] for f in mine if f["type"] == "analysis_started"] == [1, 2]
-        assert (mine[-1]["type"], mine[-1]["run_id"]) == ("analysis_completed", 2)
+        started = [f["run_id"] for f in mine if f["type"] == "analysis_started"]
+        # Once more if it has started again before the trade: on the holdings before that.
+        assert started == [1, 2] or (asked == "trade" and started == [1, 2, 3])
+        assert (mine[-1]["type"], mine[-1]["run_id"]) == ("analysis_completed", started[-1])
         await assert_shown(events, one)
 
 
