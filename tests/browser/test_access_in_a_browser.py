@@ -126,3 +126,16 @@ def test_a_wait_for_a_new_session_can_be_cut_short(browser: Browser) -> None:
         person.sees("#chips", r"Reconnecting in 3\d\d\d s")
         person.page.get_by_role("button", name="Try now").click()
         person.page.wait_for_selector("#holdings tbody tr")
+
+
+def test_a_full_server_is_told_and_waited_for(browser: Browser) -> None:
+    with serving("--max-connections", "1") as server, browser.new_context() as context:
+        context.set_default_timeout(PATIENCE_MS)
+        first, second = (Person(context.new_page(), f"http://127.0.0.1:{server.port}/") for _ in range(2))
+        first.open()
+        second.page.goto(second.url)
+        second.sees("#banner", r"takes no more connections from here at the moment\. The page tries again")
+        second.sees("#chips", r"Reconnecting in \d+ s")
+        first.page.close()
+        second.page.wait_for_selector("#holdings tbody tr")
+        second.page.wait_for_selector("#banner", state="hidden")

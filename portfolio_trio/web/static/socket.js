@@ -145,7 +145,7 @@ async function reasonOf() {
   try {
     const answer = await fetch("/ready", { cache: "no-store" });
     const { reasons } = await answer.json();
-    return reasons?.length ? `The server is not ready: ${reasons[0]}.` : "The server did not take the connection.";
+    return reasons?.length ? `The server is not ready: ${reasons[0]}.` : "The server takes no more connections from here at the moment.";
   } catch {
     return "The server cannot be reached.";
   }
