@@ -1523,6 +1523,13 @@ MUTANTS = (
         ("tests/peers/test_tick_feed.py",),
     ),
     Mutant(
+        "the blocks in which a plan's equations are solved",
+        "portfolio_trio/metrics/risk_budgets.py",
+        "_BLOCK: Final = 64\n",
+        "_BLOCK: Final = 1_000\n",
+        ("tests/metrics/test_risk_budgets.py",),
+    ),
+    Mutant(
         "the pause between pings of very many sockets",
         "portfolio_trio/access/_keep_alive.py",
         "                        await trio.sleep(PAUSE_SECONDS)\n",
