@@ -1256,7 +1256,7 @@ MUTANTS = (
         ("tests/http/test_frames.py",),
     ),
     Mutant(
-        "the answer to a close does not wait for a message that the peer does not read",
+        "the answer to a close that waits for no message that the peer does not read",
         "portfolio_trio/http/websocket.py",
         "        if self.sender.busy:\n",
         "        if not self.sender:\n",
