@@ -1221,6 +1221,20 @@ MUTANTS = (
         ("tests/http/test_pending.py",),
     ),
     Mutant(
+        "the closing of a refused WebSocket whose client does not take the answer",
+        "portfolio_trio/http/_upgrade.py",
+        "        with visit or nullcontext():\n",
+        "        with nullcontext():\n",
+        ("tests/http/test_pending.py",),
+    ),
+    Mutant(
+        "the closing of a connection in favour of another before it is waited for",
+        "portfolio_trio/http/_pending.py",
+        "        if self.evicted:\n            self._scope.cancel()\n",
+        "",
+        ("tests/http/test_pending.py",),
+    ),
+    Mutant(
         "the protection of a connection that has sent its request",
         "portfolio_trio/http/_http_server.py",
         "        body = await self._read_body(connection, stream)\n        visit.asked()\n",

@@ -10,7 +10,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from portfolio_trio.http import HttpServer, Pending, Response, serve_listeners
 from portfolio_trio.http._pending import Visit
@@ -105,10 +105,15 @@ async def test_the_oldest_of_an_address_gives_way(pending_server: PendingServer,
 @VIRTUAL_TIME
 @pytest.mark.parametrize("asked", [HEALTH, plain_head(b"/nowhere"), head()])
 async def test_who_does_not_take_its_answer_gives_way(pending_server: PendingServer, asked: bytes) -> None:
-    for _ in range(50):
-        await pending_server.connect("flood", asked)
+    clients = [await pending_server.connect("flood", asked) for _ in range(50)]
     assert len(pending_server.pending) == 5
     assert await pending_server.status("other") == 200
+    for gone in clients[:45]:
+        # The server has half-closed all of them, but only these are closed.
+        with pytest.raises(trio.BrokenResourceError):
+            await gone.send(b"x")
+    for staying in clients[45:]:
+        await staying.send(b"x")
 
 
 @VIRTUAL_TIME
@@ -151,6 +156,15 @@ async def test_nobody_is_counted_who_is_gone(pending_server: PendingServer) -> N
         await trio.aclose_forcefully(client.stream)
     await wait_all_tasks_blocked()
     assert len(pending_server.pending) == 0
+
+
+@VIRTUAL_TIME
+async def test_who_gives_way_before_it_is_waited_for_is_not_waited_for() -> None:
+    visit = Pending().enter(memory_stream_pair()[0])
+    visit.evict()
+    with visit:
+        await trio.sleep(1)
+    assert trio.current_time() == 0
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["enter", "asked", "answered"]))))
