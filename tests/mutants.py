@@ -2004,6 +2004,13 @@ MUTANTS = (
         ("tests/protocol/test_messages.py",),
     ),
     Mutant(
+        "the rounding of cash and band on input",
+        "portfolio_trio/protocol/fields.py",
+        "Recorded = AfterValidator(canonical)",
+        "Recorded = AfterValidator(float)",
+        ("tests/protocol/test_messages.py",),
+    ),
+    Mutant(
         "colons within names, in the scripts",
         "lua/prelude.lua",
         """local HOLDING = '"([^"]+)":""",

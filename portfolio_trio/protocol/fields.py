@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from portfolio_trio.canonical import SHARE_DECIMALS, canonical_shares
+from portfolio_trio.canonical import SHARE_DECIMALS, canonical, canonical_shares
 from portfolio_trio.tickers import TICKER_PATTERN, TICKER_RULE, ticker_of
 
 MAX_HOLDINGS = 500
@@ -72,6 +72,9 @@ def check_holdings(holdings: dict[str, float]) -> dict[str, float]:
         checked[ticker] = shares
     return checked
 
+
+Recorded = AfterValidator(canonical)
+"""Reads a number as it will be recorded, so that an answer computed from it can be recomputed."""
 
 Ticker = Annotated[
     str,

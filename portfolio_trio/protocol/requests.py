@@ -15,6 +15,7 @@ from portfolio_trio.protocol.fields import (
     TOO_MANY_HOLDINGS,
     Budgets,
     Holdings,
+    Recorded,
     RequestId,
     Ticker,
     Traded,
@@ -155,6 +156,7 @@ class SetTargets(_Request):
             le=1,
             description="tolerated absolute drift of a weight",
         ),
+        Recorded,
     ] = BAND
     version: Version | None = Field(
         None, description="if given, the change is refused unless the portfolio still has this version"
@@ -175,6 +177,7 @@ class MakePlan(_Request):
             le=MAX_CASH,
             description="cash to put in, or to take out if negative, in currency units",
         ),
+        Recorded,
     ] = 0.0
     only_buy: Annotated[
         bool,

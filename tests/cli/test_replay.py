@@ -214,6 +214,7 @@ async def test_an_answer_never_takes_more_than_its_part_of_the_queue(autojump_cl
         assert (await client.ask("get_portfolio"))["type"] == "portfolio"
 
 
+SPREAD = {"AAPL": 123450.5, "MSFT": 32100, "JPM": 7700, "CASH": 10}
 QUESTIONS: tuple[Frame, ...] = (
     {"action": "get_risk", "correlations": True},
     {"action": "get_risk"},
@@ -240,6 +241,23 @@ async def test_every_decision_is_recomputed(
     assert await in_thread(tmp_path, answers) == 0
     said = capsys.readouterr().out
     assert said.count("  equal") == len(QUESTIONS)
+
+
+@pytest.mark.trio
+async def test_a_plan_is_recomputed_from_the_cash_it_was_made_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Sevenths have more digits than a receipt, and whether a share is paid depends on the last one.
+    async with open_app(prices=f"csv:{CLOSES}", default_holdings=SPREAD) as app:
+        client = await app.connect()
+        await client.ask("set_targets", weights=dict.fromkeys(SPREAD, 1))
+        total = (await client.ask("get_portfolio"))["total_value"]
+        plans = [
+            await client.ask("plan", to="weights", cash=total * part / 7, whole_shares=True, receipt=True)
+            for part in range(1, 41)
+        ]
+    assert await in_thread(tmp_path, plans, f"csv:{CLOSES}") == 0
+    assert capsys.readouterr().out.count("  equal") == len(plans)
 
 
 @pytest.mark.trio

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from portfolio_trio.canonical import canonical_shares
+from portfolio_trio.canonical import canonical, canonical_shares
 from portfolio_trio.protocol import requests
 from portfolio_trio.protocol.codes import ERRORS, ErrorCode
 from portfolio_trio.protocol.fields import MAX_HOLDINGS
@@ -65,6 +65,32 @@ def test_finite_holdings_pass_as_they_are_kept(holdings: dict[str, float]) -> No
         request = parse_request(frame)
         assert isinstance(request, SetHoldings)
         assert request.holdings == kept
+
+
+def numbers_in(value: object) -> list[float]:
+    """Every number in a request, however deep."""
+    if isinstance(value, dict):
+        return [number for each in value.values() for number in numbers_in(each)]
+    return [value] if isinstance(value, float) else []
+
+
+@given(st.floats(1e-9, 1.0), st.sampled_from([1.0, 1e3, 1e9]))
+def test_every_number_is_read_as_it_is_recorded(share: float, scale: float) -> None:
+    """So that an answer is the same from its request and from its receipt.
+
+    Weights and budgets are on any scale; they are made canonical as shares of 1 where they are stored.
+    """
+    table, size = {"AAPL": share * scale, "MSFT": scale / 3.0}, share * scale
+    for fields in (
+        {"action": "set_holdings", "holdings": table},
+        {"action": "trade", "ticker": "AAPL", "shares": size},
+        {"action": "what_if", "trades": table},
+        {"action": "plan", "to": "weights", "cash": -size},
+        {"action": "set_targets", "band": share},
+    ):
+        read = numbers_in(dict(parse_request(json.dumps(fields))))
+        assert read
+        assert read == [canonical(number) for number in read]
 
 
 def test_shares_that_round_to_nothing_are_refused_by_name() -> None:
