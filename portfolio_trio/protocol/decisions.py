@@ -86,7 +86,7 @@ class HoldingRisk(_Part):
 
 
 class Risk(Decision):
-    """The risk of every holding, in order of their names, and of the whole portfolio."""
+    """The risk of every holding, in the order of `portfolio`, and of the whole portfolio."""
 
     type: Literal["risk"] = "risk"
     holdings: tuple[HoldingRisk, ...]

@@ -128,16 +128,20 @@ def _risk(request: GetRisk, seen: Seen) -> Job:
 
     def compute() -> Fields:
         found = holding_risks(portfolio)
-        rows = rows_text(found.tickers, _RISK_MEMBERS, "}", found.numbers, found.errors)
+        # In the order of `portfolio`; the snapshot has the names sorted.
+        names = [name for name, shares in seen.holdings.items() if shares]
+        order = [portfolio.place[name] for name in names]
+        errors = {row: found.errors[place] for row, place in enumerate(order) if place in found.errors}
+        rows = rows_text(names, _RISK_MEMBERS, "}", found.numbers[order], errors)
         fields: Fields = {"holdings": rows, "totals": positions.totals}
         if request.correlations:
-            fields |= _matrix(portfolio)
+            fields |= _matrix(portfolio, order)
         return _said("risk", seen, positions, fields)
 
     return Job(compute, heavy=False, receipt=lambda: _receipt(seen, positions))
 
 
-def _matrix(portfolio: PortfolioInputs) -> Fields:
+def _matrix(portfolio: PortfolioInputs, order: list[int]) -> Fields:
     """The correlations, or why there are none: the rest of the answer does not need them.
 
     Raises:
@@ -145,7 +149,8 @@ def _matrix(portfolio: PortfolioInputs) -> Fields:
     """
     if portfolio.history.n_obs < MIN_ROWS:
         return {"matrix": None, "errors": {"matrix": "insufficient_history"}}
-    return {"matrix": correlation_matrix(portfolio.history)}
+    matrix = correlation_matrix(portfolio.history)
+    return {"matrix": [[matrix[row][column] for column in order] for row in order]}
 
 
 def _what_if(request: AskWhatIf, seen: Seen) -> Job:

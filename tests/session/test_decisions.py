@@ -51,7 +51,7 @@ async def test_rows_of_risk_are_what_analyses_say(autojump_clock: MockClock) -> 
         )
         (risk,) = await ask(app, {"action": "get_risk", "id": "r", "correlations": True})
         assert (risk["type"], risk["id"], risk["version"]) == ("risk", "r", 2)
-        assert [row["ticker"] for row in risk["holdings"]] == sorted(HOLDINGS)
+        assert [row["ticker"] for row in risk["holdings"]] == list(HOLDINGS)
         client = await app.connect()
         for row in risk["holdings"]:
             await client.send("analyze", ticker=row["ticker"])
@@ -69,6 +69,28 @@ async def test_rows_of_risk_are_what_analyses_say(autojump_clock: MockClock) -> 
         matrix = risk["matrix"]
         assert [matrix[place][place] for place in range(3)] == [1.0] * 3
         assert risk["totals"]["n_obs"] == 252
+
+
+async def test_risk_is_in_the_order_of_the_portfolio(autojump_clock: MockClock) -> None:
+    held = {"MSFT": 3, "AAPL": 1, "JPM": -2, "KO": 5}
+    async with quiet_app() as app:
+        portfolio, risk, other, again = await ask(
+            app,
+            {"action": "set_holdings", "holdings": held},
+            {"action": "get_risk", "correlations": True, "receipt": True},
+            {"action": "set_holdings", "holdings": {name: held[name] for name in sorted(held)}},
+            {"action": "get_risk", "correlations": True},
+        )
+        assert list(portfolio["holdings"]) == [row["ticker"] for row in risk["holdings"]] == list(held)
+        assert list(other["holdings"]) == [row["ticker"] for row in again["holdings"]] == sorted(held)
+        place = [sorted(held).index(name) for name in held]
+        assert risk["matrix"] == [[again["matrix"][row][column] for column in place] for row in place]
+        assert {row["ticker"]: row for row in again["holdings"]} == {
+            row["ticker"]: row for row in risk["holdings"]
+        }
+        read = read_decision(risk)
+        assert read is not None
+        assert differences(read, risk, app.server.services.book.bars) == []
 
 
 async def test_what_if_then_trade_then_risk(autojump_clock: MockClock) -> None:
