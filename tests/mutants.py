@@ -2333,6 +2333,13 @@ MUTANTS = (
         ("tests/metrics/test_plan.py",),
     ),
     Mutant(
+        "the code beside a share of risk that is null",
+        "portfolio_trio/session/decisions.py",
+        "if isinstance(found, str)}",
+        "if False}",
+        DECISIONS,
+    ),
+    Mutant(
         "the targets of the snapshot of a plan",
         "portfolio_trio/session/decisions.py",
         "seen.holdings, seen.prices, seen.targets, request.to)",

@@ -35,13 +35,14 @@ class Hedge(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Totals after less totals before; None if either is."""
+    """Totals after less totals before; None if either is, with its code in `errors`."""
 
     value: float
     gross: float
     volatility: float | None
     risk: float | None
     effective_holdings: float | None
+    errors: Mapping[str, str]
 
 
 class WhatIf(NamedTuple):
@@ -56,7 +57,7 @@ class WhatIf(NamedTuple):
         risks_before: Share of variance of each name; the error code if there is none.
         risks_after: The same after the trades.
         cash: Proceeds of the trades: minus the sum of shares times price.
-        best_hedge: Of the traded name, if there is only one and its price moves.
+        best_hedge: Of the traded name, or the error code if it has none; None if not exactly one is traded.
     """
 
     before: Positions
@@ -67,7 +68,7 @@ class WhatIf(NamedTuple):
     risks_before: npt.NDArray[np.float64] | str
     risks_after: npt.NDArray[np.float64] | str
     cash: float
-    best_hedge: Hedge | None
+    best_hedge: Hedge | str | None
 
 
 def what_if(
@@ -107,6 +108,7 @@ def what_if(
         _difference(new.volatility, old.volatility),
         _difference(new.risk, old.risk),
         _difference(new.effective_holdings, old.effective_holdings),
+        {**old.errors, **new.errors},
     )
     cash = -sum(traded * prices[name] for name, traded in trades.items())
     return WhatIf(
@@ -122,14 +124,16 @@ def risks(positions: Positions) -> npt.NDArray[np.float64] | str:
         return error.code
 
 
-def best_hedge(positions: Positions, traded: list[str]) -> Hedge | None:
-    """The size of the one traded name that minimises m'Sm; None for several, or one that does not move."""
-    if len(traded) != 1 or positions.history.n_obs < MIN_ROWS:
+def best_hedge(positions: Positions, traded: list[str]) -> Hedge | str | None:
+    """The size of the one traded name that minimises m'Sm, or the error code; None unless it is one."""
+    if len(traded) != 1:
         return None
+    if positions.history.n_obs < MIN_ROWS:
+        return "insufficient_history"
     place, kernel = positions.history.place[traded[0]], positions.history.kernel
     variance = float(kernel.variances[place])
     if variance <= ZERO_VARIANCE:
-        return None
+        return "zero_variance"
     rest = positions.values.copy()
     rest[place] = 0.0
     value = -float(kernel.with_each(kernel.combined(rest))[place]) / variance

@@ -58,13 +58,14 @@ class Totals(_Part):
 
 
 class Change(_Part):
-    """Totals after less totals before; null if either is."""
+    """Totals after less totals before; null if either is, with the code of that."""
 
     value: float
     gross: float
     volatility: float | None
     risk: float | None
     effective_holdings: float | None
+    errors: Errors = Field(default_factory=dict)
 
 
 class HoldingRisk(_Part):
@@ -93,8 +94,8 @@ class Risk(Decision):
     totals: Totals
     matrix: tuple[tuple[float | None, ...], ...] | None = Field(
         None,
-        description="EWMA correlations in the order of the holdings, if requested; null for a name that does "
-        "not move; the whole matrix is null if `errors` says why",
+        description="EWMA correlations in the order of the holdings, if requested; null for a name whose "
+        "volatility is 0; the whole matrix is null if `errors` says why",
     )
 
 
@@ -104,7 +105,8 @@ class Side(_Part):
     shares: float
     value: float
     weight: float
-    risk: float | None = Field(description="share of variance; if null, the totals of this side say why")
+    risk: float | None = Field(description="share of variance")
+    errors: Errors = Field(default_factory=dict)
 
 
 class Traded(_Part):
@@ -134,7 +136,7 @@ class WhatIf(Decision):
     holdings: tuple[Traded, ...]
     cash: float = Field(description="proceeds of the trades: minus the sum of shares times price")
     best_hedge: Hedge | None = Field(
-        description="of the traded name, if there is only one and its price moves"
+        description="of the traded name; null without an error if the trades are not of exactly one name"
     )
 
 
@@ -148,6 +150,7 @@ class PlanLine(_Part):
     weight_after: float
     risk_before: float | None
     risk_after: float | None
+    errors: Errors = Field(default_factory=dict)
 
 
 class Plan(Decision):

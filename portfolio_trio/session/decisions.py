@@ -16,6 +16,7 @@ from portfolio_trio.metrics.past_values import past_values
 from portfolio_trio.metrics.plan import Wish, plan, positions_to_plan
 from portfolio_trio.metrics.risk import COLUMNS, correlation_matrix, holding_risks
 from portfolio_trio.metrics.what_if import what_if
+from portfolio_trio.protocol.exact import exact_json
 from portfolio_trio.protocol.messages import Receipt
 from portfolio_trio.protocol.requests import AskWhatIf, GetHistory, GetRisk, MakePlan
 from portfolio_trio.protocol.tables import members, numbers_text, rows_text
@@ -43,12 +44,7 @@ _MANY_NAMES: Final = 64
 _MANY_CLOSES: Final = 100_000
 
 _RISK_MEMBERS: Final = members(*COLUMNS)
-_SIDE_MEMBERS: Final = (
-    ',"before":{"shares":',
-    *members("value", "weight", "risk"),
-    '},"after":{"shares":',
-    *members("value", "weight", "risk"),
-)
+_SIDE_MEMBERS: Final = members("value", "weight", "risk")
 _LINE_MEMBERS: Final = members(
     "shares", "value", "weight_before", "weight_after", "risk_before", "risk_after"
 )
@@ -158,23 +154,44 @@ def _what_if(request: AskWhatIf, seen: Seen) -> Job:
 
     def compute() -> Fields:
         before, after = found.before, found.after
-        sides = (*_side(before, found.risks_before), *_side(after, found.risks_after))
-        fields = {
+        fields: Fields = {
             "trades": request.trades,
             "before": found.totals_before,
             "after": found.totals_after,
             "change": found.change,
-            "holdings": rows_text(before.tickers, _SIDE_MEMBERS, "}}", np.column_stack(sides)),
+            "holdings": _sides(before, found.risks_before, after, found.risks_after),
             "cash": found.cash,
             "best_hedge": found.best_hedge,
         }
+        if isinstance(found.best_hedge, str):
+            fields |= {"best_hedge": None, "errors": {"best_hedge": found.best_hedge}}
         return _said("what_if", seen, before, fields)
 
     return Job(compute, heavy=False, receipt=lambda: _receipt(seen, found.before))
 
 
+def _sides(
+    before: Positions, risks_before: Floats | str, after: Positions, risks_after: Floats | str
+) -> JsonText:
+    """A row for each name, with both sides."""
+    columns = (*_side(before, risks_before), *_side(after, risks_after))
+    between = (
+        ',"before":{"shares":',
+        *_SIDE_MEMBERS,
+        f'{_codes(risk=risks_before)}}},"after":{{"shares":',
+        *_SIDE_MEMBERS,
+    )
+    return rows_text(before.tickers, between, f"{_codes(risk=risks_after)}}}}}", np.column_stack(columns))
+
+
 def _side(positions: Positions, risks: Floats | str) -> tuple[Floats, ...]:
     return positions.shares, positions.values, positions.weights, _known(positions, risks)
+
+
+def _codes(**numbers: Floats | str) -> str:
+    """The member ``errors`` of a row, for the numbers that have a code instead; empty if none has."""
+    codes = {name: found for name, found in numbers.items() if isinstance(found, str)}
+    return f',"errors":{exact_json(codes)}' if codes else ""
 
 
 def _known(positions: Positions, risks: Floats | str) -> Floats:
@@ -216,7 +233,8 @@ def _lines(made: Plan) -> JsonText:
         _known(after, made.risks_after),
     )
     tickers = [before.tickers[place] for place in order.tolist()]
-    return rows_text(tickers, _LINE_MEMBERS, "}", np.column_stack(columns)[order])
+    end = _codes(risk_before=made.risks_before, risk_after=made.risks_after) + "}"
+    return rows_text(tickers, _LINE_MEMBERS, end, np.column_stack(columns)[order])
 
 
 def _history(request: GetHistory, seen: Seen) -> Job:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import trio
 
 from portfolio_trio.cli.replay_decisions import differences, read_decision
-from portfolio_trio.metrics import BUILT_IN, ReturnsCache
+from portfolio_trio.metrics import BUILT_IN, AnalysisError, MetricError, ReturnsCache
 from portfolio_trio.protocol.events import parse_message
 from portfolio_trio.protocol.exact import exact_json
 from portfolio_trio.protocol.messages import joined
-from portfolio_trio.protocol.requests import GetRisk
+from portfolio_trio.protocol.requests import AskWhatIf, GetHistory, GetRisk, MakePlan
 from portfolio_trio.session.decisions import Seen, prepare
-from portfolio_trio.targets import NO_TARGETS
+from portfolio_trio.targets import NO_TARGETS, Targets
 from tests.metrics.support import make_portfolio
 from tests.support.app import HOLDINGS, App, open_app
 
@@ -159,6 +161,55 @@ async def test_without_enough_history_the_rest_of_the_risk_is_given() -> None:
     assert read is not None
     assert differences(read, answer, short.bars) == []
     assert json.loads(read.to_json())["matrix"] is None
+
+
+def nulls_without_a_code(part: object, place: str = "") -> list[str]:
+    """The members that are null although the ``errors`` beside them have no code for it."""
+    if isinstance(part, list):
+        return [each for row in part for each in nulls_without_a_code(row, place)]
+    if not isinstance(part, dict):
+        return []
+    codes = part.get("errors", {})
+    found = [f"{place}.{name}" for name, each in part.items() if each is None and name not in codes]
+    found += [f"{place}.{name}" for name in codes if part.get(name) is not None]
+    return found + [each for name in part for each in nulls_without_a_code(part[name], f"{place}.{name}")]
+
+
+@pytest.mark.parametrize(
+    "holdings", [{"USD": 100, "A": 1}, {"USD": 100}, {"A": 1}, {"A": 1, "B": -1, "USD": 3}, {}]
+)
+@pytest.mark.parametrize("rows", [300, 40, 1])
+async def test_each_null_has_its_code_beside_it(holdings: dict[str, float], rows: int) -> None:
+    """Of whatever becomes of a portfolio that does not move, is sold or has no history."""
+    market = make_portfolio({"A": 1.0, "B": 1.0}, rows=rows)
+    prices = {"A": 10.0, "B": 10.0, "USD": 1.0}
+    # A and B are the same name twice: long and short they are a full hedge.
+    closes = np.column_stack((market.bars.closes[:, 0],) * 2)
+    cache = ReturnsCache(replace(market.bars, closes=closes), cash=("USD",))
+    targets = Targets(weights={"USD": 1.0})
+    questions = (
+        GetRisk(action="get_risk"),
+        AskWhatIf(action="what_if", trades={"A": -1.0}),
+        AskWhatIf(action="what_if", trades={"B": -1.0}),
+        AskWhatIf(action="what_if", trades={"USD": 5.0}),
+        AskWhatIf(action="what_if", trades={name: -shares for name, shares in holdings.items()} | {"A": -1}),
+        MakePlan(action="plan", to="weights"),
+        MakePlan(action="plan", to="weights", cash=50.0),
+        GetHistory(action="get_history"),
+    )
+    answered = 0
+    for question in questions:
+        seen = Seen(holdings, prices, targets, cache, version=1, tick_id=2, as_of="2026-01-01T00:00:00.000Z")
+        try:
+            fields = prepare(question, seen).compute()
+        except (AnalysisError, MetricError):
+            continue
+        answer, answered = json.loads(exact_json(fields)), answered + 1
+        # That is no number to compute, unless a single name is traded.
+        if answer.get("best_hedge", ...) is None and len(answer["trades"]) != 1:
+            del answer["best_hedge"]
+        assert nulls_without_a_code(answer) == []
+    assert answered >= 4
 
 
 async def test_a_new_name_is_admitted_and_an_unknown_one_is_named(autojump_clock: MockClock) -> None:
