@@ -87,7 +87,7 @@ class SetHoldings(_Request):
 
 
 class Trade(_Request):
-    """Add to one holding; negative shares sell, 0 are refused. A holding that comes to zero is removed."""
+    """Add to one holding; negative shares sell, 0 or too few to change it are refused; at 0 it is removed."""
 
     action: Literal["trade"]
     ticker: Ticker
