@@ -699,6 +699,13 @@ MUTANTS = (
         "        await trio.lowlevel.checkpoint()\n        return",
     ),
     Mutant(
+        "the end of a switch with its caller",
+        "portfolio_trio/session/runner.py",
+        "            # Of a caller that was cancelled nothing starts.\n            self._ahead = None\n",
+        "            pass\n",
+        ("tests/session/test_switch.py",),
+    ),
+    Mutant(
         "the cancellation itself",
         "portfolio_trio/session/run_task.py",
         "            if scope is not None:\n",
@@ -791,8 +798,8 @@ MUTANTS = (
     Mutant(
         "the wait in the run and not in the turn",
         "portfolio_trio/session/handlers.py",
-        "            own = await self._runner.stop(EndReason.SWITCHED)\n",
-        "            own = await self._runner.stop(EndReason.SWITCHED)\n"
+        "            own = await self._runner.switch(request, self._read_at)\n",
+        "            own = await self._runner.switch(request, self._read_at)\n"
         "            for left in tuple(self._runner._socket.leaving):\n"
         "                await self._runner._socket.writer.flushed(left)\n",
         SLOW,

@@ -208,11 +208,10 @@ class RequestHandler:
             return
         async with self._group.start_lock:
             theirs = await self._group.runs.stop(EndReason.SUPERSEDED, exclude=self._requester)
-            own = await self._runner.stop(EndReason.SWITCHED)
+            # A frame of the previous run may still be in flight: the new run waits for that, not the lock.
+            own = await self._runner.switch(request, self._read_at)
             if theirs is not None or own is not None:
                 self._services.telemetry.switched(trio.current_time() - self._read_at)
-            # A frame of the previous run may still be in flight: the new run waits for that, not the lock.
-            self._runner.start(request, self._read_at)
 
     async def _cancel(self, request: Cancel) -> None:
         canceller = Canceller(self._requester, request.id)

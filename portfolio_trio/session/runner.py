@@ -37,6 +37,8 @@ class Runner:
         self._task: RunTask | None = None
         # A followed analysis between two runs.
         self._waiting: Waiting | None = None
+        # What the task of the present run does when that has ended.
+        self._ahead: tuple[Analyze, float] | None = None
 
     @property
     def run(self) -> Run | None:
@@ -60,6 +62,23 @@ class Runner:
         # Created here and not in its task, which can be cancelled before its first step.
         self._task = RunTask(self._socket, request, read_at)
         self._nursery.start_soon(self._carry_out, self._task)
+
+    async def switch(self, request: Analyze, read_at: float) -> AnalysisCancelled | None:
+        """End the run, wait until nothing of it is left, and start another one; return the last event.
+
+        The new run begins in the task of the old one, in the step in which that ends: two passes of the
+        scheduler earlier than the caller could start it.
+        """
+        if self._task is None:
+            await self.stop(EndReason.SWITCHED)
+            self.start(request, read_at)
+            return None
+        self._ahead = request, read_at
+        try:
+            return await self.stop(EndReason.SWITCHED)
+        finally:
+            # Of a caller that was cancelled nothing starts.
+            self._ahead = None
 
     async def stop(
         self, reason: EndReason, *, canceller: Canceller | None = None
@@ -152,7 +171,7 @@ class Runner:
             self._waiting.wake()
 
     async def _carry_out(self, task: RunTask) -> None:
-        """One run, or if followed one after each tick and each change."""
+        """One run, those that it is switched to, and if followed one after each tick and each change."""
         following: RunTask | None = task
         while following is not None:
             task = following
@@ -163,9 +182,17 @@ class Runner:
                 task.pass_turn()
                 self._task = None
                 task.ended.set()
-            following = await self._next(task)
+            following = self._switched() or await self._next(task)
         if task.clears:
             await self._quietly_clear()
+
+    def _switched(self) -> RunTask | None:
+        """The run that was requested instead of the one that has ended."""
+        if self._ahead is None:
+            return None
+        request, read_at = self._ahead
+        self._ahead, self._task = None, RunTask(self._socket, request, read_at)
+        return self._task
 
     async def _next(self, task: RunTask) -> RunTask | None:
         """The run that follows a completed one, once there is a newer tick or version; None for none."""
