@@ -10,6 +10,7 @@
 -- targets stay unchanged: a name that is no longer held may still have one
 -- ends    of the current run: portfolio_changed, unless another end was recorded before
 -- include prelude.lua
+-- include checks.lua
 
 local key, expected, holdings, total = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local tick_id, as_of, now, ttl, worker = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]

@@ -11,6 +11,7 @@
 --         later writes
 -- ends    of the current run: portfolio_changed, unless another end was recorded before
 -- include prelude.lua
+-- include checks.lua
 
 local key, expected, targets, now, ttl, worker = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local incarnation, known = ARGV[6], ARGV[7]

@@ -20,6 +20,7 @@
 --         with one token, it starts once
 -- ends    of the run that was current: superseded, unless another end was recorded before; its own, with finish
 -- include prelude.lua
+-- include checks.lua
 -- include results.lua
 
 local key, ticker, now, tick_id = KEYS[1], ARGV[1], ARGV[2], ARGV[3]

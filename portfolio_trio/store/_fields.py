@@ -1,7 +1,7 @@
 """The types of the fields of a document, with the bounds of what the store writes.
 
 Anything else in a document was written by somebody else. The scripts check the same, see
-``lua/prelude.lua``, before they change a document.
+``lua/checks.lua``, before they change a document.
 """
 
 from __future__ import annotations
