@@ -2347,6 +2347,13 @@ MUTANTS = (
         DECISIONS,
     ),
     Mutant(
+        "the many shares of a cheap line that the cash left over pays",
+        "portfolio_trio/metrics/plan.py",
+        "shares = min(wanted, paid,",
+        "shares = min(1.0, wanted, paid,",
+        ("tests/metrics/test_plan.py",),
+    ),
+    Mutant(
         "the targets of the snapshot of a plan",
         "portfolio_trio/session/decisions.py",
         "seen.holdings, seen.prices, seen.targets, request.to)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, copysign, trunc
+from math import ceil, copysign, floor, inf, trunc
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -209,8 +209,9 @@ def _only_buy(positions: Positions, wish: Wish, total: float) -> npt.NDArray[np.
 def _whole(positions: Positions, trades: npt.NDArray[np.float64], cash: float) -> npt.NDArray[np.float64]:
     """Round each trade towards zero; then sell shares if cash is lacking, and buy shares with what is left.
 
-    One share of each line, largest gap first, and never beyond the end of a position. If that does not raise
-    enough cash, because what is left of a line is less than a share, the largest buys are reduced.
+    Largest gap first, and never beyond the end of a position. If that does not raise enough cash, because
+    what is left of a line is less than a share, the largest buys are reduced; for what that leaves, a cheaper
+    line may get many shares.
     """
     rounded = _Rounded(positions, trades, cash)
     rounded.step(-1.0)
@@ -235,13 +236,19 @@ class _Rounded:
         self._left = cash + lacking - sum(done * price for _, done, price in lines)
 
     def step(self, step: float) -> None:
-        """Buy (1.0) or sell (-1.0) a share of each line that should change, as far as the cash allows."""
+        """Buy (1.0) or sell (-1.0) shares of each line that should change, as far as the cash allows."""
         for place in sorted(range(len(self._gaps)), key=lambda place: -step * self._gaps[place]):
-            price, held = self._prices[place], self._held[place]
-            wants = step * self._gaps[place] > _NEARLY_WHOLE * price
-            crosses = held * (held + self.whole[place] + step) < 0.0
-            if wants and not crosses and (price <= self._left if step > 0.0 else self._left < 0.0):
-                self._trade(place, step)
+            price = self._prices[place]
+            wanted = ceil(step * self._gaps[place] / price - _NEARLY_WHOLE)
+            paid = floor(self._left / price) if step > 0.0 else ceil(-self._left / price)
+            shares = min(wanted, paid, self._room(place, step))
+            if shares > 0:
+                self._trade(place, step * shares)
+
+    def _room(self, place: int, step: float) -> float:
+        """How many shares can be bought or sold before the position is closed, if that closes it."""
+        held = self._held[place]
+        return floor(abs(held + self.whole[place])) if held * step < 0.0 else inf
 
     def buy_less(self) -> None:
         """Reduce the largest buys until no cash is lacking."""
