@@ -161,12 +161,8 @@ end
 local MAX_ENDS, MAX_UNTOLD = 32, 8
 
 -- Iterates over the recorded ends of the newest runs: calls `see` with each run_id and its JSON text, oldest first.
--- Leaves out what the store did not write, such as a brace in a string.
 local function each_end(ends, see)
-  for text, run_id in string.gmatch(ends or '', '({"run_id":%s*(%d+)[^{}\\]*})') do
-    local _, quotes = string.gsub(text, '"', '')
-    if quotes % 2 == 0 then see(tonumber(run_id), text) end
-  end
+  for text, run_id in string.gmatch(ends or '', '({"run_id":%s*(%d+)[^{}\\]*})') do see(tonumber(run_id), text) end
 end
 
 -- JSON text of how a run ended; '' if the document does not say.
@@ -192,7 +188,9 @@ local function with_end(ends, run_id, how, own)
       at = #kept + 1
       if own then text = ended end
     end
-    kept[#kept + 1] = text
+    -- In what somebody else wrote, a text may contain the brace: what is written again has to be JSON.
+    local _, quotes = string.gsub(text, '"', '')
+    if quotes % 2 == 0 then kept[#kept + 1] = text end
   end)
   if not at then
     kept[#kept + 1] = ended
