@@ -2347,6 +2347,13 @@ MUTANTS = (
         DECISIONS,
     ),
     Mutant(
+        "the quiet end when nobody reads the output",
+        "portfolio_trio/cli/_board.py",
+        "        self.quiet = True\n        raise OutputClosed\n",
+        "        super().on_broken_pipe()\n",
+        ("tests/cli/test_closed_output.py",),
+    ),
+    Mutant(
         "the many shares of a cheap line that the cash left over pays",
         "portfolio_trio/metrics/plan.py",
         "shares = min(wanted, paid,",

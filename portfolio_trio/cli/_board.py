@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 import trio
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
+from portfolio_trio.cli._output import OutputClosed
 from portfolio_trio.client import ConnectionLost, Missed, ReceivedResult, Unknown
 from portfolio_trio.protocol.codes import ErrorCode
 from portfolio_trio.protocol.decisions import History, Plan, Risk, WhatIf
@@ -30,7 +32,7 @@ from portfolio_trio.protocol.messages import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from portfolio_trio.client import Event, PortfolioClient
 
@@ -50,6 +52,19 @@ FRAME_ROWS: Final = 6
 TOTAL_ROWS: Final = 2
 # Number of event lines above the tables.
 LINES: Final = 12
+
+
+class Screen(Console):
+    """Standard output. If nobody reads it any more, printing raises `OutputClosed`."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False)
+
+    @override
+    def on_broken_pipe(self) -> None:
+        # What is printed on the way out is not written either.
+        self.quiet = True
+        raise OutputClosed
 
 
 @contextmanager

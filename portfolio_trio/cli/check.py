@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from redis.exceptions import RedisError
 
+from portfolio_trio.cli._output import say
 from portfolio_trio.local_redis import LocalRedisError, at_hand
 from portfolio_trio.redis import Message, cluster_facts, open_redis, server_facts
 from portfolio_trio.server import engine
@@ -57,7 +58,7 @@ class _Tick:
     prices: Mapping[str, float] = field(default_factory=lambda: {"AAPL": 100.0, "MSFT": 50.0})
 
 
-async def check(url: str, say: Callable[[str], None] = print) -> None:
+async def check(url: str, say: Callable[[str], None] = say) -> None:
     """Connect, try everything the server needs, and report the findings, line by line.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from portfolio_trio.cli._entry import complain, guarded, leaves
+from portfolio_trio.cli._output import say
 from portfolio_trio.cli.main import PROGRAM
 from portfolio_trio.logs import write_log
 from portfolio_trio.settings import Settings
@@ -232,7 +232,7 @@ def _types(flags: Sequence[str]) -> int:
         description="Print the messages of the protocol as TypeScript types, installed metrics included.",
     ).parse_args(flags)
     try:
-        sys.stdout.write(types(installed_document()))
+        say(types(installed_document()).removesuffix("\n"))
     except PluginError as error:
         return complain(str(error))
     return 0

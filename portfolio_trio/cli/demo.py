@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 from pydantic import SecretStr
-from rich.console import Console
 
-from portfolio_trio.cli._board import Board, live_tables
+from portfolio_trio.cli._board import Board, Screen, live_tables
 from portfolio_trio.client import ClientError, ReceivedResult, connect
 from portfolio_trio.nurseries import background
 from portfolio_trio.protocol.messages import AnalysisCancelled, AnalysisCompleted, AnalysisStarted
@@ -18,6 +17,7 @@ from portfolio_trio.server.server import open_server
 from portfolio_trio.settings import Delay, Settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.live import Live
 
     from portfolio_trio.client import Event, PortfolioClient
@@ -48,7 +48,7 @@ async def demo(plain: bool = False) -> None:  # noqa: FBT001, FBT002 - trio.run 
         metric_delay_seconds=SLOWED,
         default_holdings={"AAPL": 100, "GOOGL": 50, "MSFT": 75},
     )
-    console = Console(highlight=False)
+    console = Screen()
     switch = _Switch()
     async with open_server(settings) as server, trio.open_nursery() as nursery:
         host, port = await nursery.start(partial(listen, server, trio.CancelScope()))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import webbrowser
 from typing import TYPE_CHECKING, Final
 
 import trio
 from pydantic import SecretStr
 
+from portfolio_trio.cli._output import say
 from portfolio_trio.server.serve import serve
 from portfolio_trio.settings import Delay, Settings
 from portfolio_trio.supervisor.listeners import shown_url
@@ -62,8 +62,5 @@ async def browse(open_address: Callable[[str], object] = webbrowser.open) -> Non
     async with trio.open_nursery() as nursery:
         address = await nursery.start(serve, slow_settings())
         page = shown_url(address).replace("ws://", "http://").partition("/ws/")[0] + "/"
-        sys.stdout.write(
-            f"The page is at {page} until Ctrl-C. Choose a holding, then another before it is done.\n"
-        )
-        sys.stdout.flush()
+        say(f"The page is at {page} until Ctrl-C. Choose a holding, then another before it is done.")
         await trio.to_thread.run_sync(open_address, page, abandon_on_cancel=True)

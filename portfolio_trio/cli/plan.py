@@ -6,9 +6,9 @@ import csv
 import os
 from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console
 from rich.table import Table
 
+from portfolio_trio.cli._board import Screen
 from portfolio_trio.client import connect
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import trio
+    from rich.console import Console
 
     from portfolio_trio.protocol.decisions import Plan, PlanLine
 
@@ -52,13 +53,25 @@ async def plan(
     """
     async with connect(url, token=token, open_stream=open_stream) as portfolio:
         made = await portfolio.plan(to, cash=cash, only_buy=only_buy, whole_shares=whole_shares)
-    _show(made, console or Console(highlight=False))
-    if path is not None:
-        try:
-            _write(made, path)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise OSError(f"{path} cannot be written: {reason}; the plan is printed above") from error
+    try:
+        _show(made, console or Screen())
+    finally:
+        # Whoever reads only the first lines of the table gets all of the file.
+        if path is not None:
+            _keep(made, path)
+
+
+def _keep(made: Plan, path: Path) -> None:
+    """Write the CSV.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    try:
+        _write(made, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"{path} cannot be written: {reason}; the plan is printed above") from error
 
 
 def _show(made: Plan, console: Console) -> None:

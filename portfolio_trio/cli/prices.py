@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from portfolio_trio.cli._output import say
 from portfolio_trio.market import (
     NO_PRICE,
     Dated,
@@ -37,7 +38,7 @@ async def prices(
     live_prices: str | None = None,
     cash: Sequence[str] = CASH,
     *,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say,
     now: Callable[[], float] = time.time,
 ) -> bool:
     """Read a price source as ``serve`` does, and report its content; False if something would be refused.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from portfolio_trio.cli._output import say
 from portfolio_trio.cli.replay_decisions import differences, read_decision
 from portfolio_trio.market import PriceBook, open_price_source
 from portfolio_trio.metrics import AnalysisError, Receipt, installed_metrics, recompute
@@ -151,7 +152,7 @@ class Comparing(IntEnum):
         return max(self, other, key=list(Comparing).index)
 
 
-async def replay(path: Path, prices: str, say: Callable[[str], None] = print) -> Comparing:
+async def replay(path: Path, prices: str, say: Callable[[str], None] = say) -> Comparing:
     """Recompute every run of a file and report the comparison.
 
     Args:

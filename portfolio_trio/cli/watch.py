@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import trio
-from rich.console import Console
 
-from portfolio_trio.cli._board import Board, failure_line, live_tables
+from portfolio_trio.cli._board import Board, Screen, failure_line, live_tables
 from portfolio_trio.client import Disconnected, RequestFailed, RequestTimedOut, RunCancelled, connect
 from portfolio_trio.nurseries import background
 from portfolio_trio.supervisor.listeners import stop_signals
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from anyio import CancelScope
+    from rich.console import Console
 
     from portfolio_trio.client import Backoff, PortfolioClient
 
@@ -51,7 +51,7 @@ async def watch(
         ConnectFailed: No server answers there, or it refuses.
         Disconnected: The server closed it permanently.
     """
-    console = console or Console(highlight=False)
+    console = console or Screen()
     with trio.open_signal_receiver(*stop_signals()) as signals, live_tables(console, plain=plain) as live:
         async with background() as tasks:
             tasks.start_soon(_cancel_at_signal, signals, tasks.cancel_scope)
