@@ -222,6 +222,16 @@ def test_cash_that_is_left_pays_no_share_that_is_wanted(
     assert not (short & (done.after.prices + 1e-6 <= done.cash_left)).any()
 
 
+def test_what_whole_shares_cannot_take_out_is_said_to_lack() -> None:
+    held = make_portfolio({"A": 1.0, "B": 1.0})._replace(holdings={"A": 0.44}, prices={"A": 100.0, "B": 7.0})
+    done = Case(held, Targets(), Wish("weights", cash=-20.0, whole_shares=True)).plan()
+    assert done.trades.tolist() == [0.0]
+    assert done.cash_left == -20.0
+    held = held._replace(holdings={"A": 1.44})
+    assert Case(held, Targets(), Wish("weights", cash=-120.0, whole_shares=True)).plan().cash_left == -20.0
+    assert Case(held, Targets(), Wish("weights", cash=-20.0, whole_shares=True)).plan().cash_left == 80.0
+
+
 def test_cash_that_is_left_pays_many_shares_of_a_line() -> None:
     held = make_portfolio(dict.fromkeys("ABCD", 1.0))
     held = held._replace(holdings={"A": 1.9}, prices={"A": 1e6, "B": 0.001, "C": 60.0, "D": 60.0})
