@@ -209,10 +209,13 @@ class EventSequencer:
         run = self.open
         if run is None:
             return False
-        if event.kind == "started":
-            return event.run_id is not None and event.run_id > run.run_id
+        if event.kind in {"started", "end"} and event.run_id is not None and event.run_id > run.run_id:
+            # A run may be over before its start could be shown.
+            return True
         if event.kind == "end":
             return event.run_id == run.run_id and not self._joined and self.lacks(event.outcomes)
+        if event.kind == "started":
+            return False
         if event.adopts is not None and event.adopts.run_id > run.run_id:
             # A run found in the document whose start was not seen: the end of the previous one was not seen
             # either.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portfolio_trio.hub.error_messages import explain
 from portfolio_trio.hub.known_document import KnownDocument
 from portfolio_trio.hub.local_runs import LocalRuns
 from portfolio_trio.hub.ordered_event import EVENT_KINDS, OrderedEvent
@@ -19,6 +20,7 @@ from portfolio_trio.protocol.messages import (
     Running,
 )
 from portfolio_trio.protocol.results import ComputedResult
+from portfolio_trio.store import SessionMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,6 +206,10 @@ class SessionGroup:
             return False
         self._tell_changed()
         return True
+
+    def expire(self) -> None:
+        """The document is gone: tell the sockets that get events; the next request creates another."""
+        self.sequencer.subscribers.tell_expired(explain(SessionMissing(self.session_id)).to_json())
 
     def update(self, update: PortfolioUpdate, version: int) -> None:
         """Show every socket the value, at a tick, of the holdings of a version."""

@@ -65,11 +65,22 @@ class Subscribers:
         if seen is not None:
             seen.told = True
 
-    def begin_anew(self, expired: str) -> None:
-        """Forget what was shown of an expired document; ``expired`` is for each socket not told yet."""
+    def was_told(self, subscriber: EventSubscriber) -> bool:
+        """Whether a socket was told that its session has expired, and not been shown a new one since."""
+        seen = self._seen.get(subscriber)
+        return seen is not None and seen.told
+
+    def tell_expired(self, expired: str) -> None:
+        """Send ``expired`` to each socket that was not told that the session has expired."""
         for subscriber, seen in self._seen.items():
             if not seen.told:
+                seen.told = True
                 self._enqueue(subscriber, expired)
+
+    def begin_anew(self, expired: str) -> None:
+        """Forget what was shown of an expired document; ``expired`` is for each socket not told yet."""
+        self.tell_expired(expired)
+        for subscriber in self._seen:
             self._seen[subscriber] = _Seen()
 
     def show_state(

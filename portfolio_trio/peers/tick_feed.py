@@ -119,7 +119,12 @@ class TickFeed:
         known = group.document.known
         try:
             portfolio = await self._store.peek_portfolio(group.session_id)
-        except (SessionMissing, WrongType):
+        except SessionMissing:
+            # Whoever only watches would take the last value for a live one.
+            if group.incarnation == known.incarnation:
+                group.expire()
+            return
+        except WrongType:
             # Nothing was revalued; the next request will report why.
             return
         has_fallen = known.is_above(portfolio) or group.document.contradicts(portfolio)

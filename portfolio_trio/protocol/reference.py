@@ -43,9 +43,10 @@ defined in [metrics](metrics.md).
   request or a later one.
 - New holdings are shown when the run on the old ones has ended, and before one on them starts.
   `current_analysis` is the run that this socket has seen start but not end.
-- A session that expires is created again at the next request. Each socket is told once, with the `error`
-  `session_expired` (a socket with the subprotocol at once, followed by the new state; any other as the
-  answer to its next request). Then versions and run ids start again.
+- A session that expires is created again at the next request of any of its sockets. Each socket is told
+  once, with the `error` `session_expired`: a socket with the subprotocol at the next market update at the
+  latest, and it gets the new state when there is one; any other as the answer to its next request. Then
+  versions and run ids start again.
 - If the store has lost its newest changes (a lagging replica took over), the next `portfolio` has the
   holdings that are left, with a `version` above all earlier ones; results that were sent may be lost.
 - `analysis_cancelled` gives the reason: `switched` (the same socket asked for another), `superseded`

@@ -37,9 +37,12 @@ class ClientDocument:
         Raises:
             SessionMissing: It has expired, and another replaced it.
         """
+        subscribers = self._group.sequencer.subscribers
+        if subscribers.was_told(self._subscriber):
+            self.incarnation = None
         if self.incarnation is None or self.incarnation == self._group.incarnation:
             return
-        if self._subscriber not in self._group.sequencer.subscribers:
+        if self._subscriber not in subscribers:
             raise SessionMissing(self._group.session_id)
         # The client was told so, and shown the new one.
         self.incarnation = self._group.incarnation

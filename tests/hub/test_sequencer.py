@@ -195,6 +195,14 @@ def test_the_end_of_a_run_that_never_started_is_shown_once() -> None:
     assert subscriber.seen == ["end 1", "end None"]
 
 
+def test_an_end_without_a_start_comes_after_the_end_of_the_run_before() -> None:
+    sequencer = EventSequencer()
+    watcher = subscribed(sequencer)
+    for event in (start(1), end(2), result(1), end(1), end(2)):
+        sequencer.publish(event)
+    assert watcher.seen == ["start 1", "result 1", "end 1", "end 2"]
+
+
 def test_who_comes_late_knows_from_the_welcome_what_runs() -> None:
     sequencer = EventSequencer()
     early = subscribed(sequencer)

@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from portfolio_trio.settings import Delay
+from portfolio_trio.store import SessionMissing
 from tests.support.app import HOLDINGS, METRICS, App, Frame, open_app, open_pair, results
 
 pytestmark = pytest.mark.trio
@@ -220,3 +221,50 @@ async def test_what_an_expired_session_left_is_never_shown_as_the_clients_portfo
         portfolio = await client.ask("get_portfolio", id=2)
         assert (portfolio["version"], portfolio["holdings"]) == (1, HOLDINGS)
         assert (await client.ask("trade", ticker="MSFT", shares=1))["version"] == 2
+
+
+async def test_who_only_watches_is_told_at_the_next_market_update(autojump_clock: MockClock) -> None:
+    async with open_pair(session_ttl_seconds=TTL, market_update_interval_seconds=30) as (one, two):
+        watchers = [await one.subscribe(), await two.subscribe()]
+        plain = await one.connect()
+        for watcher in watchers:
+            await watcher.silence(1)
+        await lose(one)
+        for watcher in watchers:
+            frames = await watcher.silence(61)
+            # Once, and nothing that looks like a live value.
+            assert gist(frames) == [EXPIRED]
+        assert await plain.silence(1) == []
+        await watchers[0].send("get_portfolio", id=1)
+        for watcher in watchers:
+            assert gist(await watcher.silence(1))[-1] == ("portfolio", 1, None)
+        await watchers[0].send("analyze", ticker="AAPL", id=2)
+        for watcher in watchers:
+            assert gist(await watcher.silence(1)) == RUN_ONE
+        assert (await plain.ask("get_portfolio"))["code"] == "session_expired"
+        assert (await plain.ask("get_portfolio"))["version"] == 1
+
+
+async def test_a_session_that_was_created_again_during_the_market_update_has_not_expired(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_app(session_ttl_seconds=TTL, market_update_interval_seconds=30) as app:
+        watcher, other = await app.subscribe(), await app.connect()
+        await watcher.silence(1)
+        store, peek = app.server.services.store, app.server.services.store.peek_portfolio
+
+        async def late(session_id: str) -> Any:
+            try:
+                return await peek(session_id)
+            except SessionMissing:
+                # The reply is read only after a request has been answered.
+                assert (await other.ask("get_portfolio"))["code"] == "session_expired"
+                assert (await other.ask("get_portfolio"))["version"] == 1
+                raise
+
+        store.peek_portfolio = late  # type: ignore[method-assign]
+        await lose(app)
+        # Told once, with the new state; not again for the document that the sweep looked for.
+        frames = gist(await watcher.silence(31))
+        assert frames[:2] == [EXPIRED, ("portfolio", 1, None)]
+        assert EXPIRED not in frames[2:]
