@@ -732,6 +732,41 @@ MUTANTS = (
         ("tests/hub/test_run_state.py",),
     ),
     Mutant(
+        "following through any number of changes",
+        "portfolio_trio/session/run_task.py",
+        "if self._restarts >= MAX_RESTARTS and not self.following:",
+        "if self._restarts >= MAX_RESTARTS:",
+        FOLLOW,
+    ),
+    Mutant(
+        "the wait of an end without a start for the end before",
+        "portfolio_trio/hub/sequencer.py",
+        'if event.kind in {"started", "end"} and event.run_id',
+        'if event.kind == "started" and event.run_id',
+        ("tests/hub/test_sequencer.py",),
+    ),
+    Mutant(
+        "the news for those who only watch that the session has expired",
+        "portfolio_trio/peers/tick_feed.py",
+        "                group.expire()\n",
+        "                pass\n",
+        EXPIRED,
+    ),
+    Mutant(
+        "the document that a market update looked for",
+        "portfolio_trio/peers/tick_feed.py",
+        "            if group.incarnation == known.incarnation:\n",
+        "            if True:\n",
+        EXPIRED,
+    ),
+    Mutant(
+        "one report of an expired session to each socket",
+        "portfolio_trio/session/client_document.py",
+        "if subscribers.was_told(self._subscriber):",
+        "if False:",
+        EXPIRED,
+    ),
+    Mutant(
         "the tick of a kept snapshot",
         "portfolio_trio/session/snapshot.py",
         "known.tick is book.current",
@@ -1286,15 +1321,15 @@ MUTANTS = (
     Mutant(
         "the life of a peer whose message is being answered",
         "portfolio_trio/http/websocket.py",
-        "scope.cancelled_caught and (self._receiving or not sent):",
-        "scope.cancelled_caught:",
+        "if self._pinged is payload and (self._waits_for_peer or not sent):",
+        "if True:",
         ("tests/http/test_websocket_peers.py",),
     ),
     Mutant(
         "the loss of a peer that accepts not even a ping",
         "portfolio_trio/http/websocket.py",
-        "scope.cancelled_caught and (self._receiving or not sent):",
-        "scope.cancelled_caught and self._receiving:",
+        "if self._pinged is payload and (self._waits_for_peer or not sent):",
+        "if self._pinged is payload and self._waits_for_peer:",
         ("tests/http/test_websocket_peers.py",),
     ),
     Mutant(
@@ -1574,8 +1609,8 @@ MUTANTS = (
     Mutant(
         "the wait of a start for the end before it",
         "portfolio_trio/hub/sequencer.py",
-        "            return event.run_id is not None and event.run_id > run.run_id\n",
-        "            return False\n",
+        'if event.kind in {"started", "end"} and event.run_id',
+        'if event.kind == "end" and event.run_id',
         ORDER,
     ),
     Mutant(

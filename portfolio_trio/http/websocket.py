@@ -145,9 +145,9 @@ class WebSocketTransport:
         "_frames",
         "_pinged",
         "_readable",
-        "_receiving",
         "_socket",
         "_stream",
+        "_waits_for_peer",
         "sender",
         "subprotocol",
     )
@@ -171,7 +171,8 @@ class WebSocketTransport:
         self._end: _End | None = None
         # Until the peer's close, its end of the stream, or something invalid.
         self._readable = True
-        self._receiving = False
+        # Everything that has arrived has been taken.
+        self._waits_for_peer = False
         self._changed = Waiters()
 
     async def open(self, answer: bytes, behind: bytes) -> None:
@@ -191,18 +192,18 @@ class WebSocketTransport:
         Raises `Disconnected` if the peer has closed or is gone, and after `close` or `abort`. A message
         longer than the limit is answered with close code 1009.
         """
-        self._receiving = True
         try:
             just_read = False
             while self._readable:
                 if not self._frames.unread:
                     # Here and not in a function, whose frame every idle connection would hold.
+                    self._waits_for_peer = True
                     if self._socket is None:
                         self._feed(bytes(await self._stream.receive_some(_READ_BYTES)))
                     else:
                         await trio.lowlevel.wait_readable(self._socket)
                         self._feed(read_now(self._socket, _READ_BYTES))
-                    just_read = True
+                    just_read, self._waits_for_peer = True, False
                     continue
                 if not just_read:
                     # Other tasks get their turn even while frames keep coming.
@@ -215,7 +216,7 @@ class WebSocketTransport:
         except Exception as error:  # noqa: BLE001  (whatever one peer provokes ends that peer only)
             await self._finish(_end_after(error))
         finally:
-            self._receiving = False
+            self._waits_for_peer = False
         raise self._disconnected()
 
     async def send(self, messages: Sequence[str]) -> None:
@@ -245,8 +246,8 @@ class WebSocketTransport:
     async def ping(self, timeout: float) -> None:  # noqa: ASYNC109  (its expiry ends the connection, too)
         """Ping the peer and wait for the pong, while another task receives. Not for two tasks at once.
 
-        A peer whose message is still being answered after `timeout` seconds counts as alive: its pong cannot
-        be seen before that.
+        A peer whose messages are still being answered after `timeout` seconds counts as alive: its pong may
+        be behind them.
 
         Raises `Disconnected` if none comes within `timeout` seconds; the connection is then aborted.
         """
@@ -262,8 +263,12 @@ class WebSocketTransport:
                 raise self._disconnected() from None
             while self._end is None and self._pinged is payload:
                 await self._changed.park()
-        if self._end is None and scope.cancelled_caught and (self._receiving or not sent):
-            self._abort(_End(ABNORMAL, f"No pong within {timeout:g} s."))
+        if self._end is None and scope.cancelled_caught:
+            # What arrived while other tasks kept the loop busy is read first.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            if self._pinged is payload and (self._waits_for_peer or not sent):
+                self._abort(_End(ABNORMAL, f"No pong within {timeout:g} s."))
         if self._end is not None:
             raise self._disconnected()
 

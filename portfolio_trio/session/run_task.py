@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from portfolio_trio.session.socket_state import Socket
     from portfolio_trio.store import Ending, Head, Known, RunStart
 
-# How many times a portfolio may change during one request before the request fails.
+# How many times a portfolio may change during one run before the request fails, unless it follows changes.
 MAX_RESTARTS: Final = 20
 
 # The reasons for a run's end, by the store's fence errors.
@@ -62,7 +62,7 @@ class RunTask:
         following: Another run follows when this one is complete.
         seen: Its snapshot, once that is taken.
         run: The state of the run.
-        run_ids: The numbers of all its attempts: there are few.
+        run_ids: The numbers of its newest attempts.
         version: Of the holdings it works on, once it has its number.
         inputs: The inputs of the metrics, once the snapshot is taken.
         canceller: The canceller that is answered with its end.
@@ -182,6 +182,7 @@ class RunTask:
         standing.run_id, standing.token, standing.incarnation = start.run_id, token, self._incarnation
         self.run.run_id, self.version = start.run_id, start.version
         self.run_ids.append(start.run_id)
+        del self.run_ids[:-MAX_RESTARTS]
         self._group.document.claim(self.run.ticker, start, self._incarnation)
 
     def started(self, snapshot: Snapshot, start: RunStart) -> None:
@@ -355,7 +356,7 @@ class RunTask:
         return told
 
     def _restart_or_give_up(self) -> None:
-        if self._restarts == MAX_RESTARTS:
+        if self._restarts >= MAX_RESTARTS and not self.following:
             self._messages.unstable(MAX_RESTARTS)
             return
         self._restarts += 1

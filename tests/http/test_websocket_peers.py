@@ -6,7 +6,7 @@ import trio.testing
 
 from portfolio_trio.http import Disconnected, WebSocketTransport
 from portfolio_trio.nurseries import background
-from tests.http.frames import PING, PONG, close, frame
+from tests.http.frames import PING, PONG, TEXT, close, frame
 from tests.http.memory_server import (
     VIRTUAL_TIME,
     MemoryServer,
@@ -245,3 +245,28 @@ async def test_a_peer_whose_message_is_still_being_answered_is_not_lost(memory_s
     assert (await client.next_frame()).opcode == PING
     assert (await client.next_frame()).text == "not lost at 5"
     assert await client.echoes("still here")
+
+
+async def test_a_pong_behind_messages_that_wait_to_be_answered_is_not_missing(
+    memory_server: MemoryServer,
+) -> None:
+    async def session(transport: WebSocketTransport) -> None:
+        async def answer() -> None:
+            while True:
+                await transport.receive()
+                # The deadline of the ping comes just when the next message is taken.
+                await trio.sleep(5)
+
+        async with background() as tasks:
+            tasks.start_soon(answer)
+            for _ in range(20):
+                await transport.ping(5)
+                alive.append(trio.current_time())
+
+    alive: list[float] = []
+    memory_server.session = session
+    client = await connected(memory_server)
+    # One write: while they are answered, nothing more of the peer is read.
+    await client.send(frame(TEXT, b"x") * 30)
+    await trio.sleep(200)
+    assert alive == [5 * count for count in range(1, 21)]

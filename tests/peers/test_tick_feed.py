@@ -46,12 +46,13 @@ async def test_subscribers_get_the_value_at_each_tick(autojump_clock: MockClock)
         assert await plain.silence(1) == []
 
 
-async def test_a_session_that_has_expired_gets_no_value(autojump_clock: MockClock) -> None:
+async def test_a_session_that_has_expired_gets_no_value_but_that_news(autojump_clock: MockClock) -> None:
     async with open_app(session_ttl_seconds=40) as app:
         subscriber = await app.connect(events=True)
         await subscriber.receive()
-        await trio.sleep(200)
-        assert [f["type"] for f in await subscriber.silence(1)] == ["portfolio_update"]
+        value, news = await subscriber.silence(200)
+        assert value["type"] == "portfolio_update"
+        assert (news["type"], news["code"]) == ("error", "session_expired")
 
 
 async def test_a_source_that_fails_shows_in_the_update(

@@ -9,7 +9,9 @@ import trio
 
 from portfolio_trio.right_of_way import PATIENCE_SECONDS
 from portfolio_trio.session.connection import Session
+from portfolio_trio.session.run_task import MAX_RESTARTS
 from portfolio_trio.session.services import FOLLOWERS_AT_ONCE
+from portfolio_trio.settings import Delay
 from portfolio_trio.store import Portfolio, PortfolioStore
 from tests.support.app import App, Client, open_app
 
@@ -132,6 +134,21 @@ async def test_ticks_while_it_runs_bring_one_run(autojump_clock: MockClock) -> N
         frames = await client.silence(38)
         check_laws(frames)
         assert [end[0] for end in ends(frames)] == ["analysis_completed"] * 3
+
+
+async def test_no_number_of_changes_during_a_run_ends_it(autojump_clock: MockClock) -> None:
+    async with open_app(
+        market_update_interval_seconds=600, metric_delay_seconds=Delay(10, 10), freshness_tolerance=1.0
+    ) as app:
+        client, other = await follow(app), await app.connect()
+        for _ in range(MAX_RESTARTS + 5):
+            await trio.sleep(1)
+            assert (await other.ask("trade", ticker="AAPL", shares=1))["type"] == "portfolio"
+        frames = await client.silence(15)
+        check_laws(frames)
+        assert ends(frames)[-1] == ("analysis_completed", MAX_RESTARTS + 6, None)
+        assert [frame for frame in frames if frame["type"] == "error"] == []
+        assert frames[-1]["following"] is True
 
 
 async def test_a_client_without_the_subprotocol_gets_the_results_of_each_run(
