@@ -2382,6 +2382,13 @@ MUTANTS = (
         DECISIONS,
     ),
     Mutant(
+        "the comparison of differences by the size of their terms",
+        "portfolio_trio/cli/replay_decisions.py",
+        "ROUNDING * max(terms, 1.0)",
+        "ROUNDING",
+        ("tests/cli/test_replay.py",),
+    ),
+    Mutant(
         "the quiet end when nobody reads the output",
         "portfolio_trio/cli/_board.py",
         "        self.quiet = True\n        raise OutputClosed\n",

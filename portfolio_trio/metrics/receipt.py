@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 RELATIVE_TOLERANCE = 1e-9
 """Machines sum in different orders: values within this tolerance count as equal."""
+ROUNDING = 1e-12
+"""The absolute tolerance: a small value may be the difference of fractions, as the gap to a budget is."""
 
 
 class Receipt(BaseModel):
@@ -64,7 +66,8 @@ class Comparison:
         metric: Its name.
         recorded: The value in the receipt.
         recomputed: The recomputed value; None if no metric of this name is installed.
-        equal: Whether both are the same code, or the same number to 1e-9 relative.
+        equal: Whether both are the same code, or the same number to 1e-9 relative
+            or 1e-12 absolute.
     """
 
     metric: str
@@ -135,7 +138,7 @@ def _outcome(name: str, inputs: AnalysisInputs, registry: MetricRegistry) -> flo
 
 def _compare(name: str, recorded: float | str, recomputed: float | str | None) -> Comparison:
     if isinstance(recorded, float) and isinstance(recomputed, float):
-        equal = isclose(recorded, recomputed, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-15)
+        equal = isclose(recorded, recomputed, rel_tol=RELATIVE_TOLERANCE, abs_tol=ROUNDING)
     else:
         equal = recorded == recomputed
     return Comparison(name, recorded, recomputed, equal)

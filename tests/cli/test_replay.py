@@ -274,6 +274,56 @@ async def test_a_decision_that_differs_is_told_with_its_place(
     assert "DIFFERENT" in said
 
 
+def on_another_machine(answer: Frame) -> Frame:
+    """The answer of a machine that sums in another order: its terms differ in their last digit."""
+    changed: Frame = json.loads(json.dumps(answer))
+    if changed["type"] == "what_if":
+        for name in ("value", "risk", "volatility", "effective_holdings"):
+            changed["after"][name] *= 1.0 + 1e-15
+            changed["change"][name] = changed["after"][name] - changed["before"][name]
+    if changed["type"] == "plan":
+        gross = changed["after"]["gross"]
+        for line in changed["lines"]:
+            line["value"] += 1e-15 * gross
+            line["shares"] += 1e-15 * gross / changed["receipt"]["prices"][line["ticker"]]
+        changed["cash_left"] += 1e-15 * gross
+        # Trades of the same size come in another order.
+        changed["lines"].reverse()
+    return changed
+
+
+@pytest.mark.trio
+async def test_small_differences_of_large_numbers_are_equal_on_every_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], autojump_clock: MockClock
+) -> None:
+    async with open_app(default_holdings={"AAPL": 1e8, "MSFT": -1e8}) as app:
+        client = await app.connect()
+        small = [
+            await client.ask("what_if", trades={"AAPL": 1e-5}, receipt=True),
+            await client.ask("plan", to="weights", cash=1e-3, receipt=True),
+        ]
+        held = await client.ask("get_risk")
+        await client.ask(
+            "set_targets",
+            weights={
+                row["ticker"]: abs(row["weight"]) + step
+                for row, step in zip(held["holdings"], (1e-9, 0.0), strict=True)
+            },
+        )
+        small.append(await client.ask("plan", to="weights", receipt=True))
+    assert await in_thread(tmp_path, list(map(on_another_machine, small))) == 0
+    # What is more than rounding is told.
+    what_if, plan, twice = small
+    twice["lines"][1] = twice["lines"][0]
+    what_if["change"]["risk"] += 1e-10 * what_if["before"]["risk"]
+    plan["lines"][0]["shares"] *= 1.0 + 1e-6
+    assert await in_thread(tmp_path, small) == 1
+    said = capsys.readouterr().out
+    assert said.count("DIFFERENT") == 3
+    assert "change.risk: recorded" in said
+    assert f"lines.{plan['lines'][0]['ticker']}.shares: recorded" in said
+
+
 @pytest.mark.trio
 async def test_a_decision_without_its_receipt_is_no_decision(
     tmp_path: Path, autojump_clock: MockClock

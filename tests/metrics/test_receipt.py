@@ -92,6 +92,22 @@ def test_whatever_changes_changes_the_snapshot(portfolio: Portfolio, what: str) 
     assert (after == before) == (what == "target" and len(portfolio.holdings) == 1)
 
 
+def test_the_gap_to_a_budget_that_is_met_is_equal_on_every_machine() -> None:
+    longs = PORTFOLIO._replace(holdings={"A": 3.0, "B": 2.5, "C": 7.0})
+    risks = {name: outcomes(longs.inputs(name))["portfolio_risk"] for name in longs.holdings}
+    receipt = issue(longs, "A", {name: float(risk) for name, risk in risks.items()})
+    gap = receipt.results["allocation_score"]
+    assert isinstance(gap, float)
+    assert abs(gap) < 1e-12
+
+    def recorded(score: float) -> Receipt:
+        return receipt.model_copy(update={"results": {**receipt.results, "allocation_score": score}})
+
+    # The share of risk on another machine differs in its last digits, and so does the gap.
+    assert recompute(recorded(gap + 4e-15), longs.bars, BUILT_IN).equal
+    assert not recompute(recorded(gap + 1e-11), longs.bars, BUILT_IN).equal
+
+
 def test_columns_that_are_not_held_are_no_part_of_it() -> None:
     fewer = PORTFOLIO._replace(holdings={"A": 3.0, "C": 7.0})
     columns = [PORTFOLIO.bars.column[name] for name in ("C", "A")]
