@@ -154,7 +154,7 @@ def _compare(
             for name in {**recorded, **computed}:
                 yield from _compare((*path, name), recorded.get(name), computed.get(name), tolerance)
         case list(), list() if len(recorded) == len(computed):
-            for name, one, other in _pairs(recorded, computed):
+            for name, one, other in _pairs(path, recorded, computed):
                 yield from _compare((*path, name), one, other, tolerance)
         case ((int() | float()), (int() | float())):
             if not abs(recorded - computed) <= tolerance(path, max(abs(recorded), abs(computed))):
@@ -164,10 +164,12 @@ def _compare(
                 yield f"{_place(path)}: recorded {recorded}, recomputed {computed}"
 
 
-def _pairs(recorded: list[Any], computed: list[Any]) -> Iterator[tuple[str | int, object, object]]:
-    """What is to be compared, with its name: rows by their tickers, as equal trades come in any order."""
+def _pairs(
+    path: _Path, recorded: list[Any], computed: list[Any]
+) -> Iterator[tuple[str | int, object, object]]:
+    """What is to be compared, with its name: a plan's lines by ticker, as equal trades come in any order."""
     rows, others = _by_ticker(recorded), _by_ticker(computed)
-    if rows and rows.keys() == others.keys():
+    if path == ("lines",) and rows.keys() == others.keys():
         for name, row in rows.items():
             yield name, row, others[name]
     else:

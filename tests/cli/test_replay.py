@@ -325,6 +325,16 @@ async def test_small_differences_of_large_numbers_are_equal_on_every_machine(
 
 
 @pytest.mark.trio
+async def test_the_order_of_holdings_is_compared_as_the_matrix_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], autojump_clock: MockClock
+) -> None:
+    (risk,) = await answers_to(QUESTIONS[0])
+    risk["holdings"].reverse()
+    assert await in_thread(tmp_path, [risk]) == 1
+    assert "holdings[0].ticker: recorded" in capsys.readouterr().out
+
+
+@pytest.mark.trio
 async def test_a_decision_without_its_receipt_is_no_decision(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
