@@ -36,7 +36,8 @@ def budgeted_sizes(
         budgets: b, above 0, sum 1, shape ``(N,)``.
 
     Raises:
-        MetricError: ``no_plan`` if there is no minimum: positions of these signs hedge each other.
+        MetricError: ``no_plan`` if no minimum was found, because positions of these signs hedge each other:
+            there is none, or they nearly cancel and rounding errors hide it.
     """
     volatilities = np.sqrt(np.einsum("ij,ij->i", returns, returns))
     scaled = returns / volatilities[:, None]
@@ -65,7 +66,8 @@ def budgeted_sizes(
         sizes = sizes * (1.0 + step / (1.0 + largest if largest > _WHOLE_STEP else 1.0))
     raise MetricError(
         "no_plan",
-        "no sizes of these positions meet these budgets: long and short positions hedge each other",
+        "no sizes were found at which these positions meet these budgets: some hedge each other fully, or "
+        "too closely to compute",
     )
 
 

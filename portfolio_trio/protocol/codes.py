@@ -115,7 +115,7 @@ ERRORS: Mapping[ErrorCode, ErrorMeaning] = {
     ),
     ErrorCode.NO_PLAN: ErrorMeaning(
         retryable=False,
-        meaning="No sizes of these long and short positions meet their budgets: they hedge each other.",
+        meaning="No sizes were found at which these positions meet their budgets: some hedge each other.",
     ),
 }
 

@@ -385,10 +385,14 @@ def test_too_little_history_is_said() -> None:
     assert done.risks_after == "insufficient_history"
 
 
-def test_twins_that_hedge_each_other_out_have_no_budgeted_sizes() -> None:
-    returns = np.vstack((np.ones(70), -np.ones(70)))
-    with pytest.raises(MetricError, match="no_plan"):
-        budgeted_sizes(returns, np.array([0.5, 0.5]))
+@pytest.mark.parametrize("apart", [0.0, 1e-5])
+def test_of_twins_that_hedge_each_other_no_budgeted_sizes_are_found(apart: float) -> None:
+    """Twins that are not quite the same have such sizes, so it is not said that there are none."""
+    one, other, third = np.random.default_rng(5).normal(size=(3, 252)) * 0.01
+    returns = np.vstack((one, -one - apart * other, third))
+    with pytest.raises(MetricError, match="no sizes were found") as caught:
+        budgeted_sizes(returns, np.full(3, 1.0 / 3.0))
+    assert caught.value.code == "no_plan"
 
 
 @pytest.mark.parametrize("count", [100, 500])
