@@ -48,11 +48,15 @@ end
 
 -- JSON text of the one value that `path` matched in the reply of read(), or nil if it matched nothing.
 local function field(reply, path)
-  local _, at = string.find(reply, '"' .. path .. '":', 1, true)
-  local matches = at and string.match(reply, '^%s*(%b[])', at + 1)
-  local text = matches and string.sub(matches, 2, -2)
-  if text == '' then return nil end
-  return text
+  -- A search for the rare `$` of the path is faster than one for the quotation mark before it.
+  local at, last = string.find(reply, path .. '":', 1, true)
+  if at and string.sub(reply, at - 1, at - 1) ~= '"' then
+    at, last = string.find(reply, '"' .. path .. '":', 1, true)
+  end
+  if not at then return nil end
+  local _, to, from = string.find(reply, '^%s*()%b[]', last + 1)
+  if not to or to == from + 1 then return nil end
+  return string.sub(reply, from + 1, to - 1)
 end
 
 -- A status if a document is not the one that the caller means ("" for any): `missing`, because the session has expired
@@ -160,49 +164,75 @@ end
 -- it may be stopped while many runs end, and all workers are to show the same end.
 local MAX_ENDS, MAX_UNTOLD = 32, 8
 
--- Iterates over the recorded ends of the newest runs: calls `see` with each run_id and its JSON text, oldest first.
-local function each_end(ends, see)
-  for text, run_id in string.gmatch(ends or '', '({"run_id":%s*(%d+)[^{}\\]*})') do see(tonumber(run_id), text) end
+-- Recorded ends of runs as most engines print them; others print spaces after a colon.
+local function compact(ends)
+  if not string.find(ends or '', ' ', 1, true) then return ends or '' end
+  return (string.gsub(ends, '":%s+', '":'))
 end
+
+local function head_of(run_id) return '{"run_id":' .. integer(run_id) .. ',' end
 
 -- JSON text of how a run ended; '' if the document does not say.
 local function end_of(ends, run_id)
-  local found = ''
-  each_end(ends, function(id, text) if id == tonumber(run_id) then found = text end end)
-  return found
+  ends = compact(ends)
+  local at = string.find(ends, head_of(run_id), 1, true)
+  return at and string.match(ends, '^{[^{}\\]*}', at) or ''
+end
+
+-- JSON texts of the recorded ends, oldest first. A list as scripts write it is cut before each opening brace, because
+-- looking into every end would be most of the time of a start. No string of JSON contains `{"run_id"`: where the brace is
+-- inside, this quotation mark closes the string, and no letter may follow. In any other list, which somebody else wrote,
+-- the ends are searched one by one.
+local function split(ends)
+  local texts, at = {}, 2
+  local is_own = string.find(ends, '^%[{"run_id":%d+,') and string.sub(ends, -2) == '}]'
+    and not string.find(ends, '\\', 1, true)
+  while is_own do
+    local after = string.find(ends, '{', at + 1, true)
+    if after and not string.find(ends, '^},{"run_id":%d+,', after - 2) then break end
+    texts[#texts + 1] = string.sub(ends, at, (after or #ends + 1) - 2)
+    if not after then return texts end
+    at = after
+  end
+  texts = {}
+  for text in string.gmatch(ends, '{"run_id":%d+,[^{}\\]*}') do
+    -- A text may contain the brace: what is written again has to be JSON.
+    local _, quotes = string.gsub(text, '"', '')
+    if quotes % 2 == 0 then texts[#texts + 1] = text end
+  end
+  return texts
 end
 
 -- Whether the worker that ran a run has reported this end.
 local function is_final(text)
-  return string.find(text, '"told":%s*true') ~= nil or string.find(text, '"outcome":%s*"completed"') ~= nil
+  return string.find(text, '"told":true', 1, true) or string.find(text, '"outcome":"completed"', 1, true)
 end
 
 -- JSON text of `run_ends` with the end of one more run. An end already recorded for that run stays, unless the
 -- worker that ran it reports another, which is marked as `told` if the run did not complete.
 local function with_end(ends, run_id, how, own)
-  local kept, at = {}, nil
+  local is_known = end_of(ends, run_id) ~= ''
+  if is_known and not own then return ends end
   if own and not string.find(how, '"completed"', 1, true) then how = how .. ',"told":true' end
-  local ended = '{"run_id":' .. integer(run_id) .. ',' .. how .. '}'
-  each_end(ends, function(id, text)
-    if id == tonumber(run_id) then
-      at = #kept + 1
-      if own then text = ended end
+  local head, kept, at = head_of(run_id), split(compact(ends)), nil
+  for index = 1, is_known and #kept or 0 do
+    if string.sub(kept[index], 1, #head) == head then at = at or index end
+  end
+  -- It is news, however old the run is.
+  if at and at <= #kept - MAX_ENDS then
+    table.remove(kept, at)
+    at = nil
+  end
+  kept[at or #kept + 1] = head .. how .. '}'
+  local excess = math.max(0, #kept - MAX_ENDS)
+  local first = excess + 1
+  for index = excess, 1, -1 do
+    if first > excess - MAX_UNTOLD + 1 and not is_final(kept[index]) then
+      first = first - 1
+      kept[first] = kept[index]
     end
-    -- In what somebody else wrote, a text may contain the brace: what is written again has to be JSON.
-    local _, quotes = string.gsub(text, '"', '')
-    if quotes % 2 == 0 then kept[#kept + 1] = text end
-  end)
-  if not at then
-    kept[#kept + 1] = ended
-  elseif own and at <= #kept - MAX_ENDS then
-    -- It is news, however old the run is.
-    table.insert(kept, table.remove(kept, at))
   end
-  local excess, texts = #kept - MAX_ENDS, {}
-  for index, text in ipairs(kept) do
-    if index > excess or not is_final(text) then texts[#texts + 1] = text end
-  end
-  return '[' .. table.concat(texts, ',', math.max(1, #texts - MAX_ENDS - MAX_UNTOLD + 1)) .. ']'
+  return '[' .. table.concat(kept, ',', first) .. ']'
 end
 
 -- The members of an end for a run that was cancelled.

@@ -87,8 +87,8 @@ MUTANTS = (
     Mutant(
         "an end that its worker has not reported outlasts those that were",
         "lua/prelude.lua",
-        "    if index > excess or not is_final(text) then",
-        "    if index > excess then",
+        " and not is_final(kept[index]) then",
+        " and false then",
         ENDS,
     ),
     Mutant(
@@ -129,8 +129,22 @@ MUTANTS = (
     Mutant(
         "a brace in a text of somebody else does not break the list of ends",
         "lua/prelude.lua",
-        "    if quotes % 2 == 0 then kept",
-        "    if true then kept",
+        "    if quotes % 2 == 0 then texts",
+        "    if true then texts",
+        FOREIGN,
+    ),
+    Mutant(
+        "only lists of ends as scripts write them are cut at their braces",
+        "lua/prelude.lua",
+        "    if after and not string.find(",
+        "    if false and string.find(",
+        FOREIGN,
+    ),
+    Mutant(
+        "the quotation mark before a path in a reply",
+        "lua/prelude.lua",
+        "  if at and string.sub(reply, at - 1, at - 1) ~= '\"' then",
+        "  if false then",
         FOREIGN,
     ),
     Mutant(
@@ -1764,8 +1778,8 @@ MUTANTS = (
     Mutant(
         "the bound of the recorded ends",
         "lua/prelude.lua",
-        "math.max(1, #texts - MAX_ENDS - MAX_UNTOLD + 1)",
-        "1",
+        "    if first > excess - MAX_UNTOLD + 1 and ",
+        "    if ",
         ENDS,
     ),
     Mutant(

@@ -178,6 +178,7 @@ async def survive(engine: Engine, path: Path, value: object) -> None:
 @example(change=(("result_sizes", 0), "x"))
 @example(change=(("analysis_results",), 5))
 @example(change=(("run_ends",), [{"run_id": 1, "reason": "}"}]))
+@example(change=(("run_ends",), [{"run_id": 1, "reason": "},{"}]))
 @example(change=(("holdings", "AAPL"), 1e308))
 @example(change=(("holdings", "new"), 1))
 @example(change=(("targets", "weights"), {"A B": 1}))
@@ -189,3 +190,17 @@ async def survive(engine: Engine, path: Path, value: object) -> None:
 def test_every_call_works_or_names_it(engines: list[Engine], change: tuple[Path, object]) -> None:
     for engine in engines:
         trio.run(survive, engine, *change)
+
+
+def test_a_name_that_ends_like_a_path_is_not_taken_for_it(engines: list[Engine]) -> None:
+    async def read(engine: Engine) -> None:
+        async with engine.opened() as it:
+            before = await lived_in(it)
+            foreign = changed(before, ("run_ends",), [{"x$.targets": [7]}])
+            await it.client.execute_command("JSON.SET", KEY, "$", json.dumps(foreign))
+            for _ in range(16):  # Redis answers in any order of paths
+                found = await it.store.attach("s")
+                assert found.targets == Targets({"AAPL": 0.5, "MSFT": 0.5}, {"AAPL": 1})
+
+    for engine in engines:
+        trio.run(read, engine)
