@@ -3,16 +3,20 @@
 --
 -- The loader inserts this text where a script says `-- include checks.lua`, after the prelude.
 
--- The sum of an object of numbers by ticker, each from `least` to `most`; nil if it is something else.
-local function sum_of(text, least, most)
-  local sum = 0
-  local rest = string.gsub(text, '"([^"]*)":%s*([^%s,}]+)', function(name, number)
+-- The sum of an object that has nothing but numbers by ticker, each from `least` to `most`; nil if it is something else.
+-- It is such an object if its lines are as long as it: each has four characters more than its name and its number, and
+-- one brace is left. Calls `see`, if given, with each name and number.
+local function sum_of(text, least, most, see)
+  text = compact(text)
+  local sum, length = 0, 1
+  for name, number in string.gmatch(text, '"(' .. TICKER .. ')":([^,}]+)') do
     local value = tonumber(number)
-    if not (value and value >= least and value <= most and is_ticker(name)) then return nil end
-    sum = sum + value
-    return ''
-  end)
-  return string.find(rest, '^{[%s,]*}$') and sum or nil
+    if not (value and value >= least and value <= most and #name <= MAX_TICKER) then return nil end
+    sum, length = sum + value, length + #name + #number + 4
+    if see then see(name, value) end
+  end
+  if text ~= '{}' and (length ~= #text or string.sub(text, -1) ~= '}') then return nil end
+  return sum
 end
 
 local function is_holdings(text) return sum_of(text, -LIMIT, LIMIT) ~= nil end

@@ -71,7 +71,15 @@ end
 -- JSON text of the owner's targets; documents of earlier releases have none.
 local function targets_of(reply) return field(reply, '$.targets') or 'null' end
 
-local function is_ticker(name) return #name <= 32 and string.find(name, '^[A-Z0-9^][A-Z0-9.=^&/_:-]*$') ~= nil end
+local TICKER, MAX_TICKER = '[A-Z0-9^][A-Z0-9.=^&/_:-]*', 32
+
+local function is_ticker(name) return #name <= MAX_TICKER and string.match(name, TICKER) == name end
+
+-- JSON text without the spaces that some engines print between members.
+local function compact(text)
+  if not string.find(text, ' ', 1, true) then return text end
+  return (string.gsub(string.gsub(text, '":%s+', '":'), ',%s+(["{])', ',%1'))
+end
 
 -- Prices by ticker, from JSON text {"AAPL":190.5}.
 local function prices_by_ticker(text)
@@ -164,17 +172,11 @@ end
 -- it may be stopped while many runs end, and all workers are to show the same end.
 local MAX_ENDS, MAX_UNTOLD = 32, 8
 
--- Recorded ends of runs as most engines print them; others print spaces after a colon.
-local function compact(ends)
-  if not string.find(ends or '', ' ', 1, true) then return ends or '' end
-  return (string.gsub(ends, '":%s+', '":'))
-end
-
 local function head_of(run_id) return '{"run_id":' .. integer(run_id) .. ',' end
 
 -- JSON text of how a run ended; '' if the document does not say.
 local function end_of(ends, run_id)
-  ends = compact(ends)
+  ends = compact(ends or '')
   local at = string.find(ends, head_of(run_id), 1, true)
   return at and string.match(ends, '^{[^{}\\]*}', at) or ''
 end
@@ -214,7 +216,7 @@ local function with_end(ends, run_id, how, own)
   local is_known = end_of(ends, run_id) ~= ''
   if is_known and not own then return ends end
   if own and not string.find(how, '"completed"', 1, true) then how = how .. ',"told":true' end
-  local head, kept, at = head_of(run_id), split(compact(ends)), nil
+  local head, kept, at = head_of(run_id), split(compact(ends or '')), nil
   for index = 1, is_known and #kept or 0 do
     if string.sub(kept[index], 1, #head) == head then at = at or index end
   end

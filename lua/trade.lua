@@ -25,16 +25,16 @@ local incarnation, known = ARGV[11], ARGV[12]
 
 local function line(name, text) return quoted(name) .. ':' .. text end
 
--- Holdings text after the trade, its number of lines, whether the line is new, and its shares before and after. The
--- other lines keep their shares and position, but not their text: engines print more digits than they read back.
+-- Holdings text after the trade, its number of lines, whether the line is new, and its shares before and after; nil if
+-- they are no holdings. The other lines keep their shares and position, but not their text: engines print more digits
+-- than they read back.
 local function traded(holdings)
   local lines, held, at = {}, 0, nil
-  for name, text in string.gmatch(holdings, HOLDING) do
-    local shares = tonumber(text)
-    if shares then text = canonical(shares) end
-    lines[#lines + 1] = line(name, text)
-    if name == ticker then at, held = #lines, shares or 0 end
-  end
+  local sum = sum_of(holdings, -LIMIT, LIMIT, function(name, shares)
+    lines[#lines + 1] = line(name, canonical(shares))
+    if name == ticker then at, held = #lines, shares end
+  end)
+  if not sum then return nil end
   local shares = sum_of_shares(held, delta)
   if shares ~= 0 then
     lines[at or #lines + 1] = line(ticker, canonical(shares))
@@ -53,11 +53,11 @@ if status then return {status} end
 local before, held = field(reply, '$.holdings'), whole(reply, '$.version')
 local current = field(reply, '$.current_analysis')
 if not (before and held and current and whole(reply, '$.run_counter')) then return {'wrong_type'} end
-if not (is_holdings(before) and is_current(current) and is_targets(targets_of(reply))) then return {'wrong_type'} end
+local holdings, count, added, shares_before, shares_after = traded(before)
+if not (holdings and is_current(current) and is_targets(targets_of(reply))) then return {'wrong_type'} end
 if is_behind(reply, known) then return {'behind'} end
 if ARGV[10] ~= '' and tonumber(ARGV[10]) ~= tonumber(held) then return {'version', held} end
 
-local holdings, count, added, shares_before, shares_after = traded(before)
 if canonical(shares_after) == canonical(shares_before) then
   return {'unchanged', ticker, ARGV[2], canonical(shares_before)}
 end

@@ -148,6 +148,20 @@ MUTANTS = (
         FOREIGN,
     ),
     Mutant(
+        "a line that is none among the holdings is found by their length",
+        "lua/checks.lua",
+        "(length ~= #text or ",
+        "(false or ",
+        FOREIGN,
+    ),
+    Mutant(
+        "a trade in a document whose current run cannot be read is not made",
+        "lua/trade.lua",
+        "(holdings and is_current(current) and is_targets(targets_of(reply)))",
+        "holdings",
+        FOREIGN,
+    ),
+    Mutant(
         "a run does not start on holdings that cannot be read",
         "lua/start_analysis.lua",
         "if not takes and not (is_holdings(holdings) and is_targets(targets)) then",
@@ -157,8 +171,8 @@ MUTANTS = (
     Mutant(
         "a trade on holdings that cannot be read is not made",
         "lua/trade.lua",
-        "if not (is_holdings(before) and is_current(current) and is_targets(targets_of(reply))) then",
-        "if false then",
+        "  if not sum then return nil end\n",
+        "",
         FOREIGN,
     ),
     Mutant(
@@ -2013,8 +2027,8 @@ MUTANTS = (
     Mutant(
         "the digits that every Redis reads, in the other lines of a trade",
         "lua/trade.lua",
-        "    if shares then text = canonical(shares) end\n",
-        "",
+        "line(name, canonical(shares))",
+        "line(name, string.format('%.17g', shares))",
         NUMBERS,
     ),
     Mutant(

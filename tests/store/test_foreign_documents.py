@@ -6,6 +6,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import pytest
 import trio
 from hypothesis import HealthCheck, Phase, example, given, settings
 
@@ -182,6 +183,8 @@ async def survive(engine: Engine, path: Path, value: object) -> None:
 @example(change=(("holdings", "AAPL"), 1e308))
 @example(change=(("holdings", "new"), 1))
 @example(change=(("targets", "weights"), {"A B": 1}))
+@example(change=(("holdings",), {"AAPL": 100, "": 1}))
+@example(change=(("holdings",), {"A" * 33: 1}))
 @example(change=(("current_analysis", "run_id"), 1.5))
 @example(change=(("attached",), 5))
 @example(change=(("attached", 0), "\\"))
@@ -204,3 +207,18 @@ def test_a_name_that_ends_like_a_path_is_not_taken_for_it(engines: list[Engine])
 
     for engine in engines:
         trio.run(read, engine)
+
+
+def test_no_trade_drops_a_line_that_cannot_be_read(engines: list[Engine]) -> None:
+    async def refuse(engine: Engine, line: Document) -> None:
+        async with engine.opened() as it:
+            foreign = changed(await lived_in(it), ("holdings",), {"AAPL": 100, **line, "MSFT": 75})
+            await it.client.execute_command("JSON.SET", KEY, "$", json.dumps(foreign))
+            with pytest.raises(WrongType):
+                await it.store.trade("s", "AAPL", 1, tick=NEXT, at=LATER, price_lookup=priced)
+            assert await it.store.get_document("s") == foreign
+
+    lines: list[Document] = [{"": 1}, {"A B": 1}, {"A" * 33: 1}, {"TSLA": "5"}, {"TSLA": [1]}, {"TSLA": 1e23}]
+    for engine in engines:
+        for line in lines:
+            trio.run(refuse, engine, line)
