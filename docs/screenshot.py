@@ -35,7 +35,7 @@ PATIENCE_MS: Final = 60_000
 def show(page: Page) -> None:
     """Some ticks, a run that is switched after two results, and a trade that is being thought about."""
     page.set_default_timeout(PATIENCE_MS)
-    page.wait_for_selector("#totals .beside:not(:empty)")
+    page.wait_for_selector("#totals .total:first-child .unit:not(:empty)")
     page.click("button.ticker:text-is('AAPL')")
     page.wait_for_function("() => document.querySelectorAll('.tile[data-state=done]').length === 2")
     page.click("button.ticker:text-is('KO')")
