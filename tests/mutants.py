@@ -2984,6 +2984,20 @@ MUTANTS = (
         MODULES,
     ),
     Mutant(
+        "the refusal of pasted columns that may all be money",
+        "portfolio_trio/web/static/paste.js",
+        "  return money ? { ...money, shares: -1 }",
+        "  return false ? { ...money, shares: -1 }",
+        MODULES,
+    ),
+    Mutant(
+        "the refusal of a pasted number that was cut in two",
+        "portfolio_trio/web/static/paste.js",
+        "if (cells.findLastIndex(Boolean) >= head.width)",
+        "if (false)",
+        MODULES,
+    ),
+    Mutant(
         "the escaping of formulas in copied CSV",
         "portfolio_trio/web/static/csv.js",
         "/^[=+\\-@\\t\\r]/.test(value)",

@@ -3,11 +3,17 @@
 export const TICKER = /^[A-Z0-9^][A-Z0-9.\-=^&/_:]{0,31}$/;
 const MAX_SHARES = 1e15;
 const MAX_LINES = 500;
-const TICKER_HEADS = ["ticker", "symbol", "instrument", "stock", "name", "security"];
-const SHARE_HEADS = ["shares", "quantity", "qty", "units", "amount", "position", "holding", "holdings"];
+const HEAD_LINES = 40;
+const TICKER_HEADS = ["ticker", "symbol", "instrument", "stock", "name", "security", "asset", "company"];
+const SHARE_HEADS = ["shares", "quantity", "qty", "units", "position", "holding", "holdings"];
+const MONEY = /\b(value|amount|price|cost|gain|change|worth)\b|[$€£¥%]/i;
+const DECIMAL_COMMA = /^[+-]?(\d+,(?!\d{3}$)\d+|(0|\d{4,}),\d+|\d{1,3}(\.\d{3})+,\d+)$/;
+const EITHER = /^[+-]?[1-9]\d{0,2}[.,]\d{3}$/;
 
 /**
  * @typedef {{line: number, text: string, why: string}} Refused
+ * @typedef {{line: number, text: string, cells: string[]}} Row
+ * @typedef {{at: number, ticker: number, shares: number, width: number}} Head the row of the header, or -1; a column that is not there is -1
  * @typedef {{holdings: Record<string, number>, refused: Refused[], notes: string[]}} Pasted
  */
 
@@ -15,26 +21,24 @@ const SHARE_HEADS = ["shares", "quantity", "qty", "units", "amount", "position",
 export function parsePaste(text) {
   const lines = text.replace(/^\uFEFF/, "").split(/\r\n|\n|\r/);
   const separator = separatorOf(lines);
+  const rows = lines.map((raw, at) => ({ line: at + 1, text: raw.trim().slice(0, 80), cells: split(raw, separator) })).filter(({ text }) => text);
+  const head = headOf(rows);
+  if (head.shares < 0) {
+    const { line, text } = /** @type {Row} */ (rows[head.at]);
+    return { holdings: {}, refused: [{ line, text, why: "nothing is read: no column is named shares, quantity or units" }], notes: [] };
+  }
+  const decimalComma = rows.some(({ cells }) => DECIMAL_COMMA.test(cells[head.shares] ?? ""));
   /** @type {Map<string, number>} */
   const holdings = new Map();
   /** @type {Refused[]} */
   const refused = [];
   /** @type {Map<string, number>} */
   const lots = new Map();
-  let columns = { ticker: 0, shares: 1 };
-  let started = false;
-  lines.forEach((raw, index) => {
-    if (!raw.trim()) return;
-    const cells = split(raw, separator);
-    const heads = started ? null : headsOf(cells);
-    started = true;
-    if (heads) {
-      columns = heads;
-      return;
-    }
-    const read = readLine(cells, columns, separator);
+  rows.forEach(({ line, text, cells }, at) => {
+    if (at === head.at) return;
+    const read = at < head.at ? "above the header" : readLine(cells, head, separator, decimalComma);
     if (typeof read === "string") {
-      refused.push({ line: index + 1, text: raw.trim().slice(0, 80), why: read });
+      refused.push({ line, text, why: read });
       return;
     }
     const [ticker, shares] = read;
@@ -49,14 +53,17 @@ export function parsePaste(text) {
   return { holdings: Object.fromEntries(entries), refused, notes };
 }
 
-/** @param {string[]} cells @param {{ticker: number, shares: number}} columns @param {string} separator @returns {[string, number] | string} */
-function readLine(cells, columns, separator) {
+/** @param {string[]} cells @param {Head} head @param {string} separator @param {boolean} decimalComma @returns {[string, number] | string} */
+function readLine(cells, head, separator, decimalComma) {
   if (cells.length < 2) return "one column; a line is a ticker and a number of shares";
-  const ticker = (cells[columns.ticker] ?? "").toUpperCase();
+  const ticker = (cells[head.ticker] ?? "").toUpperCase();
   if (!ticker) return "no ticker";
   if (!TICKER.test(ticker)) return `${ticker.slice(0, 40)} is no ticker`;
-  const written = cells[columns.shares] ?? "";
+  const written = cells[head.shares] ?? "";
+  // A number that was cut at its thousands has one cell too many.
+  if (cells.findLastIndex(Boolean) >= head.width) return "more cells than columns: which is the number of shares?";
   if (!written) return "no number of shares";
+  if (decimalComma && EITHER.test(written)) return `${written} is unclear: other lines have a decimal comma`;
   const shares = readNumber(written, separator);
   if (shares === null) return `${written.slice(0, 40)} is no number of shares`;
   if (Math.abs(shares) > MAX_SHARES) return "more shares than a portfolio can hold";
@@ -64,13 +71,20 @@ function readLine(cells, columns, separator) {
   return [ticker, shares];
 }
 
-/** The columns named in the first line, if any. @param {string[]} cells */
-function headsOf(cells) {
-  const words = cells.map((cell) => cell.toLowerCase().replace(/[^a-z]+/g, " ").trim());
-  const find = (/** @type {string[]} */ heads) => heads.map((head) => words.findIndex((word) => word.split(" ").includes(head))).find((at) => at >= 0);
-  const shares = find(SHARE_HEADS);
-  if (shares === undefined || readNumber(cells[shares] ?? "", ";") !== null) return null;
-  return { ticker: find(TICKER_HEADS) ?? 0, shares };
+/** The header: the first of the first rows that names both columns; one that names money alone has no shares. @param {Row[]} rows @returns {Head} */
+function headOf(rows) {
+  const heads = rows.slice(0, HEAD_LINES).map(({ cells }, at) => {
+    const find = (/** @type {string[]} */ names) => names.map((name) => cells.findIndex((cell) => !MONEY.test(cell) && cell.toLowerCase().split(/[^a-z]+/).includes(name))).find((found) => found >= 0) ?? -1;
+    const words = cells.filter(Boolean);
+    const named = words.length > 1 && !words.some((cell) => /^[^a-z]*\d[^a-z]*$/i.test(cell));
+    return { at, ticker: find(TICKER_HEADS), shares: find(SHARE_HEADS), width: cells.length, named, money: words.some((cell) => MONEY.test(cell)) };
+  }).filter(({ named }) => named);
+  const both = heads.find(({ ticker, shares }) => ticker >= 0 && shares >= 0 && ticker !== shares);
+  if (both) return both;
+  const [first] = heads;
+  if (first?.at === 0 && first.shares > 0) return { ...first, ticker: 0 };
+  const money = heads.find((head) => head.money);
+  return money ? { ...money, shares: -1 } : { at: -1, ticker: 0, shares: 1, width: 2 };
 }
 
 /** The separator of the cells: one that every line contains. @param {string[]} lines */
@@ -107,7 +121,7 @@ export function readNumber(text, separator = "\t") {
   let cleaned = text.replace(/[\s\u00A0\u202F'’]/g, "").replace(/^[−–]/, "-");
   const bracketed = /^\((.+)\)$/.exec(cleaned);
   if (bracketed) cleaned = `-${bracketed[1]}`;
-  if (/^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$/.test(cleaned)) cleaned = cleaned.replaceAll(",", "");
+  if (/^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?$/.test(cleaned)) cleaned = cleaned.replaceAll(",", "");
   else if (/^[+-]?\d{1,3}(\.\d{3}){2,}(,\d+)?$|^[+-]?\d{1,3}(\.\d{3})+,\d+$/.test(cleaned)) {
     cleaned = cleaned.replaceAll(".", "").replace(",", ".");
   } else if (separator !== "," && /^[+-]?\d+,\d+$/.test(cleaned)) cleaned = cleaned.replace(",", ".");
