@@ -107,6 +107,58 @@ def test_a_trade_on_holdings_that_changed_meanwhile_is_not_made(browser: Browser
         quick.sees("#holdings tbody", r"KO\s+100\s")
 
 
+def test_a_trade_is_for_the_holdings_that_are_drawn(browser: Browser, server: Tree) -> None:
+    """The other tab's change has arrived, but the screen does not show it yet when the click comes."""
+    with browser.new_context() as context:
+        context.set_default_timeout(PATIENCE_MS)
+        url = f"http://127.0.0.1:{server.port}/"
+        person, quick = Person(context.new_page(), url), Person(context.new_page(), url)
+        sent: list[str] = []
+        arrived: list[str] = []
+
+        def route(socket: WebSocketRoute) -> None:
+            real = socket.connect_to_server()
+
+            def pass_on(message: str | bytes) -> None:
+                sent.append(str(message))
+                real.send(message)
+
+            def hand_over(message: str | bytes) -> None:
+                socket.send(message)
+                arrived.append(str(message))
+
+            socket.on_message(pass_on)
+            real.on_message(hand_over)
+
+        person.page.route_web_socket(re.compile("/ws/"), route)
+        person.open()
+        quick.open(person.fragment)
+        person.page.fill("#panel-what_if .tickerfield", "KO")
+        person.page.keyboard.press("Enter")
+        person.page.fill(AMOUNT, "-10")
+        person.sees("#panel-what_if .words", "To sell 10 KO")
+        person.measure("window.drawn = window.requestAnimationFrame, window.held = []")
+        person.measure("void (window.requestAnimationFrame = (frame) => window.held.push(frame))")
+        quick.page.fill("#panel-what_if .tickerfield", "MSFT")
+        quick.page.keyboard.press("Enter")
+        quick.page.fill(AMOUNT, "5")
+        quick.sees("#panel-what_if .words", "To buy 5 MSFT")
+        quick.page.get_by_role("button", name="Apply").click()
+        quick.sees("#holdings header", "version 2")
+        while not [each for each in arrived if '"portfolio"' in each and '"version":2' in each]:
+            person.measure("null")
+        assert "version 1" in person.text("#holdings header")
+        person.page.get_by_role("button", name="Apply").evaluate("(button) => button.click()")
+        person.measure("void (window.requestAnimationFrame = window.drawn)")
+        person.measure("window.held.forEach((frame) => frame(0))")
+        person.sees("#notice", "Sell 10 KO: not sent. The connection or the holdings have just changed")
+        person.sees("#holdings header", "version 2")
+        assert person.page.input_value(AMOUNT) == "-10"
+        assert not [each for each in sent if '"action":"trade"' in each]
+        assert quick.held()["KO"] == "110"
+        assert person.complaints == []
+
+
 def test_a_target_that_is_not_held_has_a_row_and_can_be_tried(person: Person) -> None:
     person.page.click("#tab-plan")
     person.page.get_by_role("button", name="Targets", exact=True).click()

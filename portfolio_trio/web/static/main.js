@@ -111,11 +111,12 @@ function makeActions() {
       const trade = goal === "budget" ? budgetTrade(state) : hedgeTrade(state);
       if (trade !== null) actions.draft(trade);
     },
-    applyDraft() {
+    /** @param {string} edition that was on screen */
+    applyDraft(edition) {
       const { selected: ticker, draft } = state;
       if (!ticker || draft === 0) return;
       const what = `${draft < 0 ? "Sell" : "Buy"} ${shares(Math.abs(draft))} ${ticker}`;
-      change("trade", what, editionOf(state), { action: "trade", ticker, shares: draft });
+      change("trade", what, edition, { action: "trade", ticker, shares: draft });
     },
     /** @param {Record<string, number>} holdings @param {string} edition that they were typed for */
     setHoldings: (holdings, edition) => change("holdings", "Save holdings", edition, { action: "set_holdings", holdings }),

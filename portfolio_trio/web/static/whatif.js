@@ -4,7 +4,7 @@ import { NAME, button, el, heads, mark, say, set } from "./dom.js";
 import { budgetTrade, hedgeTrade, lastWhatIf, sidesOf, whyNot } from "./decisions.js";
 import { clock, fixed, isNumber, money, percent, plain, shares, signed, whole } from "./format.js";
 import { TICKER } from "./paste.js";
-import { isBusy } from "./state.js";
+import { editionOf, isBusy } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 
@@ -32,9 +32,10 @@ export function mountWhatIf(actions) {
   const budget = button({ click: () => actions.draftTo("budget") }, "To budget");
   const hedge = button({ click: () => actions.draftTo("hedge") }, "Best hedge");
   const reset = button({ click: () => actions.draft(0) }, "Reset");
-  const apply = button({ class: "primary", click: () => actions.applyDraft() }, "Apply");
+  const apply = button({ class: "primary", click: () => actions.applyDraft(edition) }, "Apply");
   const words = el("p", { class: "words" });
   const table = makeTable();
+  let edition = "";
   const panel = el("div", { class: "whatif beside" },
     el("div", { class: "controls" },
       el("div", { class: "bar" }, ticker, number, el("span", { class: "unit" }, "shares")),
@@ -44,6 +45,7 @@ export function mountWhatIf(actions) {
   return { panel, show(state) {
     if (panel.hidden) return;
     const { portfolio, selected, draft } = state;
+    edition = editionOf(state);
     const held = selected && portfolio ? portfolio.holdings[selected] ?? 0 : 0;
     if (document.activeElement !== ticker && ticker.value !== (selected ?? "")) ticker.value = selected ?? "";
     offer(names, Object.keys(portfolio?.holdings ?? {}));
