@@ -103,7 +103,7 @@ def test_a_store_that_is_away_is_told_and_what_was_asked_works_later(browser: Br
         assert person.page.get_by_role("button", name="Apply").is_disabled()
         store.start()
         # It kept nothing: the session begins again, and the page says so.
-        person.sees("#notice", "session had expired; a new one with the default holdings")
+        person.sees("#notice", "session had expired or was lost; a new one with the default holdings")
         person.analyse("AAPL")
         person.tiles("done", 5)
         assert person.complaints == []

@@ -56,9 +56,17 @@ export function onRunMessage(runs, message, metrics) {
       return end(runs, message, {
         phase: "failed", failure: { code: message.code, detail: message.detail }, following: false,
       });
+    case "risk":
+      return reached(runs);
     default:
       return runs;
   }
+}
+
+/** The store has answered: that it could not be reached is past. @param {Runs} runs @returns {Runs} */
+function reached({ run, ghost }) {
+  if (run?.failure?.code !== "unavailable") return { run, ghost };
+  return { run: { ...run, failure: { code: "", detail: "The server’s store could not be reached; it can be now." } }, ghost };
 }
 
 /** A run in progress when this socket opened: the state shows its start, not an event. @param {Runs} runs @param {import("wire").Running | null | undefined} current @param {string[]} metrics @returns {Runs} */

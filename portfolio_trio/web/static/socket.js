@@ -53,7 +53,7 @@ export class Link {
       const { code, reason, opened } = await this.#connection();
       if (this.#stopped) return;
       const { why, token } = closed(code, reason);
-      if (!worthReconnecting(code) && !reason.startsWith("session_full")) {
+      if (!worthReconnecting(code, reason)) {
         this.dispatch({ kind: "socket", phase: "ended", why, token });
         return;
       }

@@ -40,7 +40,7 @@ function lineOf(state, message) {
     case "analysis_started":
       return ["run", `${run}: started, ${count(message.metrics.length, "metric")}`];
     case "analysis_result":
-      return ["run", `${run}: ${title(message.metric).toLowerCase()} ${shown(message.metric, message.value)}`];
+      return ["run", `${run}: ${title(message.metric).toLowerCase()} ${shown(message.metric, message.value, message.detail)}`];
     case "metric_error":
       return ["fault", `${run}: ${title(message.metric).toLowerCase()}: ${message.detail}`];
     case "analysis_completed":

@@ -57,13 +57,13 @@ export function mountTiles(actions) {
   };
 }
 
-/** @param {State} state */
-function noteOf(state) {
+/** How the run ended, and whether that still holds. @param {State} state */
+export function noteOf(state) {
   const { runs: { run }, pending } = state;
   if (pending) return "starting";
   if (!run) return "";
   if (run.phase === "failed" && run.failure) return fault(run.failure);
-  const old = runAge(state);
+  const old = run.phase === "lost" ? "" : runAge(state);
   if (old) return old;
   const of = `run ${run.run_id}, as of ${clock(run.as_of)}`;
   if (run.phase === "running") return `${of}: ${arrived(run)} of ${run.metrics.length}`;
@@ -126,7 +126,7 @@ function makeTile(metric) {
       say(number, "–");
       say(words, fault(tile.error));
     } else if ("value" in tile.message) {
-      say(number, shown(metric, Number(tile.value)));
+      say(number, shown(metric, Number(tile.value), tile.message.detail));
       say(words, meaning(metric, { ticker: run.ticker, value: Number(tile.value), detail: tile.message.detail }));
       facts.replaceChildren(...factsOf(tile.message));
     }

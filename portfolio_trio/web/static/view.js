@@ -140,7 +140,7 @@ export function pricesChip(state) {
   if (now.stale) {
     return { text: `Stale prices`, level: "warn", hint: `${hint}. Prices or closes are older than they should be; last close ${portfolio.last_bar ?? "unknown"}` };
   }
-  if (seconds * 1000 > 3 * state.gap + 10_000) return { text: `No tick for ${age(seconds)}`, level: "warn", hint };
+  if (seconds * 1000 > 1.5 * state.gap + 5_000) return { text: `No tick for ${age(seconds)}`, level: "warn", hint };
   return { text: old, level: "good", hint };
 }
 

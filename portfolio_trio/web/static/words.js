@@ -23,9 +23,10 @@ export function title(metric) {
   return TITLES[metric] ?? words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-/** The value in readable form. @param {string} metric @param {number} value */
-export function shown(metric, value) {
-  if (metric === "portfolio_risk" || metric === "concentration") return percent(value);
+/** The value in readable form; a weight has its sign, as in the row. @param {string} metric @param {number} value @param {Detail} [detail] */
+export function shown(metric, value, detail) {
+  if (metric === "concentration") return percent(detail?.weight ?? value);
+  if (metric === "portfolio_risk") return percent(value);
   if (metric === "allocation_score") return signed(value, (score) => `${fixed(Number(score) * 100, 1)} pp`);
   if (metric === "correlation" || metric === "momentum") return signed(value, fixed);
   return fixed(value, 4);
@@ -39,7 +40,8 @@ const MEANINGS = {
   portfolio_risk({ ticker, value, detail }) {
     if (value < 0) return `${ticker} is a hedge: it takes ${about(-value)} off this portfolio's variance.`;
     const times = detail?.share_per_weight;
-    const beside = isNumber(times) ? `, ${fixed(times, 1)} times its weight` : "";
+    // Of a short position that carries risk the quotient is below 0, and says nothing.
+    const beside = isNumber(times) && times >= 0 ? `, ${fixed(times, 1)} times its weight` : "";
     return `${about(value)} of this portfolio's variance comes from ${ticker}${beside}.`;
   },
   concentration({ ticker, value, detail }) {
@@ -90,10 +92,10 @@ export function leftOver(cash) {
 /** @type {Record<string, string>} */
 const ENDS = {
   switched: "another ticker was asked for",
-  superseded: "another tab started an analysis",
+  superseded: "a newer analysis took its place",
   cancelled: "on request",
   portfolio_changed: "holdings or prices moved; it starts again by itself",
-  disconnected: "the tab that asked for it is gone",
+  disconnected: "the connection that asked for it was lost",
   draining: "the server is going away",
 };
 
@@ -111,7 +113,7 @@ const FAULTS = {
   rate_limited: "Too many requests at once; the page slows down.",
   unavailable: "The server cannot reach its store at the moment: try again soon.",
   outcome_unknown: "The reply was lost on the way: the change may have been made. The holdings below are read again.",
-  session_expired: `The session had expired; ${REPLACED}`,
+  session_expired: `The session had expired or was lost; ${REPLACED}`,
   session_lost: `The session was lost; ${REPLACED}`,
   changes_lost: "The server’s store has lost its newest changes; these are the holdings that it still has.",
   draining: "The server is going away; the page connects again by itself.",
@@ -145,9 +147,9 @@ export function closed(code, reason) {
   return { why: CLOSES[word] ?? CLOSES[code] ?? other, token: word.startsWith("token_") };
 }
 
-/** Whether reconnecting can help, as in the server's table of close codes. @param {number} code */
-export function worthReconnecting(code) {
-  return ![1000, 1002, 1003, 1005, 1007, 1008, 1009, 1010].includes(code);
+/** Whether reconnecting can help, as in the server's table of close codes; a limit passes. @param {number} code @param {string} reason */
+export function worthReconnecting(code, reason) {
+  return /^(session_full|rate_limited)/.test(reason) || ![1000, 1002, 1003, 1005, 1007, 1008, 1009, 1010].includes(code);
 }
 
 /** A line for the log about the value. @param {number} total @param {number} holdings */

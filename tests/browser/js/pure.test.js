@@ -7,7 +7,7 @@ import { readLines } from "../../../portfolio_trio/web/static/editor.js";
 import { halfLife, sessionIn } from "../../../portfolio_trio/web/static/session.js";
 import { backoff, retryAfter } from "../../../portfolio_trio/web/static/socket.js";
 import { meaningOfEmpty, readLines as readTargets } from "../../../portfolio_trio/web/static/targets.js";
-import { closed, leftOver, meaning, shown, worthReconnecting } from "../../../portfolio_trio/web/static/words.js";
+import { closed, ended, fault, leftOver, meaning, shown, worthReconnecting } from "../../../portfolio_trio/web/static/words.js";
 
 test("numbers that are none are dashes, and nothing is minus zero", () => {
   for (const none of [null, undefined, NaN, Infinity, "5"]) assert.equal(money(none), "–");
@@ -95,7 +95,9 @@ test("what closes a socket, in words", () => {
   assert.equal(closed(1008, "token_expired: The token has expired.").token, true);
   assert.equal(closed(1008, "origin").why, "origin");
   assert.match(closed(1006, "").why, /lost/);
-  assert.deepEqual([1000, 1008, 1001, 1006, 1011, 1012, 1013].map(worthReconnecting), [false, false, true, true, true, true, true]);
+  assert.deepEqual([1000, 1008, 1001, 1006, 1011, 1012, 1013].map((code) => worthReconnecting(code, "")), [false, false, true, true, true, true, true]);
+  assert.ok(worthReconnecting(1008, "rate_limited: too many requests"), "it passes");
+  assert.ok(!worthReconnecting(1008, "token_expired"));
 });
 
 test("the address names a session, and nothing else", () => {
@@ -122,5 +124,13 @@ test("sentences say what the numbers say", () => {
   assert.match(score(-0.1, -3, "sell"), /above its budget of 25 %; sell 3 shares/);
   assert.match(score(0.1, null, "buy"), /No size of X alone/);
   assert.match(meaning("correlation", { ticker: "X", value: -0.7 }), /closely against/);
+  const beside = (weight, times) => meaning("portfolio_risk", { ticker: "X", value: 0.5, detail: { share_per_weight: times } });
+  assert.match(beside(0.5, 1), /from X, 1.0 times its weight\.$/);
+  assert.match(beside(-0.5, -1), /from X\.$/, "of a short position that carries risk");
+  assert.equal(shown("concentration", 0.5, { weight: -0.5 }), "−50.0 %");
+  assert.equal(shown("concentration", 0.5), "50.0 %");
+  assert.match(ended("superseded"), /a newer analysis took its place/, "this tab may have asked for it");
+  assert.match(ended("disconnected"), /the connection that asked for it was lost/);
+  assert.match(fault({ code: "session_expired" }), /had expired or was lost; a new one with the default holdings/);
   assert.match(meaning("my_metric", { ticker: "X", value: 1 }), /My metric of X/);
 });

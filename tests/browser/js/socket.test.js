@@ -10,12 +10,13 @@ import { Link, backoff } from "../../../portfolio_trio/web/static/socket.js";
 class Unreachable {
   /** @type {Unreachable[]} */
   static made = [];
+  static end = { code: 1006, reason: "" };
   /** @type {((event: {code: number, reason: string}) => void) | null} */
   onclose = null;
 
   constructor() {
     Unreachable.made.push(this);
-    queueMicrotask(() => this.onclose?.({ code: 1006, reason: "" }));
+    queueMicrotask(() => this.onclose?.(Unreachable.end));
   }
 
   close() {}
@@ -49,6 +50,26 @@ test("an attempt that fails is repeated after its pause, or at once when somebod
   link.hurry();
   await settled();
   assert.equal(Unreachable.made.length, 3);
+  link.stop();
+  await ended;
+});
+
+test("a connection that was closed for too many requests is opened again after a pause that varies", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  context.mock.method(Math, "random", () => 0.5);
+  Object.assign(Unreachable, { made: [], end: { code: 1008, reason: "rate_limited: too many requests" } });
+  Object.assign(globalThis, { WebSocket: Unreachable, fetch: () => Promise.reject(new Error("no server")) });
+  /** @type {Event[]} */
+  const told = [];
+  const link = new Link("ws://nowhere/", () => null, (event) => told.push(event));
+  const ended = link.run();
+  for (let attempt = 0; attempt < 3; attempt++) {
+    await settled();
+    assert.equal(Unreachable.made.length, attempt + 1);
+    const last = told.at(-1);
+    assert.equal(last?.kind === "socket" && last.phase, "waiting");
+    context.mock.timers.tick(backoff(attempt, () => 0.5));
+  }
   link.stop();
   await ended;
 });

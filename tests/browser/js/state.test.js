@@ -279,6 +279,9 @@ test("chips say what is the matter", () => {
   assert.equal(pricesChip(state).level, "good");
   assert.equal(socketChip(state).text, "Connected");
   assert.match(pricesChip({ ...state, now: state.now + 300_000 }).text, /No tick for 5 min/);
+  const paced = { ...state, gap: 10_000, now: Date.parse(state.update.as_of) + state.lag + 19_000 };
+  assert.match(pricesChip(paced).text, /Prices 19 s old/);
+  assert.match(pricesChip({ ...paced, now: paced.now + 2_000 }).text, /No tick for 21 s/, "one is missing, and the next is not far");
   assert.match(pricesChip(play(reduce, state, update(3_000, 1_000, { unpriced: { AAPL: null } }))).text, /1 name without/);
   assert.match(pricesChip(play(reduce, state, update(3_000, 1_000, { stale_prices: { AAPL: "2026-01-02" } }))).text, /1 name at the last close/);
   assert.equal(pricesChip(play(reduce, state, update(3_000, 1_000, { stale: true }))).text, "Stale prices");
