@@ -19,8 +19,9 @@ PLACE: Final = "/page/"
 _ANNOTATION: Final = re.compile(rb"/\*\* @(?:type|param) [^*]*\*/ ?")
 # In a style sheet without such characters in strings and values, these spaces separate nothing.
 _STYLE_SPACE: Final = re.compile(rb"(?<=[:;,{}]) |;? (?=[{}])")
-# Nor do these among the names that a module imports.
-_IMPORT_SPACE: Final = re.compile(rb"(?<=[,{]) | (?=})")
+# Nor do these among the names with which a line of a module begins.
+_NAMES: Final = re.compile(rb"^(?:import|const) \{[^}\"'`]*\} ?")
+_NAMES_SPACE: Final = re.compile(rb"(?<=[,{}]) | (?=[{}])")
 
 TYPES: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",
@@ -105,9 +106,8 @@ def _lean(source: bytes) -> bytes:
         comment = inside or begins or text.startswith(b"//")
         if inside or begins:
             inside = not text.endswith(b"*/")
-        if text.startswith(b"import {"):
-            text = _IMPORT_SPACE.sub(b"", text)
-        lines.append(b"" if comment else _ANNOTATION.sub(b"", text))
+        text = _NAMES.sub(lambda names: _NAMES_SPACE.sub(b"", names[0]), _ANNOTATION.sub(b"", text))
+        lines.append(b"" if comment else text)
     return b"\n".join(lines)
 
 

@@ -266,6 +266,36 @@ def test_both_sides_of_a_trade_are_in_sight(browser: Browser, server: Tree, widt
         assert person.measure("document.documentElement.scrollWidth") == width
 
 
+def test_long_numbers_cover_nothing(browser: Browser) -> None:
+    holdings = {"AAPL": 1e6, "MSFT": 750_000, "GOOGL": -1.5e6, "TSLA": 12345.678901234, "CASH": 1.5e13}
+    with (
+        serving("--default-holdings", json.dumps(holdings)) as server,
+        browser.new_context(viewport={"width": 1280, "height": 800}) as context,
+    ):
+        context.set_default_timeout(PATIENCE_MS)
+        person = Person(context.new_page(), f"http://127.0.0.1:{server.port}/")
+        person.open()
+        person.sees("#totals", r"Net value\s+15,\d\d\d,\d+,\d+,\d+\s+\S+ \(\S+ %\)")
+        person.analyse("AAPL")
+        person.sees("#chips", "Running")
+        cells = person.measure(
+            "[...document.querySelectorAll('#holdings td.wide')].map((cell) => [cell.textContent, cell.title,"
+            " cell.scrollWidth > cell.clientWidth, getComputedStyle(cell).overflowX])"
+        )
+        too_long = [each for each in cells if each[2]]
+        assert "12,345.678901234" in [text for text, *_ in too_long]
+        # It ends within its cell, and all of it can be read.
+        assert all(title == text and overflow == "hidden" for text, title, _, overflow in too_long)
+        totals, chips = person.measure(
+            "() => { const box = (each) => each.getBoundingClientRect();"
+            " return [Math.max(...[...document.querySelectorAll('#totals *')].map((one) => box(one).right)),"
+            " box(document.querySelector('#chips')).left]; }"
+        )
+        assert totals <= chips
+        assert person.measure("document.documentElement.scrollWidth") == 1280
+        assert person.complaints == []
+
+
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (1280, 600), (600, 800), (390, 844), (320, 700)])
 def test_holdings_can_be_edited_in_a_window_of_any_size(
     browser: Browser, server: Tree, width: int, height: int

@@ -114,6 +114,7 @@ function makeRow(ticker, actions) {
   function show(row, after, x, selected) {
     say(cells.shares, shares(row.shares));
     say(cells.value, money(row.value));
+    for (const cell of [cells.shares, cells.value]) set(cell, { title: cell.textContent });
     say(cells.weight, percent(row.weight));
     say(cells.risk, percent(row.risk));
     held = row.shares !== 0;

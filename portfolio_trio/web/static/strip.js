@@ -44,7 +44,7 @@ export function mountStrip(actions) {
       ? `${signed(now.change, money)} (${signed(now.fraction, (part) => percent(part, 2))})`
       : "";
     say(net.beside, change);
-    set(net.beside, { title: now?.since ? `since the tick at ${clock(now.since)}` : null });
+    set(net.beside, { title: now?.since ? `${change} since the tick at ${clock(now.since)}` : null });
     say(volatility.number, percent(totals?.volatility));
     say(risk.number, whole(totals?.risk));
     say(effective.number, fixed(totals?.effective_holdings, 1));

@@ -85,10 +85,11 @@ export function mountTargets(actions) {
     }
     for (const input of rows.table.querySelectorAll("input")) input.placeholder = meaningOfEmpty(input.dataset.kind, targets);
     drop.disabled = !touched;
-    save.disabled = other || Boolean(state.unknown.targets) || isBusy(state);
+    const wrong = touched ? wrongWith(targets) : "";
+    save.disabled = other || wrong !== "" || Boolean(state.unknown.targets) || isBusy(state);
     const all = Object.values(targets.weights ?? {}).reduce((left, right) => left + right, 0);
     if (other) say(sum, "The holdings changed elsewhere or were lost: discard and look again.");
-    else say(sum, targets.weights ? `Weights add up to ${plain(all * 100, 2)} %; they are scaled to 100.` : "Empty means equal.");
+    else say(sum, wrong || (targets.weights ? `Weights add up to ${plain(all * 100, 2)} %; they are scaled to 100.` : "Empty means equal."));
   }
   return { panel, show };
 }
@@ -106,6 +107,19 @@ export function readLines(lines) {
     for (const line of lines) if (line[kind] !== "") (found[kind] ??= {})[line.name] = Number(line[kind]) / 100;
   }
   return found;
+}
+
+/** What the server would refuse; empty if nothing. @param {Wanted} targets */
+export function wrongWith(targets) {
+  for (const [kind, word] of KINDS) {
+    const parts = Object.entries(targets[kind] ?? {});
+    const [below, zero] = [parts.find(([, part]) => part < 0), parts.find(([, part]) => part === 0)];
+    if (below) return `The ${word} of ${below[0]} is below 0.`;
+    if (zero && kind === "budgets") return `The budget of ${zero[0]} is 0: leave it empty.`;
+    if (zero && parts.every(([, part]) => part === 0)) return "Each weight is 0: leave all empty to make them equal.";
+  }
+  const { band = 0 } = targets;
+  return band < 0 || band > 1 ? "The band is from 0 to 100 %." : "";
 }
 
 /** Once one target of a kind is set, the others are 0. @param {string | undefined} kind @param {Wanted} targets */

@@ -6,7 +6,7 @@ import { area, bar, extent, line, range, roundStep, scale, shade } from "../../.
 import { readLines } from "../../../portfolio_trio/web/static/editor.js";
 import { halfLife, sessionIn } from "../../../portfolio_trio/web/static/session.js";
 import { backoff, retryAfter } from "../../../portfolio_trio/web/static/socket.js";
-import { meaningOfEmpty, readLines as readTargets } from "../../../portfolio_trio/web/static/targets.js";
+import { meaningOfEmpty, readLines as readTargets, wrongWith } from "../../../portfolio_trio/web/static/targets.js";
 import { closed, ended, fault, leftOver, meaning, shown, worthReconnecting } from "../../../portfolio_trio/web/static/words.js";
 
 test("numbers that are none are dashes, and nothing is minus zero", () => {
@@ -72,6 +72,16 @@ test("targets as they are typed, in per cent", () => {
   const lines = [{ name: "AAPL", weights: "60", budgets: "" }, { name: "KO", weights: "0", budgets: "" }, { name: "SPY", weights: "", budgets: "" }];
   assert.deepEqual(readTargets(lines), { weights: { AAPL: 0.6, KO: 0 } });
   assert.deepEqual(readTargets([]), {});
+});
+
+test("targets that the server would refuse are named in plain words", () => {
+  const right = [{}, { weights: { AAPL: 0.6, KO: 0 } }, { weights: { KO: 3 }, budgets: { KO: 1 }, band: 0.05 }, { band: 0 }, { band: 1 }];
+  assert.deepEqual(right.map(wrongWith), ["", "", "", "", ""]);
+  assert.match(wrongWith({ weights: { AAPL: 1, GOOGL: -0.1 } }), /^The weight of GOOGL is below 0\.$/);
+  assert.match(wrongWith({ budgets: { AAPL: 1, GOOGL: -0.1 } }), /^The budget of GOOGL is below 0\.$/);
+  assert.match(wrongWith({ weights: { AAPL: 0, KO: 0 } }), /^Each weight is 0: leave all empty/);
+  assert.match(wrongWith({ budgets: { AAPL: 1, KO: 0 } }), /^The budget of KO is 0: leave it empty/);
+  for (const band of [-0.01, 1.01]) assert.match(wrongWith({ band }), /band is from 0 to 100 %/);
 });
 
 test("an empty target is an equal one until another of its kind is set", () => {
