@@ -795,6 +795,13 @@ MUTANTS = (
         EXPIRED,
     ),
     Mutant(
+        "no wait for the report of a worker that receives nothing",
+        "portfolio_trio/peers/run_ends.py",
+        "trio.current_time() >= until or group.peers.are_deaf else",
+        "trio.current_time() >= until else",
+        ENDS,
+    ),
+    Mutant(
         "the tick of a kept snapshot",
         "portfolio_trio/session/snapshot.py",
         "known.tick is book.current",

@@ -30,6 +30,9 @@ class PeerSender(Protocol):
     def forget(self, worker: str) -> None:
         """Drop everything that waits for a lost worker."""
 
+    def is_deaf(self, worker: str) -> bool:
+        """Whether the last batch for a worker was given up, because nobody received it."""
+
 
 class PeerLink:
     """Sends the events of one session to the workers that have sockets of it, and knows those workers.
@@ -53,6 +56,11 @@ class PeerLink:
     def me(self) -> str:
         """The name of this worker."""
         return self._sender.me
+
+    @property
+    def are_deaf(self) -> bool:
+        """Whether there are other workers, and none of them receives anything: no report will come."""
+        return bool(self.others) and all(map(self._sender.is_deaf, self.others))
 
     @property
     def others(self) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class RunEnds:
         while not group.sequencer.is_over(run_id):
             if await _within(HOLD_SECONDS, partial(group.wait_over, run_id)):
                 return
-            waited = Waited.OUT if trio.current_time() >= until else Waited.LONG
+            waited = _waited(group, until)
             await self._documents.read_quietly(group, again=False, waited=waited)
             if waited is Waited.OUT or not group.sequencer.is_open(run_id):
                 return
@@ -67,10 +67,15 @@ class RunEnds:
         while group.sequencer.is_open(run_id) and self._hub.group(group.session_id) is group:
             if await _ended_within(HOLD_SECONDS, group, run_id):
                 return
-            waited = Waited.OUT if trio.current_time() >= until else Waited.LONG
+            waited = _waited(group, until)
             await self._documents.read_quietly(group, again=False, waited=waited)
             if group.sequencer.awaited is None:
                 return
+
+
+def _waited(group: SessionGroup, until: float) -> Waited:
+    """How long an end has been waited for: no longer than there is somebody to report it."""
+    return Waited.OUT if trio.current_time() >= until or group.peers.are_deaf else Waited.LONG
 
 
 async def _ended_within(seconds: float, group: SessionGroup, run_id: int) -> bool:

@@ -27,6 +27,9 @@ class Sender:
     def forget(self, worker: str) -> None:
         raise AssertionError(worker)
 
+    def is_deaf(self, worker: str) -> bool:
+        return worker.startswith("deaf")
+
 
 def link_in(incarnation: str, *others: str) -> tuple[PeerLink, Sender]:
     sender = Sender()
@@ -34,6 +37,12 @@ def link_in(incarnation: str, *others: str) -> tuple[PeerLink, Sender]:
     link.begin_anew(incarnation, ())
     link.set_peers(others)
     return link, sender
+
+
+def test_a_report_may_come_as_long_as_one_worker_receives_anything() -> None:
+    assert not link_in("a")[0].are_deaf
+    assert not link_in("a", "deaf", "two")[0].are_deaf
+    assert link_in("a", "deaf", "deaf too")[0].are_deaf
 
 
 def test_a_worker_that_the_reply_to_a_start_lists_first_is_sent_the_end_before() -> None:

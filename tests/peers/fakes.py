@@ -250,6 +250,9 @@ class FakePublisher:
     def forget(self, worker: str) -> None:
         self.forgotten.append(worker)
 
+    def is_deaf(self, worker: str) -> bool:
+        return worker in self.forgotten
+
 
 class World:
     """One worker's peer subscriber, hub, store and publisher, and batches from worker ``two``."""

@@ -257,6 +257,32 @@ async def test_a_lost_workers_completed_run_is_seen_whole(
         assert end_of(frames, 1)["type"] == "analysis_completed"
 
 
+async def test_the_end_of_a_killed_workers_run_is_not_waited_for_longer_than_it_can_be_told(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection to Redis is closed by the system, so nobody receives what is sent to it."""
+    async with open_pair(**{**QUIET, "metric_delay_seconds": Delay(1, 2)}) as (one, two):
+        here, there = await one.subscribe(), await two.subscribe()
+        await here.send("analyze", ticker="AAPL")
+        await there.until("analysis_started")
+        die(one, monkeypatch)
+        client = two.server._redis
+        execute = client.execute_command
+
+        async def nobody_hears(*args: Any, **options: Any) -> Any:
+            if args[0] == "PUBLISH" and "inbox" in str(args[1]):
+                await trio.lowlevel.checkpoint()
+                return 0
+            return await execute(*args, **options)
+
+        monkeypatch.setattr(client, "execute_command", nobody_hears)
+        began = trio.current_time()
+        await there.send("analyze", ticker="MSFT")
+        frames = await there.until("analysis_completed")
+        assert end_of(frames, 1)["reason"] == "superseded"
+        assert trio.current_time() - began < 0.6 * WORD_SECONDS
+
+
 @contextmanager
 def stopped(app: App) -> Iterator[None]:
     """In the block nothing of this server reaches the store, and nothing reaches it: as after SIGSTOP.

@@ -254,3 +254,20 @@ async def test_nothing_waits_for_lost_workers_and_one_that_comes_back_sees_a_gap
     assert [text for frames in wire.frames("two") for text in frames] in ([], ["c"])
     publisher.forget("two")
     assert not publisher._boxes
+
+
+async def test_a_worker_is_deaf_from_a_batch_that_was_given_up_to_one_that_arrives(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    wire = Wire(unheard={"two": UNHEARD_TRIES})
+    publisher = open_publisher(wire)
+    nursery.start_soon(publisher.run)
+    publisher.send(["two"], peer_event("a"))
+    await trio.sleep((UNHEARD_TRIES - 1.5) * RETRY_SECONDS)
+    assert not publisher.is_deaf("two")
+    await trio.sleep(RETRY_SECONDS)
+    assert publisher.is_deaf("two")
+    assert not publisher.is_deaf("three")
+    publisher.send(["two"], peer_event("b"))
+    await trio.sleep(2 * RETRY_SECONDS)
+    assert not publisher.is_deaf("two")
