@@ -10,7 +10,7 @@ from portfolio_trio.protocol.messages import AnalysisCompleted, MetricFailure, P
 from portfolio_trio.protocol.results import ComputedResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from portfolio_trio.hub.events import SessionEvent
     from portfolio_trio.protocol.messages import AnalysisCancelled, AnalysisFailed, Running
@@ -103,6 +103,10 @@ class PeerLink:
                 frame=told.to_json(),
             )
         self._sender.send(strangers, peer_event)
+
+    def remove_peers(self, lost: Collection[str]) -> None:
+        """Workers are lost; if one is not, the next reply of the store lists it."""
+        self.set_peers(tuple(worker for worker in self.others if worker not in lost))
 
     def add_peer(self, worker: str) -> None:
         """Another worker sent an event of the session, so it needs the session's events as well."""

@@ -134,6 +134,7 @@ class PeerSubscriber:
                 self._on_workers_lost(group, names)
 
     def _on_workers_lost(self, group: SessionGroup, names: frozenset[str]) -> None:
+        group.peers.remove_peers(names)
         if group.remote.run is not None and group.remote.owner in names:
             run = group.remote.end()
             if run is not None and run.run_id is not None:

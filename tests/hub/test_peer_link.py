@@ -66,3 +66,12 @@ def test_the_end_of_a_run_of_another_document_is_not_sent_for_its_number() -> No
     link.begin_anew("b", ("two",))
     link.set_peers_at_start(start(2, replaced=1, others=("two", "three")))
     assert sender.sent == []
+
+
+def test_lost_workers_are_sent_nothing_until_a_reply_lists_them() -> None:
+    link, _ = link_in("a", "deaf", "two")
+    link.remove_peers({"two", "three"})
+    assert link.others == ("deaf",)
+    assert link.are_deaf
+    link.set_peers(("deaf", "two"))
+    assert not link.are_deaf
