@@ -359,7 +359,7 @@ async def test_a_batch_that_could_not_be_sent_is_sent_again(
         assert [(f["type"], f["version"]) for f in frames] == [("portfolio", 3)]
 
 
-async def test_other_prices_on_the_same_store_are_refused(autojump_clock: MockClock, tmp_path: Any) -> None:
+async def test_other_prices_on_the_same_store_are_refused(mock_clock: MockClock, tmp_path: Any) -> None:
     bars = tmp_path / "bars.csv"
     bars.write_text("date,AAPL,GOOGL,MSFT\n2026-11-17,1,2,3\n2026-11-18,1,2,3\n")
     shared = EmbeddedServer(virtual_wall_time)
