@@ -3005,6 +3005,27 @@ MUTANTS = (
         MODULES,
     ),
     Mutant(
+        "the refusal of pasted thousands beside a decimal comma",
+        "portfolio_trio/web/static/paste.js",
+        "if (decimalComma && EITHER.test(written))",
+        "if (false)",
+        MODULES,
+    ),
+    Mutant(
+        "the page's note that the run on it was lost",
+        "portfolio_trio/web/static/tiles.js",
+        'run.phase === "lost" ? "" : runAge(state)',
+        "runAge(state)",
+        MODULES,
+    ),
+    Mutant(
+        "the page's return after a rate limit",
+        "portfolio_trio/web/static/words.js",
+        "/^(session_full|rate_limited)/",
+        "/^session_full/",
+        MODULES,
+    ),
+    Mutant(
         "the escaping of formulas in copied CSV",
         "portfolio_trio/web/static/csv.js",
         "/^[=+\\-@\\t\\r]/.test(value)",
