@@ -166,6 +166,9 @@ def test_a_target_that_is_not_held_has_a_row_and_can_be_tried(person: Person) ->
     person.page.keyboard.press("Enter")
     assert person.measure("document.activeElement.name") == "GLD"
     person.page.keyboard.type("40")
+    person.page.get_by_label("weight of AAPL in per cent").fill("-60")
+    person.sees(".targets .bar", "The weight of AAPL is below 0")
+    assert person.page.get_by_role("button", name="Save targets").is_disabled()
     person.page.get_by_label("weight of AAPL in per cent").fill("60")
     person.page.get_by_role("button", name="Save targets").click()
     person.sees("#notice", "Save targets: done")
