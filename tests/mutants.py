@@ -797,7 +797,7 @@ MUTANTS = (
     Mutant(
         "no wait for the report of a worker that receives nothing",
         "portfolio_trio/peers/run_ends.py",
-        "trio.current_time() >= until or group.peers.are_deaf else",
+        "trio.current_time() >= until or group.peers.are_unreachable else",
         "trio.current_time() >= until else",
         ENDS,
     ),

@@ -30,7 +30,7 @@ class PeerSender(Protocol):
     def forget(self, worker: str) -> None:
         """Drop everything that waits for a lost worker."""
 
-    def is_deaf(self, worker: str) -> bool:
+    def is_unreachable(self, worker: str) -> bool:
         """Whether the last batch for a worker was given up, because nobody received it."""
 
 
@@ -58,9 +58,9 @@ class PeerLink:
         return self._sender.me
 
     @property
-    def are_deaf(self) -> bool:
+    def are_unreachable(self) -> bool:
         """Whether there are other workers, and none of them receives anything: no report will come."""
-        return bool(self.others) and all(map(self._sender.is_deaf, self.others))
+        return bool(self.others) and all(map(self._sender.is_unreachable, self.others))
 
     @property
     def others(self) -> tuple[str, ...]:

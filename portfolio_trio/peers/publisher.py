@@ -32,12 +32,22 @@ class _Box:
     """The queue for one worker.
 
     Attributes:
-        deaf: The last batch was given up, because nobody received it.
         owed: There are events or a batch, or the worker has yet to notice that a batch is missing.
         sending: A task is sending it.
+        unreachable: The last batch was given up, because nobody received it.
     """
 
-    __slots__ = ("_batch", "_events", "_numbers", "_previous", "_size", "_unheard", "deaf", "owed", "sending")
+    __slots__ = (
+        "_batch",
+        "_events",
+        "_numbers",
+        "_previous",
+        "_size",
+        "_unheard",
+        "owed",
+        "sending",
+        "unreachable",
+    )
 
     def __init__(self, numbers: Iterator[int]) -> None:
         self._numbers = numbers
@@ -46,7 +56,7 @@ class _Box:
         self._size = 0
         self._batch: Batch | None = None
         self._unheard = 0
-        self.deaf = False
+        self.unreachable = False
         self.owed = False
         self.sending = False
 
@@ -85,7 +95,7 @@ class _Box:
         self._unheard = 0 if heard else self._unheard + 1
         if not heard and self._unheard < UNHEARD_TRIES:
             return False
-        self.deaf = not heard
+        self.unreachable = not heard
         self._batch, self._unheard = None, 0
         # Events lost meanwhile take a number as well.
         self.owed = bool(self._events) or self._previous != batch.number
@@ -138,10 +148,10 @@ class PeerPublisher:
                 self._due.append((worker, box))
         self._news.unpark_all()
 
-    def is_deaf(self, worker: str) -> bool:
+    def is_unreachable(self, worker: str) -> bool:
         """Whether the last batch for a worker was given up: it is dead, or not connected to Redis."""
         box = self._boxes.get(worker)
-        return box is not None and box.deaf
+        return box is not None and box.unreachable
 
     def forget(self, worker: str) -> None:
         """Drop everything that waits for a lost worker."""

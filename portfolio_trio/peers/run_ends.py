@@ -75,7 +75,7 @@ class RunEnds:
 
 def _waited(group: SessionGroup, until: float) -> Waited:
     """How long an end has been waited for: no longer than there is somebody to report it."""
-    return Waited.OUT if trio.current_time() >= until or group.peers.are_deaf else Waited.LONG
+    return Waited.OUT if trio.current_time() >= until or group.peers.are_unreachable else Waited.LONG
 
 
 async def _ended_within(seconds: float, group: SessionGroup, run_id: int) -> bool:

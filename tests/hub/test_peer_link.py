@@ -27,8 +27,8 @@ class Sender:
     def forget(self, worker: str) -> None:
         raise AssertionError(worker)
 
-    def is_deaf(self, worker: str) -> bool:
-        return worker.startswith("deaf")
+    def is_unreachable(self, worker: str) -> bool:
+        return worker.startswith("unreachable")
 
 
 def link_in(incarnation: str, *others: str) -> tuple[PeerLink, Sender]:
@@ -40,9 +40,9 @@ def link_in(incarnation: str, *others: str) -> tuple[PeerLink, Sender]:
 
 
 def test_a_report_may_come_as_long_as_one_worker_receives_anything() -> None:
-    assert not link_in("a")[0].are_deaf
-    assert not link_in("a", "deaf", "two")[0].are_deaf
-    assert link_in("a", "deaf", "deaf too")[0].are_deaf
+    assert not link_in("a")[0].are_unreachable
+    assert not link_in("a", "unreachable", "two")[0].are_unreachable
+    assert link_in("a", "unreachable", "unreachable too")[0].are_unreachable
 
 
 def test_a_worker_that_the_reply_to_a_start_lists_first_is_sent_the_end_before() -> None:
@@ -69,9 +69,9 @@ def test_the_end_of_a_run_of_another_document_is_not_sent_for_its_number() -> No
 
 
 def test_lost_workers_are_sent_nothing_until_a_reply_lists_them() -> None:
-    link, _ = link_in("a", "deaf", "two")
+    link, _ = link_in("a", "unreachable", "two")
     link.remove_peers({"two", "three"})
-    assert link.others == ("deaf",)
-    assert link.are_deaf
-    link.set_peers(("deaf", "two"))
-    assert not link.are_deaf
+    assert link.others == ("unreachable",)
+    assert link.are_unreachable
+    link.set_peers(("unreachable", "two"))
+    assert not link.are_unreachable

@@ -250,7 +250,7 @@ class FakePublisher:
     def forget(self, worker: str) -> None:
         self.forgotten.append(worker)
 
-    def is_deaf(self, worker: str) -> bool:
+    def is_unreachable(self, worker: str) -> bool:
         return worker in self.forgotten
 
 

@@ -256,7 +256,7 @@ async def test_nothing_waits_for_lost_workers_and_one_that_comes_back_sees_a_gap
     assert not publisher._boxes
 
 
-async def test_a_worker_is_deaf_from_a_batch_that_was_given_up_to_one_that_arrives(
+async def test_a_worker_is_unreachable_from_a_batch_that_was_given_up_to_one_that_arrives(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     wire = Wire(unheard={"two": UNHEARD_TRIES})
@@ -264,10 +264,10 @@ async def test_a_worker_is_deaf_from_a_batch_that_was_given_up_to_one_that_arriv
     nursery.start_soon(publisher.run)
     publisher.send(["two"], peer_event("a"))
     await trio.sleep((UNHEARD_TRIES - 1.5) * RETRY_SECONDS)
-    assert not publisher.is_deaf("two")
+    assert not publisher.is_unreachable("two")
     await trio.sleep(RETRY_SECONDS)
-    assert publisher.is_deaf("two")
-    assert not publisher.is_deaf("three")
+    assert publisher.is_unreachable("two")
+    assert not publisher.is_unreachable("three")
     publisher.send(["two"], peer_event("b"))
     await trio.sleep(2 * RETRY_SECONDS)
-    assert not publisher.is_deaf("two")
+    assert not publisher.is_unreachable("two")
